@@ -1,0 +1,105 @@
+"""The parts that networks are put together from: each returns an ordinary `nn.Sequential`."""
+
+from collections import OrderedDict
+from itertools import pairwise
+from typing import Literal
+
+from torch import nn
+
+from mnist_blocks.spec import NUM_CLASSES, parse_recipe
+
+
+def named_sequence(parts: list[tuple[str, nn.Module]]) -> nn.Sequential:
+    """`nn.Sequential` whose parts are called by name, so that weights have readable names."""
+    return nn.Sequential(OrderedDict(parts))
+
+
+def conv_block(
+    recipe: str, in_channels: int, out_channels: int, *, bias: bool = True, stride: int = 1
+) -> nn.Sequential:
+    """A 3x3 convolution and the steps around it, in the order of the recipe.
+
+    `"conv-bn-relu"` is the order of Ioffe and Szegedy (2015, arXiv:1502.03167, section 3.2).
+
+    Shapes: (batch, in_channels, H, W) -> (batch, out_channels, H / stride, W / stride).
+
+    Raises:
+        ValueError: the recipe has an unknown or repeated step, or no convolution.
+    """
+    parts: list[tuple[str, nn.Module]] = []
+    channels = in_channels
+    for step in parse_recipe(recipe):
+        if step == "conv":
+            # Padding 1 keeps the side of the image: stacking blocks needs no bookkeeping.
+            conv = nn.Conv2d(
+                in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias
+            )
+            parts.append(("conv", conv))
+            channels = out_channels
+        elif step == "bn":
+            parts.append(("bn", nn.BatchNorm2d(channels)))
+        elif step == "relu":
+            parts.append(("relu", nn.ReLU()))
+    return named_sequence(parts)
+
+
+def dropout(probability: float) -> list[tuple[str, nn.Module]]:
+    """Dropout (Srivastava et al., JMLR 15, 2014), or nothing at all when the probability is 0.
+
+    Single activations are dropped, not whole channels. A layer that does nothing is left out, so
+    that a network without dropout also has no trace of it in its layer table.
+    """
+    return [("dropout", nn.Dropout(probability))] if probability > 0 else []
+
+
+def stage(
+    recipe: str,
+    in_channels: int,
+    out_channels: int,
+    *,
+    num_blocks: int,
+    bias: bool,
+    downsample: Literal["maxpool", "stride", "none"],
+    dropout_probability: float,
+) -> nn.Sequential:
+    """Blocks at one resolution, then the step to half of it, then dropout.
+
+    With `downsample="none"` (the last stage) there is neither: pooling and dropout are the
+    head's. Shapes: (batch, in_channels, S, S) -> (batch, out_channels, S/2, S/2), or S.
+    """
+    parts: list[tuple[str, nn.Module]] = []
+    for number in range(1, num_blocks + 1):
+        is_last_block = number == num_blocks
+        block = conv_block(
+            recipe,
+            in_channels if number == 1 else out_channels,
+            out_channels,
+            bias=bias,
+            stride=2 if downsample == "stride" and is_last_block else 1,
+        )
+        parts.append((f"block{number}", block))
+    if downsample == "maxpool":
+        parts.append(("maxpool", nn.MaxPool2d(2)))
+    if downsample != "none":
+        parts += dropout(dropout_probability)
+    return named_sequence(parts)
+
+
+def global_average_pool() -> list[tuple[str, nn.Module]]:
+    """Each channel's mean over the image (Lin et al., 2013, arXiv:1312.4400, section 3.2).
+
+    Shapes: (batch, channels, H, W) -> (batch, channels). No parameters.
+    """
+    return [("gap", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+
+
+def fc_layers(in_features: int, hidden_features: tuple[int, ...]) -> list[tuple[str, nn.Module]]:
+    """Linear layers to the ten classes, with no activation between them.
+
+    Shapes: (batch, in_features) -> (batch, 10), the logits.
+    """
+    widths = (in_features, *hidden_features, NUM_CLASSES)
+    return [
+        (f"fc{number}", nn.Linear(before, after))
+        for number, (before, after) in enumerate(pairwise(widths), start=1)
+    ]

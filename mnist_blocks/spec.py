@@ -1,0 +1,103 @@
+"""What a network is: one flat, frozen, validated dataclass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+IMAGE_SIZE = 28
+NUM_CLASSES = 10
+BLOCK_STEPS = ("conv", "bn", "relu")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A small convolutional classifier for 28x28 grey images in ten classes.
+
+    The defaults are the target network of 18,962 parameters. An ablation is this spec with a
+    field or two changed: `dataclasses.replace(TARGET, block="conv-relu")` has no batch norm.
+
+    Raises:
+        ValueError: a field has a value from which no network can be built; the message names
+            the field, the value and what would be valid.
+    """
+
+    channels: tuple[int, ...] = (8, 16, 32)
+    """Output channels of each stage. Every stage but the last halves the image's side."""
+
+    convs_per_stage: int = 2
+    """Blocks, and so 3x3 convolutions, in each stage."""
+
+    block: str = "conv-bn-relu"
+    """The recipe of a block: its steps in order, joined by hyphens."""
+
+    conv_bias: bool = True
+    """Whether the 3x3 convolutions add a bias to each channel."""
+
+    downsample: Literal["maxpool", "stride"] = "maxpool"
+    """How a stage halves the image: 2x2 max pooling, or stride 2 in its last convolution."""
+
+    dropout: float = 0.1
+    """Probability that an activation is set to zero, after each stage and before the head."""
+
+    pooling: Literal["gap", "flatten"] = "gap"
+    """From feature maps to a vector: global average pooling (one number a channel), or every
+    pixel of every channel."""
+
+    head: Literal["fc", "conv"] = "fc"
+    """The classifier: fully connected layers on the pooled vector, or a single map to the ten
+    classes applied to the feature maps (a 1x1 convolution, averaged over the image)."""
+
+    hidden_features: tuple[int, ...] = (16,)
+    """Widths of the linear layers before the last one. No activation stands between them."""
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"channels={self.channels}: needs one positive number for each stage")
+        if len(self.channels) > 5:
+            raise ValueError(
+                f"channels={self.channels}: a 28x28 image can be halved four times, so at most five stages"
+            )
+        if self.convs_per_stage < 1:
+            raise ValueError(f"convs_per_stage={self.convs_per_stage}: needs at least 1")
+        parse_recipe(self.block)
+        if self.downsample not in ("maxpool", "stride"):
+            raise ValueError(f"downsample={self.downsample!r}: needs 'maxpool' or 'stride'")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: needs a probability in [0, 1)")
+        if self.pooling not in ("gap", "flatten"):
+            raise ValueError(f"pooling={self.pooling!r}: needs 'gap' or 'flatten'")
+        if self.head not in ("fc", "conv"):
+            raise ValueError(f"head={self.head!r}: needs 'fc' or 'conv'")
+        if any(width < 1 for width in self.hidden_features):
+            raise ValueError(f"hidden_features={self.hidden_features}: needs positive widths")
+
+    @property
+    def feature_size(self) -> int:
+        """Side, in pixels, of the last stage's feature maps."""
+        size = IMAGE_SIZE
+        for _ in self.channels[1:]:
+            # A stride-2 convolution with padding 1 rounds up, 2x2 pooling rounds down.
+            size = (size + 1) // 2 if self.downsample == "stride" else size // 2
+        return size
+
+
+def parse_recipe(recipe: str) -> tuple[str, ...]:
+    """Split a block recipe such as `"conv-bn-relu"` into its steps.
+
+    Raises:
+        ValueError: a step is unknown or repeated, or there is no convolution.
+    """
+    steps = tuple(recipe.split("-"))
+    for step in steps:
+        if step not in BLOCK_STEPS:
+            raise ValueError(
+                f"block={recipe!r}: unknown step {step!r}; a recipe joins {', '.join(BLOCK_STEPS)} with hyphens"
+            )
+    if len(set(steps)) != len(steps):
+        raise ValueError(f"block={recipe!r}: each step may stand in a recipe once")
+    if "conv" not in steps:
+        raise ValueError(f"block={recipe!r}: a block needs a 'conv' step")
+    return steps
+
+
+TARGET = NetworkSpec()
+"""The reference network: 18,962 parameters, and every concept that the assignment asks for."""

@@ -1,0 +1,123 @@
+"""What each layer of a network outputs, costs and sees."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from mnist_blocks.network import build_network
+from mnist_blocks.spec import IMAGE_SIZE, NetworkSpec
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of the table. All counts are for one image."""
+
+    name: str
+    """Where the layer is, such as `stage1.block2.conv`."""
+    description: str
+    """What it is in words, such as `conv 3x3, 8 -> 8`."""
+    output_shape: tuple[int, ...]
+    """(channels, height, width) or (features,)."""
+    parameters: int
+    """Trainable numbers."""
+    multiply_adds: int
+    """Multiplications with an addition, in convolutions and linear layers alone."""
+    receptive_field: int
+    """Side, in input pixels, of the square that one output value depends on. Beyond 28 the square
+    reaches over the image's edge, into the padding."""
+    jump: int
+    """Distance, in input pixels, between the centres of neighbouring outputs; 0 where an output
+    has no neighbours any more."""
+
+
+def layer_table(spec: NetworkSpec) -> list[LayerRow]:
+    """The layers of a network in order, each with its output shape, cost and receptive field.
+
+    The network is built on torch's `meta` device: shapes are computed, numbers are not.
+
+    Receptive field r and jump j follow r += (k - 1) j, then j *= s, for kernel side k and
+    stride s (Araujo et al., "Computing receptive fields of convolutional neural networks",
+    Distill 2019).
+    """
+    with torch.device("meta"):
+        network = build_network(spec).eval()
+        activations = torch.empty(1, 1, IMAGE_SIZE, IMAGE_SIZE)
+    rows = []
+    receptive_field, jump = 1, 1
+    for name, layer in leaves(network):
+        inputs, activations = activations, layer(activations)
+        kernel_size, stride = window(layer, inputs)
+        receptive_field += (kernel_size - 1) * jump
+        jump = jump * stride if activations.ndim == 4 and activations.shape[-1] > 1 else 0
+        rows.append(
+            LayerRow(
+                name=name,
+                description=describe(layer),
+                output_shape=tuple(activations.shape[1:]),
+                parameters=count_parameters(layer),
+                multiply_adds=count_multiply_adds(layer, activations),
+                receptive_field=receptive_field,
+                jump=jump,
+            )
+        )
+    return rows
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable numbers in a module. Batch norm's running statistics are not among them."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def total_multiply_adds(spec: NetworkSpec) -> int:
+    """Multiply-adds of one image's forward pass."""
+    return sum(row.multiply_adds for row in layer_table(spec))
+
+
+def leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers that hold no other layers, with their dotted names, in order."""
+    return [
+        (name, module) for name, module in network.named_modules() if not list(module.children())
+    ]
+
+
+def window(layer: nn.Module, inputs: Tensor) -> tuple[int, int]:
+    """(kernel side, stride) of what the layer looks at; (1, 1) for a layer that works by pixel."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.kernel_size[0], layer.stride[0]
+    if isinstance(layer, nn.MaxPool2d):
+        return int(layer.kernel_size), int(layer.stride)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return inputs.shape[-1], inputs.shape[-1]
+    if isinstance(layer, nn.Flatten) and inputs.ndim == 4:
+        # Flattening looks at nothing new, but each number after it has its own place, so the
+        # next linear layer sees the whole image: the window is the whole feature map.
+        return inputs.shape[-1], inputs.shape[-1]
+    return 1, 1
+
+
+def count_multiply_adds(layer: nn.Module, outputs: Tensor) -> int:
+    """Multiply-adds for one image: outputs times the weights that each output uses."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        return prod(outputs.shape[1:]) * prod(layer.weight.shape[1:])
+    return 0
+
+
+def describe(layer: nn.Module) -> str:
+    """A layer in words, as in the assignment's table."""
+    if isinstance(layer, nn.Conv2d):
+        side, stride = layer.kernel_size[0], layer.stride[0]
+        words = f"conv {side}x{side}, {layer.in_channels} -> {layer.out_channels}"
+        words += f", stride {stride}" if stride > 1 else ""
+        return words + ("" if layer.bias is not None else ", no bias")
+    if isinstance(layer, nn.BatchNorm2d):
+        return f"batch norm {layer.num_features}"
+    if isinstance(layer, nn.MaxPool2d):
+        return f"max pool {layer.kernel_size}"
+    if isinstance(layer, nn.Dropout):
+        return f"dropout {layer.p:g}"
+    if isinstance(layer, nn.Linear):
+        return f"linear {layer.in_features} -> {layer.out_features}"
+    names = {nn.ReLU: "ReLU", nn.AdaptiveAvgPool2d: "global average pool", nn.Flatten: "flatten"}
+    return names.get(type(layer), type(layer).__name__)
