@@ -1,0 +1,66 @@
+"""About how long a study will take on this machine."""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from ablations.experiment import Experiment
+from ablations.records import RunRecord
+from ablations.timing import TimingPlan, time_epoch
+
+if TYPE_CHECKING:
+    from ablations.data import Dataset
+
+STARTUP_SECONDS = 6.0
+"""For worker processes to import torch and load the data, and for the last report."""
+
+
+def estimate_seconds(
+    missing: Sequence[Experiment],
+    done: Sequence[RunRecord],
+    num_jobs: int,
+    dataset: "Dataset",
+    device_name: str,
+) -> float:
+    """Wall-clock seconds for the missing runs, timing aside.
+
+    From the study's own finished runs where there are some; otherwise a few steps of the first
+    missing run are tried out now.
+    """
+    if not missing:
+        return 0.0
+    if done:
+        seconds_per_run = fmean(record.wall_seconds for record in done)
+    else:
+        seconds_per_run = trial_epoch_seconds(missing[0], dataset, device_name)
+        seconds_per_run *= missing[0].training.num_epochs
+    # Runs are not divided: three runs on two workers take as long as four.
+    rounds = math.ceil(len(missing) / num_jobs)
+    return STARTUP_SECONDS + rounds * seconds_per_run
+
+
+def trial_epoch_seconds(experiment: Experiment, dataset: "Dataset", device_name: str) -> float:
+    """Seconds for one epoch as a worker would take them, from a few steps."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        device = torch.device(device_name)
+        time_epoch(experiment, dataset, device, TimingPlan(num_train_steps=2, num_test_images=250))
+        return time_epoch(
+            experiment, dataset, device, TimingPlan(num_train_steps=8, num_test_images=500)
+        )
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

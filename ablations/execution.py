@@ -1,0 +1,199 @@
+"""Carries out runs in worker processes, and tells what happens as it happens.
+
+`execute` is a generator of events: whoever iterates over it decides what to write and what to
+show. Leaving the loop, by Ctrl-C or by an error, stops the workers.
+
+On a CPU each worker computes in one thread: two such processes finish more runs an hour than one
+process with two threads, and no run's numbers depend on how many there are.
+"""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from ablations.experiment import Experiment
+from ablations.records import EpochRecord, RunResult
+
+MAX_ATTEMPTS = 2
+"""A run is tried again once when its process dies (killed, out of memory), not when it raises."""
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A worker has begun a run."""
+
+    run: Experiment
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """A run has finished an epoch."""
+
+    run: Experiment
+    epoch: EpochRecord
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """A run is done; its result has not been written yet."""
+
+    run: Experiment
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """A run could not be done."""
+
+    run: Experiment
+    reason: str
+    """One line."""
+    details: str
+    """The traceback, if there is one."""
+
+
+Event = RunStarted | EpochFinished | RunFinished | RunFailed
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker process needs to know before its first run."""
+
+    dataset_name: str
+    dataset_folder: Path | None
+    device: str
+
+
+def default_num_jobs(device: str) -> int:
+    """One worker for each core that this process may use; one for a GPU."""
+    if device != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def execute(runs: Sequence[Experiment], setup: WorkerSetup, num_jobs: int) -> Iterator[Event]:
+    """Carry out the runs, at most `num_jobs` at a time, in their order."""
+    waiting = deque(runs)
+    attempts = {run.digest: 0 for run in runs}
+    workers = [Worker(setup) for _ in range(min(num_jobs, len(runs)))]
+    try:
+        while waiting or any(worker.run for worker in workers):
+            for worker in workers:
+                if worker.run is None and waiting:
+                    run = waiting.popleft()
+                    attempts[run.digest] += 1
+                    worker.start(run)
+                    yield RunStarted(run)
+            busy = {worker.connection: worker for worker in workers if worker.run}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                try:
+                    event = worker.receive()
+                except (EOFError, ConnectionError):
+                    run, exit_code = worker.replace_process()
+                    if attempts[run.digest] < MAX_ATTEMPTS:
+                        waiting.appendleft(run)
+                        continue
+                    event = RunFailed(
+                        run, f"its process died {MAX_ATTEMPTS} times (exit code {exit_code})", ""
+                    )
+                yield event
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class Worker:
+    """A process that does one run at a time, and the pipe to it."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+        self.run: Experiment | None = None
+        self.launch()
+
+    def launch(self) -> None:
+        """Start the process. `spawn` works alike on every system, and with a GPU."""
+        context = multiprocessing.get_context("spawn")
+        self.connection, connection_of_worker = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(connection_of_worker, self.setup), daemon=True
+        )
+        self.process.start()
+        # With this end closed here, the pipe breaks when the process dies, and `wait` sees it.
+        connection_of_worker.close()
+
+    def start(self, run: Experiment) -> None:
+        """Hand a run to the idle process."""
+        self.run = run
+        try:
+            self.connection.send(run)
+        except ConnectionError:
+            pass  # The process has died: `receive` will find the pipe broken.
+
+    def receive(self) -> Event:
+        """The next event of the run. Raises EOFError or ConnectionError when the process died."""
+        assert self.run is not None
+        message = self.connection.recv()
+        if isinstance(message, EpochRecord):
+            return EpochFinished(self.run, message)
+        run, self.run = self.run, None
+        if isinstance(message, RunResult):
+            return RunFinished(run, message)
+        reason, details = message
+        return RunFailed(run, reason, details)
+
+    def replace_process(self) -> tuple[Experiment, int | None]:
+        """Start a new process in place of a dead one: returns the lost run and the exit code."""
+        assert self.run is not None
+        run, self.run = self.run, None
+        self.stop()
+        exit_code = self.process.exitcode
+        self.launch()
+        return run, exit_code
+
+    def stop(self) -> None:
+        """End the process, at once if it is busy."""
+        self.connection.close()
+        if self.run is not None:
+            self.process.terminate()
+        # An idle process ends by itself when its pipe closes; one that does not is not needed.
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def work(connection: Connection, setup: WorkerSetup) -> None:
+    """A worker's life: load the data once, then do the runs that come through the pipe."""
+    # Ctrl-C reaches every process of the terminal; what is to happen then is the parent's choice.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    from ablations.data import load_dataset
+    from ablations.running import run_experiment, use_one_thread
+
+    if setup.device == "cpu":
+        use_one_thread()
+    dataset = None
+    while True:
+        try:
+            run = connection.recv()
+        except EOFError:
+            return
+        try:
+            dataset = dataset or load_dataset(setup.dataset_name, setup.dataset_folder)
+            device = torch.device(setup.device)
+            connection.send(run_experiment(run, dataset, device, connection.send))
+        except ConnectionError:
+            return
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            connection.send((reason, traceback.format_exc()))

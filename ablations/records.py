@@ -1,0 +1,221 @@
+"""What a finished run leaves behind: one folder with a record, predictions and weights.
+
+    runs/<study>/<ablation>/seed-<k>/
+        record.json           everything below, as JSON; refused when a field is wrong or missing
+        predictions.npz       for each test image the predicted class, and the probability that
+                              was given to its true class
+        weights.safetensors   the trained network
+
+Every file is written under a temporary name, flushed to the disk and renamed; the record comes
+last, and holds the digests of the other two. So a folder with a record is a whole run.
+"""
+
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from ablations.experiment import Experiment
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+PREDICTIONS_FILE = "predictions.npz"
+WEIGHTS_FILE = "weights.safetensors"
+
+Decoded = TypeVar("Decoded")
+
+
+class RecordError(Exception):
+    """A file of a study cannot be trusted; the message names it and says why."""
+
+
+class EpochRecord(msgspec.Struct, frozen=True):
+    """One epoch. A loss that is not a finite number is None."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float | None
+    """Mean over the epoch's images, each under the weights of its own step."""
+    train_accuracy_pct: float
+    test_loss: float | None
+    test_correct: int
+    """Test images classified correctly after the epoch."""
+    test_accuracy_pct: float
+    seconds: float
+    """Training and testing, on a machine that other runs may have shared: see `timing.py`."""
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where a run was made, and with what."""
+
+    device_type: str
+    """`cpu`, `cuda` or `mps`."""
+    device_name: str
+    num_threads: int
+    operating_system: str
+    python_version: str
+    torch_version: str
+    numpy_version: str
+    project_version: str
+    commit: str
+    """The source's git commit, with `+changes` when the working tree differed, or `unknown`."""
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """One run: what was asked for, what came out, and where."""
+
+    experiment: Experiment
+    digest: str
+    status: Literal["finished", "diverged"]
+    """`diverged`: the loss was not a finite number any more, and training stopped there."""
+    epochs: list[EpochRecord]
+    parameters: int
+    multiply_adds: int
+    environment: Environment
+    file_sha256: dict[str, str]
+    """Digests of the run's other files."""
+    wall_seconds: float
+    finished_at: str
+    """In UTC, as ISO 8601."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def last_epoch(self) -> EpochRecord:
+        """The result: what the fixed schedule ended with, not the best epoch on the test set."""
+        return self.epochs[-1]
+
+    @property
+    def best_epoch(self) -> EpochRecord:
+        """The epoch with the highest test accuracy: chosen on the test set, so optimistic."""
+        return max(self.epochs, key=lambda epoch: epoch.test_correct)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a trained network says of each test image, in the data set's order."""
+
+    predicted_class: UInt8[np.ndarray, " test_images"]
+    true_class_probability: Float32[np.ndarray, " test_images"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that has just been made, before it is written: record and the two other files."""
+
+    record: RunRecord
+    predictions_npz: bytes
+    weights_safetensors: bytes
+
+
+def without_times(record: RunRecord) -> RunRecord:
+    """The record with every time set to nothing: equal for two runs of the same experiment."""
+    epochs = [msgspec.structs.replace(epoch, seconds=0.0) for epoch in record.epochs]
+    return msgspec.structs.replace(record, epochs=epochs, wall_seconds=0.0, finished_at="")
+
+
+def encode_predictions(predictions: Predictions) -> bytes:
+    """The content of `predictions.npz`: the same bytes for the same predictions."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        predicted_class=predictions.predicted_class,
+        true_class_probability=predictions.true_class_probability,
+    )
+    return buffer.getvalue()
+
+
+def write_run(run_dir: Path, result: RunResult) -> None:
+    """Write a run's three files, the record last."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(run_dir / PREDICTIONS_FILE, result.predictions_npz)
+    write_atomically(run_dir / WEIGHTS_FILE, result.weights_safetensors)
+    write_json(run_dir / RECORD_FILE, result.record)
+
+
+def load_record(run_dir: Path) -> RunRecord:
+    """Read and check a run's record.
+
+    Raises:
+        RecordError: the record is damaged, of another schema, or does not fit its own digest.
+    """
+    path = run_dir / RECORD_FILE
+    record = load_json(path, RunRecord)
+    if record.digest != record.experiment.digest:
+        raise RecordError(f"{path}: its digest does not fit its experiment: it was edited")
+    if not record.epochs:
+        raise RecordError(f"{path}: it has no epochs")
+    return record
+
+
+def load_predictions(run_dir: Path, record: RunRecord) -> Predictions:
+    """Read a run's predictions, if they are the ones that its record speaks of.
+
+    Raises:
+        RecordError: the file is missing or is not the file that was recorded.
+    """
+    path = run_dir / PREDICTIONS_FILE
+    content = read_bytes(path)
+    if hashlib.sha256(content).hexdigest() != record.file_sha256.get(PREDICTIONS_FILE):
+        raise RecordError(f"{path}: not the file that was recorded: it was changed or cut off")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return Predictions(arrays["predicted_class"], arrays["true_class_probability"])
+
+
+def load_json(path: Path, kind: type[Decoded]) -> Decoded:
+    """Read a JSON file of this project's, checked against its type and schema version.
+
+    Raises:
+        RecordError: it cannot be read, is not such a file, or has another schema version.
+    """
+    content = read_bytes(path)
+    try:
+        version = msgspec.json.decode(content, type=_Versioned).schema_version
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
+                "use the version that wrote it, or another --out folder"
+            )
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, one field a line, so that differences can be read."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; RecordError with its name when that fails."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner can read; results are meant to be shared.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,161 @@
+"""One experiment from start to finish: train it, and put together what it leaves behind."""
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from ablations.data import Dataset
+from ablations.experiment import Experiment
+from ablations.records import (
+    PREDICTIONS_FILE,
+    WEIGHTS_FILE,
+    Environment,
+    EpochRecord,
+    Predictions,
+    RunRecord,
+    RunResult,
+    encode_predictions,
+)
+from ablations.training import train
+from mnist_blocks.summary import count_parameters, total_multiply_adds
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+
+def run_experiment(
+    experiment: Experiment,
+    dataset: Dataset,
+    device: torch.device,
+    after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> RunResult:
+    """Train an experiment and return its record, predictions and weights; writes nothing.
+
+    Raises:
+        ValueError: the data set is not the one that the experiment names.
+    """
+    if dataset.id != experiment.dataset:
+        raise ValueError(f"experiment on {experiment.dataset}, but the data set is {dataset.id}")
+    started = time.perf_counter()
+    trained = train(experiment, dataset, device, after_epoch)
+    predictions_npz = encode_predictions(
+        Predictions(
+            trained.test_result.predicted_class.numpy(),
+            trained.test_result.true_class_probability.numpy(),
+        )
+    )
+    weights = {
+        name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()
+    }
+    weights_safetensors = save(weights)
+    record = RunRecord(
+        experiment=experiment,
+        digest=experiment.digest,
+        status="diverged" if trained.has_diverged else "finished",
+        epochs=trained.epochs,
+        parameters=count_parameters(trained.network),
+        multiply_adds=total_multiply_adds(experiment.network),
+        environment=describe_environment(device),
+        file_sha256={
+            PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
+            WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
+        },
+        wall_seconds=time.perf_counter() - started,
+        finished_at=utc_now(),
+    )
+    return RunResult(record, predictions_npz, weights_safetensors)
+
+
+def choose_device(name: str) -> str:
+    """`auto` is the first of cuda, mps and cpu that this machine has.
+
+    Raises:
+        ValueError: a device was asked for by name that this machine does not have.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device, is_there in available.items() if is_there)
+    if not available[name]:
+        raise ValueError(f"this machine has no {name} device that torch can use; try --device cpu")
+    return name
+
+
+def use_one_thread() -> None:
+    """Compute in one thread: several such processes are quicker than one with several threads.
+
+    Sums over one thread also have one order, so a run's numbers do not depend on the machine's
+    number of cores or on how many runs share it.
+    """
+    torch.set_num_threads(1)
+
+
+def describe_environment(device: torch.device) -> Environment:
+    """Where this process computes, and with which versions."""
+    return Environment(
+        device_type=device.type,
+        device_name=device_name(device),
+        num_threads=torch.get_num_threads(),
+        operating_system=f"{platform.system()} {platform.machine()}",
+        python_version=platform.python_version(),
+        torch_version=str(torch.__version__),  # a subclass of str, which JSON refuses
+        numpy_version=np.__version__,
+        project_version=project_version(),
+        commit=source_commit(),
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model, as the driver or the operating system calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def project_version() -> str:
+    """This project's version, or `unknown` when it runs without having been installed."""
+    try:
+        return version("mnist-ablations")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@functools.cache
+def source_commit() -> str:
+    """The git commit of this source, marked when the working tree differs from it."""
+
+    def git(*arguments: str) -> str:
+        finished = subprocess.run(
+            ["git", *arguments], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
+        )
+        return finished.stdout.strip()
+
+    try:
+        # Only the source counts: a changed document or a new record changes no result.
+        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def utc_now() -> str:
+    """The time in UTC to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

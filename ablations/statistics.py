@@ -1,0 +1,60 @@
+"""What the numbers of several runs mean. Pure functions of numbers; nothing is drawn at random."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+
+import msgspec
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The same quantity measured once for each seed."""
+
+    by_seed: dict[int, float]
+    mean: float
+    standard_deviation: float | None
+    """Over seeds (n - 1 in the denominator); None for a single seed."""
+
+
+class PairedDifference(msgspec.Struct, frozen=True):
+    """A variant minus the target, seed by seed: what both share of a seed's luck cancels."""
+
+    by_seed: dict[int, float]
+    mean: float
+    interval_95: tuple[float, float] | None
+    """Student's t-interval for the mean difference over seeds; None for a single seed, which says
+    nothing about other seeds."""
+
+
+def spread(by_seed: Mapping[int, float]) -> Spread:
+    """Mean and standard deviation over seeds."""
+    values = list(by_seed.values())
+    return Spread(dict(by_seed), fmean(values), stdev(values) if len(values) > 1 else None)
+
+
+def paired_difference(
+    variant: Mapping[int, float], target: Mapping[int, float]
+) -> PairedDifference | None:
+    """Variant minus target over the seeds that both have; None when there is no such seed."""
+    seeds = sorted(variant.keys() & target.keys())
+    if not seeds:
+        return None
+    differences = {seed: variant[seed] - target[seed] for seed in seeds}
+    values = list(differences.values())
+    return PairedDifference(differences, fmean(values), t_interval_95(values))
+
+
+def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval for the mean of independent values; None for fewer than two.
+
+    With no spread at all the interval is the mean itself, twice.
+    """
+    if len(values) < 2:
+        return None
+    # scipy takes most of a second to import, and most commands need no interval.
+    from scipy import stats
+
+    mean, standard_error = fmean(values), stdev(values) / len(values) ** 0.5
+    if standard_error == 0:
+        return mean, mean
+    low, high = stats.t.interval(0.95, df=len(values) - 1, loc=mean, scale=standard_error)
+    return float(low), float(high)

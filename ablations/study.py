@@ -1,0 +1,190 @@
+"""A study: a folder of runs that belong together, which of them it needs, and which are there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from ablations.catalogue import Ablation
+from ablations.experiment import DatasetId, Experiment
+from ablations.records import (
+    RECORD_FILE,
+    SCHEMA_VERSION,
+    RecordError,
+    RunRecord,
+    load_json,
+    load_record,
+    write_json,
+)
+from ablations.timing import TIMING_FILE, Timing, TimingPlan
+
+STUDY_FILE = "study.json"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How long a study is, where nothing else is said."""
+
+    num_epochs: int
+    seeds: tuple[int, ...]
+    num_train_images: int | None
+    timing: TimingPlan
+
+
+PRESETS = {
+    "full": Preset(20, (0, 1, 2), None, TimingPlan()),
+    "quick": Preset(
+        3, (0,), 6000, TimingPlan(num_rounds=3, num_train_steps=8, num_test_images=500)
+    ),
+}
+"""`full` is the reference recipe; `quick` is a first look, whose numbers are far from final."""
+
+
+class StudyError(Exception):
+    """A folder cannot be used for what was asked; the message says why, and the way out."""
+
+
+class StudySpec(msgspec.Struct, frozen=True):
+    """What all runs of a study share, so that they may stand in one table."""
+
+    dataset: DatasetId
+    dataset_title: str
+    num_epochs: int
+    num_train_images: int | None
+    """None: all of the training images."""
+    device_type: str
+    """Runs on different kinds of device are not mixed: their arithmetic differs."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_mnist(self) -> bool:
+        """Whether the numbers can be compared with the assignment's and the published run's."""
+        return self.dataset.name == "mnist"
+
+    @property
+    def is_full_length(self) -> bool:
+        """Whether runs have the reference recipe's length: 20 epochs of all training images."""
+        return self.num_epochs == 20 and self.num_train_images is None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it lies on the disk."""
+
+    name: str
+    spec: StudySpec
+    records: tuple[RunRecord, ...]
+    """Ordered by seed, then by ablation name."""
+    timing: Timing | None
+    problems: tuple[str, ...]
+    """Records that were left out, and why."""
+
+
+def plan_runs(
+    spec: StudySpec, ablations: Iterable[Ablation], seeds: Iterable[int]
+) -> list[Experiment]:
+    """The runs of a study, seed-major: the first seed of every ablation before the second of any.
+
+    A report over all ablations is then complete after the first seed, and gets better from there.
+    """
+    ablations = list(ablations)
+    return [
+        Experiment(
+            ablation=ablation.name,
+            network=ablation.network_spec,
+            training=replace(
+                ablation.training_spec,
+                num_epochs=spec.num_epochs,
+                num_train_images=spec.num_train_images,
+            ),
+            dataset=spec.dataset,
+            seed=seed,
+        )
+        for seed in seeds
+        for ablation in ablations
+    ]
+
+
+def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
+    """Where a run's files are."""
+    return study_dir / ablation / f"seed-{seed}"
+
+
+def open_study(study_dir: Path, spec: StudySpec) -> None:
+    """Make a study's folder, or make sure that it is a folder of such a study.
+
+    Raises:
+        StudyError: the folder holds something else, another study, or cannot be written.
+    """
+    path = study_dir / STUDY_FILE
+    if path.exists():
+        found = load_json(path, StudySpec)
+        for field in msgspec.structs.fields(StudySpec):
+            was, wanted = getattr(found, field.name), getattr(spec, field.name)
+            if was != wanted:
+                raise StudyError(
+                    f"{study_dir} holds a study with {field.name} = {_short(was)}, and you asked for "
+                    f"{_short(wanted)}; choose another folder with --out"
+                )
+        return
+    try:
+        if study_dir.is_dir() and any(study_dir.iterdir()):
+            raise StudyError(
+                f"{study_dir} is not empty and not a study (it has no {STUDY_FILE}); "
+                "choose another folder with --out"
+            )
+        write_json(path, spec)
+    except OSError as error:
+        raise StudyError(
+            f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
+        ) from error
+
+
+def _short(value: object) -> str:
+    return value.name if isinstance(value, DatasetId) else repr(value)
+
+
+def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment]:
+    """Those of the planned runs that the folder has no good record of, in the same order.
+
+    Raises:
+        StudyError: a record is there, but of a different experiment than the planned one.
+    """
+    missing = []
+    for run in runs:
+        folder = run_folder(study_dir, run.ablation, run.seed)
+        if not (folder / RECORD_FILE).exists():
+            missing.append(run)
+            continue
+        record = load_record(folder)
+        if record.experiment != run:
+            raise StudyError(
+                f"{folder} holds a run of '{run.ablation}' as it was defined before (the catalogue has "
+                "changed since); choose another folder with --out, or delete that one"
+            )
+    return missing
+
+
+def load_study(study_dir: Path) -> Study:
+    """Read every record of a study.
+
+    A record that cannot be trusted is left out, and named in `problems`.
+
+    Raises:
+        StudyError: the folder is not a study.
+        RecordError: its `study.json` is damaged or of another schema.
+    """
+    if not (study_dir / STUDY_FILE).is_file():
+        raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
+    spec = load_json(study_dir / STUDY_FILE, StudySpec)
+    records, problems = [], []
+    for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):
+        try:
+            records.append(load_record(path.parent))
+        except RecordError as error:
+            problems.append(str(error))
+    records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
+    timing_path = study_dir / TIMING_FILE
+    timing = load_json(timing_path, Timing) if timing_path.exists() else None
+    return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))

@@ -1,0 +1,228 @@
+"""How a network is trained and tested: the loop at the heart of every experiment.
+
+Read `train` first. It is an ordinary training loop: draw an order, take a batch, augment it, step
+down the gradient; after each epoch classify all the test images. What makes it quick stands
+elsewhere: images stay in memory as bytes, a batch is augmented in one go on tensors
+(`augment.py`), and several runs share a machine as processes of one thread each
+(`execution.py`).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablations.augment import Augmentation, augment, draw_augmentation
+from ablations.data import Dataset
+from ablations.experiment import Experiment, TrainingSpec
+from ablations.records import EpochRecord
+from ablations.seeding import derive_seed, initialise_weights, random_stream
+from mnist_blocks.network import build_network
+
+TEST_BATCH_SIZE = 250
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images on a device: 784 bytes each, turned into floats a batch at a time."""
+
+    pixels: UInt8[Tensor, "images 28 28"]
+    labels: Int64[Tensor, " images"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """The shift and scale of pixel values that the network sees: (pixel - mean) / std."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A network in training, and what each step needs beside the images."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scale: InputScale
+    recipe: TrainingSpec
+    seed: int
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """How a network did on the test images."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+    loss: float
+    """Mean cross entropy."""
+    num_correct: int
+    predicted_class: UInt8[Tensor, " images"]
+    true_class_probability: Float32[Tensor, " images"]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What training ends with."""
+
+    network: nn.Module
+    epochs: list[EpochRecord]
+    test_result: TestResult
+    """After the last epoch."""
+    has_diverged: bool
+    """Whether training stopped early, because the loss was not a finite number any more."""
+
+
+def train(
+    experiment: Experiment,
+    dataset: Dataset,
+    device: torch.device,
+    after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> TrainedNetwork:
+    """Train a network from its initial weights to the end of its schedule.
+
+    Everything random comes from streams that the experiment's seed names (`seeding.py`), so the
+    same experiment gives the same network on the same kind of machine.
+
+    Calls `after_epoch` with each epoch's record.
+    """
+    recipe = experiment.training
+    train_images, test_images = load_images(dataset, recipe, device)
+    trainee = prepare_training(experiment, dataset, device)
+
+    epochs: list[EpochRecord] = []
+    for epoch in range(1, recipe.num_epochs + 1):
+        started = time.perf_counter()
+        train_loss, num_train_correct = train_epoch(trainee, train_images, epoch)
+        result = evaluate(trainee.network, test_images, trainee.scale)
+        record = EpochRecord(
+            epoch=epoch,
+            learning_rate=recipe.learning_rate_at(epoch),
+            train_loss=finite_or_none(train_loss),
+            train_accuracy_pct=100 * num_train_correct / len(train_images),
+            test_loss=finite_or_none(result.loss),
+            test_correct=result.num_correct,
+            test_accuracy_pct=100 * result.num_correct / len(test_images),
+            seconds=time.perf_counter() - started,
+        )
+        epochs.append(record)
+        after_epoch(record)
+        has_diverged = not math.isfinite(train_loss)
+        if has_diverged:
+            break
+    return TrainedNetwork(trainee.network, epochs, result, has_diverged)
+
+
+def prepare_training(experiment: Experiment, dataset: Dataset, device: torch.device) -> Trainee:
+    """A network with its initial weights on a device, and the optimiser that will train it."""
+    recipe = experiment.training
+    network = build_network(experiment.network)
+    initialise_weights(network, experiment.seed)
+    # Channels last: the channels of a pixel lie side by side in memory, as the fastest
+    # convolutions want them.
+    network = network.to(device=device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
+    )
+    scale = InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
+    torch.manual_seed(derive_seed(experiment.seed, "dropout"))
+    return Trainee(network, optimizer, scale, recipe, experiment.seed)
+
+
+def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, int]:
+    """See every training image once, in a new order; the last batch may be smaller.
+
+    Returns the mean loss and the number classified correctly, each image under the weights and
+    the augmentation of its own step.
+    """
+    network, optimizer, recipe = trainee.network, trainee.optimizer, trainee.recipe
+    network.train()
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate_at(epoch)
+    device = images.pixels.device
+    stream = random_stream(trainee.seed, f"order.epoch{epoch}")
+    order = torch.randperm(len(images), generator=stream).to(device)
+    augmentation = (
+        draw_augmentation(len(images), trainee.seed, epoch, device) if recipe.augment else None
+    )
+    # Sums stay on the device: reading a number from a GPU would make it wait at every step.
+    loss_sum = torch.zeros((), device=device)
+    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    for batch in order.split(recipe.batch_size):
+        inputs = prepare_batch(images, batch, trainee.scale, augmentation)
+        labels = images.labels[batch]
+        logits = network(inputs)
+        loss = functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.detach() * len(batch)
+        num_correct += (logits.detach().argmax(dim=1) == labels).sum()
+    return loss_sum.item() / len(images), int(num_correct.item())
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
+    """Classify every image once, with dropout off and batch norm's running statistics."""
+    network.eval()
+    batches = torch.arange(len(images), device=images.pixels.device).split(TEST_BATCH_SIZE)
+    logits = torch.cat([network(prepare_batch(images, batch, scale)) for batch in batches])
+    losses = functional.cross_entropy(logits, images.labels, reduction="none")
+    predicted_class = logits.argmax(dim=1)
+    return TestResult(
+        loss=losses.mean().item(),
+        num_correct=int((predicted_class == images.labels).sum().item()),
+        predicted_class=predicted_class.to(torch.uint8).cpu(),
+        # The loss is minus the logarithm of the probability given to the true class.
+        true_class_probability=torch.exp(-losses).cpu(),
+    )
+
+
+def prepare_batch(
+    images: Images,
+    batch: Int64[Tensor, " batch"],
+    scale: InputScale,
+    augmentation: Augmentation | None = None,
+) -> Float[Tensor, "batch 1 28 28"]:
+    """The images of a batch as the network sees them: floats, augmented, then normalised.
+
+    Augmentation comes first, since it fills with black, which is 0 before normalisation.
+    """
+    inputs = images.pixels[batch].unsqueeze(1).float() / 255
+    if augmentation is not None:
+        inputs = augment(inputs, augmentation[batch])
+    return (inputs - scale.mean) / scale.std
+
+
+def load_images(
+    dataset: Dataset, recipe: TrainingSpec, device: torch.device
+) -> tuple[Images, Images]:
+    """The training and the test images of a data set, copied to a device."""
+
+    def to_device(
+        pixels: UInt8[np.ndarray, "images 28 28"], labels: UInt8[np.ndarray, " images"]
+    ) -> Images:
+        return Images(
+            torch.as_tensor(pixels, device=device),
+            torch.as_tensor(labels, device=device, dtype=torch.int64),
+        )
+
+    count = recipe.num_train_images
+    return (
+        to_device(dataset.train_images[:count], dataset.train_labels[:count]),
+        to_device(dataset.test_images, dataset.test_labels),
+    )
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number for a record, where what is not finite is None."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,279 @@
+"""The command line: parse, call, print. What it calls stands in `ablations` and `reports`."""
+
+import difflib
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.experiment import DATASET_NAMES
+
+
+class SeedList(click.ParamType):
+    """Seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        seeds: list[int] = []
+        for part in value.split(","):
+            first, dash, last = part.strip().partition("-")
+            try:
+                low, high = int(first), int(last) if dash else int(first)
+            except ValueError:
+                self.fail(f"'{value}' is not a list of seeds; write 0-4, or 0,3,7", param, ctx)
+            if low > high:
+                self.fail(f"'{part}' runs backwards; write {high}-{low}", param, ctx)
+            if high - low >= 1000:
+                self.fail(f"'{part}' is {high - low + 1:,} seeds; at most 1,000", param, ctx)
+            seeds += range(low, high + 1)
+        if len(set(seeds)) != len(seeds):
+            self.fail(f"'{value}' names a seed twice", param, ctx)
+        return tuple(seeds)
+
+
+class AblationName(click.ParamType):
+    """A name in the catalogue."""
+
+    name = "ablation"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Ablation:
+        if isinstance(value, Ablation):
+            return value
+        try:
+            return find_ablation(value)
+        except KeyError:
+            names = [ablation.name for ablation in CATALOGUE]
+            close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            self.fail(f"unknown ablation '{value}'; {hint}(cli.py list shows all)", param, ctx)
+
+
+def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors that a user can mend into one line; a bug keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from ablations.data import DataError
+        from ablations.records import RecordError
+        from ablations.study import StudyError
+
+        try:
+            return command(*args, **kwargs)
+        except (DataError, RecordError, StudyError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+dataset_option = click.option(
+    "--dataset",
+    type=click.Choice(["auto", *DATASET_NAMES]),
+    default="auto",
+    show_default=True,
+    help="auto is MNIST, and where it cannot be had small bundled digits (which it says loudly).",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with the data set's files; otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
+    "are searched, then the files are downloaded.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mnist-ablations")
+def main() -> None:
+    """What is each ingredient of a 19,000-parameter MNIST network worth? Take it out and see.
+
+    \b
+    Examples:
+      python cli.py ablate --preset quick      a first report, in a few minutes
+      python cli.py ablate --all               everything: 16 variants, 20 epochs, 3 seeds
+      python cli.py show no-gap                what an ablation changes
+    """
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=AblationName(), metavar="[NAME]...")
+@click.option("--all", "all_ablations", is_flag=True, help="Every entry of the catalogue.")
+@click.option(
+    "--seeds",
+    type=SeedList(),
+    help="Such as 0-4 or 0,3,7.  [default: 0-2; with --preset quick: 0]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Epochs of training.  [default: 20; with --preset quick: 3]",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["quick"]),
+    help="quick: all ablations on 6,000 of the training images for 3 epochs, for a first look.",
+)
+@dataset_option
+@data_dir_option
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="auto is the first of cuda, mps and cpu that there is.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Runs at a time.  [default: one for each CPU core; 1 on a GPU]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Study folder: runs that it holds already are not run again.  [default: under runs/]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would run, and for how long; run nothing.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@clear_errors
+def ablate(
+    names: tuple[Ablation, ...],
+    all_ablations: bool,
+    seeds: tuple[int, ...] | None,
+    epochs: int | None,
+    preset: str | None,
+    dataset: str,
+    data_dir: Path | None,
+    device: str,
+    jobs: int | None,
+    out: Path | None,
+    dry_run: bool,
+    fail_fast: bool,
+) -> None:
+    """Train the target and its ablations, and write a report.
+
+    The target is always among the runs, since every difference is a difference from it. Run the
+    same command again after an interruption: it does only what is missing.
+
+    \b
+    Examples:
+      python cli.py ablate --preset quick
+      python cli.py ablate --all
+      python cli.py ablate no-batchnorm no-dropout --seeds 0-4
+      python cli.py ablate --all --dry-run
+      python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
+    """
+    from ablations.conduct import StudyRequest, conduct
+    from ablations.study import PRESETS
+
+    if all_ablations and names:
+        raise click.UsageError("give either names or --all, not both")
+    if not all_ablations and not names and preset is None:
+        raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
+    chosen = [
+        ablation
+        for ablation in CATALOGUE
+        if not names or ablation in names or ablation.kind == "target"
+    ]
+    preset_name = preset or "full"
+    request = StudyRequest(
+        ablations=chosen,
+        preset_name=preset_name,
+        preset=PRESETS[preset_name],
+        seeds=seeds,
+        num_epochs=epochs,
+        dataset_name=dataset,
+        data_dir=data_dir,
+        device_name=device,
+        num_jobs=jobs,
+        study_dir=out,
+        is_dry_run=dry_run,
+        stops_at_failure=fail_fast,
+    )
+    sys.exit(conduct(request, write_report))
+
+
+def write_report(study_dir: Path) -> Path:
+    """Render a study folder's report and tables into it; returns the report's path."""
+    from ablations.records import write_atomically
+    from ablations.results import results_csv, results_json, summarise
+    from ablations.study import load_study
+    from reports.page import render_page
+
+    results = summarise(load_study(study_dir))
+    write_atomically(study_dir / "results.csv", results_csv(results).encode())
+    write_atomically(study_dir / "results.json", results_json(results))
+    path = study_dir / "report.html"
+    write_atomically(path, render_page(results).encode())
+    return path
+
+
+@main.command("list")
+def list_ablations() -> None:
+    """Name every ablation, and what it removes from the target.
+
+    \b
+    Example:
+      python cli.py list
+    """
+    width = max(len(ablation.name) for ablation in CATALOGUE)
+    for ablation in CATALOGUE:
+        core = "  (a concept of the assignment)" if ablation.is_core else ""
+        click.echo(f"{ablation.name:<{width}}  without {ablation.removes}{core}")
+
+
+@main.command()
+@click.argument("ablation", type=AblationName(), metavar="NAME")
+def show(ablation: Ablation) -> None:
+    """Show what an ablation changes, and its network layer by layer.
+
+    \b
+    Examples:
+      python cli.py show target
+      python cli.py show no-gap-matched
+    """
+    from mnist_blocks.summary import layer_table
+
+    click.echo(f"{ablation.name}: without {ablation.removes}")
+    click.echo(f"  Question  {ablation.question}")
+    click.echo(f"  Expect    {ablation.expectation}")
+    click.echo(f"  Source    {ablation.source}")
+    for change in ablation.changes():
+        click.echo(f"  Changes   {change.field}: {change.target_value!r} -> {change.value!r}")
+    rows = layer_table(ablation.network_spec)
+    click.echo()
+    click.echo(f"{'layer':<30} {'output':<12} {'parameters':>10} {'mult-adds':>10} {'sees':>6}")
+    for row in rows:
+        shape = ", ".join(str(side) for side in row.output_shape)
+        click.echo(
+            f"{row.description:<30} {shape:<12} {row.parameters:>10,} {row.multiply_adds:>10,} "
+            f"{row.receptive_field:>6}"
+        )
+    total_parameters = sum(row.parameters for row in rows)
+    total_multiply_adds = sum(row.multiply_adds for row in rows)
+    click.echo(f"{'total':<30} {'':<12} {total_parameters:>10,} {total_multiply_adds:>10,}")
+
+
+@main.command()
+@click.argument("study_dir", type=click.Path(path_type=Path), metavar="RUN_DIR")
+@clear_errors
+def report(study_dir: Path) -> None:
+    """Render a study folder's report again, from its records.
+
+    \b
+    Example:
+      python cli.py report runs/mnist
+    """
+    click.echo(f"Report: {write_report(study_dir)}")
+
+
+if __name__ == "__main__":
+    main()
