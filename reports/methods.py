@@ -1,0 +1,157 @@
+"""How a study was made, in words and rows: what a reader needs to repeat or to doubt it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
+from ablations.catalogue import CATALOGUE
+from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
+from ablations.records import Environment
+from ablations.results import Results, unknown_ablations
+from ablations.study import PRESETS, Study, StudySpec
+from mnist_blocks import TARGET
+from mnist_blocks.spec import IMAGE_SIZE
+from reports.wording import enumerate_words, plural
+
+
+class Change(NamedTuple):
+    """A field of a spec that an ablation changes."""
+
+    field: str
+    before: str
+    after: str
+
+
+class SeedGroup(NamedTuple):
+    """Ablations that were run with the same seeds."""
+
+    seeds: tuple[int, ...]
+    names: list[str]
+
+
+def spec_changes(experiment: Experiment) -> list[Change]:
+    """What a run did differently from the target. The study's own length is not a difference."""
+    training = replace(
+        TARGET_TRAINING,
+        num_epochs=experiment.training.num_epochs,
+        num_train_images=experiment.training.num_train_images,
+    )
+    pairs: list[tuple[Any, Any]] = [(TARGET, experiment.network), (training, experiment.training)]
+    return [
+        Change(field.name, repr(before), repr(after))
+        for target, variant in pairs
+        for field in fields(target)
+        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
+    ]
+
+
+def seed_groups(results: Results) -> list[SeedGroup]:
+    """The ablations by the seeds that they were run with, most seeds first."""
+    names_by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for row in results.rows:
+        seeds = tuple(run.experiment.seed for run in row.runs)
+        names_by_seeds.setdefault(seeds, []).append(row.ablation.name)
+    groups = [SeedGroup(seeds, names) for seeds, names in names_by_seeds.items()]
+    return sorted(groups, key=lambda group: -len(group.seeds))
+
+
+def reproduce_commands(results: Results) -> list[str]:
+    """The commands that make the same runs, one for each group of seeds.
+
+    The target is always among a command's runs, so it is named only where it is alone.
+    """
+    return [
+        f"python cli.py ablate {names_argument(group.names)} {length_options(results.study.spec)} "
+        f"--seeds {','.join(str(seed) for seed in group.seeds)}"
+        for group in seed_groups(results)
+        if group.names != ["target"] or len(results.rows) == 1
+    ]
+
+
+def names_argument(names: Sequence[str]) -> str:
+    """The names of a command; `--all` for the whole catalogue."""
+    if set(names) >= {ablation.name for ablation in CATALOGUE}:
+        return "--all"
+    return " ".join(name for name in names if name != "target" or len(names) == 1)
+
+
+def length_options(spec: StudySpec) -> str:
+    """The options that give a study its data and its length."""
+    options = f"--dataset {spec.dataset.name} --epochs {spec.num_epochs}"
+    # The command line has no option for the number of images: it comes with a preset.
+    for name, preset in PRESETS.items():
+        if preset.num_train_images == spec.num_train_images is not None:
+            options = f"--preset {name} {options}"
+    return options
+
+
+def recipe(study: Study, training: TrainingSpec) -> list[tuple[str, str]]:
+    """How the target was trained: what, and how much of it."""
+    num_images = training.num_train_images or study.spec.dataset.num_train
+    num_batches = -(-num_images // training.batch_size)
+    augmentation = "none"
+    if training.augment:
+        augmentation = (
+            f"with probability {ZOOM_PROBABILITY:g} the central {ZOOM_CROP_PIXELS}x{ZOOM_CROP_PIXELS} pixels "
+            f"resized to {IMAGE_SIZE}x{IMAGE_SIZE}; then a rotation drawn uniformly from "
+            f"-{MAX_ROTATION_DEGREES:g} to +{MAX_ROTATION_DEGREES:g} degrees, filled with black"
+        )
+    return [
+        ("length", f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"),
+        ("batches", f"{training.batch_size} images, {num_batches:,} batches an epoch; the last may be smaller"),
+        ("optimiser", f"stochastic gradient descent with momentum {training.momentum:g}, no weight decay"),
+        ("learning rate", learning_rates(training)),
+        ("loss", "cross entropy"),
+        ("augmentation", augmentation),
+        ("input", "normalised to about zero mean and unit variance" if training.normalise_input
+                  else "pixels in [0, 1]"),
+    ]  # fmt: skip
+
+
+def learning_rates(training: TrainingSpec) -> str:
+    """The schedule in words."""
+    rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
+    drop = next((i for i, rate in enumerate(rates) if rate != rates[0]), None)
+    if drop is None:
+        return f"{rates[0]:g} throughout"
+    return f"{rates[0]:g} to the end of epoch {drop}, then {rates[drop]:g}"
+
+
+def environments(study: Study) -> list[tuple[Environment, int]]:
+    """Where the runs were made, and how many of them in each place; most runs first."""
+    return Counter(record.environment for record in study.records).most_common()
+
+
+def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:
+    """In what the environments of one study differ, in words."""
+    rows = [environment_rows(environment) for environment, _ in found]
+    labels = [label for label, _ in rows[0]]
+    differing = [
+        label for number, label in enumerate(labels) if len({row[number][1] for row in rows}) > 1
+    ]
+    return enumerate_words(differing)
+
+
+def environment_rows(environment: Environment) -> list[tuple[str, str]]:
+    """An environment as label and value."""
+    return [
+        ("device", f"{environment.device_name} ({environment.device_type})"),
+        ("threads a run", str(environment.num_threads)),
+        ("operating system", environment.operating_system),
+        ("Python", environment.python_version),
+        ("PyTorch", environment.torch_version),
+        ("NumPy", environment.numpy_version),
+        ("mnist-blocks", environment.project_version),
+        ("commit", environment.commit),
+    ]
+
+
+def left_out(study: Study) -> list[str]:
+    """Records that no number of the page contains, and why."""
+    unknown = [
+        f"runs of '{name}': the catalogue has no such entry (any more)"
+        for name in unknown_ablations(study)
+    ]
+    return [*study.problems, *unknown]

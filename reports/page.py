@@ -1,0 +1,132 @@
+"""From a study's results to one HTML file that opens without a network."""
+
+import base64
+import csv
+import hashlib
+import re
+from importlib import resources
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablations.experiment import TARGET_TRAINING
+from ablations.results import AblationResult, Results
+from mnist_blocks.summary import LayerRow, layer_table
+from reports import methods, wording
+
+
+class AblationSection(NamedTuple):
+    """What the page shows of one entry: its numbers, and what is drawn and derived from them."""
+
+    row: AblationResult
+    anchor: str
+    changes: list[methods.Change]
+    layers: list[LayerRow]
+    curves: Markup
+
+
+class PublishedEpoch(NamedTuple):
+    """One line of the published run's log."""
+
+    epoch: int
+    learning_rate: float
+    test_correct: int
+
+
+def render_page(results: Results) -> str:
+    """The whole HTML document. The same results give the same bytes.
+
+    Style, figures and numbers are inside; the page's own policy forbids it to load anything.
+    """
+    # Seaborn takes more than a second to import, and only this function needs it.
+    from reports import figures
+
+    study, target = results.study, results.target
+    style = read_text("static/page.css")
+    published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
+    compared = [row for row in results.rows if row.difference_pct]
+    return template_environment().get_template("page.html").render(
+        style=Markup(style),
+        style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        results=results,
+        spec=study.spec,
+        target=target,
+        notices=wording.notices(study.spec),
+        answer=wording.answer(results),
+        contents=wording.contents(results),
+        differences=figures.difference_figure(compared),
+        target_curves=figures.target_curves_figure(target, published) if target else None,
+        published=published,
+        sections=make_sections(results),
+        commands=methods.reproduce_commands(results),
+        seed_groups=methods.seed_groups(results),
+        recipe=methods.recipe(study, target.runs[0].experiment.training if target else TARGET_TRAINING),
+        environments=methods.environments(study),
+        left_out=methods.left_out(study),
+    )  # fmt: skip
+
+
+def make_sections(results: Results) -> list[AblationSection]:
+    """One section for each entry that has a run, in the order of the catalogue."""
+    from reports import figures
+
+    limits_pct = [
+        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
+    ]
+    return [
+        AblationSection(
+            row=row,
+            anchor=f"entry-{slug(row.ablation.name)}",
+            changes=methods.spec_changes(row.runs[0].experiment),
+            layers=layer_table(row.runs[0].experiment.network),
+            curves=figures.ablation_curves_figure(
+                row, results.target, f"curves-{slug(row.ablation.name)}", limits_pct
+            ),
+        )
+        for row in results.rows
+    ]
+
+
+def slug(name: str) -> str:
+    """A name as it may stand in an id or a link: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def published_errors_pct() -> list[float]:
+    """Test error after each epoch of the published run, which had 10,000 test images."""
+    lines = csv.DictReader(read_text("published_log.csv").splitlines())
+    epochs = [
+        PublishedEpoch(int(line["epoch"]), float(line["learning_rate"]), int(line["test_correct"]))
+        for line in lines
+    ]
+    return [100 - epoch.test_correct / 100 for epoch in epochs]
+
+
+def read_text(name: str) -> str:
+    """A file of this package."""
+    return (resources.files("reports") / name).read_text(encoding="utf-8")
+
+
+def template_environment() -> Environment:
+    """Jinja2 such that every value is escaped, and a misspelt one is an error."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "decimal": wording.decimal,
+        "signed": wording.signed,
+        "plural": wording.plural,
+        "enumerate_words": wording.enumerate_words,
+        "slug": slug,
+    }
+    environment.globals |= {
+        "environment_rows": methods.environment_rows,
+        "differing_fields": methods.differing_fields,
+    }
+    return environment
