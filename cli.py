@@ -13,7 +13,7 @@ from ablations.catalogue import CATALOGUE, Ablation, find_ablation
 from ablations.experiment import DATASET_NAMES
 
 
-class SeedList(click.ParamType):
+class SeedList(click.ParamType[tuple[int, ...]]):
     """Seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
 
     name = "seeds"
@@ -40,7 +40,7 @@ class SeedList(click.ParamType):
         return tuple(seeds)
 
 
-class AblationName(click.ParamType):
+class AblationName(click.ParamType[Ablation]):
     """A name in the catalogue."""
 
     name = "ablation"
@@ -120,7 +120,7 @@ def main() -> None:
 @click.option(
     "--preset",
     type=click.Choice(["quick"]),
-    help="quick: all ablations on 6,000 of the training images for 3 epochs, for a first look.",
+    help="quick: all ablations on 9,000 of the training images for 3 epochs, for a first look.",
 )
 @dataset_option
 @data_dir_option
@@ -172,7 +172,6 @@ def ablate(
       python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
     """
     from ablations.conduct import StudyRequest, conduct
-    from ablations.study import PRESETS
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
@@ -183,11 +182,9 @@ def ablate(
         for ablation in CATALOGUE
         if not names or ablation in names or ablation.kind == "target"
     ]
-    preset_name = preset or "full"
     request = StudyRequest(
         ablations=chosen,
-        preset_name=preset_name,
-        preset=PRESETS[preset_name],
+        preset_name=preset or "full",
         seeds=seeds,
         num_epochs=epochs,
         dataset_name=dataset,
@@ -272,7 +269,42 @@ def report(study_dir: Path) -> None:
     Example:
       python cli.py report runs/mnist
     """
+    from ablations.study import load_study
+
+    problems = load_study(study_dir).problems
     click.echo(f"Report: {write_report(study_dir)}")
+    for problem in problems:
+        click.echo(f"Left out: {problem}", err=True)
+    sys.exit(1 if problems else 0)
+
+
+@main.command()
+@dataset_option
+@data_dir_option
+@click.option("--fetch", is_flag=True, help="Download the data set if it is nowhere.")
+@clear_errors
+def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
+    """Show where the data set is searched and found, and whether it verifies.
+
+    \b
+    Examples:
+      python cli.py data
+      python cli.py data --dataset fashion-mnist --fetch --data-dir ~/datasets
+    """
+    from ablations.data import inspect_dataset, load_dataset, resolve_dataset
+
+    name = "mnist" if dataset == "auto" else dataset
+    for file in inspect_dataset(name, data_dir):
+        if file.status == "verified" or file.problem:
+            click.echo(f"{file.status:<9} {file.problem or file.path}")
+    # What is wrong with a file has just been said.
+    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, say=lambda line: None)
+    found = load_dataset(found_name, folder)
+    click.echo(
+        f"{found.title} in {found.source}: {found.id.num_train:,} training and "
+        f"{found.id.num_test:,} test images, digest {found.id.sha256[:16]}, "
+        f"pixel mean {found.mean}, standard deviation {found.std}"
+    )
 
 
 if __name__ == "__main__":

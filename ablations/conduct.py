@@ -20,16 +20,17 @@ from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.estimate import estimate_seconds, in_words
 from ablations.execution import RunFailed, RunFinished, WorkerSetup, default_num_jobs, execute
 from ablations.experiment import Experiment
+from ablations.presets import Preset, choose_preset
 from ablations.progress import StudyProgress
 from ablations.records import write_json, write_run
 from ablations.study import (
-    Preset,
     Study,
     StudyError,
     StudySpec,
+    check_folder,
+    create_study,
     load_study,
     missing_runs,
-    open_study,
     plan_runs,
     run_folder,
 )
@@ -47,7 +48,6 @@ class StudyRequest:
 
     ablations: Sequence[Ablation]
     preset_name: str
-    preset: Preset
     seeds: Sequence[int] | None
     num_epochs: int | None
     dataset_name: str
@@ -87,7 +87,7 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     if request.is_dry_run:
         list_runs(study, console)
         return 0
-    open_study(study.study_dir, study.spec)
+    create_study(study.study_dir, study.spec)
     try:
         failures = carry_out(study, write_report, console, request.stops_at_failure)
         if not (failures and request.stops_at_failure):
@@ -114,16 +114,17 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         device_name = choose_device(request.device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
-    limit = request.preset.num_train_images
+    preset = choose_preset(request.preset_name, dataset.id)
     spec = StudySpec(
         dataset=dataset.id,
         dataset_title=dataset.title,
-        num_epochs=request.num_epochs or request.preset.num_epochs,
-        num_train_images=limit if limit and limit < dataset.id.num_train else None,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
         device_type=device_name,
     )
-    study_dir = request.study_dir or default_study_dir(request, spec)
-    runs = plan_runs(spec, request.ablations, request.seeds or request.preset.seeds)
+    study_dir = request.study_dir or default_study_dir(preset, spec)
+    check_folder(study_dir, spec)
+    runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -132,19 +133,19 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         num_jobs=request.num_jobs or default_num_jobs(device_name),
         runs=runs,
         missing=missing_runs(study_dir, runs),
-        timing_plan=request.preset.timing,
+        timing_plan=preset.timing,
     )
 
 
-def default_study_dir(request: StudyRequest, spec: StudySpec) -> Path:
+def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
     """A folder under `runs/` whose name says what sets the study apart.
 
     The same request finds the same folder again, which is how it goes on where it stopped.
     """
     parts = [spec.dataset.name]
-    if request.preset_name != "full":
-        parts.append(request.preset_name)
-    if spec.num_epochs != request.preset.num_epochs:
+    if preset.name != "full":
+        parts.append(preset.name)
+    if spec.num_epochs != preset.num_epochs:
         parts.append(f"{spec.num_epochs}-epochs")
     if spec.device_type != "cpu":
         parts.append(spec.device_type)
@@ -158,9 +159,9 @@ def announce(study: PreparedStudy, console: Console) -> None:
     num_seeds = len({run.seed for run in study.runs})
     say(
         console,
-        f"{len(study.runs) // num_seeds} variants x {num_seeds} seeds, {spec.num_epochs} epochs of "
-        f"{num_images:,} images of {spec.dataset_title} ({study.dataset.source}), tested on "
-        f"{spec.dataset.num_test:,}.",
+        f"{count(len(study.runs) // num_seeds, 'variant')} x {count(num_seeds, 'seed')}, "
+        f"{count(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
+        f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
     say(
         console,
@@ -261,6 +262,11 @@ def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
         f"in {study.study_dir}/. The same command does the rest:\n"
         f"  python {shlex.join(sys.argv)}",
     )
+
+
+def count(number: int, thing: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def say(console: Console, text: str) -> None:

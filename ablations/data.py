@@ -24,11 +24,10 @@ from ablations.data_files import (
     inspect_folder,
     read_folder,
 )
-from ablations.experiment import DatasetId
+from ablations.experiment import DATASET_NAMES, DatasetId
 from ablations.idx import DataError
 
 __all__ = [
-    "DATASET_NAMES",
     "DataError",
     "Dataset",
     "FoundFile",
@@ -37,7 +36,6 @@ __all__ = [
     "resolve_dataset",
 ]
 
-DATASET_NAMES = ("mnist", "fashion-mnist", "kmnist", "digits")
 FOLDER_VARIABLE = "MNIST_DATA_DIR"
 DEFAULT_FOLDER = Path("data")
 

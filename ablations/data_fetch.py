@@ -42,7 +42,8 @@ def fetch_files(source: DataSource, target: Path, say: Callable[[str], None]) ->
     except Timeout as error:
         raise DataError(f"another process holds {error.lock_file}") from error
     except OSError as error:
-        raise DataError(f"{target}: cannot be written to ({error.strerror or error})") from error
+        place, reason = error.filename or target, error.strerror or str(error)
+        raise DataError(f"{place}: cannot be written ({reason})") from error
     return folder
 
 

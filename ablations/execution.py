@@ -7,12 +7,13 @@ On a CPU each worker computes in one thread: two such processes finish more runs
 process with two threads, and no run's numbers depend on how many there are.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -79,7 +80,9 @@ def default_num_jobs(device: str) -> int:
     return os.cpu_count() or 1
 
 
-def execute(runs: Sequence[Experiment], setup: WorkerSetup, num_jobs: int) -> Iterator[Event]:
+def execute(
+    runs: Sequence[Experiment], setup: WorkerSetup, num_jobs: int
+) -> Generator[Event, None, None]:
     """Carry out the runs, at most `num_jobs` at a time, in their order."""
     waiting = deque(runs)
     attempts = {run.digest: 0 for run in runs}
@@ -133,10 +136,9 @@ class Worker:
     def start(self, run: Experiment) -> None:
         """Hand a run to the idle process."""
         self.run = run
-        try:
+        # If the process has died, `receive` will find the pipe broken.
+        with contextlib.suppress(ConnectionError):
             self.connection.send(run)
-        except ConnectionError:
-            pass  # The process has died: `receive` will find the pipe broken.
 
     def receive(self) -> Event:
         """The next event of the run. Raises EOFError or ConnectionError when the process died."""
@@ -194,6 +196,7 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
             connection.send(run_experiment(run, dataset, device, connection.send))
         except ConnectionError:
             return
-        except Exception as error:
+        # Whatever went wrong is this run's result, and the next run may be fine.
+        except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             connection.send((reason, traceback.format_exc()))

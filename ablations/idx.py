@@ -47,8 +47,9 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "...
     if found_shape != shape:
         raise DataError(f"{path}: its shape is {found_shape}, not {shape}; {WAY_OUT}")
     if len(content) != num_bytes:
-        length = f"ends after {len(content):,}" if len(content) < num_bytes else "goes on after its"
-        raise DataError(f"{path}: {length} of {num_bytes:,} bytes; {WAY_OUT}")
+        is_short = len(content) < num_bytes
+        found = f"ends after {len(content):,} of" if is_short else "goes on after"
+        raise DataError(f"{path}: {found} its {num_bytes:,} bytes; {WAY_OUT}")
     values = np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
     # A copy, because torch warns of arrays that it may not write to.
     return values.copy(), hashlib.sha256(content).hexdigest()

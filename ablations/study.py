@@ -17,28 +17,9 @@ from ablations.records import (
     load_record,
     write_json,
 )
-from ablations.timing import TIMING_FILE, Timing, TimingPlan
+from ablations.timing import TIMING_FILE, Timing
 
 STUDY_FILE = "study.json"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How long a study is, where nothing else is said."""
-
-    num_epochs: int
-    seeds: tuple[int, ...]
-    num_train_images: int | None
-    timing: TimingPlan
-
-
-PRESETS = {
-    "full": Preset(20, (0, 1, 2), None, TimingPlan()),
-    "quick": Preset(
-        3, (0,), 6000, TimingPlan(num_rounds=3, num_train_steps=8, num_test_images=500)
-    ),
-}
-"""`full` is the reference recipe; `quick` is a first look, whose numbers are far from final."""
 
 
 class StudyError(Exception):
@@ -111,11 +92,11 @@ def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
     return study_dir / ablation / f"seed-{seed}"
 
 
-def open_study(study_dir: Path, spec: StudySpec) -> None:
-    """Make a study's folder, or make sure that it is a folder of such a study.
+def check_folder(study_dir: Path, spec: StudySpec) -> None:
+    """Make sure that a folder is free, or holds a study of this kind; writes nothing.
 
     Raises:
-        StudyError: the folder holds something else, another study, or cannot be written.
+        StudyError: the folder holds something else, or another study.
     """
     path = study_dir / STUDY_FILE
     if path.exists():
@@ -127,18 +108,30 @@ def open_study(study_dir: Path, spec: StudySpec) -> None:
                     f"{study_dir} holds a study with {field.name} = {_short(was)}, and you asked for "
                     f"{_short(wanted)}; choose another folder with --out"
                 )
-        return
+    elif study_dir.exists() and not (study_dir.is_dir() and is_empty(study_dir)):
+        raise StudyError(
+            f"{study_dir} is not an empty folder and not a study (it has no {STUDY_FILE}); "
+            "choose another folder with --out"
+        )
+
+
+def create_study(study_dir: Path, spec: StudySpec) -> None:
+    """Make a study's folder, unless it is there.
+
+    Raises:
+        StudyError: the folder cannot be written to.
+    """
     try:
-        if study_dir.is_dir() and any(study_dir.iterdir()):
-            raise StudyError(
-                f"{study_dir} is not empty and not a study (it has no {STUDY_FILE}); "
-                "choose another folder with --out"
-            )
-        write_json(path, spec)
+        write_json(study_dir / STUDY_FILE, spec)
     except OSError as error:
         raise StudyError(
             f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
         ) from error
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing."""
+    return next(folder.iterdir(), None) is None
 
 
 def _short(value: object) -> str:

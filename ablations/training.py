@@ -129,7 +129,7 @@ def prepare_training(experiment: Experiment, dataset: Dataset, device: torch.dev
     initialise_weights(network, experiment.seed)
     # Channels last: the channels of a pixel lie side by side in memory, as the fastest
     # convolutions want them.
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
     )

@@ -87,7 +87,8 @@ def window(layer: nn.Module, inputs: Tensor) -> tuple[int, int]:
     if isinstance(layer, nn.Conv2d):
         return layer.kernel_size[0], layer.stride[0]
     if isinstance(layer, nn.MaxPool2d):
-        return int(layer.kernel_size), int(layer.stride)
+        assert isinstance(layer.kernel_size, int)  # torch also allows a pair; `stage` has one side
+        return layer.kernel_size, layer.kernel_size
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return inputs.shape[-1], inputs.shape[-1]
     if isinstance(layer, nn.Flatten) and inputs.ndim == 4:

@@ -22,10 +22,12 @@ SEED_SPREAD = 0.5
 
 
 class DifferenceFigure(NamedTuple):
-    """The picture, and up to which difference its axis is evenly spaced (None: everywhere)."""
+    """The picture, and what its caption must explain."""
 
     svg: Markup
     linear_up_to_pct: float | None
+    """Up to which difference the axis is evenly spaced; None: everywhere."""
+    has_intervals: bool
 
 
 def difference_figure(rows: Sequence[AblationResult]) -> DifferenceFigure | None:
@@ -60,7 +62,9 @@ def difference_figure(rows: Sequence[AblationResult]) -> DifferenceFigure | None
             if row.difference_pct
         )
         title = "Difference of each ablation from the target, in percentage points"
-        return DifferenceFigure(to_svg(figure, "differences", title, description), linear_up_to_pct)
+        svg = to_svg(figure, "differences", title, description)
+    has_intervals = any(row.difference_pct and row.difference_pct.interval_95 for row in rows)
+    return DifferenceFigure(svg, linear_up_to_pct, has_intervals)
 
 
 def row_label(row: AblationResult) -> str:
@@ -82,7 +86,7 @@ def draw_difference(axes: Axes, row: AblationResult, height: int) -> None:
             difference.interval_95, [height] * 2, color=COLOURS["variant"], linewidth=2.4, zorder=3
         )
     axes.scatter(
-        values, [height + offset for offset in offsets], s=36, zorder=4,
+        values, [height + offset for offset in offsets], s=36 if len(values) <= 5 else 22, zorder=4,
         color=COLOURS["target"], edgecolors=COLOURS["paper"], linewidths=0.5,
     )  # fmt: skip
     axes.scatter(
@@ -106,16 +110,14 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
 
     Without this, one network that fails would squash all others onto the zero line.
     """
-    means, extremes = [], []
+    sizes, extremes = [], []
     for row in rows:
         if row.difference_pct:
-            means.append(abs(row.difference_pct.mean))
-            extremes += [
-                *row.difference_pct.by_seed.values(),
-                *(row.difference_pct.interval_95 or ()),
-            ]
+            low, high = row.difference_pct.interval_95 or (0, 0)
+            sizes.append(max(abs(row.difference_pct.mean), (high - low) / 2))
+            extremes += [*row.difference_pct.by_seed.values(), low, high]
     low, high = min(0.0, *extremes), max(0.0, *extremes)
-    typical = max(2 * median(means), 0.1)
+    typical = max(2 * median(sizes), 0.1)
     bound = next((nice for nice in (0.2, 0.5, 1, 2, 5, 10, 20) if nice >= typical), 50)
     margin = 0.05 * (high - low) + 0.02
     if max(-low, high) <= 2.5 * bound:
@@ -125,11 +127,9 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
     axes.set_xscale("symlog", linthresh=bound, linscale=1.6)
     axes.set_xlim(1.25 * low if -low > bound else low - margin, max(1.25 * high, bound / 2))
     axes.xaxis.set_minor_locator(NullLocator())
-    nice_values = [
-        bound / 2,
-        bound,
-        *(nice for nice in (0.5, 1, 2, 5, 10, 20, 50, 100) if nice > bound),
-    ]
+    # Close to the even part, ticks of a long logarithmic part would run into each other.
+    beyond = (1, 10, 100) if max(-low, high) > 20 * bound else (0.5, 1, 2, 5, 10, 20, 50, 100)
+    nice_values = [bound / 2, bound, *(nice for nice in beyond if nice > bound)]
     ticks = [-value for value in reversed(nice_values)] + [0.0, *nice_values]
     left, right = axes.get_xlim()
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if left <= tick <= right]))
@@ -169,7 +169,6 @@ def add_difference_legend(figure: Figure, rows: Sequence[AblationResult]) -> Non
 
 def target_curves_figure(target: AblationResult, published_error_pct: Sequence[float]) -> Markup:
     """The target's test error by epoch, every seed; the published run over it when there is one."""
-    wanted_error_pct = 100 - WANTED_ACCURACY_PCT
     with figure_style():
         figure = Figure(figsize=(10, 4.6), layout="constrained")
         axes = figure.subplots()
@@ -183,14 +182,8 @@ def target_curves_figure(target: AblationResult, published_error_pct: Sequence[f
         errors += published_error_pct
         scale_errors(axes, errors)
         draw_learning_rate_drop(axes, target.runs[0])
-        is_mnist = target.runs[0].experiment.dataset.name == "mnist"
-        if is_mnist and min(errors) < 2 * wanted_error_pct:
-            axes.axhline(wanted_error_pct, color=COLOURS["muted"], linewidth=1, linestyle=":")
-            axes.annotate(
-                f"wanted: {decimal(WANTED_ACCURACY_PCT, 1)} % right", (0, wanted_error_pct),
-                xycoords=("axes fraction", "data"), xytext=(6, 4), textcoords="offset points",
-                color=COLOURS["muted"],
-            )  # fmt: skip
+        if target.runs[0].experiment.dataset.name == "mnist":
+            draw_wanted_accuracy(axes)
         axes.set_xlabel("epoch")
         axes.set_ylabel("test images wrong (%)")
         num_seeds = len(target.runs)
@@ -270,6 +263,19 @@ def draw_learning_rate_drop(axes: Axes, run: RunRecord) -> None:
             text, (drop + 0.5, 0), ha=side, xycoords=("data", "axes fraction"), xytext=(offset, 6),
             textcoords="offset points", color=COLOURS["muted"],
         )  # fmt: skip
+
+
+def draw_wanted_accuracy(axes: Axes) -> None:
+    """A line at the assignment's accuracy, where the axis comes near it."""
+    wanted_error_pct = 100 - WANTED_ACCURACY_PCT
+    if axes.get_ylim()[0] > 2 * wanted_error_pct:
+        return
+    axes.axhline(wanted_error_pct, color=COLOURS["muted"], linewidth=1, linestyle=":")
+    axes.annotate(
+        f"wanted: {decimal(WANTED_ACCURACY_PCT, 1)} % right", (0, wanted_error_pct),
+        xycoords=("axes fraction", "data"), xytext=(6, 4), textcoords="offset points",
+        color=COLOURS["muted"],
+    )  # fmt: skip
 
 
 def scale_errors(axes: Axes, errors: Sequence[float]) -> None:

@@ -6,22 +6,15 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
-from ablations.catalogue import CATALOGUE
+from ablations.catalogue import CATALOGUE, Change
 from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
+from ablations.presets import QUICK
 from ablations.records import Environment
 from ablations.results import Results, unknown_ablations
-from ablations.study import PRESETS, Study, StudySpec
+from ablations.study import Study, StudySpec
 from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE
-from reports.wording import enumerate_words, plural
-
-
-class Change(NamedTuple):
-    """A field of a spec that an ablation changes."""
-
-    field: str
-    before: str
-    after: str
+from reports.wording import MINUS, enumerate_words, plural
 
 
 class SeedGroup(NamedTuple):
@@ -40,7 +33,7 @@ def spec_changes(experiment: Experiment) -> list[Change]:
     )
     pairs: list[tuple[Any, Any]] = [(TARGET, experiment.network), (training, experiment.training)]
     return [
-        Change(field.name, repr(before), repr(after))
+        Change(field.name, before, after)
         for target, variant in pairs
         for field in fields(target)
         if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
@@ -80,28 +73,35 @@ def names_argument(names: Sequence[str]) -> str:
 def length_options(spec: StudySpec) -> str:
     """The options that give a study its data and its length."""
     options = f"--dataset {spec.dataset.name} --epochs {spec.num_epochs}"
-    # The command line has no option for the number of images: it comes with a preset.
-    for name, preset in PRESETS.items():
-        if preset.num_train_images == spec.num_train_images is not None:
-            options = f"--preset {name} {options}"
+    # The command line has no option for the number of images: it comes with this preset.
+    if spec.num_train_images == QUICK.num_train_images:
+        options = f"--preset {QUICK.name} {options}"
     return options
 
 
-def recipe(study: Study, training: TrainingSpec) -> list[tuple[str, str]]:
-    """How the target was trained: what, and how much of it."""
-    num_images = training.num_train_images or study.spec.dataset.num_train
+def recipe(results: Results) -> list[tuple[str, str]]:
+    """How the target is trained in this study: what, and how much of it."""
+    spec = results.study.spec
+    training = replace(
+        TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
+    )
+    if results.target:
+        training = results.target.runs[0].experiment.training
+    num_images = training.num_train_images or spec.dataset.num_train
     num_batches = -(-num_images // training.batch_size)
     augmentation = "none"
     if training.augment:
         augmentation = (
-            f"with probability {ZOOM_PROBABILITY:g} the central {ZOOM_CROP_PIXELS}x{ZOOM_CROP_PIXELS} pixels "
-            f"resized to {IMAGE_SIZE}x{IMAGE_SIZE}; then a rotation drawn uniformly from "
-            f"-{MAX_ROTATION_DEGREES:g} to +{MAX_ROTATION_DEGREES:g} degrees, filled with black"
+            f"with probability {ZOOM_PROBABILITY:g} the central "
+            f"{ZOOM_CROP_PIXELS}×{ZOOM_CROP_PIXELS} pixels resized to {IMAGE_SIZE}×{IMAGE_SIZE}; "
+            "then a rotation drawn uniformly from "
+            f"{MINUS}{MAX_ROTATION_DEGREES:g} to +{MAX_ROTATION_DEGREES:g} degrees, "
+            "filled with black"
         )
     return [
         ("length", f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"),
-        ("batches", f"{training.batch_size} images, {num_batches:,} batches an epoch; the last may be smaller"),
-        ("optimiser", f"stochastic gradient descent with momentum {training.momentum:g}, no weight decay"),
+        ("batches", f"{training.batch_size} images; {num_batches:,} batches an epoch"),
+        ("optimiser", f"gradient descent with momentum {training.momentum:g}, no weight decay"),
         ("learning rate", learning_rates(training)),
         ("loss", "cross entropy"),
         ("augmentation", augmentation),
@@ -143,7 +143,7 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
         ("Python", environment.python_version),
         ("PyTorch", environment.torch_version),
         ("NumPy", environment.numpy_version),
-        ("mnist-blocks", environment.project_version),
+        ("project version", environment.project_version),
         ("commit", environment.commit),
     ]
 

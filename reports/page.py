@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.experiment import TARGET_TRAINING
+from ablations.catalogue import Change
 from ablations.results import AblationResult, Results
 from mnist_blocks.summary import LayerRow, layer_table
 from reports import methods, wording
@@ -21,17 +21,9 @@ class AblationSection(NamedTuple):
 
     row: AblationResult
     anchor: str
-    changes: list[methods.Change]
+    changes: list[Change]
     layers: list[LayerRow]
     curves: Markup
-
-
-class PublishedEpoch(NamedTuple):
-    """One line of the published run's log."""
-
-    epoch: int
-    learning_rate: float
-    test_correct: int
 
 
 def render_page(results: Results) -> str:
@@ -61,7 +53,7 @@ def render_page(results: Results) -> str:
         sections=make_sections(results),
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups(results),
-        recipe=methods.recipe(study, target.runs[0].experiment.training if target else TARGET_TRAINING),
+        recipe=methods.recipe(results),
         environments=methods.environments(study),
         left_out=methods.left_out(study),
     )  # fmt: skip
@@ -96,11 +88,7 @@ def slug(name: str) -> str:
 def published_errors_pct() -> list[float]:
     """Test error after each epoch of the published run, which had 10,000 test images."""
     lines = csv.DictReader(read_text("published_log.csv").splitlines())
-    epochs = [
-        PublishedEpoch(int(line["epoch"]), float(line["learning_rate"]), int(line["test_correct"]))
-        for line in lines
-    ]
-    return [100 - epoch.test_correct / 100 for epoch in epochs]
+    return [100 - int(line["test_correct"]) / 100 for line in lines]
 
 
 def read_text(name: str) -> str:
@@ -123,7 +111,7 @@ def template_environment() -> Environment:
         "signed": wording.signed,
         "plural": wording.plural,
         "enumerate_words": wording.enumerate_words,
-        "slug": slug,
+        "python": repr,
     }
     environment.globals |= {
         "environment_rows": methods.environment_rows,

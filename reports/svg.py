@@ -66,7 +66,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     _, _, body = buffer.getvalue().partition("<svg")
     body = body[body.index(">") + 1 :]
-    # Matplotlib's own style element would apply to the whole page, and the page's policy forbids it.
+    # The style element would apply to the whole page, and the page's policy forbids it.
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
     body = re.sub(r'\bid="', f'id="{name}-', body)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from math import sqrt
+from typing import NamedTuple
 
 from ablations.catalogue import CATALOGUE
 from ablations.results import AblationResult, Results
 from ablations.study import StudySpec
 
+FULL_EPOCHS = 20
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -51,25 +53,47 @@ def sampling_noise_pct(accuracy_pct: float, num_images: int) -> float:
     return 196 * sqrt(right * (1 - right) / num_images)
 
 
-def answer(results: Results) -> list[str]:
-    """What the study found, in a few sentences; the first is about the whole network."""
+class Answer(NamedTuple):
+    """What a study found: the sentences to read first, and how far to trust them."""
+
+    lead: str
+    caveats: str
+
+
+def answer(results: Results) -> Answer:
+    """What the study found, in a few sentences."""
     target = results.target
     if target is None:
-        return ["The target has no run yet, so nothing can be compared with it."]
-    title, dataset = results.study.spec.dataset_title, results.study.spec.dataset
+        return Answer("The target has no run yet, so nothing can be compared with it.", "")
+    dataset = results.study.spec.dataset
     num_seeds = len(target.runs)
     evidence = ("mean of " if num_seeds > 1 else "") + plural(num_seeds, "seed")
-    first = (
-        f"The whole network classifies {decimal(target.accuracy_pct.mean)} % of {title}'s "
-        f"{dataset.num_test:,} test images correctly after its last epoch ({evidence})."
-    )
-    sentences = [first]
+    lead = [
+        f"The whole network classifies {decimal(target.accuracy_pct.mean)} % of "
+        + f"{results.study.spec.dataset_title}'s {dataset.num_test:,} test images correctly after "
+        + f"its last epoch ({evidence})."
+    ]
     if target.num_diverged:
-        sentences.append(f"Of the target's runs, {target.num_diverged} diverged.")
+        lead.append(f"{target.num_diverged} of its {plural(num_seeds, 'run')} diverged.")
     compared = [row for row in results.rows if row.difference_pct]
-    if not compared:
-        return [*sentences, "There is no ablation to compare with it yet."]
-    return [*sentences, largest_cost(compared), *small_differences(results, compared)]
+    caveats = []
+    if compared:
+        lead.append(largest_cost(compared))
+        caveats += small_differences(results, compared)
+    else:
+        lead.append("There is no ablation to compare with it yet.")
+        noise_pct = sampling_noise_pct(target.accuracy_pct.mean, dataset.num_test)
+        caveats.append(
+            f"Chance alone moves one run's accuracy by about ±{decimal(noise_pct)} points on "
+            f"{dataset.num_test:,} test images"
+            + ("; one seed proves little." if num_seeds == 1 else ".")
+        )
+    return Answer(unbroken(" ".join(lead)), unbroken(" ".join(caveats)))
+
+
+def unbroken(text: str) -> str:
+    """The text with every percent sign tied to its number."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def largest_cost(compared: Sequence[AblationResult]) -> str:
@@ -77,48 +101,49 @@ def largest_cost(compared: Sequence[AblationResult]) -> str:
     worst = min(compared, key=lambda row: row.difference_pct.mean if row.difference_pct else 0.0)
     difference = worst.difference_pct
     assert difference is not None
-    among = f"Of {plural(len(compared), 'ablation')}, "
-    if len(compared) == 1:
-        among = ""
     if difference.mean >= 0:
-        return f"{among or 'Here, '}none lowered the mean accuracy."
-    num_seeds = len(difference.by_seed)
+        return "No ablation lowered the mean accuracy."
     evidence = "1 seed"
     if difference.interval_95:
         low, high = difference.interval_95
+        num_seeds = len(difference.by_seed)
         evidence = f"mean of {num_seeds} seeds, 95 % interval {signed(low)} to {signed(high)}"
     if worst.num_diverged:
         evidence += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
-    return (
-        f"{among}{worst.ablation.name} (without {worst.ablation.removes}) costs most: "
-        f"{decimal(-difference.mean)} points ({evidence})."
-        if among
-        else f"{worst.ablation.name} costs {decimal(-difference.mean)} points ({evidence})."
-    )
+    name = f"{worst.ablation.name} (without {worst.ablation.removes})"
+    cost = f"{decimal(-difference.mean)} points ({evidence})"
+    if len(compared) == 1:
+        return f"{name} costs {cost}."
+    return f"Of {len(compared)} ablations, {name} costs most: {cost}."
 
 
 def small_differences(results: Results, compared: Sequence[AblationResult]) -> list[str]:
     """How many differences are as small as chance makes them, and what single seeds are worth."""
-    target = results.target
-    assert target is not None
+    assert results.target is not None
     num_test = results.study.spec.dataset.num_test
-    noise_pct = sampling_noise_pct(target.accuracy_pct.mean, num_test)
-    is_small = [abs(row.difference_pct.mean) < noise_pct for row in compared if row.difference_pct]
-    noise = decimal(noise_pct)
-    first = (
-        f"{sum(is_small)} of {len(compared)} {verb(sum(is_small), 'lies', 'lie')} within {noise} "
-        "points of the target: too close to call from a test set of this size, which is not the "
-        "same as being equal."
-    )
-    sentences = [first]
-    num_single = sum(len(row.difference_pct.by_seed) == 1 for row in compared if row.difference_pct)
-    if num_single:
-        which = "All" if num_single == len(compared) else f"{num_single} of {len(compared)}"
-        if len(compared) == 1:
-            which = "The ablation"
+    noise_pct = sampling_noise_pct(results.target.accuracy_pct.mean, num_test)
+    differences = [row.difference_pct for row in compared if row.difference_pct]
+    num_all = len(differences)
+    num_small = sum(abs(difference.mean) < noise_pct for difference in differences)
+    sentences = [
+        f"{num_small} of {num_all} {verb(num_small, 'differs', 'differ')} from the target by "
+        + f"less than {decimal(noise_pct)} points, which is about what chance does to one run's "
+        + f"accuracy on {num_test:,} test images."
+    ]
+    intervals = [difference.interval_95 for difference in differences if difference.interval_95]
+    num_open = sum(low <= 0 <= high for low, high in intervals)
+    if num_open:
+        of_all = "" if len(intervals) == num_all else " with several seeds"
         sentences.append(
-            f"{which} {verb(num_single, 'was', 'were')} compared on a single seed, which proves little: "
-            f"with {num_test:,} test images, chance alone moves one run's accuracy by about ±{noise} points."
+            f"For {num_open} of the {len(intervals)}{of_all}, the 95 % interval contains zero: "
+            "these seeds do not tell them from the target, which is not the same as being equal."
+        )
+    num_single = num_all - len(intervals)
+    if num_single:
+        which = "All" if num_single == num_all > 1 else f"{num_single} of {num_all}"
+        sentences.append(
+            f"{which} {verb(num_single, 'was', 'were')} compared on one seed, and one seed proves "
+            f"little: chance alone moves an accuracy by about ±{decimal(noise_pct)} points."
         )
     return sentences
 
@@ -129,17 +154,28 @@ def notices(spec: StudySpec) -> list[str]:
     if not spec.is_mnist:
         found.append(
             f"These are not MNIST's numbers. The data set is {spec.dataset_title}: "
-            f"{spec.dataset.num_train:,} training and {spec.dataset.num_test:,} test images. Neither "
-            "accuracies nor differences can be compared with the exercise's."
+            f"{spec.dataset.num_train:,} training and {spec.dataset.num_test:,} test images. "
+            "Neither accuracies nor differences can be compared with the exercise's."
         )
     if not spec.is_full_length:
-        num_images = spec.num_train_images or spec.dataset.num_train
-        found.append(
-            f"Training was cut short: {num_images:,} images for {plural(spec.num_epochs, 'epoch')}, "
-            f"where the exercise trains on every image for 20 epochs. Accuracies are therefore far lower than the "
-            "exercise's, and what helps a short run need not help a long one."
-        )
+        found.append(length_notice(spec))
     return found
+
+
+def length_notice(spec: StudySpec) -> str:
+    """How a study's length differs from the exercise's, and what that does to its numbers."""
+    num_images = spec.num_train_images or spec.dataset.num_train
+    share = num_images * spec.num_epochs / (spec.dataset.num_train * FULL_EPOCHS)
+    change, effect = "longer than the exercise's", "not comparable with"
+    if share < 1:
+        change = "cut short"
+        effect = "far lower than" if share < 0.25 else "lower than"
+    return (
+        f"Training was {change}: {num_images:,} images for {plural(spec.num_epochs, 'epoch')}, "
+        f"where the exercise trains on every image for {FULL_EPOCHS} epochs. Absolute numbers "
+        f"are therefore {effect} the exercise's, and what matters in one length need not matter "
+        "in another."
+    )
 
 
 def contents(results: Results) -> str:
@@ -147,9 +183,9 @@ def contents(results: Results) -> str:
     num_runs = sum(len(row.runs) for row in results.rows)
     most_seeds = max((len(row.runs) for row in results.rows), default=0)
     text = (
-        f"This study contains {plural(num_runs, 'run')} of {len(results.rows)} of the catalogue's "
-        f"{plural(len(CATALOGUE), 'network and recipe')}."
-    ).replace("network and recipes", "entries")
+        f"This study contains {plural(num_runs, 'run')}, of {len(results.rows)} of the catalogue's "
+        f"{len(CATALOGUE)} entries."
+    )
     there = {row.ablation.name for row in results.rows}
     absent = [ablation.name for ablation in CATALOGUE if ablation.name not in there]
     if absent:

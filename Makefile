@@ -1,0 +1,62 @@
+# make ablate   train the target and every ablation, write the report
+# make test     every test; on a machine without MNIST or a browser some are skipped, and say so
+# make help     the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+# Windows keeps an environment's programs in another folder.
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help ablate test check format bench readme lock clean
+
+help:
+	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
+	@echo 'make ablate ARGS="--preset quick"    the same on a small share of the data (minutes)'
+	@echo 'make test                            every test'
+	@echo 'make check                           style and types'
+	@echo 'make bench                           how fast the parts are, by pytest-benchmark'
+	@echo 'make readme                          the results in README.md, from docs/reference'
+	@echo 'make lock                            newest versions into requirements.lock'
+
+$(VENV)/.has-run: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	@touch $@
+
+$(VENV)/.has-test: $(VENV)/.has-run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[test]'
+	@touch $@
+
+ablate: $(VENV)/.has-run
+	$(BIN)/python cli.py ablate --all $(ARGS)
+
+test: $(VENV)/.has-test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
+
+check: $(VENV)/.has-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.has-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.has-test
+	$(BIN)/python -m pytest benchmarks --benchmark-sort=name --benchmark-columns=median,iqr,ops,rounds $(ARGS)
+
+readme: $(VENV)/.has-run
+	$(BIN)/python cli.py readme docs/reference
+
+lock: $(VENV)/.has-test
+	$(BIN)/python -m pip install --quiet uv
+	echo "# Every version that the tests ran with. Made by 'make lock'; used as constraints, see the Makefile." > requirements.lock.new
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra test --no-emit-index-url --no-header --quiet pyproject.toml >> requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info

@@ -1,0 +1,101 @@
+"""How long the parts take: `make bench`. Nothing here asserts a time.
+
+Network steps run on one thread, as in a worker process, on the batch size of the recipe.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+from torch.nn import functional
+
+from ablations.augment import augment, draw_augmentation
+from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.data import Dataset, load_dataset
+from ablations.results import summarise
+from ablations.study import StudySpec, plan_runs
+from ablations.training import evaluate, load_images, prepare_training, train_epoch
+from mnist_blocks.network import build_network
+from reports.page import render_page
+from tests.factories import ALL_NAMES, make_study
+
+BATCH_SIZE = 128
+CPU = torch.device("cpu")
+NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits", None)
+
+
+def random_batch() -> tuple[Tensor, Tensor]:
+    stream = torch.Generator().manual_seed(0)
+    images = torch.rand(BATCH_SIZE, 1, 28, 28, generator=stream)
+    return images, torch.randint(10, (BATCH_SIZE,), generator=stream)
+
+
+@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
+def test_forward(benchmark: BenchmarkFixture, ablation: Ablation) -> None:
+    network = build_network(ablation.network_spec).to(memory_format=torch.channels_last).eval()
+    images, _ = random_batch()
+    with torch.inference_mode():
+        logits = benchmark(network, images)
+    assert logits.shape == (BATCH_SIZE, 10)
+
+
+@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
+def test_forward_and_backward(benchmark: BenchmarkFixture, ablation: Ablation) -> None:
+    network = build_network(ablation.network_spec).to(memory_format=torch.channels_last)
+    images, labels = random_batch()
+
+    def forward_and_backward() -> None:
+        network.zero_grad()
+        functional.cross_entropy(network(images), labels).backward()
+
+    benchmark(forward_and_backward)
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_augmentation(benchmark: BenchmarkFixture) -> None:
+    images, _ = random_batch()
+    draws = draw_augmentation(BATCH_SIZE, seed=0, epoch=1, device=CPU)
+    assert benchmark(augment, images, draws).shape == images.shape
+
+
+def test_training_epoch_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> None:
+    """12 steps of the real loop: batches, augmentation, forward, backward and optimiser."""
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
+    images, _ = load_images(digits, experiment.training, CPU)
+    trainee = prepare_training(experiment, digits, CPU)
+    loss, _ = benchmark(train_epoch, trainee, images, 1)
+    assert loss > 0
+
+
+def test_evaluation_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> None:
+    """360 images."""
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
+    _, images = load_images(digits, experiment.training, CPU)
+    trainee = prepare_training(experiment, digits, CPU)
+    result = benchmark(evaluate, trainee.network, images, trainee.scale)
+    assert len(result.predicted_class) == 360
+
+
+def test_report(benchmark: BenchmarkFixture) -> None:
+    """16 variants x 10 seeds."""
+    results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(10))))
+    page = benchmark.pedantic(render_page, args=[results], rounds=3)
+    assert len(results.rows) == len(CATALOGUE)
+    assert page.lower().startswith("<!doctype html>")

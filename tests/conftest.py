@@ -1,0 +1,67 @@
+"""What every test may use: data sets, and the certainty that no test downloads."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# In the modules that handle arrays, the shapes in signatures are checked at every call while
+# tests run. It works for what is imported after this line.
+ARRAY_MODULES = ["augment", "data", "data_files", "idx", "records", "training"]
+install_import_hook([f"ablations.{name}" for name in ARRAY_MODULES], "beartype.beartype")
+
+import torch
+from hypothesis import settings
+
+from ablations.data import Dataset, load_dataset
+from ablations.data_fetch import raw_folder
+from ablations.data_files import MNIST, inspect_folder
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CLOSED_PORT = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Send every download, also of child processes, to a port at which nobody listens."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, CLOSED_PORT)
+        # Servers that a test starts itself are still reached.
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder with MNIST's four files; without them the test is skipped, or fails under CI."""
+    roots = [REPOSITORY / "../shared/mnist", REPOSITORY / "data"]
+    if os.environ.get("MNIST_DATA_DIR"):
+        roots.insert(0, Path(os.environ["MNIST_DATA_DIR"]).absolute())
+    for root in roots:
+        for folder in (raw_folder(MNIST, root), root / MNIST.name, root):
+            if all(file.status == "verified" for file in inspect_folder(MNIST, folder)):
+                return folder
+    reason = f"MNIST is in none of {', '.join(map(str, roots))}; name its folder in $MNIST_DATA_DIR"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute as worker processes do; the test processes themselves use the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The small data set that needs no files: 1,437 training and 360 test images."""
+    return load_dataset("digits", None)

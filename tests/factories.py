@@ -1,0 +1,159 @@
+"""Synthetic studies for tests: they look like real ones, and nothing was trained for them."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+
+from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.experiment import DatasetId, Experiment
+from ablations.records import Environment, EpochRecord, RunRecord
+from ablations.results import Results, summarise
+from ablations.study import Study, StudySpec, plan_runs
+from ablations.timing import EpochTime, Timing, TimingPlan
+from mnist_blocks import NetworkSpec
+from mnist_blocks.network import build_network
+from mnist_blocks.summary import count_parameters, total_multiply_adds
+
+ALL_NAMES = tuple(ablation.name for ablation in CATALOGUE)
+MNIST = DatasetId("mnist", "5f" * 32, num_train=60_000, num_test=10_000)
+DIGITS = DatasetId("digits", "a0" * 32, num_train=1_437, num_test=360)
+
+ENVIRONMENT = Environment(
+    device_type="cpu",
+    device_name="Example CPU",
+    num_threads=1,
+    operating_system="Linux 6.1",
+    python_version="3.12.3",
+    torch_version="2.15.0",
+    numpy_version="2.4.1",
+    project_version="1.0.0",
+    commit="0123456789abcdef",
+)
+
+LAST_ERROR_PCT = {
+    "target": 0.58,
+    "no-batchnorm": 1.06,
+    "no-gap-matched": 0.79,
+    "no-relu": 3.9,
+    "one-conv-per-stage": 1.2,
+    "no-augmentation": 0.71,
+    "no-lr-schedule": 0.83,
+    "no-momentum": 1.31,
+}
+"""Invented errors on MNIST; those of the other ablations are as small as the target's."""
+
+
+def make_spec(
+    dataset: DatasetId = MNIST,
+    title: str = "MNIST",
+    num_epochs: int = 20,
+    num_train_images: int | None = None,
+) -> StudySpec:
+    """A study's spec: the reference recipe's length on MNIST when nothing else is asked for."""
+    return StudySpec(dataset, title, num_epochs, num_train_images, device_type="cpu")
+
+
+def make_record(
+    experiment: Experiment,
+    *,
+    environment: Environment = ENVIRONMENT,
+    diverges_after: int | None = None,
+    last_error_pct: float | None = None,
+) -> RunRecord:
+    """A run whose errors fall smoothly, with a little noise that its name and seed decide."""
+    chance = random.Random(f"{experiment.ablation}/{experiment.seed}")
+    goal = last_error_pct
+    if goal is None:
+        goal = LAST_ERROR_PCT.get(experiment.ablation, 0.6) + chance.gauss(0, 0.04)
+    epochs = []
+    for number in range(1, experiment.training.num_epochs + 1):
+        share_left = 0.0 if number > 15 else 0.35
+        error_pct = goal * (1 + 3.2 / number**1.2 + share_left) / 1.09
+        error_pct *= 1 + chance.gauss(0, 0.05 if number <= 15 else 0.01)
+        has_diverged = diverges_after is not None and number > diverges_after
+        epochs.append(make_epoch(experiment, number, error_pct, has_diverged))
+        if has_diverged:
+            break
+    return RunRecord(
+        experiment=experiment,
+        digest=experiment.digest,
+        status="finished" if diverges_after is None else "diverged",
+        epochs=epochs,
+        parameters=network_cost(experiment.network)[0],
+        multiply_adds=network_cost(experiment.network)[1],
+        environment=environment,
+        file_sha256={"predictions.npz": "0" * 64, "weights.safetensors": "1" * 64},
+        wall_seconds=500.0,
+        finished_at="2026-01-31T12:00:00+00:00",
+    )
+
+
+@cache
+def network_cost(network: NetworkSpec) -> tuple[int, int]:
+    """Parameters and multiply-adds, true ones."""
+    return count_parameters(build_network(network)), total_multiply_adds(network)
+
+
+def make_epoch(
+    experiment: Experiment, number: int, error_pct: float, has_diverged: bool
+) -> EpochRecord:
+    """One epoch. A network that has diverged says the same class for each image."""
+    num_test = experiment.dataset.num_test
+    error_pct = 90.2 if has_diverged else min(max(error_pct, 0.0), 90.0)
+    num_correct = round(num_test * (1 - error_pct / 100))
+    return EpochRecord(
+        epoch=number,
+        learning_rate=experiment.training.learning_rate_at(number),
+        train_loss=None if has_diverged else error_pct / 20,
+        train_accuracy_pct=100 - 1.2 * min(error_pct, 80),
+        test_loss=None if has_diverged else error_pct / 30,
+        test_correct=num_correct,
+        test_accuracy_pct=100 * num_correct / num_test,
+        seconds=24.0,
+    )
+
+
+def make_study(
+    seeds_by_name: Mapping[str, Iterable[int]],
+    *,
+    spec: StudySpec | None = None,
+    environment: Environment = ENVIRONMENT,
+    diverged: Sequence[str] = (),
+    timing: Timing | None = None,
+    problems: tuple[str, ...] = (),
+) -> Study:
+    """A study with these runs. `diverged` names the ablations whose runs all diverge."""
+    spec = spec or make_spec()
+    records = [
+        make_record(
+            run,
+            environment=environment,
+            diverges_after=min(3, spec.num_epochs - 1) if name in diverged else None,
+            last_error_pct=None if spec.is_mnist else 4.0 + run.seed,
+        )
+        for name, seeds in seeds_by_name.items()
+        for run in plan_runs(spec, [find_ablation(name)], seeds)
+    ]
+    records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
+    return Study("example", spec, tuple(records), timing, problems)
+
+
+def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) -> Results:
+    """The results of such a study; the options are those of `make_study`."""
+    return summarise(make_study(seeds_by_name, **options))  # type: ignore[arg-type]
+
+
+def make_timing(names: Iterable[str] = ALL_NAMES, num_rounds: int = 5) -> Timing:
+    """Epoch times that grow with a network's multiply-adds."""
+    by_ablation = {}
+    for name in names:
+        network: NetworkSpec = find_ablation(name).network_spec
+        chance = random.Random(name)
+        seconds = network_cost(network)[1] / 90_000
+        by_ablation[name] = EpochTime([seconds + chance.random() for _ in range(num_rounds)])
+    return Timing(
+        by_ablation=by_ablation,
+        plan=TimingPlan(num_rounds),
+        environment=ENVIRONMENT,
+        measured_at="2026-01-31T13:00:00+00:00",
+    )

@@ -1,0 +1,266 @@
+"""The command line as a person meets it: real processes, real worker processes, real files."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+import cli
+from ablations.catalogue import CATALOGUE
+from ablations.records import RunRecord, load_record, without_times
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ON_DIGITS = ("--dataset", "digits", "--device", "cpu")
+
+
+def run_cli(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "cli.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def ablate_digits(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_cli("ablate", *ON_DIGITS, "--epochs", "1", "--out", str(out), *arguments)
+
+
+def records_of(study: Path) -> dict[str, RunRecord]:
+    return {
+        str(path.parent.relative_to(study)): load_record(path.parent)
+        for path in study.glob("*/seed-*/record.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Target and one ablation at two seeds, one run at a time, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "study"
+    finished = ablate_digits(out, "no-gap", "--seeds", "0,1", "--jobs", "1")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return out, finished.stdout
+
+
+def test_study_has_everything(small_study: tuple[Path, str]) -> None:
+    out, printed = small_study
+    assert set(records_of(out)) == {f"{n}/seed-{k}" for n in ("target", "no-gap") for k in (0, 1)}
+    for name in ("study.json", "timing.json", "report.html", "results.csv", "results.json"):
+        assert (out / name).stat().st_size > 100, name
+    assert str(out / "report.html") in printed.splitlines()[-1]
+    assert "will take about" in printed
+    assert "[4/4]" in printed
+    page = (out / "report.html").read_text()
+    assert "no-gap" in page
+    assert "not MNIST" in page or "NOT MNIST" in page
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_number_of_jobs_changes_no_bit(small_study: tuple[Path, str], tmp_path: Path) -> None:
+    alone, _ = small_study
+    shared = tmp_path / "study"
+    finished = ablate_digits(shared, "no-gap", "--seeds", "0,1", "--jobs", "2")
+    assert finished.returncode == 0, finished.stderr
+    first, second = records_of(alone), records_of(shared)
+    assert first.keys() == second.keys()
+    for name, record in first.items():
+        assert without_times(record) == without_times(second[name])
+        for file in ("predictions.npz", "weights.safetensors"):
+            assert (alone / name / file).read_bytes() == (shared / name / file).read_bytes()
+
+
+def test_again_does_nothing_and_more_does_only_what_is_missing(
+    small_study: tuple[Path, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(small_study[0], out)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-*/*")}
+    timing = (out / "timing.json").read_bytes()
+    again = ablate_digits(out, "no-gap", "--seeds", "0,1")
+    assert again.returncode == 0
+    assert "4 of 4 runs are there already" in again.stdout
+    more = ablate_digits(out, "no-gap", "--seeds", "0-2")
+    assert more.returncode == 0
+    assert "4 of 6 runs are there already" in more.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(records_of(out)) == 6
+    assert (out / "timing.json").read_bytes() == timing
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    finished = ablate_digits(tmp_path / "study", "--all", "--seeds", "0-1", "--dry-run")
+    assert finished.returncode == 0
+    assert finished.stdout.count("would run") == 2 * len(CATALOGUE)
+    assert "about" in finished.stdout
+    assert not (tmp_path / "study").exists()
+
+
+def test_ctrl_c_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    command = [sys.executable, "-u", str(REPOSITORY / "cli.py"), "ablate", *ON_DIGITS]
+    command += ["--all", "--epochs", "2", "--seeds", "0-9", "--jobs", "1", "--out", str(out)]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("*/seed-*/record.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    kept = re.search(r"(\d+) of 160 runs are finished and kept", printed)
+    assert kept
+    assert len(records_of(out)) == int(kept[1]) >= 1
+    assert "--seeds 0-9" in printed.splitlines()[-1]
+    assert not list(out.rglob("*.tmp"))
+    # No worker is left behind.
+    assert subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ablate", "no-bn"], "did you mean 'no-batchnorm'?"),
+        (["ablate", "xyz"], "unknown ablation 'xyz'"),
+        (["show", "no-batchnrm"], "did you mean 'no-batchnorm'?"),
+        (["ablate"], "nothing to run"),
+        (["ablate", "--all", "no-gap"], "either names or --all"),
+        (["ablate", "--all", "--seeds", "a"], "not a list of seeds"),
+        (["ablate", "--all", "--seeds", "4-2"], "runs backwards"),
+        (["ablate", "--all", "--seeds", "1,1"], "names a seed twice"),
+        (["ablate", "--all", "--seeds", "-1"], "not a list of seeds"),
+        (["ablate", "--all", "--seeds", "0-100000000"], "at most 1,000"),
+        (["ablate", "--all", "--seeds", ""], "not a list of seeds"),
+        (["ablate", "--all", "--epochs", "0"], "x>=1"),
+        (["ablate", "--all", "--jobs", "0"], "x>=1"),
+        (["ablate", "--all", "--dataset", "mnits"], "mnits"),
+        (["ablate", *ON_DIGITS, "target", "--out", "/dev/null"], "choose another folder"),
+        (["ablate", *ON_DIGITS, "target", "--out", "/dev/null/x"], "choose another folder"),
+        (["ablate", "--dataset", "digits", "--device", "cuda", "target"], "no cuda device"),
+        (["report", "/nowhere"], "is not a study"),
+        (["report", "."], "is not a study"),
+    ],
+)
+def test_mistake_is_one_clear_line(arguments: Sequence[str], message: str) -> None:
+    import torch
+
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("this machine has a cuda device")
+    result = CliRunner().invoke(cli.main, list(arguments))
+    assert result.exit_code not in (0, None)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_truncated_data_is_one_clear_line(tmp_path: Path, mnist_folder: Path) -> None:
+    for path in mnist_folder.glob("*ubyte*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:5000])
+    environment = {**os.environ, "MNIST_DATA_DIR": ""}
+    finished = subprocess.run(
+        [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "target", "--dataset", "mnist"]
+        + ["--data-dir", str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    assert "train-images" in finished.stdout
+    assert len(finished.stderr.strip().splitlines()) == 1
+
+
+def test_record_of_an_unknown_schema(small_study: tuple[Path, str], tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(small_study[0], out)
+    path = out / "no-gap" / "seed-1" / "record.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    finished = ablate_digits(out, "no-gap", "--seeds", "0,1")
+    assert finished.returncode == 1
+    assert "schema version 2, but this program reads version 1" in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+    rendered = run_cli("report", str(out))
+    assert rendered.returncode == 1
+    assert "Left out" in rendered.stderr
+    assert "schema version 2" in (out / "report.html").read_text()
+
+
+def test_report_is_rendered_again_from_records_alone(small_study: tuple[Path, str]) -> None:
+    out, _ = small_study
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    finished = run_cli("report", str(out))
+    assert finished.returncode == 0
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_show_target_prints_the_reference_table() -> None:
+    result = CliRunner().invoke(cli.main, ["show", "target"])
+    assert result.exit_code == 0
+    assert re.search(r"total +18,962 +1,863,456", result.output)
+    assert re.search(r"conv 3x3, 32 -> 32 +32, 7, 7 +9,248", result.output)
+
+
+@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+def test_show_tells_what_differs(ablation: object) -> None:
+    name = ablation.name  # type: ignore[attr-defined]
+    result = CliRunner().invoke(cli.main, ["show", name])
+    assert result.exit_code == 0
+    for change in ablation.changes():  # type: ignore[attr-defined]
+        assert f"{change.field}: {change.target_value!r} -> {change.value!r}" in result.output
+
+
+def test_list_names_all() -> None:
+    result = CliRunner().invoke(cli.main, ["list"])
+    assert all(ablation.name in result.output for ablation in CATALOGUE)
+
+
+def test_data_tells_where_and_whether(mnist_folder: Path) -> None:
+    result = CliRunner().invoke(cli.main, ["data", "--data-dir", str(mnist_folder)])
+    assert result.exit_code == 0
+    assert result.output.count("verified") >= 4
+    assert "60,000 training and 10,000 test images" in result.output
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli.main.commands))])
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert "python cli.py" in result.output
+
+
+def test_help_does_not_import_what_takes_long() -> None:
+    code = (
+        "import sys, cli\n"
+        "try: cli.main(['ablate', '--help'], prog_name='cli.py')\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'torchvision', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'rich'}\n"
+        "print('IMPORTED', sorted(slow & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert finished.stdout.splitlines()[-1] == "IMPORTED []"
+
+
+def test_study_file_tells_what_the_study_is(small_study: tuple[Path, str]) -> None:
+    content = json.loads((small_study[0] / "study.json").read_text())
+    assert content["dataset"]["name"] == "digits"
+    assert content["num_epochs"] == 1
+    assert msgspec.json.decode((small_study[0] / "results.json").read_bytes())["ablations"]

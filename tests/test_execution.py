@@ -1,0 +1,100 @@
+"""Worker processes: what happens when a run raises, or its process dies."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.catalogue import find_ablation
+from ablations.data import Dataset
+from ablations.execution import (
+    EpochFinished,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    WorkerSetup,
+    default_num_jobs,
+    execute,
+)
+from ablations.experiment import DatasetId, Experiment
+from ablations.study import StudySpec, plan_runs
+
+SETUP = WorkerSetup("digits", None, "cpu")
+
+
+def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[Experiment]:
+    spec = StudySpec(dataset.id, dataset.title, epochs, 256, "cpu")
+    return plan_runs(spec, [find_ablation("target")], seeds)
+
+
+def kinds(events: list[Event], run: Experiment) -> list[type]:
+    return [type(event) for event in events if event.run == run]
+
+
+def test_every_run_starts_reports_its_epochs_and_ends(digits: Dataset) -> None:
+    runs = runs_on(digits, range(3), epochs=2)
+    events = list(execute(runs, SETUP, num_jobs=2))
+    for run in runs:
+        assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
+    started = [event.run.seed for event in events if isinstance(event, RunStarted)]
+    assert started == [0, 1, 2]
+
+
+def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
+    good, bad, also_good = runs_on(digits, range(3))
+    bad = replace(bad, dataset=DatasetId("digits", "0" * 64, 1437, 360))
+    events = list(execute([good, bad, also_good], SETUP, num_jobs=1))
+    assert kinds(events, bad) == [RunStarted, RunFailed]
+    [failure] = [event for event in events if isinstance(event, RunFailed)]
+    assert failure.reason.startswith("ValueError: ")
+    assert "Traceback" in failure.details
+    assert kinds(events, also_good)[-1] is RunFinished
+
+
+def test_missing_data_fails_each_run_with_the_reason(digits: Dataset, tmp_path: Path) -> None:
+    setup = WorkerSetup("mnist", tmp_path, "cpu")
+    [event] = [e for e in execute(runs_on(digits, range(1)), setup, 1) if isinstance(e, RunFailed)]
+    assert "DataError" in event.reason
+
+
+@pytest.mark.parametrize(("num_kills", "ends_with"), [(1, RunFinished), (2, RunFailed)])
+def test_killed_process_is_replaced_once(digits: Dataset, num_kills: int, ends_with: type) -> None:
+    first, second = runs_on(digits, range(2), epochs=3)
+    events: list[Event] = []
+    kills = 0
+    for event in execute([first, second], SETUP, num_jobs=1):
+        events.append(event)
+        is_first = event.run == first and isinstance(event, EpochFinished)
+        if is_first and event.epoch.epoch == 1 and kills < num_kills:
+            kills += 1
+            for child in children_of(os.getpid()):
+                os.kill(child, signal.SIGKILL)
+    assert kills == num_kills
+    assert kinds(events, first)[-1] is ends_with
+    assert kinds(events, second)[-1] is RunFinished
+    failures = [event for event in events if isinstance(event, RunFailed)]
+    assert all("its process died 2 times" in failure.reason for failure in failures)
+
+
+def test_leaving_the_loop_stops_the_workers(digits: Dataset) -> None:
+    events = execute(runs_on(digits, range(4), epochs=50), SETUP, num_jobs=2)
+    next(event for event in events if isinstance(event, EpochFinished))
+    assert children_of(os.getpid())
+    events.close()
+    assert children_of(os.getpid()) == []
+
+
+def test_default_number_of_jobs() -> None:
+    assert 1 <= default_num_jobs("cpu") <= (os.cpu_count() or 1)
+    assert default_num_jobs("cuda") == 1
+
+
+def children_of(parent: int) -> list[int]:
+    """Living worker processes of this process (not multiprocessing's own resource tracker)."""
+    import multiprocessing
+
+    assert parent == os.getpid()
+    return [child.pid for child in multiprocessing.active_children() if child.pid]

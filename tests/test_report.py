@@ -1,0 +1,388 @@
+"""The report: complete, honest, safe to open, and the same for the same results."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from html import escape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import (
+    ALL_NAMES,
+    DIGITS,
+    ENVIRONMENT,
+    make_results,
+    make_spec,
+    make_study,
+    make_timing,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ablations.presets import QUICK
+from ablations.results import Results, summarise
+from reports import methods, wording
+from reports.page import published_errors_pct, render_page
+
+VOID_ELEMENTS = {"meta", "br", "link", "img", "hr", "input"}
+HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}</style>&amp;"
+
+
+class PageReader(HTMLParser):
+    """Reads a page as strictly as this project writes it: every element is closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open_elements: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.references: list[str] = []
+        self.headings: list[int] = []
+        self.elements: Counter[str] = Counter()
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open_elements == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.read_attributes(tag, attrs)
+        if tag not in VOID_ELEMENTS:
+            self.open_elements.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.read_attributes(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_elements.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open_elements:
+            self.text += data
+
+    def read_attributes(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        for name, value in attrs:
+            value = value or ""
+            assert not name.startswith("on"), f"{tag} has a handler: {name}"
+            if name == "id":
+                self.ids[value] += 1
+            elif name in ("href", "xlink:href", "src", "srcset", "action", "data"):
+                self.links.append(value)
+            elif name in ("aria-labelledby", "aria-describedby"):
+                self.references += value.split()
+            elif name == "style":
+                self.links += re.findall(r"url\(([^)]*)\)", value)
+
+
+def several(num_seeds: int, *names: str) -> dict[str, range]:
+    """The same seeds for each of the names; for the whole catalogue when there is none."""
+    return {name: range(num_seeds) for name in names or ALL_NAMES}
+
+
+STUDIES = {
+    "one seed": lambda: make_results(several(1, "target", "no-relu", "no-gap")),
+    "several seeds": lambda: make_results(
+        {**several(3, "target", "no-relu"), "no-momentum": [0]}, timing=make_timing()
+    ),
+    "diverged": lambda: make_results(
+        several(2, "target", "no-batchnorm"), diverged=["no-batchnorm"]
+    ),
+    "target diverged": lambda: make_results(several(2, "target", "no-gap"), diverged=["target"]),
+    "no target": lambda: make_results(several(2, "no-gap", "no-relu")),
+    "target alone": lambda: make_results(several(1, "target")),
+    "no shared seed": lambda: make_results({"target": [0], "no-gap": [1]}),
+    "nothing": lambda: make_results({}),
+    "one epoch": lambda: make_results(
+        several(1, "target", "no-gap"),
+        spec=make_spec(num_epochs=1, num_train_images=QUICK.num_train_images),
+    ),
+    "digits": lambda: make_results(
+        several(2, "target", "no-gap"), spec=make_spec(DIGITS, "scikit-learn digits")
+    ),
+    "partly timed": lambda: make_results(
+        several(1, "target", "no-gap"), timing=make_timing(["target"])
+    ),
+}
+
+
+@cache
+def page_of(study: str) -> str:
+    """The page of one of the studies above."""
+    return render_page(STUDIES[study]())
+
+
+@pytest.fixture(scope="module")
+def full_results() -> Results:
+    return make_results({**several(3), "no-momentum": [0]}, timing=make_timing())
+
+
+@pytest.fixture(scope="module")
+def full_page(full_results: Results) -> str:
+    return render_page(full_results)
+
+
+def test_same_results_give_the_same_bytes(full_results: Results, full_page: str) -> None:
+    assert render_page(full_results) == full_page
+
+
+def test_page_is_quick_and_small() -> None:
+    results = make_results(several(10), timing=make_timing())
+    started = time.process_time()
+    page = render_page(results)
+    assert time.process_time() - started < 5
+    assert len(page.encode()) < 4_000_000
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_kind_of_study_gives_a_well_formed_page(study: str) -> None:
+    page = page_of(study)
+    reader = PageReader(page)
+    assert all(count == 1 for count in reader.ids.values()), reader.ids.most_common(3)
+    assert set(reader.references) <= set(reader.ids)
+    assert all(link.startswith("#") for link in reader.links)
+    assert {link[1:] for link in reader.links} <= set(reader.ids)
+    assert "None" not in re.sub("None: every record", "", reader.text).split()
+    assert not re.search(r"\bnan\b|\binf\b", reader.text)
+
+
+def test_page_loads_nothing(full_page: str) -> None:
+    assert "://" not in full_page
+    assert not PageReader(full_page).elements.keys() & {"script", "link", "iframe", "img", "object"}
+    assert "default-src 'none'" in full_page
+
+
+def test_headings_descend_one_step_at_a_time(full_page: str) -> None:
+    headings = PageReader(full_page).headings
+    assert headings[0] == 1 and headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(headings))
+
+
+def test_every_number_of_the_results_is_on_the_page(full_results: Results, full_page: str) -> None:
+    text = PageReader(full_page).text
+    for row in full_results.rows:
+        assert row.ablation.name in text
+        assert f"{row.accuracy_pct.mean:.2f}" in text
+        assert f"{row.parameters:,}" in text
+        assert f"{row.multiply_adds:,}" in text
+        for value in (*row.accuracy_pct.by_seed.values(), row.best_epoch_accuracy_pct.mean):
+            assert f"{value:.2f}" in text
+        if row.difference_pct:
+            assert wording.signed(row.difference_pct.mean) in text
+
+
+def test_every_ablation_has_a_section_with_what_it_changes(full_page: str) -> None:
+    text = PageReader(full_page).text
+    for name in ALL_NAMES:
+        assert f'id="entry-{name}"' in full_page
+    assert "block: 'conv-bn-relu' → 'conv-relu'" in text
+    assert "momentum: 0.9 → 0.0" in text
+    assert "num_epochs" not in text
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(noise=st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
+def test_no_text_of_a_record_becomes_markup(noise: str) -> None:
+    hostile = HOSTILE + noise
+    environment = msgspec.structs.replace(ENVIRONMENT, device_name=hostile, commit=hostile)
+    spec = make_spec(title=hostile, num_epochs=1)
+    study = make_study(
+        several(1, "target", "no-gap"), spec=spec, environment=environment, problems=(hostile,)
+    )
+    results = summarise(replace(study, name=hostile))
+    row = results.rows[1]
+    ablation = replace(
+        row.ablation, removes=hostile, question=hostile, expectation=hostile, source=hostile
+    )
+    rows = [results.rows[0], msgspec.structs.replace(row, ablation=ablation)]
+    page = render_page(msgspec.structs.replace(results, rows=rows))
+    assert "<script" not in page
+    assert "<img" not in page
+    assert escape(HOSTILE, quote=False)[:8] in page
+    assert "49" not in re.findall(r"&gt;(\S+)&lt;", page)
+    assert page.count("</style>") == 1
+    PageReader(page)
+
+
+@pytest.mark.parametrize("name", ["$x_1$", "a <b> & 'c' \"d\"", "no-gap"])
+def test_hostile_ablation_names_stay_text_in_figures(name: str) -> None:
+    results = make_results(several(1, "target", "no-gap"))
+    row = results.rows[1]
+    renamed = msgspec.structs.replace(row, ablation=replace(row.ablation, name=name))
+    page = render_page(msgspec.structs.replace(results, rows=[results.rows[0], renamed]))
+    assert f"{name} (core)" in PageReader(page).text
+    assert "<b>" not in page
+
+
+def test_answer_names_the_largest_cost_and_its_seeds() -> None:
+    answer = wording.answer(make_results(several(3, "target", "no-relu", "no-gap")))
+    assert "mean of 3 seeds" in answer.lead
+    assert "no-relu (without the activation function) costs most: 3." in answer.lead
+    assert "one seed proves little" not in answer.caveats
+
+
+def test_answer_says_that_single_seeds_prove_little() -> None:
+    answer = wording.answer(make_results(several(1, "target", "no-relu", "no-gap")))
+    assert "(1 seed)" in answer.lead
+    assert "one seed proves little" in answer.caveats
+    assert re.search(r"about ±0\.1[3-7] points", answer.caveats)
+
+
+def test_noise_of_a_test_set_is_the_binomial_interval() -> None:
+    assert wording.sampling_noise_pct(99.4, 10_000) == pytest.approx(0.15, abs=0.005)
+    assert 0 < wording.sampling_noise_pct(100.0, 360) < 1
+
+
+def test_interval_that_contains_zero_is_not_called_equal() -> None:
+    answer = wording.answer(make_results(several(3, "target", "single-fc", "no-relu")))
+    assert "For 1 of the 2, the 95\N{NO-BREAK SPACE}% interval contains zero" in answer.caveats
+    assert "which is not the same as being equal" in answer.caveats
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_page_never_claims_that_there_is_no_effect(study: str) -> None:
+    page = page_of(study).lower()
+    assert "no effect" not in page
+    assert "significant" not in page
+
+
+def test_answer_of_an_unfinished_study_says_what_it_contains() -> None:
+    contents = wording.contents(make_results({"target": range(3), "no-gap": [0]}))
+    assert "4 runs, of 2 of the catalogue's 16 entries" in contents
+    assert "With fewer than 3 seeds: no-gap (1)." in contents
+    assert "no-relu" in contents
+
+
+def test_other_data_is_announced_and_the_published_run_is_not_drawn() -> None:
+    page = page_of("digits")
+    assert "These are not MNIST&#39;s numbers" in page
+    assert "published run, 1 seed" not in page
+    assert "--dataset digits" in page
+
+
+def test_short_training_is_announced_and_the_published_run_is_not_drawn() -> None:
+    page = PageReader(page_of("one epoch")).text
+    assert f"Training was cut short: {QUICK.num_train_images:,} images for 1 epoch" in page
+    assert "far lower than the exercise's" in page
+    assert "published run, 1 seed" not in page
+    assert "--preset quick --dataset mnist --epochs 1 --seeds 0" in page
+
+
+def test_full_study_has_no_notice_and_draws_the_published_run(full_page: str) -> None:
+    assert "Please note" not in full_page
+    assert "published run, 1 seed" in full_page
+
+
+def test_published_log_ends_where_the_published_run_ended() -> None:
+    errors_pct = published_errors_pct()
+    assert len(errors_pct) == 20
+    assert errors_pct[-1] == pytest.approx(0.55)
+
+
+def test_divergence_is_said_in_words() -> None:
+    text = PageReader(page_of("diverged")).text
+    assert "2 of 2 diverged" in text
+    assert "seed 0 in epoch 4, seed 1 in epoch 4." in re.sub(r"\s+", " ", text)
+
+
+def test_missing_times_are_said_in_words() -> None:
+    assert "not measured yet" in page_of("partly timed")
+    assert "Not measured yet" in page_of("one seed")
+
+
+def test_requirements_are_met_in_words() -> None:
+    text = re.sub(r"\s+", " ", PageReader(page_of("one epoch")).text)
+    assert "✗ Not met: at least 99.4 %" in text
+    assert "✓ Met: fewer than 20,000 parameters" in text
+
+
+def test_left_out_records_and_several_environments_are_listed() -> None:
+    study = make_study(several(1, "target", "no-gap"), problems=("x/record.json: damaged",))
+    other = msgspec.structs.replace(ENVIRONMENT, torch_version="9.9.9")
+    first, second = study.records
+    gone = replace(first.experiment, ablation="no-such-thing")
+    records = (
+        first,
+        msgspec.structs.replace(second, environment=other),
+        msgspec.structs.replace(first, experiment=gone),
+    )
+    text = PageReader(render_page(summarise(replace(study, records=records)))).text
+    assert "x/record.json: damaged" in text
+    assert "no-such-thing" in text
+    assert "9.9.9" in text
+    assert "differ in:\n    PyTorch." in text
+
+
+@pytest.mark.parametrize(
+    ("seeds_by_name", "commands"),
+    [
+        (several(2), ["--all --dataset mnist --epochs 20 --seeds 0,1"]),
+        ({"target": [0, 1], "no-gap": [0]}, ["no-gap --dataset mnist --epochs 20 --seeds 0"]),
+        ({"target": [4]}, ["target --dataset mnist --epochs 20 --seeds 4"]),
+    ],
+)
+def test_commands_repeat_the_study(seeds_by_name: dict[str, range], commands: list[str]) -> None:
+    found = methods.reproduce_commands(make_results(seeds_by_name))
+    assert set(commands) <= {line.removeprefix("python cli.py ablate ") for line in found}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00"), (-0.001, "0.00"), (-1.5, "−1.50"), (0.25, "+0.25")]
+)
+def test_differences_are_written_with_their_sign(value: float, text: str) -> None:
+    assert wording.signed(value) == text
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """A browser. A user may lack one; the project's own checks must not."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("no chromium on this machine, and CI must test the report in one")
+    pytest.skip("no chromium on this machine")
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_page_fits_its_window_in_a_browser(
+    full_page: str, chromium: str, width: int, tmp_path: Path
+) -> None:
+    """A frame of that width holds the page, since a headless window cannot be as narrow as 360."""
+    (tmp_path / "page.html").write_text(full_page, encoding="utf-8")
+    (tmp_path / "frame.html").write_text(
+        f"<iframe src='page.html' style='width:{width}px;height:900px;border:0'></iframe><script>"
+        "onload = () => { const page = frames[0].document;"
+        "const texts = page.querySelectorAll('svg text');"
+        "const clipped = [...texts].filter(text => { const inner = text.getBoundingClientRect(),"
+        "outer = text.ownerSVGElement.getBoundingClientRect();"
+        "return inner.left < outer.left - 1 || inner.right > outer.right + 1; });"
+        "document.title = [page.documentElement.scrollWidth, page.documentElement.clientWidth,"
+        "texts.length, clipped.map(text => text.textContent)].join(';') }</script>"
+    )
+    finished = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--allow-file-access-from-files", "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width + 100},1000",
+            "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri(),
+        ],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in finished.stderr, finished.stderr
+    title = re.search("<title>(.*?)</title>", finished.stdout)
+    assert title, finished.stdout[:500]
+    scroll_width, client_width, num_texts, clipped = title[1].split(";")
+    assert int(scroll_width) <= int(client_width) <= width
+    assert int(num_texts) > 100
+    assert clipped == ""

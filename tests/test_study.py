@@ -1,0 +1,207 @@
+"""Studies: which runs they need, which are there; and the numbers made of them."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.experiment import DatasetId
+from ablations.presets import choose_preset
+from ablations.records import RecordError, write_json
+from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
+from ablations.statistics import paired_difference, t_interval_95
+from ablations.study import (
+    Study,
+    StudyError,
+    StudySpec,
+    check_folder,
+    create_study,
+    load_study,
+    missing_runs,
+    plan_runs,
+    run_folder,
+)
+from tests.factories import ALL_NAMES, make_record, make_spec, make_study
+
+MNIST_ID = DatasetId("mnist", "ab" * 32, 60_000, 10_000)
+
+
+def write_study(folder: Path, spec: StudySpec, names: list[str], seeds: list[int]) -> None:
+    create_study(folder, spec)
+    for run in plan_runs(spec, [find_ablation(name) for name in names], seeds):
+        write_json(run_folder(folder, run.ablation, run.seed) / "record.json", make_record(run))
+
+
+def test_runs_are_planned_seed_by_seed() -> None:
+    runs = plan_runs(make_spec(), CATALOGUE, [0, 1])
+    assert [run.seed for run in runs] == [0] * len(CATALOGUE) + [1] * len(CATALOGUE)
+    assert [run.ablation for run in runs[: len(CATALOGUE)]] == [a.name for a in CATALOGUE]
+    assert all(run.training.num_epochs == 20 for run in runs)
+
+
+def test_only_what_is_missing_is_left(tmp_path: Path) -> None:
+    spec = make_spec()
+    write_study(tmp_path / "study", spec, ["target", "no-gap"], [0])
+    runs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], [0, 1])
+    missing = missing_runs(tmp_path / "study", runs)
+    assert [(run.ablation, run.seed) for run in missing] == [("target", 1), ("no-gap", 1)]
+
+
+def test_study_is_loaded_as_it_was_written(tmp_path: Path) -> None:
+    spec = make_spec()
+    write_study(tmp_path / "study", spec, ["no-gap", "target"], [1, 0])
+    study = load_study(tmp_path / "study")
+    assert study.spec == spec
+    assert study.name == "study"
+    found = [(run.experiment.seed, run.experiment.ablation) for run in study.records]
+    assert found == [(0, "no-gap"), (0, "target"), (1, "no-gap"), (1, "target")]
+    assert study.problems == ()
+
+
+def test_damaged_record_is_left_out_and_named(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", make_spec(), ["target", "no-gap"], [0])
+    path = tmp_path / "study" / "no-gap" / "seed-0" / "record.json"
+    path.write_bytes(path.read_bytes()[:100])
+    study = load_study(tmp_path / "study")
+    assert [run.experiment.ablation for run in study.records] == ["target"]
+    [problem] = study.problems
+    assert str(path) in problem
+
+
+def test_changed_definition_is_refused(tmp_path: Path) -> None:
+    spec = make_spec()
+    write_study(tmp_path / "study", spec, ["no-gap"], [0])
+    source = run_folder(tmp_path / "study", "no-gap", 0)
+    target = run_folder(tmp_path / "study", "no-relu", 0)
+    source.rename(target.parent.with_name("moved"))
+    target.parent.mkdir()
+    target.parent.with_name("moved").rename(target)
+    [planned] = plan_runs(spec, [find_ablation("no-relu")], [0])
+    with pytest.raises(StudyError, match="as it was defined before"):
+        missing_runs(tmp_path / "study", [planned])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_epochs", 5),
+        ("num_train_images", 9000),
+        ("device_type", "cuda"),
+        ("dataset", DatasetId("digits", "cd" * 32, 1437, 360)),
+    ],
+)
+def test_another_study_in_the_folder_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    create_study(tmp_path / "study", make_spec())
+    other = msgspec.structs.replace(make_spec(), **{field: value})
+    with pytest.raises(StudyError, match=f"{field} = .*--out"):
+        check_folder(tmp_path / "study", other)
+
+
+def test_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(StudyError, match="not an empty folder and not a study"):
+        check_folder(tmp_path, make_spec())
+    with pytest.raises(StudyError, match="not an empty folder and not a study"):
+        check_folder(tmp_path / "thesis.txt", make_spec())
+    with pytest.raises(StudyError, match="cannot be written"):
+        create_study(tmp_path / "thesis.txt" / "study", make_spec())
+    with pytest.raises(StudyError, match="is not a study"):
+        load_study(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_study_of_another_schema_is_refused(tmp_path: Path) -> None:
+    create_study(tmp_path / "study", make_spec())
+    path = tmp_path / "study" / "study.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 7'))
+    with pytest.raises(RecordError, match="schema version 7, but this program reads version 1"):
+        load_study(tmp_path / "study")
+
+
+def test_presets() -> None:
+    assert choose_preset("full", MNIST_ID).num_epochs == 20
+    assert choose_preset("full", MNIST_ID).num_train_images is None
+    assert choose_preset("quick", MNIST_ID).num_train_images == 9000
+    small = choose_preset("quick", DatasetId("digits", "cd" * 32, 1437, 360))
+    assert (small.num_train_images, small.num_epochs) == (None, 20)
+
+
+def test_results_are_the_records_numbers() -> None:
+    study = make_study(dict.fromkeys(ALL_NAMES, range(3)))
+    results = summarise(study)
+    by_run = {(r.experiment.ablation, r.experiment.seed): r for r in study.records}
+    assert [row.ablation.name for row in results.rows] == [entry.name for entry in CATALOGUE]
+    for row in results.rows:
+        for seed in range(3):
+            run = by_run[row.ablation.name, seed]
+            target = by_run["target", seed]
+            accuracy = run.epochs[-1].test_accuracy_pct
+            assert row.accuracy_pct.by_seed[seed] == accuracy
+            if row.difference_pct:
+                expected = accuracy - target.epochs[-1].test_accuracy_pct
+                assert row.difference_pct.by_seed[seed] == pytest.approx(expected)
+    assert results.target is not None
+    assert results.target.difference_pct is None
+
+
+def test_difference_is_taken_over_shared_seeds_alone() -> None:
+    difference = paired_difference({0: 98.0, 1: 97.0, 5: 10.0}, {0: 99.0, 1: 99.5, 7: 50.0})
+    assert difference is not None
+    assert difference.by_seed == {0: -1.0, 1: -2.5}
+    assert difference.mean == -1.75
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+    single = paired_difference({0: 1.0}, {0: 3.0})
+    assert single is not None
+    assert single.interval_95 is None
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))
+def test_interval_is_scipys_paired_t_interval(values: list[float]) -> None:
+    interval = t_interval_95(values)
+    assert interval is not None
+    low, high = interval
+    mean = sum(values) / len(values)
+    assert low <= mean + 1e-9
+    assert high >= mean - 1e-9
+    if max(values) - min(values) > 1e-3:
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_interval_by_hand() -> None:
+    # Mean 2, standard deviation 1, n = 3: t(0.975, 2) = 4.3027; 4.3027 / sqrt(3) = 2.4842.
+    assert t_interval_95([1, 2, 3]) == pytest.approx((-0.4842, 4.4842), abs=1e-3)
+    assert t_interval_95([2, 2]) == (2, 2)
+    assert t_interval_95([2]) is None
+
+
+def test_requirements_are_measured() -> None:
+    results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(2))))
+    accuracy, parameters, concepts, epochs = results.requirements
+    assert "18,962" in parameters.measured
+    assert parameters.is_met
+    assert concepts.is_met
+    assert f"{results.target.accuracy_pct.mean:.2f}" in accuracy.measured  # type: ignore[union-attr]
+    assert "after epoch 19" in epochs.measured
+
+
+def test_failed_requirement_is_said() -> None:
+    spec = make_spec()
+    [run] = plan_runs(spec, [find_ablation("target")], [0])
+    study = Study("s", spec, (make_record(run, last_error_pct=5.0),), None, ())
+    accuracy, *_ = summarise(study).requirements
+    assert not accuracy.is_met
+
+
+def test_tables_hold_every_run() -> None:
+    results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(2))))
+    lines = results_csv(results).splitlines()
+    assert lines[0] == ",".join(CSV_COLUMNS)
+    assert len(lines) == 1 + 2 * len(CATALOGUE)
+    content = msgspec.json.decode(results_json(results))
+    assert len(content["ablations"]) == len(CATALOGUE)
+    assert results_csv(results) == results_csv(results)
