@@ -307,5 +307,29 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
     )
 
 
+@main.command(hidden=True)
+@click.argument("study_dir", type=click.Path(path_type=Path), metavar="RUN_DIR")
+@clear_errors
+def readme(study_dir: Path) -> None:
+    """Put a study's results into README.md, and their figure beside the records.
+
+    \b
+    Example:
+      python cli.py readme docs/reference
+    """
+    from ablations.records import write_atomically
+    from ablations.results import summarise
+    from ablations.study import load_study
+    from reports.figures import difference_figure
+    from reports.readme import insert_results, standalone_svg
+
+    results = summarise(load_study(study_dir))
+    path = Path("README.md")
+    write_atomically(path, insert_results(path.read_text(), results).encode())
+    figure = difference_figure(results.rows)
+    if figure:
+        write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())
+
+
 if __name__ == "__main__":
     main()

@@ -148,7 +148,7 @@ def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
             all(concepts.values()),
         ),
         Requirement(
-            f"fewer than {EPOCH_LIMIT} epochs",
+            f"that accuracy in fewer than {EPOCH_LIMIT} epochs",
             f"{fmean(last_allowed_pct):.2f} % after epoch {last_allowed_epoch} of the same runs, "
             f"{over_seeds}",
             fmean(last_allowed_pct) >= WANTED_ACCURACY_PCT,

@@ -1,6 +1,7 @@
 """What the numbers of several runs mean. Pure functions of numbers; nothing is drawn at random."""
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from statistics import fmean, stdev
 
 import msgspec
@@ -58,3 +59,12 @@ def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
         return mean, mean
     low, high = stats.t.interval(0.95, df=len(values) - 1, loc=mean, scale=standard_error)
     return float(low), float(high)
+
+
+def sampling_noise_pct(accuracy_pct: float, num_images: int) -> float:
+    """Half the width of the 95 % interval that the choice of test images alone gives an accuracy.
+
+    The normal approximation of the binomial: 0.15 points for 99.4 % of 10,000 images.
+    """
+    right = min(max(accuracy_pct / 100, 1 / num_images), 1 - 1 / num_images)
+    return 196 * sqrt(right * (1 - right) / num_images)

@@ -8,6 +8,7 @@ import msgspec
 
 from ablations.catalogue import Ablation
 from ablations.experiment import DatasetId, Experiment
+from ablations.presets import FULL
 from ablations.records import (
     RECORD_FILE,
     SCHEMA_VERSION,
@@ -46,7 +47,7 @@ class StudySpec(msgspec.Struct, frozen=True):
     @property
     def is_full_length(self) -> bool:
         """Whether runs have the reference recipe's length: 20 epochs of all training images."""
-        return self.num_epochs == 20 and self.num_train_images is None
+        return self.num_epochs == FULL.num_epochs and self.num_train_images is None
 
 
 @dataclass(frozen=True)

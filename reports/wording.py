@@ -1,14 +1,14 @@
 """The report's sentences and numbers in words. Pure functions of results, without markup."""
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
 from typing import NamedTuple
 
 from ablations.catalogue import CATALOGUE
+from ablations.presets import FULL
 from ablations.results import AblationResult, Results
+from ablations.statistics import sampling_noise_pct
 from ablations.study import StudySpec
 
-FULL_EPOCHS = 20
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -42,15 +42,6 @@ def enumerate_words(words: Iterable[str]) -> str:
 def verb(number: int, singular: str, other: str) -> str:
     """The form of a verb that goes with a number."""
     return singular if number == 1 else other
-
-
-def sampling_noise_pct(accuracy_pct: float, num_images: int) -> float:
-    """Half the width of the 95 % interval that the choice of test images alone gives an accuracy.
-
-    The normal approximation of the binomial: 0.15 points for 99.4 % of 10,000 images.
-    """
-    right = min(max(accuracy_pct / 100, 1 / num_images), 1 - 1 / num_images)
-    return 196 * sqrt(right * (1 - right) / num_images)
 
 
 class Answer(NamedTuple):
@@ -165,14 +156,14 @@ def notices(spec: StudySpec) -> list[str]:
 def length_notice(spec: StudySpec) -> str:
     """How a study's length differs from the exercise's, and what that does to its numbers."""
     num_images = spec.num_train_images or spec.dataset.num_train
-    share = num_images * spec.num_epochs / (spec.dataset.num_train * FULL_EPOCHS)
+    share = num_images * spec.num_epochs / (spec.dataset.num_train * FULL.num_epochs)
     change, effect = "longer than the exercise's", "not comparable with"
     if share < 1:
         change = "cut short"
         effect = "far lower than" if share < 0.25 else "lower than"
     return (
         f"Training was {change}: {num_images:,} images for {plural(spec.num_epochs, 'epoch')}, "
-        f"where the exercise trains on every image for {FULL_EPOCHS} epochs. Absolute numbers "
+        f"where the exercise trains on every image for {FULL.num_epochs} epochs. Absolute numbers "
         f"are therefore {effect} the exercise's, and what matters in one length need not matter "
         "in another."
     )

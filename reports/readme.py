@@ -1,0 +1,114 @@
+"""The results that open the README: a table and a figure, made from a study's records."""
+
+import re
+
+from ablations.results import AblationResult, Results
+from reports.svg import COLOURS
+from reports.wording import decimal, enumerate_words, plural, signed
+
+BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
+END = "<!-- results end -->"
+
+
+def insert_results(readme: str, results: Results) -> str:
+    """The README with the part between its two marks made anew.
+
+    Raises:
+        ValueError: it does not have the two marks.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise ValueError(f"the README needs the lines {BEGIN!r} and {END!r}, once each")
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{results_section(results)}{END}{after}"
+
+
+def results_section(results: Results) -> str:
+    """Markdown: what was measured, on what, and one line for each ablation."""
+    lines = [
+        "| without | test accuracy | difference | 95 % interval | seeds | parameters | epoch |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(table_line(row) for row in results.rows),
+    ]
+    return f"{summary(results)}\n\n" + "\n".join(lines) + f"\n\n{provenance(results)}\n"
+
+
+def summary(results: Results) -> str:
+    """The headline, and whether the assignment is met."""
+    target = results.target
+    if target is None:
+        return "The target has not been run yet."
+    met = [requirement for requirement in results.requirements if requirement.is_met]
+    text = (
+        f"**The target: {decimal(target.accuracy_pct.mean)} % on {results.study.spec.dataset_title}'s "
+        f"{results.study.spec.dataset.num_test:,} test images after its last epoch, with "
+        f"{target.parameters:,} parameters (mean of {plural(len(target.runs), 'seed')}).** "
+        f"It meets {len(met)} of the assignment's {len(results.requirements)} requirements"
+    )
+    missed = [
+        f"{requirement.wanted} (measured: {requirement.measured})"
+        for requirement in results.requirements
+        if not requirement.is_met
+    ]
+    return text + (f"; not met: {enumerate_words(missed)}." if missed else ".")
+
+
+def table_line(row: AblationResult) -> str:
+    """One line of the table."""
+    difference = row.difference_pct
+    interval = "too few seeds"
+    if difference and difference.interval_95:
+        low, high = difference.interval_95
+        interval = f"{signed(low)} to {signed(high)}"
+    name = "nothing (the target)" if row.ablation.kind == "target" else row.ablation.removes
+    cells = [
+        f"**{name}**" if row.ablation.is_core else name,
+        f"{decimal(row.accuracy_pct.mean)} %" + (" (diverged)" if row.num_diverged else ""),
+        signed(difference.mean) if difference else "",
+        interval if difference else "",
+        str(len(row.runs)),
+        f"{row.parameters:,}",
+        f"{decimal(row.epoch_time.median_seconds, 1)} s" if row.epoch_time else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def provenance(results: Results) -> str:
+    """What the table's columns are, and where they were measured."""
+    spec = results.study.spec
+    environments = {
+        (run.environment.device_name, run.environment.torch_version, run.environment.num_threads)
+        for row in results.rows
+        for run in row.runs
+    }
+    places = enumerate_words(
+        f"{device} ({plural(threads, 'thread')} a run, PyTorch {torch_version})"
+        for device, torch_version, threads in sorted(environments)
+    )
+    text = (
+        "Bold: the four concepts that the assignment asks for. Accuracy is the mean over seeds of the "
+        f"last of {spec.num_epochs} epochs, not the best; differences are in percentage points from the "
+        "target's runs with the same seeds. One seed proves little: chance alone moves an accuracy "
+        f"by about ±0.15 points on 10,000 test images. Measured on {places}."
+    )
+    timing = results.study.timing
+    if timing:
+        text += (
+            " Epoch time (training and testing) was measured alone, with "
+            f"{plural(timing.environment.num_threads, 'thread')}: the median of "
+            f"{plural(timing.plan.num_rounds, 'interleaved round')}."
+        )
+    return text
+
+
+def standalone_svg(svg: str) -> str:
+    """A figure of the page as a file of its own, with the page's colours and a white ground."""
+    colours = "".join(f"--figure-{name}:{value};" for name, value in COLOURS.items())
+    style = f"<style>svg{{{colours}--sans:sans-serif;background:#fff}}</style>"
+    # A plain string: Markup would escape what is put into it.
+    svg = str(svg).replace(
+        "<svg ",
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ',
+        1,
+    )
+    return re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1) + "\n"

@@ -1,0 +1,111 @@
+"""What the documents say is what the committed records and the code say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablations.catalogue import CATALOGUE
+from ablations.records import load_predictions
+from ablations.results import results_csv, results_json, summarise
+from ablations.study import Study, load_study
+from reports.page import render_page
+from reports.readme import BEGIN, END, insert_results
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REFERENCE = REPOSITORY / "docs" / "reference"
+README = (REPOSITORY / "README.md").read_text()
+CORE = {ablation.name for ablation in CATALOGUE if ablation.is_core} | {"target"}
+
+
+@pytest.fixture(scope="module")
+def reference() -> Study:
+    return load_study(REFERENCE)
+
+
+def test_reference_study_is_whole(reference: Study) -> None:
+    assert reference.problems == ()
+    assert reference.spec.is_mnist
+    assert reference.spec.is_full_length
+    seeds: dict[str, set[int]] = {}
+    for record in reference.records:
+        seeds.setdefault(record.experiment.ablation, set()).add(record.experiment.seed)
+    assert seeds.keys() >= {ablation.name for ablation in CATALOGUE}
+    for name, found in seeds.items():
+        assert found >= ({0, 1, 2} if name in CORE else {0})
+    assert reference.timing is not None
+    assert reference.timing.by_ablation.keys() >= seeds.keys()
+
+
+def test_reference_runs_are_of_the_catalogue_as_it_is(reference: Study) -> None:
+    by_name = {ablation.name: ablation for ablation in CATALOGUE}
+    for record in reference.records:
+        entry = by_name[record.experiment.ablation]
+        assert record.experiment.network == entry.network_spec
+        assert record.experiment.training == entry.training_spec
+
+
+def test_reference_predictions_are_those_of_the_records(reference: Study) -> None:
+    for record in reference.records:
+        run = record.experiment
+        load_predictions(REFERENCE / run.ablation / f"seed-{run.seed}", record)
+
+
+def test_reference_report_and_tables_are_fresh(reference: Study) -> None:
+    results = summarise(reference)
+    assert (REFERENCE / "results.csv").read_text() == results_csv(results)
+    assert (REFERENCE / "results.json").read_bytes() == results_json(results)
+    # Another version of matplotlib may draw the same figures with other bytes.
+    page = (REFERENCE / "report.html").read_text()
+    fresh = render_page(results)
+    assert words(page) == words(fresh)
+
+
+def words(page: str) -> str:
+    """A page's text without its figures and white space."""
+    without_figures = re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", without_figures).split())
+
+
+def test_reference_is_small() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "docs/reference"], cwd=REPOSITORY, capture_output=True, text=True
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert sum((REPOSITORY / name).stat().st_size for name in tracked) < 4_000_000
+
+
+def test_readme_has_the_reference_numbers(reference: Study) -> None:
+    assert insert_results(README, summarise(reference)) == README, "stale: run `make readme`"
+
+
+def test_stale_readme_is_noticed(reference: Study) -> None:
+    results = summarise(reference)
+    assert results.target is not None
+    number = f"{results.target.accuracy_pct.mean:.2f} %"
+    stale = README.replace(number, "99.99 %")
+    assert stale != README
+    assert insert_results(stale, results) != stale
+    with pytest.raises(ValueError, match="needs the lines"):
+        insert_results(README.replace(END, ""), results)
+    assert README.index(BEGIN) < README.index("## Run it"), "the table opens the README"
+
+
+def test_every_command_of_the_readme_is_one(reference: Study) -> None:
+    commands = re.findall(r"python cli\.py (\w+)", README)
+    assert len(set(commands)) >= 5
+    for command in set(commands):
+        finished = subprocess.run(
+            [sys.executable, "cli.py", command, "--help"], cwd=REPOSITORY, capture_output=True
+        )
+        assert finished.returncode == 0, command
+
+
+def test_files_that_the_readme_points_at_exist() -> None:
+    for document in ("README.md", "CONTRIBUTING.md"):
+        text = (REPOSITORY / document).read_text()
+        for path in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (REPOSITORY / path).exists(), path
