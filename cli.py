@@ -4,6 +4,7 @@ import difflib
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ import click
 
 from ablations.catalogue import CATALOGUE, Ablation, find_ablation
 from ablations.experiment import DATASET_NAMES
+
+
+def installed_version() -> str:
+    """This project's version; `unknown` when it runs without having been installed."""
+    try:
+        return version("mnist-ablations")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class SeedList(click.ParamType[tuple[int, ...]]):
@@ -72,6 +81,10 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except (DataError, RecordError, StudyError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            # A full disk, a read-only folder, a file that another program holds open.
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
 
     return wrapped
 
@@ -92,7 +105,7 @@ data_dir_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="mnist-ablations")
+@click.version_option(installed_version(), prog_name="mnist-ablations")
 def main() -> None:
     """What is each ingredient of a 19,000-parameter MNIST network worth? Take it out and see.
 
@@ -224,7 +237,10 @@ def list_ablations() -> None:
     width = max(len(ablation.name) for ablation in CATALOGUE)
     for ablation in CATALOGUE:
         core = "  (a concept of the assignment)" if ablation.is_core else ""
-        click.echo(f"{ablation.name:<{width}}  without {ablation.removes}{core}")
+        removed = (
+            "the whole network" if ablation.kind == "target" else f"without {ablation.removes}"
+        )
+        click.echo(f"{ablation.name:<{width}}  {removed}{core}")
 
 
 @main.command()
@@ -239,7 +255,9 @@ def show(ablation: Ablation) -> None:
     """
     from mnist_blocks.summary import layer_table
 
-    click.echo(f"{ablation.name}: without {ablation.removes}")
+    click.echo(
+        ablation.name + ("" if ablation.kind == "target" else f": without {ablation.removes}")
+    )
     click.echo(f"  Question  {ablation.question}")
     click.echo(f"  Expect    {ablation.expectation}")
     click.echo(f"  Source    {ablation.source}")
@@ -323,9 +341,10 @@ def readme(study_dir: Path) -> None:
     from reports.figures import difference_figure
     from reports.readme import insert_results, standalone_svg
 
+    write_report(study_dir)
     results = summarise(load_study(study_dir))
     path = Path("README.md")
-    write_atomically(path, insert_results(path.read_text(), results).encode())
+    write_atomically(path, insert_results(path.read_text(encoding="utf-8"), results).encode())
     figure = difference_figure(results.rows)
     if figure:
         write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())

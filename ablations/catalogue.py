@@ -5,6 +5,7 @@ changes on the target, and the values that they get. Nothing else in the project
 by its name.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -44,6 +45,11 @@ class Ablation:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise ValueError(
+                f"catalogue entry {self.name!r}: a name is a folder too: small letters, digits and "
+                "single hyphens"
+            )
         try:
             changes_nothing = self.network_spec == TARGET and self.training_spec == TARGET_TRAINING
         except (TypeError, ValueError) as error:
@@ -150,7 +156,8 @@ CATALOGUE = (
         expectation=(
             "Little difference: a 1x1 convolution followed by an average is, dropout aside, the same "
             "function as an average followed by one linear layer, and the target's two linear layers "
-            "multiply out to one."
+            "multiply out to one. Dropout still comes right before the classifier, and so falls on "
+            "7x7 pixels of which the average evens most of its noise out: compare single-fc."
         ),
         source=(
             "Lin et al., Network In Network, 2013, arXiv:1312.4400; Springenberg et al., Striving for "

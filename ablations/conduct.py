@@ -8,16 +8,17 @@ running, and the last report is written.
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ablations.catalogue import Ablation
 from ablations.data import Dataset, load_dataset, resolve_dataset
-from ablations.estimate import estimate_seconds, in_words
+from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, WorkerSetup, default_num_jobs, execute
 from ablations.experiment import Experiment
 from ablations.presets import Preset, choose_preset
@@ -29,12 +30,14 @@ from ablations.study import (
     StudySpec,
     check_folder,
     create_study,
+    is_study,
     load_study,
     missing_runs,
     plan_runs,
     run_folder,
 )
 from ablations.timing import TIMING_FILE, TimingPlan, measure_epoch_times
+from ablations.words import duration, plural
 
 REPORT_SHARE_OF_TIME = 0.1
 """While runs are under way, reports take at most this share of the time."""
@@ -82,19 +85,22 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
         DataError, StudyError, RecordError: the data or the folder cannot be used.
     """
     console = Console()
-    study = prepare(request, console)
-    announce(study, console)
-    if request.is_dry_run:
-        list_runs(study, console)
-        return 0
-    create_study(study.study_dir, study.spec)
+    study = None
     try:
-        failures = carry_out(study, write_report, console, request.stops_at_failure)
-        if not (failures and request.stops_at_failure):
-            time_epochs(study, console)
-        say(console, f"Report: {write_report(study.study_dir)}")
+        study = prepare(request, console)
+        announce(study, console)
+        if request.is_dry_run:
+            list_runs(study, console)
+            return 0
+        create_study(study.study_dir, study.spec)
+        with only_one_process(study.study_dir):
+            failures = carry_out(study, write_report, console, request.stops_at_failure)
+            if not (failures and request.stops_at_failure):
+                time_epochs(study, console)
+            say(console, f"Report: {write_report(study.study_dir)}")
     except KeyboardInterrupt:
-        say_how_to_go_on(study, console)
+        if study:
+            say_how_to_go_on(study, console)
         return EXIT_INTERRUPTED
     for failure in failures:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
@@ -104,7 +110,7 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
 
 def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     """Find the data, the device and the folder, and see what is there already."""
-    from ablations.running import choose_device
+    from ablations.running import choose_device, source_commit
 
     name, folder = resolve_dataset(
         request.dataset_name, request.data_dir, say=lambda line: say(console, line)
@@ -128,7 +134,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
-        setup=WorkerSetup(name, folder, device_name),
+        setup=WorkerSetup(name, folder, device_name, source_commit()),
         dataset=dataset,
         num_jobs=request.num_jobs or default_num_jobs(device_name),
         runs=runs,
@@ -159,8 +165,8 @@ def announce(study: PreparedStudy, console: Console) -> None:
     num_seeds = len({run.seed for run in study.runs})
     say(
         console,
-        f"{count(len(study.runs) // num_seeds, 'variant')} x {count(num_seeds, 'seed')}, "
-        f"{count(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
+        f"{plural(len(study.runs) // num_seeds, 'variant')} x {plural(num_seeds, 'seed')}, "
+        f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
         f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
     say(
@@ -170,18 +176,18 @@ def announce(study: PreparedStudy, console: Console) -> None:
     )
     if not study.missing:
         return
-    done = load_study(study.study_dir).records if study.study_dir.exists() else ()
+    done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
     seconds = estimate_seconds(
         study.missing, done, study.num_jobs, study.dataset, study.setup.device
     )
-    say(console, f"The {len(study.missing)} missing runs will take about {in_words(seconds)}.")
+    say(console, f"The {len(study.missing)} missing runs will take about {duration(seconds)}.")
 
 
 def list_runs(study: PreparedStudy, console: Console) -> None:
     """Name every run of the plan, and whether it is there."""
-    missing = {run.digest for run in study.missing}
+    missing = set(study.missing)
     for run in study.runs:
-        state = "would run" if run.digest in missing else "is there"
+        state = "would run" if run in missing else "is there"
         say(console, f"  {state:<10} {run.ablation}, seed {run.seed}")
 
 
@@ -195,7 +201,7 @@ def carry_out(
     failures: list[RunFailed] = []
     if not study.missing:
         return failures
-    report_seconds, last_report = 0.0, time.monotonic()
+    reports = InterimReports(study.study_dir, write_report, console)
     progress = StudyProgress(console, len(study.missing), study.spec.num_epochs)
     events = execute(study.missing, study.setup, study.num_jobs)
     with closing(events), progress:
@@ -208,17 +214,64 @@ def carry_out(
                 failures.append(event)
                 if stops_at_failure:
                     break
-            # A report takes seconds in which a worker may wait for its next run, so when runs
-            # are short not every one of them gets a report of its own.
-            started = time.monotonic()
-            is_due = report_seconds <= REPORT_SHARE_OF_TIME * (started - last_report)
-            if isinstance(event, RunFinished) and is_due:
-                path = write_report(study.study_dir)
-                if report_seconds == 0:
-                    say(console, f"The report so far, which grows with every run: {path}")
-                last_report = time.monotonic()
-                report_seconds = last_report - started
+            if isinstance(event, RunFinished):
+                reports.update()
     return failures
+
+
+class InterimReports:
+    """The reports that are written while runs are under way.
+
+    A report takes seconds in which a worker may wait for its next run, so when runs are short not
+    every one of them gets a report of its own. One that cannot be written (on Windows, because a
+    program holds the last one open) is said, and stops nothing.
+    """
+
+    def __init__(
+        self, study_dir: Path, write_report: Callable[[Path], Path], console: Console
+    ) -> None:
+        self.study_dir = study_dir
+        self.write_report = write_report
+        self.console = console
+        self.is_first = True
+        self.not_before = 0.0
+
+    def update(self) -> None:
+        """Write a report, unless the last one is too recent."""
+        started = time.monotonic()
+        if started < self.not_before:
+            return
+        try:
+            path = self.write_report(self.study_dir)
+        except OSError as error:
+            say(self.console, f"No report for now: {error.filename}: {error.strerror}")
+            return
+        if self.is_first:
+            say(self.console, f"The report so far, which grows as runs end: {path}")
+            self.is_first = False
+        ended = time.monotonic()
+        self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
+
+
+@contextmanager
+def only_one_process(study_dir: Path) -> Iterator[None]:
+    """Keep a second process out of a study: it would do the same runs, and disturb the timing.
+
+    Raises:
+        StudyError: another process is at work there.
+    """
+    lock = FileLock(study_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StudyError(
+            f"another process is at work in {study_dir}; wait for it, or choose another folder "
+            "with --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def time_epochs(study: PreparedStudy, console: Console) -> None:
@@ -230,8 +283,9 @@ def time_epochs(study: PreparedStudy, console: Console) -> None:
     import torch
 
     found = load_study(study.study_dir)
-    to_time = first_run_of_each_ablation(found)
-    if found.timing and to_time.keys() <= found.timing.by_ablation.keys():
+    to_time = one_run_of_each_ablation(found)
+    timed = found.timing.by_ablation if found.timing else {}
+    if all(name in timed and timed[name].digest == run.digest for name, run in to_time.items()):
         return
     num_measurements = len(to_time) * (study.timing_plan.num_rounds + 1)
     with StudyProgress.counting(console, "timing epochs", num_measurements) as advance:
@@ -245,12 +299,10 @@ def time_epochs(study: PreparedStudy, console: Console) -> None:
     write_json(study.study_dir / TIMING_FILE, timing)
 
 
-def first_run_of_each_ablation(study: Study) -> dict[str, Experiment]:
-    """One experiment for each ablation that the study has a run of."""
-    first: dict[str, Experiment] = {}
-    for record in study.records:
-        first.setdefault(record.experiment.ablation, record.experiment)
-    return first
+def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:
+    """One experiment for each ablation that the study has a run of, all with the same seed."""
+    experiments = [record.experiment for record in study.records]
+    return {run.ablation: replace(run, seed=0) for run in reversed(experiments)}
 
 
 def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
@@ -259,14 +311,9 @@ def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
     say(
         console,
         f"Stopped. {len(study.runs) - len(missing)} of {len(study.runs)} runs are finished and kept "
-        f"in {study.study_dir}/. The same command does the rest:\n"
-        f"  python {shlex.join(sys.argv)}",
+        f"in {study.study_dir}/. A report on them: cli.py report {study.study_dir}\n"
+        f"The same command does the rest:\n  {shlex.join([sys.executable, *sys.argv])}",
     )
-
-
-def count(number: int, thing: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def say(console: Console, text: str) -> None:

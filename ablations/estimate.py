@@ -54,13 +54,3 @@ def trial_epoch_seconds(experiment: Experiment, dataset: "Dataset", device_name:
         )
     finally:
         torch.set_num_threads(num_threads)
-
-
-def in_words(seconds: float) -> str:
-    """A duration for people: `40 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

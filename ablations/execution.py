@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -69,6 +69,8 @@ class WorkerSetup:
     dataset_name: str
     dataset_folder: Path | None
     device: str
+    commit: str
+    """Of the source, when the study began: a commit made meanwhile is not what runs."""
 
 
 def default_num_jobs(device: str) -> int:
@@ -85,14 +87,16 @@ def execute(
 ) -> Generator[Event, None, None]:
     """Carry out the runs, at most `num_jobs` at a time, in their order."""
     waiting = deque(runs)
-    attempts = {run.digest: 0 for run in runs}
-    workers = [Worker(setup) for _ in range(min(num_jobs, len(runs)))]
+    attempts = Counter[Experiment]()
+    workers: list[Worker] = []
     try:
+        for _ in range(min(num_jobs, len(runs))):
+            workers.append(Worker(setup))
         while waiting or any(worker.run for worker in workers):
             for worker in workers:
                 if worker.run is None and waiting:
                     run = waiting.popleft()
-                    attempts[run.digest] += 1
+                    attempts[run] += 1
                     worker.start(run)
                     yield RunStarted(run)
             busy = {worker.connection: worker for worker in workers if worker.run}
@@ -100,9 +104,9 @@ def execute(
                 worker = busy[connection]  # type: ignore[index]
                 try:
                     event = worker.receive()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # also when it died in the middle of a message
                     run, exit_code = worker.replace_process()
-                    if attempts[run.digest] < MAX_ATTEMPTS:
+                    if attempts[run] < MAX_ATTEMPTS:
                         waiting.appendleft(run)
                         continue
                     event = RunFailed(
@@ -129,7 +133,13 @@ class Worker:
         self.process = context.Process(
             target=work, args=(connection_of_worker, self.setup), daemon=True
         )
-        self.process.start()
+        # Ctrl-C reaches every process of the terminal; what is to happen then is the parent's
+        # choice. Ignored before the start, it is ignored from the child's first moment.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
         # With this end closed here, the pipe breaks when the process dies, and `wait` sees it.
         connection_of_worker.close()
 
@@ -141,7 +151,7 @@ class Worker:
             self.connection.send(run)
 
     def receive(self) -> Event:
-        """The next event of the run. Raises EOFError or ConnectionError when the process died."""
+        """The next event of the run. Raises EOFError or OSError when the process died."""
         assert self.run is not None
         message = self.connection.recv()
         if isinstance(message, EpochRecord):
@@ -175,8 +185,7 @@ class Worker:
 
 def work(connection: Connection, setup: WorkerSetup) -> None:
     """A worker's life: load the data once, then do the runs that come through the pipe."""
-    # Ctrl-C reaches every process of the terminal; what is to happen then is the parent's choice.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not pass this on to a child.
     import torch
 
     from ablations.data import load_dataset
@@ -188,15 +197,17 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
     while True:
         try:
             run = connection.recv()
-        except EOFError:
-            return
+        except (EOFError, OSError):
+            return  # The parent has gone.
         try:
             dataset = dataset or load_dataset(setup.dataset_name, setup.dataset_folder)
             device = torch.device(setup.device)
-            connection.send(run_experiment(run, dataset, device, connection.send))
+            connection.send(run_experiment(run, dataset, device, connection.send, setup.commit))
         except ConnectionError:
             return
         # Whatever went wrong is this run's result, and the next run may be fine.
         except Exception as error:  # noqa: BLE001
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             connection.send((reason, traceback.format_exc()))
+            if setup.device == "cuda":
+                return  # After a fault on a GPU nothing else works in the same process.

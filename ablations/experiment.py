@@ -1,6 +1,7 @@
 """What a run is: a network, a recipe to train it, the data, and a seed."""
 
 import hashlib
+import math
 from dataclasses import dataclass, fields
 
 import msgspec
@@ -57,7 +58,8 @@ class TrainingSpec:
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate in an epoch, which is counted from 1."""
         share = self.drop_learning_rate_after
-        has_dropped = share is not None and epoch > round(share * self.num_epochs)
+        # A run of one epoch has no later one to drop in.
+        has_dropped = share is not None and epoch > max(1, math.floor(share * self.num_epochs))
         return self.learning_rate * (0.1 if has_dropped else 1.0)
 
 

@@ -9,9 +9,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ablations.estimate import in_words
 from ablations.execution import EpochFinished, Event, RunFailed, RunFinished, RunStarted
 from ablations.experiment import Experiment
+from ablations.words import duration
 
 
 class StudyProgress:
@@ -26,9 +26,9 @@ class StudyProgress:
         self.num_runs = num_runs
         self.num_epochs = num_epochs
         self.num_ended = 0
-        self.epochs_done: dict[str, int] = {}
+        self.epochs_done: dict[Experiment, int] = {}
         self.started = time.monotonic()
-        self.lines: dict[str, TaskID] = {}
+        self.lines: dict[Experiment, TaskID] = {}
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -47,9 +47,15 @@ class StudyProgress:
         if not console.is_terminal:
             console.print(f"{what} ...", highlight=False)
         columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn()
-        with Progress(*columns, console=console, transient=True) as bars:
+        # Drawn only between measurements: a thread that redraws would run inside them.
+        with Progress(*columns, console=console, transient=True, auto_refresh=False) as bars:
             task = bars.add_task(what, total=total)
-            yield lambda: bars.advance(task)
+
+            def advance() -> None:
+                bars.advance(task)
+                bars.refresh()
+
+            yield advance
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -80,16 +86,16 @@ class StudyProgress:
     def start_line(self, run: Experiment) -> None:
         """A run begins (or begins again, when its process died)."""
         self.remove_line(run)
-        self.epochs_done[run.digest] = 0
-        self.lines[run.digest] = self.bars.add_task(
+        self.epochs_done[run] = 0
+        self.lines[run] = self.bars.add_task(
             label(run), total=run.training.num_epochs, note="starting"
         )
 
     def move_line(self, event: EpochFinished) -> None:
         """A run has finished an epoch."""
-        self.epochs_done[event.run.digest] = event.epoch.epoch
+        self.epochs_done[event.run] = event.epoch.epoch
         self.bars.update(
-            self.lines[event.run.digest],
+            self.lines[event.run],
             completed=event.epoch.epoch,
             note=f"{event.epoch.test_accuracy_pct:.2f} %, {event.epoch.seconds:.1f} s an epoch",
         )
@@ -99,7 +105,7 @@ class StudyProgress:
         self.remove_line(event.run)
         self.num_ended += 1
         # An early end (divergence, failure) leaves no epochs to wait for.
-        self.epochs_done[event.run.digest] = self.num_epochs
+        self.epochs_done[event.run] = self.num_epochs
         place = f"[{self.num_ended}/{self.num_runs}] {label(event.run)}"
         if isinstance(event, RunFailed):
             message = f"{place}: FAILED: {event.reason}"
@@ -108,12 +114,12 @@ class StudyProgress:
             message = f"{place}: {record.last_epoch.test_accuracy_pct:.2f} %"
             if record.status == "diverged":
                 message += f", DIVERGED in epoch {record.last_epoch.epoch}"
-            message += f" in {in_words(record.wall_seconds)}; {self.remaining()}"
+            message += f" in {duration(record.wall_seconds)}; {self.remaining()}"
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def remove_line(self, run: Experiment) -> None:
         """Take a run's live line away, if it has one."""
-        line = self.lines.pop(run.digest, None)
+        line = self.lines.pop(run, None)
         if line is not None:
             self.bars.remove_task(line)
 
@@ -124,7 +130,7 @@ class StudyProgress:
         if not done:
             return "time left not known yet"
         seconds = (time.monotonic() - self.started) / done * left
-        return f"about {in_words(seconds)} left" if left else "done"
+        return f"about {duration(seconds)} left" if left else "done"
 
 
 def label(run: Experiment) -> str:

@@ -38,8 +38,11 @@ def run_experiment(
     dataset: Dataset,
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    commit: str | None = None,
 ) -> RunResult:
     """Train an experiment and return its record, predictions and weights; writes nothing.
+
+    `commit` is recorded as the source's; by default it is looked up.
 
     Raises:
         ValueError: the data set is not the one that the experiment names.
@@ -65,7 +68,7 @@ def run_experiment(
         epochs=trained.epochs,
         parameters=count_parameters(trained.network),
         multiply_adds=total_multiply_adds(experiment.network),
-        environment=describe_environment(device),
+        environment=describe_environment(device, commit),
         file_sha256={
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
             WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
@@ -103,7 +106,7 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def describe_environment(device: torch.device) -> Environment:
+def describe_environment(device: torch.device, commit: str | None = None) -> Environment:
     """Where this process computes, and with which versions."""
     return Environment(
         device_type=device.type,
@@ -114,7 +117,7 @@ def describe_environment(device: torch.device) -> Environment:
         torch_version=str(torch.__version__),  # a subclass of str, which JSON refuses
         numpy_version=np.__version__,
         project_version=project_version(),
-        commit=source_commit(),
+        commit=commit or source_commit(),
     )
 
 
@@ -149,6 +152,8 @@ def source_commit() -> str:
         return finished.stdout.strip()
 
     try:
+        # Installed into somebody else's repository, this source is not what its commits say.
+        git("ls-files", "--error-unmatch", __file__)
         # Only the source counts: a changed document or a new record changes no result.
         changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks")
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")

@@ -29,8 +29,8 @@ def initialise_weights(network: nn.Module, seed: int) -> None:
     """Draw every layer's initial weights from the stream that bears the layer's name.
 
     Weights and biases of convolutions and linear layers are uniform within 1 / sqrt(fan-in),
-    which is PyTorch's own default (LeCun et al., "Efficient BackProp", 1998, section 4.6, gives
-    the reason for the scale). Batch norm starts as the identity, and has no randomness.
+    which is PyTorch's own default (why the scale falls with the fan-in: LeCun et al., "Efficient
+    BackProp", 1998, section 4.6). Batch norm starts as the identity, and has no randomness.
     """
     for name, layer in leaves(network):
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -22,8 +22,8 @@ class PairedDifference(msgspec.Struct, frozen=True):
     by_seed: dict[int, float]
     mean: float
     interval_95: tuple[float, float] | None
-    """Student's t-interval for the mean difference over seeds; None for a single seed, which says
-    nothing about other seeds."""
+    """Student's t-interval for the mean difference over seeds. None for a single seed, which says
+    nothing about other seeds, and for differences without any spread."""
 
 
 def spread(by_seed: Mapping[int, float]) -> Spread:
@@ -47,16 +47,15 @@ def paired_difference(
 def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95 % interval for the mean of independent values; None for fewer than two.
 
-    With no spread at all the interval is the mean itself, twice.
+    Also None for values without spread: accuracies come in steps of one image, so that two or
+    three seeds can agree by chance, and an interval of no width would claim certainty.
     """
-    if len(values) < 2:
+    if len(values) < 2 or max(values) - min(values) < 1e-9:
         return None
     # scipy takes most of a second to import, and most commands need no interval.
     from scipy import stats
 
     mean, standard_error = fmean(values), stdev(values) / len(values) ** 0.5
-    if standard_error == 0:
-        return mean, mean
     low, high = stats.t.interval(0.95, df=len(values) - 1, loc=mean, scale=standard_error)
     return float(low), float(high)
 

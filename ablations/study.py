@@ -1,5 +1,6 @@
 """A study: a folder of runs that belong together, which of them it needs, and which are there."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ablations.catalogue import Ablation
-from ablations.experiment import DatasetId, Experiment
+from ablations.experiment import DatasetId, Experiment, TrainingSpec
 from ablations.presets import FULL
 from ablations.records import (
     RECORD_FILE,
@@ -19,6 +20,7 @@ from ablations.records import (
     write_json,
 )
 from ablations.timing import TIMING_FILE, Timing
+from mnist_blocks import NetworkSpec
 
 STUDY_FILE = "study.json"
 
@@ -122,6 +124,8 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
     Raises:
         StudyError: the folder cannot be written to.
     """
+    if (study_dir / STUDY_FILE).exists():
+        return
     try:
         write_json(study_dir / STUDY_FILE, spec)
     except OSError as error:
@@ -151,13 +155,21 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
         if not (folder / RECORD_FILE).exists():
             missing.append(run)
             continue
-        record = load_record(folder)
+        try:
+            record = load_record(folder)
+        except RecordError as error:
+            raise RecordError(f"{error}; delete {folder} to run it again") from error
         if record.experiment != run:
             raise StudyError(
                 f"{folder} holds a run of '{run.ablation}' as it was defined before (the catalogue has "
                 "changed since); choose another folder with --out, or delete that one"
             )
     return missing
+
+
+def is_study(study_dir: Path) -> bool:
+    """Whether a folder holds a study."""
+    return (study_dir / STUDY_FILE).is_file()
 
 
 def load_study(study_dir: Path) -> Study:
@@ -169,16 +181,58 @@ def load_study(study_dir: Path) -> Study:
         StudyError: the folder is not a study.
         RecordError: its `study.json` is damaged or of another schema.
     """
-    if not (study_dir / STUDY_FILE).is_file():
+    if not is_study(study_dir):
         raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
     spec = load_json(study_dir / STUDY_FILE, StudySpec)
     records, problems = [], []
     for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):
         try:
-            records.append(load_record(path.parent))
+            record = load_record(path.parent)
+            check_belongs(record, path, study_dir, spec)
+            records.append(record)
         except RecordError as error:
-            problems.append(str(error))
+            # Named within the study: a report is passed on, and whose disk it was is nobody's affair.
+            problems.append(str(error).replace(f"{study_dir}{os.sep}", ""))
     records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
-    timing_path = study_dir / TIMING_FILE
-    timing = load_json(timing_path, Timing) if timing_path.exists() else None
+    problems += mixed_definitions(records)
+    timing = None
+    if (study_dir / TIMING_FILE).exists():
+        try:
+            timing = load_json(study_dir / TIMING_FILE, Timing)
+        except RecordError as error:
+            problems.append(str(error).replace(f"{study_dir}{os.sep}", ""))
     return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))
+
+
+def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpec) -> None:
+    """Make sure that a record lies where it belongs, in a study of its kind.
+
+    Raises:
+        RecordError: it was copied from elsewhere.
+    """
+    run = record.experiment
+    if run_folder(study_dir, run.ablation, run.seed) != path.parent:
+        raise RecordError(f"{path}: is a record of '{run.ablation}', seed {run.seed}")
+    is_alike = (
+        run.dataset == spec.dataset
+        and run.training.num_epochs == spec.num_epochs
+        and run.training.num_train_images == spec.num_train_images
+        and record.environment.device_type == spec.device_type
+    )
+    if not is_alike:
+        raise RecordError(f"{path}: is of another study (data, length or device differ)")
+
+
+def mixed_definitions(records: list[RunRecord]) -> list[str]:
+    """Take out the runs of ablations whose definition changed between seeds; say which."""
+    definitions: dict[str, set[tuple[NetworkSpec, TrainingSpec]]] = {}
+    for record in records:
+        run = record.experiment
+        definitions.setdefault(run.ablation, set()).add((run.network, run.training))
+    mixed = sorted(name for name, found in definitions.items() if len(found) > 1)
+    records[:] = [record for record in records if record.experiment.ablation not in mixed]
+    return [
+        f"{name}: its runs are of different definitions (the catalogue changed between them); "
+        "delete the old ones"
+        for name in mixed
+    ]

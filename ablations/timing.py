@@ -27,6 +27,8 @@ TIMING_FILE = "timing.json"
 class EpochTime(msgspec.Struct, frozen=True):
     """Seconds for an epoch of training and a pass over the test images, once for each round."""
 
+    digest: str
+    """Of the experiment that was timed: an ablation whose definition changes is timed again."""
     seconds_by_round: list[float]
 
     @property
@@ -71,13 +73,18 @@ def measure_epoch_times(
 
     seconds: dict[str, list[float]] = {experiment.ablation: [] for experiment in experiments}
     for round_number in range(plan.num_rounds + 1):
-        for experiment in experiments:
+        # Each round begins elsewhere, so that no variant always follows the same neighbour.
+        start = round_number % len(experiments)
+        for experiment in [*experiments[start:], *experiments[:start]]:
             epoch_seconds = time_epoch(experiment, dataset, device, plan)
             if round_number > 0:
                 seconds[experiment.ablation].append(epoch_seconds)
             after_measurement()
     return Timing(
-        by_ablation={name: EpochTime(times) for name, times in seconds.items()},
+        by_ablation={
+            experiment.ablation: EpochTime(experiment.digest, seconds[experiment.ablation])
+            for experiment in experiments
+        },
         plan=plan,
         environment=describe_environment(device),
         measured_at=utc_now(),

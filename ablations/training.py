@@ -116,7 +116,7 @@ def train(
         )
         epochs.append(record)
         after_epoch(record)
-        has_diverged = not math.isfinite(train_loss)
+        has_diverged = not (math.isfinite(train_loss) and math.isfinite(result.loss))
         if has_diverged:
             break
     return TrainedNetwork(trainee.network, epochs, result, has_diverged)

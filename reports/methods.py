@@ -12,9 +12,10 @@ from ablations.presets import QUICK
 from ablations.records import Environment
 from ablations.results import Results, unknown_ablations
 from ablations.study import Study, StudySpec
+from ablations.words import plural
 from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE
-from reports.wording import MINUS, enumerate_words, plural
+from reports.wording import MINUS, enumerate_words
 
 
 class SeedGroup(NamedTuple):
@@ -72,7 +73,9 @@ def names_argument(names: Sequence[str]) -> str:
 
 def length_options(spec: StudySpec) -> str:
     """The options that give a study its data and its length."""
-    options = f"--dataset {spec.dataset.name} --epochs {spec.num_epochs}"
+    options = (
+        f"--dataset {spec.dataset.name} --epochs {spec.num_epochs} --device {spec.device_type}"
+    )
     # The command line has no option for the number of images: it comes with this preset.
     if spec.num_train_images == QUICK.num_train_images:
         options = f"--preset {QUICK.name} {options}"

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ablations.catalogue import Change
 from ablations.results import AblationResult, Results
+from ablations.words import plural
 from mnist_blocks.summary import LayerRow, layer_table
 from reports import methods, wording
 
@@ -109,7 +110,7 @@ def template_environment() -> Environment:
     environment.filters |= {
         "decimal": wording.decimal,
         "signed": wording.signed,
-        "plural": wording.plural,
+        "plural": plural,
         "enumerate_words": wording.enumerate_words,
         "python": repr,
     }

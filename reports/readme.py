@@ -3,8 +3,9 @@
 import re
 
 from ablations.results import AblationResult, Results
+from ablations.words import plural
 from reports.svg import COLOURS
-from reports.wording import decimal, enumerate_words, plural, signed
+from reports.wording import decimal, enumerate_words, signed
 
 BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
 END = "<!-- results end -->"
@@ -56,7 +57,7 @@ def summary(results: Results) -> str:
 def table_line(row: AblationResult) -> str:
     """One line of the table."""
     difference = row.difference_pct
-    interval = "too few seeds"
+    interval = "one seed" if len(row.runs) == 1 else "no spread"
     if difference and difference.interval_95:
         low, high = difference.interval_95
         interval = f"{signed(low)} to {signed(high)}"
@@ -88,8 +89,9 @@ def provenance(results: Results) -> str:
     text = (
         "Bold: the four concepts that the assignment asks for. Accuracy is the mean over seeds of the "
         f"last of {spec.num_epochs} epochs, not the best; differences are in percentage points from the "
-        "target's runs with the same seeds. One seed proves little: chance alone moves an accuracy "
-        f"by about ±0.15 points on 10,000 test images. Measured on {places}."
+        "target's runs with the same seeds, and the interval is Student's. One seed proves little, and "
+        "nothing was tuned again for an ablation: it trains exactly as the target does, but for what "
+        f"it removes. Measured on {places}."
     )
     timing = results.study.timing
     if timing:

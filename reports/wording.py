@@ -8,6 +8,7 @@ from ablations.presets import FULL
 from ablations.results import AblationResult, Results
 from ablations.statistics import sampling_noise_pct
 from ablations.study import StudySpec
+from ablations.words import plural
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -26,11 +27,6 @@ def signed(value: float, digits: int | None = 2) -> str:
     if float(text) == 0:
         return text
     return ("+" if value > 0 else MINUS) + text
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 seed`, `3 seeds`, `10,000 images`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def enumerate_words(words: Iterable[str]) -> str:
@@ -75,8 +71,8 @@ def answer(results: Results) -> Answer:
         lead.append("There is no ablation to compare with it yet.")
         noise_pct = sampling_noise_pct(target.accuracy_pct.mean, dataset.num_test)
         caveats.append(
-            f"Chance alone moves one run's accuracy by about ±{decimal(noise_pct)} points on "
-            f"{dataset.num_test:,} test images"
+            f"Another draw of {dataset.num_test:,} test images would change one accuracy by about "
+            f"±{decimal(noise_pct)} points"
             + ("; one seed proves little." if num_seeds == 1 else ".")
         )
     return Answer(unbroken(" ".join(lead)), unbroken(" ".join(caveats)))
@@ -93,23 +89,24 @@ def largest_cost(compared: Sequence[AblationResult]) -> str:
     difference = worst.difference_pct
     assert difference is not None
     if difference.mean >= 0:
-        return "No ablation lowered the mean accuracy."
+        return "No ablation ended below the target."
     evidence = "1 seed"
     if difference.interval_95:
         low, high = difference.interval_95
         num_seeds = len(difference.by_seed)
         evidence = f"mean of {num_seeds} seeds, 95 % interval {signed(low)} to {signed(high)}"
+        evidence += "" if high < 0 else ", so not told apart from the target"
     if worst.num_diverged:
         evidence += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
     name = f"{worst.ablation.name} (without {worst.ablation.removes})"
-    cost = f"{decimal(-difference.mean)} points ({evidence})"
+    distance = f"{decimal(-difference.mean)} points below the target ({evidence})"
     if len(compared) == 1:
-        return f"{name} costs {cost}."
-    return f"Of {len(compared)} ablations, {name} costs most: {cost}."
+        return f"{name} ended {distance}."
+    return f"Of {len(compared)} ablations, {name} ended lowest: {distance}."
 
 
 def small_differences(results: Results, compared: Sequence[AblationResult]) -> list[str]:
-    """How many differences are as small as chance makes them, and what single seeds are worth."""
+    """How many differences are as small as a change of test images, and what seeds are worth."""
     assert results.target is not None
     num_test = results.study.spec.dataset.num_test
     noise_pct = sampling_noise_pct(results.target.accuracy_pct.mean, num_test)
@@ -118,8 +115,8 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
     num_small = sum(abs(difference.mean) < noise_pct for difference in differences)
     sentences = [
         f"{num_small} of {num_all} {verb(num_small, 'differs', 'differ')} from the target by "
-        + f"less than {decimal(noise_pct)} points, which is about what chance does to one run's "
-        + f"accuracy on {num_test:,} test images."
+        + f"less than {decimal(noise_pct)} points, which is about how much another draw of "
+        + f"{num_test:,} test images would change one accuracy."
     ]
     intervals = [difference.interval_95 for difference in differences if difference.interval_95]
     num_open = sum(low <= 0 <= high for low, high in intervals)
@@ -129,12 +126,16 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
             f"For {num_open} of the {len(intervals)}{of_all}, the 95 % interval contains zero: "
             "these seeds do not tell them from the target, which is not the same as being equal."
         )
+    if len(intervals) > 1:
+        sentences.append(
+            "Of 20 intervals of 95 %, one is expected to miss the true difference by chance."
+        )
     num_single = num_all - len(intervals)
     if num_single:
         which = "All" if num_single == num_all > 1 else f"{num_single} of {num_all}"
         sentences.append(
             f"{which} {verb(num_single, 'was', 'were')} compared on one seed, and one seed proves "
-            f"little: chance alone moves an accuracy by about ±{decimal(noise_pct)} points."
+            "little: another seed would have ended elsewhere."
         )
     return sentences
 
@@ -154,18 +155,15 @@ def notices(spec: StudySpec) -> list[str]:
 
 
 def length_notice(spec: StudySpec) -> str:
-    """How a study's length differs from the exercise's, and what that does to its numbers."""
+    """How a study's length differs from the exercise's, and what that means for its numbers."""
     num_images = spec.num_train_images or spec.dataset.num_train
-    share = num_images * spec.num_epochs / (spec.dataset.num_train * FULL.num_epochs)
-    change, effect = "longer than the exercise's", "not comparable with"
-    if share < 1:
-        change = "cut short"
-        effect = "far lower than" if share < 0.25 else "lower than"
+    is_shorter = num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs
     return (
-        f"Training was {change}: {num_images:,} images for {plural(spec.num_epochs, 'epoch')}, "
-        f"where the exercise trains on every image for {FULL.num_epochs} epochs. Absolute numbers "
-        f"are therefore {effect} the exercise's, and what matters in one length need not matter "
-        "in another."
+        f"Training was {'cut short' if is_shorter else 'longer than the exercise asks for'}: "
+        f"{num_images:,} images for {plural(spec.num_epochs, 'epoch')}, where the exercise trains on "
+        f"every image for {FULL.num_epochs} epochs. The numbers cannot be compared with the "
+        "exercise's: a network that learns more slowly looks worse in a short run than it is, and "
+        "what matters in one length need not matter in another."
     )
 
 

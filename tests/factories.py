@@ -150,7 +150,9 @@ def make_timing(names: Iterable[str] = ALL_NAMES, num_rounds: int = 5) -> Timing
         network: NetworkSpec = find_ablation(name).network_spec
         chance = random.Random(name)
         seconds = network_cost(network)[1] / 90_000
-        by_ablation[name] = EpochTime([seconds + chance.random() for _ in range(num_rounds)])
+        by_ablation[name] = EpochTime(
+            "0123456789abcdef", [seconds + chance.random() for _ in range(num_rounds)]
+        )
     return Timing(
         by_ablation=by_ablation,
         plan=TimingPlan(num_rounds),

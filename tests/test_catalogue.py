@@ -1,5 +1,6 @@
 """The contract that every entry of the catalogue keeps. A new entry is tested by being there."""
 
+from collections import Counter
 from dataclasses import fields, replace
 
 import pytest
@@ -10,9 +11,9 @@ from ablations.data import Dataset
 from ablations.experiment import TARGET_TRAINING
 from ablations.study import StudySpec, plan_runs
 from ablations.training import load_images, prepare_training, train_epoch
-from mnist_blocks import TARGET
+from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
-from mnist_blocks.summary import count_parameters
+from mnist_blocks.summary import count_parameters, layer_table
 
 EXPECTED_NAMES = {
     "target",
@@ -69,6 +70,32 @@ def test_entry_differs_from_the_target_in_what_it_says_and_in_nothing_else(
 
 
 @every_ablation
+def test_layers_differ_from_the_targets_only_where_the_entry_says(ablation: Ablation) -> None:
+    # An independent look at what was built: the kinds of layers that come, go or change size.
+    def kinds(spec: NetworkSpec) -> Counter[tuple[str, int]]:
+        return Counter(
+            (row.description, row.parameters) for row in layer_table(spec) if row.parameters
+        ) + Counter(
+            (row.description, 0) for row in layer_table(spec) if "dropout" in row.description
+        )
+
+    target, variant = kinds(TARGET), kinds(ablation.network_spec)
+    touched = {description.split()[0] for description, _ in (target - variant) + (variant - target)}
+    allowed = {
+        "block": {"batch"},
+        "dropout": {"dropout"},
+        "pooling": {"linear"},
+        "channels": {"conv", "batch", "linear"},
+        "head": {"conv", "linear"},
+        "hidden_features": {"linear"},
+        "downsample": {"conv"},
+        "convs_per_stage": {"conv", "batch"},
+        "conv_bias": {"conv"},
+    }
+    assert touched <= set().union(*(allowed[field] for field in ablation.network))
+
+
+@every_ablation
 def test_entry_trains_one_step(ablation: Ablation, digits: Dataset) -> None:
     spec = StudySpec(digits.id, digits.title, 1, 128, "cpu")
     [experiment] = plan_runs(spec, [ablation], [0])
@@ -102,7 +129,7 @@ def test_parameter_counts_that_the_texts_promise() -> None:
 
 def entry(**changes: object) -> Ablation:
     texts = dict.fromkeys(("removes", "question", "expectation", "source"), "x")
-    return Ablation(name="new", **texts, **changes)  # type: ignore[arg-type]
+    return Ablation(**{"name": "new", **texts, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,7 @@ def entry(**changes: object) -> Ablation:
         ({"training": {"num_epoch": 3}}, "'new'.*num_epoch"),
         ({"network": {"block": "conv-bn-rellu"}}, "'new'.*rellu"),
         ({}, "changes nothing"),
+        ({"name": "a/b", "network": {"dropout": 0.2}}, "a name is a folder too"),
         ({"network": {"dropout": 0.1}}, "changes nothing"),
     ],
 )

@@ -620,9 +620,7 @@ def test_failed_download(
     (raw / TEST_LABELS).unlink()
     before = {path.name: path.stat().st_mtime_ns for path in raw.iterdir()}
     break_mirror(mirror, fault, monkeypatch)
-    started = time.monotonic()
     message = refusal(lambda: resolve_dataset("mnist", say=quiet))
-    assert time.monotonic() - started < 10
     assert reason in message
     assert "data/MNIST/raw" in message
     assert "--dataset digits" in message

@@ -22,7 +22,7 @@ from ablations.execution import (
 from ablations.experiment import DatasetId, Experiment
 from ablations.study import StudySpec, plan_runs
 
-SETUP = WorkerSetup("digits", None, "cpu")
+SETUP = WorkerSetup("digits", None, "cpu", "a commit")
 
 
 def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[Experiment]:
@@ -55,14 +55,16 @@ def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
 
 
 def test_missing_data_fails_each_run_with_the_reason(digits: Dataset, tmp_path: Path) -> None:
-    setup = WorkerSetup("mnist", tmp_path, "cpu")
+    setup = WorkerSetup("mnist", tmp_path, "cpu", "a commit")
     [event] = [e for e in execute(runs_on(digits, range(1)), setup, 1) if isinstance(e, RunFailed)]
     assert "DataError" in event.reason
 
 
 @pytest.mark.parametrize(("num_kills", "ends_with"), [(1, RunFinished), (2, RunFailed)])
 def test_killed_process_is_replaced_once(digits: Dataset, num_kills: int, ends_with: type) -> None:
-    first, second = runs_on(digits, range(2), epochs=3)
+    # Many epochs, so that the run is still under way when its process is killed.
+    [first] = runs_on(digits, range(1), epochs=60)
+    [second] = runs_on(digits, range(1, 2))
     events: list[Event] = []
     kills = 0
     for event in execute([first, second], SETUP, num_jobs=1):
@@ -73,6 +75,7 @@ def test_killed_process_is_replaced_once(digits: Dataset, num_kills: int, ends_w
             for child in children_of(os.getpid()):
                 os.kill(child, signal.SIGKILL)
     assert kills == num_kills
+    assert kinds(events, first).count(RunStarted) == 2
     assert kinds(events, first)[-1] is ends_with
     assert kinds(events, second)[-1] is RunFinished
     failures = [event for event in events if isinstance(event, RunFailed)]

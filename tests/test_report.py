@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -15,7 +14,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ablations.catalogue import CATALOGUE
+from ablations.presets import QUICK
+from ablations.results import Results, summarise
+from ablations.statistics import sampling_noise_pct
+from reports import methods, wording
+from reports.page import published_errors_pct, render_page
+from tests.factories import (
     ALL_NAMES,
     DIGITS,
     ENVIRONMENT,
@@ -24,13 +32,6 @@ from factories import (
     make_study,
     make_timing,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from ablations.presets import QUICK
-from ablations.results import Results, summarise
-from reports import methods, wording
-from reports.page import published_errors_pct, render_page
 
 VOID_ELEMENTS = {"meta", "br", "link", "img", "hr", "input"}
 HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}</style>&amp;"
@@ -135,12 +136,9 @@ def test_same_results_give_the_same_bytes(full_results: Results, full_page: str)
     assert render_page(full_results) == full_page
 
 
-def test_page_is_quick_and_small() -> None:
+def test_page_of_160_runs_is_small() -> None:
     results = make_results(several(10), timing=make_timing())
-    started = time.process_time()
-    page = render_page(results)
-    assert time.process_time() - started < 5
-    assert len(page.encode()) < 4_000_000
+    assert len(render_page(results).encode()) < 4_000_000
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -213,20 +211,18 @@ def test_no_text_of_a_record_becomes_markup(noise: str) -> None:
     PageReader(page)
 
 
-@pytest.mark.parametrize("name", ["$x_1$", "a <b> & 'c' \"d\"", "no-gap"])
-def test_hostile_ablation_names_stay_text_in_figures(name: str) -> None:
-    results = make_results(several(1, "target", "no-gap"))
-    row = results.rows[1]
-    renamed = msgspec.structs.replace(row, ablation=replace(row.ablation, name=name))
-    page = render_page(msgspec.structs.replace(results, rows=[results.rows[0], renamed]))
-    assert f"{name} (core)" in PageReader(page).text
+def test_dollars_in_a_title_stay_text() -> None:
+    # Matplotlib would set what stands between two of them as a formula.
+    spec = make_spec(title="$x_1$ <b>")
+    page = render_page(make_results(several(1, "target", "no-gap"), spec=spec))
+    assert "$x_1$ <b>" in PageReader(page).text
     assert "<b>" not in page
 
 
 def test_answer_names_the_largest_cost_and_its_seeds() -> None:
     answer = wording.answer(make_results(several(3, "target", "no-relu", "no-gap")))
     assert "mean of 3 seeds" in answer.lead
-    assert "no-relu (without the activation function) costs most: 3." in answer.lead
+    assert "no-relu (without the activation function) ended lowest: 3." in answer.lead
     assert "one seed proves little" not in answer.caveats
 
 
@@ -234,12 +230,14 @@ def test_answer_says_that_single_seeds_prove_little() -> None:
     answer = wording.answer(make_results(several(1, "target", "no-relu", "no-gap")))
     assert "(1 seed)" in answer.lead
     assert "one seed proves little" in answer.caveats
-    assert re.search(r"about ±0\.1[3-7] points", answer.caveats)
+    assert re.search(
+        r"less than 0\.1[3-7] points, which is about how much another draw", answer.caveats
+    )
 
 
 def test_noise_of_a_test_set_is_the_binomial_interval() -> None:
-    assert wording.sampling_noise_pct(99.4, 10_000) == pytest.approx(0.15, abs=0.005)
-    assert 0 < wording.sampling_noise_pct(100.0, 360) < 1
+    assert sampling_noise_pct(99.4, 10_000) == pytest.approx(0.15, abs=0.005)
+    assert 0 < sampling_noise_pct(100.0, 360) < 1
 
 
 def test_interval_that_contains_zero_is_not_called_equal() -> None:
@@ -257,7 +255,7 @@ def test_page_never_claims_that_there_is_no_effect(study: str) -> None:
 
 def test_answer_of_an_unfinished_study_says_what_it_contains() -> None:
     contents = wording.contents(make_results({"target": range(3), "no-gap": [0]}))
-    assert "4 runs, of 2 of the catalogue's 16 entries" in contents
+    assert f"4 runs, of 2 of the catalogue's {len(CATALOGUE)} entries" in contents
     assert "With fewer than 3 seeds: no-gap (1)." in contents
     assert "no-relu" in contents
 
@@ -272,9 +270,9 @@ def test_other_data_is_announced_and_the_published_run_is_not_drawn() -> None:
 def test_short_training_is_announced_and_the_published_run_is_not_drawn() -> None:
     page = PageReader(page_of("one epoch")).text
     assert f"Training was cut short: {QUICK.num_train_images:,} images for 1 epoch" in page
-    assert "far lower than the exercise's" in page
+    assert "The numbers cannot be compared with the exercise's" in page
     assert "published run, 1 seed" not in page
-    assert "--preset quick --dataset mnist --epochs 1 --seeds 0" in page
+    assert "--preset quick --dataset mnist --epochs 1 --device cpu --seeds 0" in page
 
 
 def test_full_study_has_no_notice_and_draws_the_published_run(full_page: str) -> None:
@@ -325,9 +323,12 @@ def test_left_out_records_and_several_environments_are_listed() -> None:
 @pytest.mark.parametrize(
     ("seeds_by_name", "commands"),
     [
-        (several(2), ["--all --dataset mnist --epochs 20 --seeds 0,1"]),
-        ({"target": [0, 1], "no-gap": [0]}, ["no-gap --dataset mnist --epochs 20 --seeds 0"]),
-        ({"target": [4]}, ["target --dataset mnist --epochs 20 --seeds 4"]),
+        (several(2), ["--all --dataset mnist --epochs 20 --device cpu --seeds 0,1"]),
+        (
+            {"target": [0, 1], "no-gap": [0]},
+            ["no-gap --dataset mnist --epochs 20 --device cpu --seeds 0"],
+        ),
+        ({"target": [4]}, ["target --dataset mnist --epochs 20 --device cpu --seeds 4"]),
     ],
 )
 def test_commands_repeat_the_study(seeds_by_name: dict[str, range], commands: list[str]) -> None:

@@ -1,0 +1,18 @@
+"""Numbers and durations in words, for the console and for reports."""
+
+import math
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`, `10,000 images`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
