@@ -9,7 +9,6 @@ process with two threads, and no run's numbers depend on how many there are.
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import traceback
 from collections import Counter, deque
@@ -17,6 +16,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+
+import joblib
 
 from ablations.experiment import Experiment
 from ablations.records import EpochRecord, RunResult
@@ -74,12 +75,11 @@ class WorkerSetup:
 
 
 def default_num_jobs(device: str) -> int:
-    """One worker for each core that this process may use; one for a GPU."""
-    if device != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """One worker for each core that this process may use; one for a GPU.
+
+    joblib knows about cores that a container, a batch system or the user has fenced off.
+    """
+    return int(joblib.cpu_count()) if device == "cpu" else 1
 
 
 def execute(
