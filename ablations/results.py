@@ -12,9 +12,16 @@ import msgspec
 
 from ablations.catalogue import CATALOGUE, Ablation
 from ablations.records import RunRecord
-from ablations.statistics import PairedDifference, Spread, paired_difference, spread
+from ablations.statistics import (
+    PairedDifference,
+    Spread,
+    paired_difference,
+    sampling_noise_pct,
+    spread,
+)
 from ablations.study import Study
 from ablations.timing import EpochTime
+from ablations.words import plural
 
 WANTED_ACCURACY_PCT = 99.4
 PARAMETER_LIMIT = 20_000
@@ -46,6 +53,8 @@ class Requirement(msgspec.Struct, frozen=True):
     wanted: str
     measured: str
     is_met: bool
+    note: str = ""
+    """How far it was missed, and what to make of that."""
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -79,7 +88,7 @@ def summarise(study: Study) -> Results:
         for ablation in CATALOGUE
         if ablation.name in runs_by_name
     ]
-    return Results(study, rows, check_requirements(target_runs) if target_runs else [])
+    return Results(study, rows, check_requirements(target_runs, rows) if target_runs else [])
 
 
 def summarise_ablation(
@@ -108,7 +117,9 @@ def unknown_ablations(study: Study) -> list[str]:
     return sorted({record.experiment.ablation for record in study.records} - known)
 
 
-def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
+def check_requirements(
+    target_runs: Sequence[RunRecord], rows: Sequence[AblationResult]
+) -> list[Requirement]:
     """The assignment's four requirements against the target's runs.
 
     The assignment asks for fewer than 20 epochs, and the reference recipe has 20. Its learning
@@ -121,7 +132,8 @@ def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
         run.epochs[min(len(run.epochs), EPOCH_LIMIT - 1) - 1].test_accuracy_pct
         for run in target_runs
     ]
-    over_seeds = f"mean of {len(target_runs)} seeds" if len(target_runs) > 1 else "1 seed"
+    num_runs = plural(len(target_runs), "seed")
+    over_seeds = f"mean of {num_runs}" if len(target_runs) > 1 else num_runs
     lowest = f" (lowest {min(accuracies_pct):.2f} %)" if len(target_runs) > 1 else ""
     last_allowed_epoch = min(len(target_runs[0].epochs), EPOCH_LIMIT - 1)
     network = target_runs[0].experiment.network
@@ -136,6 +148,7 @@ def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
             f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right",
             f"{in_pct(fmean(accuracies_pct))} after the last epoch, {over_seeds}{lowest}",
             fmean(accuracies_pct) >= WANTED_ACCURACY_PCT,
+            explain_shortfall(target_runs, rows),
         ),
         Requirement(
             f"fewer than {PARAMETER_LIMIT:,} parameters",
@@ -154,6 +167,32 @@ def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
             fmean(last_allowed_pct) >= WANTED_ACCURACY_PCT,
         ),
     ]
+
+
+def explain_shortfall(target_runs: Sequence[RunRecord], rows: Sequence[AblationResult]) -> str:
+    """What the study itself tells about a target that misses the accuracy; empty if it does not."""
+    num_test = target_runs[0].experiment.dataset.num_test
+    accuracy_pct = fmean(run.last_epoch.test_accuracy_pct for run in target_runs)
+    shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
+    if shortfall_pct <= 0:
+        return ""
+    noise_pct = sampling_noise_pct(accuracy_pct, num_test)
+    size = "less" if shortfall_pct < noise_pct else "more"
+    num_reached = sum(
+        run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs
+    )
+    reached = [
+        f"{row.ablation.name} ({in_pct(row.accuracy_pct.mean)}, {plural(len(row.runs), 'seed')})"
+        for row in rows
+        if row.ablation.kind != "target" and row.accuracy_pct.mean >= WANTED_ACCURACY_PCT
+    ]
+    others = "; ".join(reached) if reached else "none"
+    return (
+        f"{shortfall_pct * num_test / 100:.1f} images of {num_test:,} short on average, {size} than "
+        f"another draw of as many test images would change one accuracy (±{noise_pct:.2f} points); "
+        f"{num_reached} of {plural(len(target_runs), 'run')} reached it. Ablations of this study "
+        f"that did, on average: {others}."
+    )
 
 
 def in_pct(accuracy_pct: float) -> str:

@@ -14,7 +14,7 @@ from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import DatasetId
 from ablations.presets import choose_preset
 from ablations.records import RecordError, write_json
-from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
+from ablations.results import CSV_COLUMNS, in_pct, results_csv, results_json, summarise
 from ablations.statistics import paired_difference, t_interval_95
 from ablations.study import (
     Study,
@@ -227,6 +227,31 @@ def test_failed_requirement_is_said() -> None:
     study = Study("s", spec, (make_record(run, last_error_pct=5.0),), None, ())
     accuracy, *_ = summarise(study).requirements
     assert not accuracy.is_met
+    assert "more than another draw" in accuracy.note
+    assert "0 of 1 run reached it" in accuracy.note
+
+
+def test_shortfall_is_explained_from_the_study_itself() -> None:
+    spec = make_spec()
+    errors_pct = {"target": (0.59, 0.64), "no-gap": (0.55, 0.5), "no-relu": (3.0, 3.0)}
+    records = tuple(
+        make_record(run, last_error_pct=errors_pct[run.ablation][run.seed])
+        for run in plan_runs(spec, [find_ablation(name) for name in errors_pct], [0, 1])
+    )
+    results = summarise(Study("s", spec, records, None, ()))
+    assert results.target is not None
+    mean = results.target.accuracy_pct.mean
+    accuracy, *_ = results.requirements
+    assert 99.3 < mean < 99.4
+    assert f"{(99.4 - mean) * 100:.1f} images of 10,000 short on average, less" in accuracy.note
+    assert "no-gap (99." in accuracy.note
+    assert "no-relu" not in accuracy.note
+
+
+def test_accuracy_is_printed_on_the_right_side_of_the_limit() -> None:
+    assert in_pct(99.4) == "99.40 %"
+    assert in_pct(99.3967) == "99.397 %"
+    assert in_pct(99.39) == "99.39 %"
 
 
 def test_tables_hold_every_run() -> None:
