@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from ablations.augment import (
     zoom_centre,
 )
 from ablations.catalogue import CATALOGUE, Ablation, find_ablation
-from ablations.data import Dataset
+from ablations.data import Dataset, load_dataset
 from ablations.experiment import TARGET_TRAINING, Experiment
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights
@@ -266,6 +267,17 @@ def test_epochs_are_recorded_and_told(digits: Dataset) -> None:
 def test_it_learns(digits: Dataset) -> None:
     trained = train(experiment_on(digits, "no-gap", epochs=8), digits, CPU)
     assert trained.epochs[-1].test_accuracy_pct > 90
+
+
+def test_it_learns_mnist(mnist_folder: Path) -> None:
+    # A tenth of an epoch of the real thing, tested on all of the 10,000 test images.
+    mnist = load_dataset("mnist", mnist_folder)
+    spec = StudySpec(mnist.id, mnist.title, 2, 3000, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("no-gap")], [0])
+    trained = train(experiment, mnist, CPU)
+    assert len(trained.test_result.predicted_class) == 10_000
+    assert trained.epochs[-1].test_accuracy_pct > 80
+    assert trained.epochs[-1].test_correct == trained.test_result.num_correct
 
 
 def test_divergence_is_a_result(digits: Dataset) -> None:
