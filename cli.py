@@ -184,7 +184,8 @@ def ablate(
       python cli.py ablate --all --dry-run
       python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
     """
-    from ablations.conduct import StudyRequest, conduct
+    from ablations.conduct import conduct
+    from ablations.prepare import StudyRequest
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")

@@ -8,72 +8,35 @@ running, and the last report is written.
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from ablations.catalogue import Ablation
-from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.estimate import estimate_seconds
-from ablations.execution import RunFailed, RunFinished, WorkerSetup, default_num_jobs, execute
+from ablations.execution import RunFailed, RunFinished, execute
 from ablations.experiment import Experiment
-from ablations.presets import Preset, choose_preset
-from ablations.progress import StudyProgress
+from ablations.prepare import PreparedStudy, StudyRequest, prepare
+from ablations.progress import StudyProgress, say
 from ablations.records import write_json, write_run
 from ablations.study import (
     Study,
-    StudyError,
-    StudySpec,
-    check_folder,
     create_study,
     is_study,
     load_study,
     missing_runs,
-    plan_runs,
+    only_one_process,
     run_folder,
 )
-from ablations.timing import TIMING_FILE, TimingPlan, measure_epoch_times
+from ablations.timing import TIMING_FILE, measure_epoch_times
 from ablations.words import duration, plural
 
 REPORT_SHARE_OF_TIME = 0.1
 """While runs are under way, reports take at most this share of the time."""
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
-
-
-@dataclass(frozen=True)
-class StudyRequest:
-    """What was asked for; None means: as the preset, or as this machine, has it."""
-
-    ablations: Sequence[Ablation]
-    preset_name: str
-    seeds: Sequence[int] | None
-    num_epochs: int | None
-    dataset_name: str
-    data_dir: Path | None
-    device_name: str
-    num_jobs: int | None
-    study_dir: Path | None
-    is_dry_run: bool
-    stops_at_failure: bool
-
-
-@dataclass(frozen=True)
-class PreparedStudy:
-    """A request brought together with this machine: what there is, and what is to be done."""
-
-    study_dir: Path
-    spec: StudySpec
-    setup: WorkerSetup
-    dataset: Dataset
-    num_jobs: int
-    runs: list[Experiment]
-    missing: list[Experiment]
-    timing_plan: TimingPlan
 
 
 def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
@@ -106,56 +69,6 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
         say(console, failure.details)
     return EXIT_FAILED if failures else 0
-
-
-def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
-    """Find the data, the device and the folder, and see what is there already."""
-    from ablations.running import choose_device, source_commit
-
-    name, folder = resolve_dataset(
-        request.dataset_name, request.data_dir, say=lambda line: say(console, line)
-    )
-    dataset = load_dataset(name, folder)
-    try:
-        device_name = choose_device(request.device_name)
-    except ValueError as error:
-        raise StudyError(str(error)) from error
-    preset = choose_preset(request.preset_name, dataset.id)
-    spec = StudySpec(
-        dataset=dataset.id,
-        dataset_title=dataset.title,
-        num_epochs=request.num_epochs or preset.num_epochs,
-        num_train_images=preset.num_train_images,
-        device_type=device_name,
-    )
-    study_dir = request.study_dir or default_study_dir(preset, spec)
-    check_folder(study_dir, spec)
-    runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
-    return PreparedStudy(
-        study_dir=study_dir,
-        spec=spec,
-        setup=WorkerSetup(name, folder, device_name, source_commit()),
-        dataset=dataset,
-        num_jobs=request.num_jobs or default_num_jobs(device_name),
-        runs=runs,
-        missing=missing_runs(study_dir, runs),
-        timing_plan=preset.timing,
-    )
-
-
-def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
-    """A folder under `runs/` whose name says what sets the study apart.
-
-    The same request finds the same folder again, which is how it goes on where it stopped.
-    """
-    parts = [spec.dataset.name]
-    if preset.name != "full":
-        parts.append(preset.name)
-    if spec.num_epochs != preset.num_epochs:
-        parts.append(f"{spec.num_epochs}-epochs")
-    if spec.device_type != "cpu":
-        parts.append(spec.device_type)
-    return Path("runs") / "-".join(parts)
 
 
 def announce(study: PreparedStudy, console: Console) -> None:
@@ -253,27 +166,6 @@ class InterimReports:
         self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
 
 
-@contextmanager
-def only_one_process(study_dir: Path) -> Iterator[None]:
-    """Keep a second process out of a study: it would do the same runs, and disturb the timing.
-
-    Raises:
-        StudyError: another process is at work there.
-    """
-    lock = FileLock(study_dir / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise StudyError(
-            f"another process is at work in {study_dir}; wait for it, or choose another folder "
-            "with --out"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def time_epochs(study: PreparedStudy, console: Console) -> None:
     """Time an epoch of every ablation in the folder, unless that has been done for them all.
 
@@ -314,8 +206,3 @@ def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
         f"in {study.study_dir}/. A report on them: cli.py report {study.study_dir}\n"
         f"The same command does the rest:\n  {shlex.join([sys.executable, *sys.argv])}",
     )
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line as it is: no wrapping, no colours read into it."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

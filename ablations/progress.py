@@ -136,3 +136,8 @@ class StudyProgress:
 def label(run: Experiment) -> str:
     """A run in a few words."""
     return f"{run.ablation}, seed {run.seed}"
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: no wrapping, no colours read into it."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,11 +1,13 @@
 """A study: a folder of runs that belong together, which of them it needs, and which are there."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from ablations.catalogue import Ablation
 from ablations.experiment import DatasetId, Experiment, TrainingSpec
@@ -165,6 +167,27 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
                 "changed since); choose another folder with --out, or delete that one"
             )
     return missing
+
+
+@contextmanager
+def only_one_process(study_dir: Path) -> Iterator[None]:
+    """Keep a second process out of a study: it would do the same runs, and disturb the timing.
+
+    Raises:
+        StudyError: another process is at work there.
+    """
+    lock = FileLock(study_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StudyError(
+            f"another process is at work in {study_dir}; wait for it, or choose another folder "
+            "with --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_study(study_dir: Path) -> bool:

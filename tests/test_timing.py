@@ -8,10 +8,11 @@ import torch
 
 from ablations import timing
 from ablations.catalogue import find_ablation
-from ablations.conduct import StudyRequest, conduct
+from ablations.conduct import conduct
 from ablations.data import Dataset
 from ablations.estimate import STARTUP_SECONDS, estimate_seconds
 from ablations.experiment import Experiment
+from ablations.prepare import StudyRequest
 from ablations.study import StudySpec, load_study, plan_runs
 from ablations.timing import TimingPlan, measure_epoch_times, time_epoch
 from ablations.words import duration, plural

@@ -1,0 +1,97 @@
+"""From what was asked for to what is to be done on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ablations.catalogue import Ablation
+from ablations.data import Dataset, load_dataset, resolve_dataset
+from ablations.execution import WorkerSetup, default_num_jobs
+from ablations.experiment import Experiment
+from ablations.presets import Preset, choose_preset
+from ablations.progress import say
+from ablations.study import StudyError, StudySpec, check_folder, missing_runs, plan_runs
+from ablations.timing import TimingPlan
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What was asked for; None means: as the preset, or as this machine, has it."""
+
+    ablations: Sequence[Ablation]
+    preset_name: str
+    seeds: Sequence[int] | None
+    num_epochs: int | None
+    dataset_name: str
+    data_dir: Path | None
+    device_name: str
+    num_jobs: int | None
+    study_dir: Path | None
+    is_dry_run: bool
+    stops_at_failure: bool
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A request brought together with this machine: what there is, and what is to be done."""
+
+    study_dir: Path
+    spec: StudySpec
+    setup: WorkerSetup
+    dataset: Dataset
+    num_jobs: int
+    runs: list[Experiment]
+    missing: list[Experiment]
+    timing_plan: TimingPlan
+
+
+def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
+    """Find the data, the device and the folder, and see what is there already."""
+    from ablations.running import choose_device, source_commit
+
+    name, folder = resolve_dataset(
+        request.dataset_name, request.data_dir, say=lambda line: say(console, line)
+    )
+    dataset = load_dataset(name, folder)
+    try:
+        device_name = choose_device(request.device_name)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+    preset = choose_preset(request.preset_name, dataset.id)
+    spec = StudySpec(
+        dataset=dataset.id,
+        dataset_title=dataset.title,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
+        device_type=device_name,
+    )
+    study_dir = request.study_dir or default_study_dir(preset, spec)
+    check_folder(study_dir, spec)
+    runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
+    return PreparedStudy(
+        study_dir=study_dir,
+        spec=spec,
+        setup=WorkerSetup(name, folder, device_name, source_commit()),
+        dataset=dataset,
+        num_jobs=request.num_jobs or default_num_jobs(device_name),
+        runs=runs,
+        missing=missing_runs(study_dir, runs),
+        timing_plan=preset.timing,
+    )
+
+
+def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
+    """A folder under `runs/` whose name says what sets the study apart.
+
+    The same request finds the same folder again, which is how it goes on where it stopped.
+    """
+    parts = [spec.dataset.name]
+    if preset.name != "full":
+        parts.append(preset.name)
+    if spec.num_epochs != preset.num_epochs:
+        parts.append(f"{spec.num_epochs}-epochs")
+    if spec.device_type != "cpu":
+        parts.append(spec.device_type)
+    return Path("runs") / "-".join(parts)
