@@ -128,12 +128,13 @@ def main() -> None:
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Epochs of training.  [default: 20; with --preset quick: 3]",
+    help="Epochs of training.  [default: 20; with --preset quick: 3, or 20 for a small data set]",
 )
 @click.option(
     "--preset",
     type=click.Choice(["quick"]),
-    help="quick: all ablations on 9,000 of the training images for 3 epochs, for a first look.",
+    help="quick: 9,000 of the training images for 3 epochs (a smaller data set whole, for 20), for "
+    "a first look; of all ablations where none is named.",
 )
 @dataset_option
 @data_dir_option
@@ -266,7 +267,7 @@ def show(ablation: Ablation) -> None:
         click.echo(f"  Changes   {change.field}: {change.target_value!r} -> {change.value!r}")
     rows = layer_table(ablation.network_spec)
     click.echo()
-    click.echo(f"{'layer':<30} {'output':<12} {'parameters':>10} {'mult-adds':>10} {'sees':>6}")
+    click.echo(f"{'layer':<30} {'output':<12} {'parameters':>10} {'mult-adds':>10} {'field':>6}")
     for row in rows:
         shape = ", ".join(str(side) for side in row.output_shape)
         click.echo(

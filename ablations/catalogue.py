@@ -226,7 +226,7 @@ CATALOGUE = (
     ),
     Ablation(
         name="relu-before-batchnorm",
-        removes="the usual order (ReLU before batch norm)",
+        removes="batch norm before ReLU (their order is swapped)",
         question="Does it matter whether batch norm comes before or after the activation?",
         expectation=(
             "Little difference; people report it both ways. The published notebook has this order, "

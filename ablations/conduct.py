@@ -19,6 +19,7 @@ from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, execute
 from ablations.experiment import Experiment
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
+from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
 from ablations.records import write_json, write_run
 from ablations.study import (
@@ -87,13 +88,23 @@ def announce(study: PreparedStudy, console: Console) -> None:
         f"On {study.setup.device}, {study.num_jobs} at a time, into {study.study_dir}/: "
         f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
     )
+    if not spec.is_full_length:
+        say(
+            console,
+            f"This is not the full recipe ({FULL.num_epochs} epochs of all images): networks that "
+            "learn slowly will look worse than they are.",
+        )
     if not study.missing:
         return
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
     seconds = estimate_seconds(
         study.missing, done, study.num_jobs, study.dataset, study.setup.device
     )
-    say(console, f"The {len(study.missing)} missing runs will take about {duration(seconds)}.")
+    say(
+        console,
+        f"The {len(study.missing)} missing runs will take about {duration(seconds)}, "
+        "and timing the epochs a little longer.",
+    )
 
 
 def list_runs(study: PreparedStudy, console: Console) -> None:
@@ -179,6 +190,7 @@ def time_epochs(study: PreparedStudy, console: Console) -> None:
     timed = found.timing.by_ablation if found.timing else {}
     if all(name in timed and timed[name].digest == run.digest for name, run in to_time.items()):
         return
+    say(console, "Runs are done. Now each variant's epoch time, measured alone, in rounds ...")
     num_measurements = len(to_time) * (study.timing_plan.num_rounds + 1)
     with StudyProgress.counting(console, "timing epochs", num_measurements) as advance:
         timing = measure_epoch_times(
@@ -199,10 +211,11 @@ def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:
 
 def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
     """After Ctrl-C: what is kept, and the command that does the rest."""
-    missing = missing_runs(study.study_dir, study.runs)
-    say(
-        console,
-        f"Stopped. {len(study.runs) - len(missing)} of {len(study.runs)} runs are finished and kept "
-        f"in {study.study_dir}/. A report on them: cli.py report {study.study_dir}\n"
-        f"The same command does the rest:\n  {shlex.join([sys.executable, *sys.argv])}",
-    )
+    num_missing = len(missing_runs(study.study_dir, study.runs))
+    num_done = len(study.runs) - num_missing
+    message = f"Stopped. {num_done} of {len(study.runs)} runs are finished and kept in {study.study_dir}/."
+    if num_done:
+        message += f" A report on them: python cli.py report {study.study_dir}"
+    rest = "the rest" if num_missing else "what is left, the epoch times and the report"
+    command = shlex.join([sys.executable, *sys.argv])
+    say(console, f"{message}\nThe same command does {rest}:\n  {command}")

@@ -74,25 +74,37 @@ def resolve_dataset(
     Returns the name and the folder with the verified files, which is None for `"digits"`.
 
     Raises:
-        DataError: the name is unknown, or the data set cannot be had.
+        DataError: the name is unknown, the data set cannot be had, or `data_dir` has bad files of it.
     """
+    if data_dir is not None and name != "digits":
+        check_named_folder(source_named("mnist" if name == "auto" else name), data_dir, say)
     if name == "auto":
         try:
-            return resolve_dataset("mnist", data_dir, fetch=fetch, say=say)
+            return "mnist", find_or_fetch(source_named("mnist"), data_dir, fetch, say)
         except DataError as error:
             warn_of_digits(str(error), say)
             return "digits", None
     if name == "digits":
         return name, None
-    source = source_named(name)
+    return name, find_or_fetch(source_named(name), data_dir, fetch, say)
+
+
+def find_or_fetch(
+    source: DataSource, data_dir: Path | None, fetch: bool, say: Callable[[str], None]
+) -> Path:
+    """The folder with a data set's verified files.
+
+    Raises:
+        DataError: it is nowhere, and could not be downloaded or was not to be.
+    """
     folder = find_folder(source, data_dir, say)
     if folder is not None:
-        return name, folder
+        return folder
     target = next(named_folders(data_dir), DEFAULT_FOLDER)
     outcome = "was not downloaded"
     if fetch:
         try:
-            return name, fetch_files(source, target, say)
+            return fetch_files(source, target, say)
         except DataError as error:
             outcome = f"could not be downloaded: {error}"
     looked_in = ", ".join(str(root) for root in root_folders(source, data_dir))
@@ -188,11 +200,36 @@ def find_folder(
     return None
 
 
+def check_named_folder(source: DataSource, data_dir: Path, say: Callable[[str], None]) -> None:
+    """Say so when the folder that was asked for has no files of the data set.
+
+    Raises:
+        DataError: it has them, and they are bad: another copy is not what was asked for.
+    """
+    root = data_dir.expanduser()
+    files = [
+        file
+        for folder in folders_under(source, root)
+        for file in inspect_folder(source, folder)
+        if file.status != "missing"
+    ]
+    problems = [file.problem for file in files if file.status == "bad"]
+    if problems and not any(file.status == "verified" for file in files):
+        raise DataError(problems[0])
+    if not files:
+        say(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
+
+
+def folders_under(source: DataSource, root: Path) -> tuple[Path, Path, Path]:
+    """Where under a folder the files may lie."""
+    return raw_folder(source, root), root / source.name, root
+
+
 def candidate_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
     """Every folder in which the files may lie, in the order of the search, each once."""
     folders: dict[str, Path] = {}
     for root in root_folders(source, data_dir):
-        for folder in (raw_folder(source, root), root / source.name, root):
+        for folder in folders_under(source, root):
             folders.setdefault(os.path.realpath(folder), folder)
     return list(folders.values())
 

@@ -44,8 +44,6 @@ class StudyProgress:
     @contextmanager
     def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
         """A bar for something that is only counted: yields the function that moves it on."""
-        if not console.is_terminal:
-            console.print(f"{what} ...", highlight=False)
         columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn()
         # Drawn only between measurements: a thread that redraws would run inside them.
         with Progress(*columns, console=console, transient=True, auto_refresh=False) as bars:

@@ -187,8 +187,9 @@ def explain_shortfall(target_runs: Sequence[RunRecord], rows: Sequence[AblationR
         if row.ablation.kind != "target" and row.accuracy_pct.mean >= WANTED_ACCURACY_PCT
     ]
     others = "; ".join(reached) if reached else "none"
+    average = " on average" if len(target_runs) > 1 else ""
     return (
-        f"{shortfall_pct * num_test / 100:.1f} images of {num_test:,} short on average, {size} than "
+        f"{shortfall_pct * num_test / 100:.3g} images of {num_test:,} short{average}, {size} than "
         f"another draw of as many test images would change one accuracy (±{noise_pct:.2f} points); "
         f"{num_reached} of {plural(len(target_runs), 'run')} reached it. Ablations of this study "
         f"that did, on average: {others}."

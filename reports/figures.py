@@ -144,8 +144,9 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
 def add_difference_legend(figure: Figure, rows: Sequence[AblationResult]) -> None:
     """Which mark means what, under the axis; only the marks that are there."""
     blue = COLOURS["variant"]
-    marks = [(any(not row.ablation.is_core for row in rows), "o", "mean"),
-             (any(row.ablation.is_core for row in rows), "D", "mean, core concept")]  # fmt: skip
+    several = [row for row in rows if row.difference_pct and len(row.difference_pct.by_seed) > 1]
+    marks = [(any(not row.ablation.is_core for row in several), "o", "mean"),
+             (any(row.ablation.is_core for row in several), "D", "mean, core concept")]  # fmt: skip
     handles = [
         Line2D([], [], color=blue, marker=marker, markersize=9, linestyle="none", label=label)
         for is_there, marker, label in marks
@@ -160,7 +161,7 @@ def add_difference_legend(figure: Figure, rows: Sequence[AblationResult]) -> Non
     if max(counts) > 1:
         handles.append(Line2D([], [], color=blue, linewidth=2.4, label="95 % interval of the mean"))
     dot = Line2D([], [], color=COLOURS["target"], marker="o", markersize=6, linestyle="none")
-    dot.set_label("one seed")
+    dot.set_label("each seed")
     figure.legend(
         handles=[*handles, dot], loc="outside lower center", ncols=5, frameon=False,
         handletextpad=0.5, columnspacing=1.4,

@@ -27,8 +27,9 @@ def insert_results(readme: str, results: Results) -> str:
 def results_section(results: Results) -> str:
     """Markdown: what was measured, on what, and one line for each ablation."""
     lines = [
-        "| without | test accuracy | difference | 95 % interval | seeds | parameters | epoch |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ablation | without | test accuracy | target, same seeds | difference | 95 % interval "
+        + "| seeds | parameters | epoch |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(table_line(row) for row in results.rows),
     ]
     return f"{summary(results)}\n\n" + "\n".join(lines) + f"\n\n{provenance(results)}\n"
@@ -61,10 +62,14 @@ def table_line(row: AblationResult) -> str:
     if difference and difference.interval_95:
         low, high = difference.interval_95
         interval = f"{signed(low)} to {signed(high)}"
-    name = "nothing (the target)" if row.ablation.kind == "target" else row.ablation.removes
+    # Accuracy of the target at the seeds of this row, which need not be all of the target's seeds.
+    paired_pct = row.accuracy_pct.mean - difference.mean if difference else None
+    removes = row.ablation.removes
     cells = [
-        f"**{name}**" if row.ablation.is_core else name,
+        f"`{row.ablation.name}`",
+        f"**{removes}**" if row.ablation.is_core else removes,
         f"{decimal(row.accuracy_pct.mean)} %" + (" (diverged)" if row.num_diverged else ""),
+        f"{decimal(paired_pct)} %" if paired_pct is not None else "",
         signed(difference.mean) if difference else "",
         interval if difference else "",
         str(len(row.runs)),
@@ -89,8 +94,9 @@ def provenance(results: Results) -> str:
     text = (
         "Bold: the four concepts that the assignment asks for. Accuracy is the mean over seeds of the "
         f"last of {spec.num_epochs} epochs, not the best; differences are in percentage points from the "
-        "target's runs with the same seeds, and the interval is Student's. One seed proves little, and "
-        "nothing was tuned again for an ablation: it trains exactly as the target does, but for what "
+        "target's runs with the same seeds, and the interval is Student's. One seed proves little: all rows "
+        "of one seed share that seed's luck with the target. Nothing "
+        "was tuned again for an ablation: it trains exactly as the target does, but for what "
         f"it removes. Measured on {places}."
     )
     timing = results.study.timing

@@ -195,7 +195,7 @@ def test_truncated_data_is_one_clear_line(tmp_path: Path, mnist_folder: Path) ->
     )
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
-    assert "train-images" in finished.stdout
+    assert "train-images" in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1
 
 
