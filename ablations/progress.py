@@ -46,7 +46,13 @@ class StudyProgress:
         """A bar for something that is only counted: yields the function that moves it on."""
         columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn()
         # Drawn only between measurements: a thread that redraws would run inside them.
-        with Progress(*columns, console=console, transient=True, auto_refresh=False) as bars:
+        with Progress(
+            *columns,
+            console=console,
+            transient=True,
+            auto_refresh=False,
+            disable=not console.is_terminal,
+        ) as bars:
             task = bars.add_task(what, total=total)
 
             def advance() -> None:
