@@ -4,7 +4,6 @@ import difflib
 import sys
 from collections.abc import Callable
 from functools import wraps
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,7 @@ import click
 
 from ablations.catalogue import CATALOGUE, Ablation, find_ablation
 from ablations.experiment import DATASET_NAMES
-
-
-def installed_version() -> str:
-    """This project's version; `unknown` when it runs without having been installed."""
-    try:
-        return version("mnist-ablations")
-    except PackageNotFoundError:
-        return "unknown"
+from ablations.version import project_version
 
 
 class SeedList(click.ParamType[tuple[int, ...]]):
@@ -105,7 +97,7 @@ data_dir_option = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(installed_version(), prog_name="mnist-ablations")
+@click.version_option(project_version(), prog_name="mnist-ablations")
 def main() -> None:
     """What is each ingredient of a 19,000-parameter MNIST network worth? Take it out and see.
 

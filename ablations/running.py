@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from ablations.records import (
     encode_predictions,
 )
 from ablations.training import train
+from ablations.version import project_version
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -131,14 +131,6 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def project_version() -> str:
-    """This project's version, or `unknown` when it runs without having been installed."""
-    try:
-        return version("mnist-ablations")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @functools.cache

@@ -15,8 +15,7 @@ install_import_hook([f"ablations.{name}" for name in ARRAY_MODULES], "beartype.b
 import torch
 from hypothesis import settings
 
-from ablations.data import Dataset, load_dataset
-from ablations.data_fetch import raw_folder
+from ablations.data import Dataset, folders_under, load_dataset
 from ablations.data_files import MNIST, inspect_folder
 
 # How long one example takes says more about the machine than about the code.
@@ -46,7 +45,7 @@ def mnist_folder() -> Path:
     if os.environ.get("MNIST_DATA_DIR"):
         roots.insert(0, Path(os.environ["MNIST_DATA_DIR"]).absolute())
     for root in roots:
-        for folder in (raw_folder(MNIST, root), root / MNIST.name, root):
+        for folder in folders_under(MNIST, root):
             if all(file.status == "verified" for file in inspect_folder(MNIST, folder)):
                 return folder
     reason = f"MNIST is in none of {', '.join(map(str, roots))}; name its folder in $MNIST_DATA_DIR"
