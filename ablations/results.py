@@ -187,9 +187,10 @@ def explain_shortfall(target_runs: Sequence[RunRecord], rows: Sequence[AblationR
         if row.ablation.kind != "target" and row.accuracy_pct.mean >= WANTED_ACCURACY_PCT
     ]
     others = "; ".join(reached) if reached else "none"
+    num_short = f"{shortfall_pct * num_test / 100:,.1f}".removesuffix(".0")
     average = " on average" if len(target_runs) > 1 else ""
     return (
-        f"{shortfall_pct * num_test / 100:.3g} images of {num_test:,} short{average}, {size} than "
+        f"{num_short} images of {num_test:,} short{average}, {size} than "
         f"another draw of as many test images would change one accuracy (±{noise_pct:.2f} points); "
         f"{num_reached} of {plural(len(target_runs), 'run')} reached it. Ablations of this study "
         f"that did, on average: {others}."

@@ -224,9 +224,11 @@ def test_requirements_are_measured() -> None:
 def test_failed_requirement_is_said() -> None:
     spec = make_spec()
     [run] = plan_runs(spec, [find_ablation("target")], [0])
-    study = Study("s", spec, (make_record(run, last_error_pct=5.0),), None, ())
+    record = make_record(run, last_error_pct=35.0)
+    study = Study("s", spec, (record,), None, ())
     accuracy, *_ = summarise(study).requirements
     assert not accuracy.is_met
+    assert accuracy.note.startswith(f"{9940 - record.last_epoch.test_correct:,} images of 10,000")
     assert "more than another draw" in accuracy.note
     assert "0 of 1 run reached it" in accuracy.note
 
@@ -243,7 +245,7 @@ def test_shortfall_is_explained_from_the_study_itself() -> None:
     mean = results.target.accuracy_pct.mean
     accuracy, *_ = results.requirements
     assert 99.3 < mean < 99.4
-    assert f"{(99.4 - mean) * 100:.3g} images of 10,000 short on average, less" in accuracy.note
+    assert f"{(99.4 - mean) * 100:.1f} images of 10,000 short on average, less" in accuracy.note
     assert "no-gap (99." in accuracy.note
     assert "no-relu" not in accuracy.note
 
