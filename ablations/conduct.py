@@ -18,6 +18,7 @@ from rich.console import Console
 from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, execute
 from ablations.experiment import Experiment
+from ablations.interruption import CtrlC
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
@@ -50,6 +51,7 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     """
     console = Console()
     study = None
+    ctrl_c = CtrlC()
     try:
         study = prepare(request, console)
         announce(study, console)
@@ -57,10 +59,10 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
             list_runs(study, console)
             return 0
         create_study(study.study_dir, study.spec)
-        with only_one_process(study.study_dir):
-            failures = carry_out(study, write_report, console, request.stops_at_failure)
+        with ctrl_c, only_one_process(study.study_dir):
+            failures = carry_out(study, write_report, console, ctrl_c, request.stops_at_failure)
             if not (failures and request.stops_at_failure):
-                time_epochs(study, console)
+                time_epochs(study, console, ctrl_c)
             say(console, f"Report: {write_report(study.study_dir)}")
     except KeyboardInterrupt:
         if study:
@@ -119,6 +121,7 @@ def carry_out(
     study: PreparedStudy,
     write_report: Callable[[Path], Path],
     console: Console,
+    ctrl_c: CtrlC,
     stops_at_failure: bool,
 ) -> list[RunFailed]:
     """Do the missing runs, and write each one as it ends. Returns those that failed."""
@@ -133,6 +136,7 @@ def carry_out(
             if isinstance(event, RunFinished):
                 folder = run_folder(study.study_dir, event.run.ablation, event.run.seed)
                 write_run(folder, event.result)
+            ctrl_c.check()
             progress.show(event)
             if isinstance(event, RunFailed):
                 failures.append(event)
@@ -177,7 +181,7 @@ class InterimReports:
         self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
 
 
-def time_epochs(study: PreparedStudy, console: Console) -> None:
+def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
     """Time an epoch of every ablation in the folder, unless that has been done for them all.
 
     Times are only comparable when they were measured together, so a new ablation means that all
@@ -193,12 +197,17 @@ def time_epochs(study: PreparedStudy, console: Console) -> None:
     say(console, "Runs are done. Now each variant's epoch time, measured alone, in rounds ...")
     num_measurements = len(to_time) * (study.timing_plan.num_rounds + 1)
     with StudyProgress.counting(console, "timing epochs", num_measurements) as advance:
+
+        def after_measurement() -> None:
+            ctrl_c.check()
+            advance()
+
         timing = measure_epoch_times(
             list(to_time.values()),
             study.dataset,
             torch.device(study.setup.device),
             study.timing_plan,
-            advance,
+            after_measurement,
         )
     write_json(study.study_dir / TIMING_FILE, timing)
 
