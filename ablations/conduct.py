@@ -87,7 +87,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
     )
     say(
         console,
-        f"On {study.setup.device}, {study.num_jobs} at a time, into {study.study_dir}/: "
+        f"On {study.setup.device} ({study.setup.arithmetic}), {study.num_jobs} at a time, into {study.study_dir}/: "
         f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
     )
     if not spec.is_full_length:
@@ -99,9 +99,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
     if not study.missing:
         return
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
-    seconds = estimate_seconds(
-        study.missing, done, study.num_jobs, study.dataset, study.setup.device
-    )
+    seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     say(
         console,
         f"The {len(study.missing)} missing runs will take about {duration(seconds)}, "
@@ -206,6 +204,7 @@ def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
             list(to_time.values()),
             study.dataset,
             torch.device(study.setup.device),
+            study.setup.arithmetic,
             study.timing_plan,
             after_measurement,
         )

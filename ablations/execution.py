@@ -21,6 +21,7 @@ import joblib
 
 from ablations.experiment import Experiment
 from ablations.records import EpochRecord, RunResult
+from speed.arithmetic import Arithmetic, keep_freed_memory
 
 MAX_ATTEMPTS = 2
 """A run is tried again once when its process dies (killed, out of memory), not when it raises."""
@@ -70,6 +71,7 @@ class WorkerSetup:
     dataset_name: str
     dataset_folder: Path | None
     device: str
+    arithmetic: Arithmetic
     commit: str
     """Of the source, when the study began: a commit made meanwhile is not what runs."""
 
@@ -193,6 +195,7 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
 
     if setup.device == "cpu":
         use_one_thread()
+        keep_freed_memory()
     dataset = None
     while True:
         try:
@@ -202,7 +205,10 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
         try:
             dataset = dataset or load_dataset(setup.dataset_name, setup.dataset_folder)
             device = torch.device(setup.device)
-            connection.send(run_experiment(run, dataset, device, connection.send, setup.commit))
+            result = run_experiment(
+                run, dataset, device, connection.send, setup.commit, setup.arithmetic
+            )
+            connection.send(result)
         except ConnectionError:
             return
         # Whatever went wrong is this run's result, and the next run may be fine.

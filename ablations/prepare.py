@@ -14,6 +14,7 @@ from ablations.presets import Preset, choose_preset
 from ablations.progress import say
 from ablations.study import StudyError, StudySpec, check_folder, missing_runs, plan_runs
 from ablations.timing import TimingPlan
+from speed.arithmetic import choose_arithmetic
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class StudyRequest:
     dataset_name: str
     data_dir: Path | None
     device_name: str
+    arithmetic_name: str
     num_jobs: int | None
     study_dir: Path | None
     is_dry_run: bool
@@ -57,6 +59,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     dataset = load_dataset(name, folder)
     try:
         device_name = choose_device(request.device_name)
+        arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
     preset = choose_preset(request.preset_name, dataset.id)
@@ -73,7 +76,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
-        setup=WorkerSetup(name, folder, device_name, source_commit()),
+        setup=WorkerSetup(name, folder, device_name, arithmetic, source_commit()),
         dataset=dataset,
         num_jobs=request.num_jobs or default_num_jobs(device_name),
         runs=runs,

@@ -29,6 +29,7 @@ from ablations.records import (
 from ablations.training import train
 from ablations.version import project_version
 from mnist_blocks.summary import count_parameters, total_multiply_adds
+from speed.arithmetic import Arithmetic
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,7 @@ def run_experiment(
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
     commit: str | None = None,
+    arithmetic: Arithmetic = "plain",
 ) -> RunResult:
     """Train an experiment and return its record, predictions and weights; writes nothing.
 
@@ -50,7 +52,7 @@ def run_experiment(
     if dataset.id != experiment.dataset:
         raise ValueError(f"experiment on {experiment.dataset}, but the data set is {dataset.id}")
     started = time.perf_counter()
-    trained = train(experiment, dataset, device, after_epoch)
+    trained = train(experiment, dataset, device, after_epoch, arithmetic)
     predictions_npz = encode_predictions(
         Predictions(
             trained.test_result.predicted_class.numpy(),
@@ -68,7 +70,7 @@ def run_experiment(
         epochs=trained.epochs,
         parameters=count_parameters(trained.network),
         multiply_adds=total_multiply_adds(experiment.network),
-        environment=describe_environment(device, commit),
+        environment=describe_environment(device, arithmetic, commit),
         file_sha256={
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
             WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
@@ -106,7 +108,9 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def describe_environment(device: torch.device, commit: str | None = None) -> Environment:
+def describe_environment(
+    device: torch.device, arithmetic: Arithmetic = "plain", commit: str | None = None
+) -> Environment:
     """Where this process computes, and with which versions."""
     return Environment(
         device_type=device.type,
@@ -118,6 +122,7 @@ def describe_environment(device: torch.device, commit: str | None = None) -> Env
         numpy_version=np.__version__,
         project_version=project_version(),
         commit=commit or source_commit(),
+        arithmetic=arithmetic,
     )
 
 
@@ -147,7 +152,7 @@ def source_commit() -> str:
         # Installed into somebody else's repository, this source is not what its commits say.
         git("ls-files", "--error-unmatch", __file__)
         # Only the source counts: a changed document or a new record changes no result.
-        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks")
+        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks", "speed")
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -15,6 +15,7 @@ import msgspec
 
 from ablations.experiment import Experiment
 from ablations.records import SCHEMA_VERSION, Environment
+from speed.arithmetic import Arithmetic, keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ def measure_epoch_times(
     experiments: Sequence[Experiment],
     dataset: "Dataset",
     device: "torch.device",
+    arithmetic: Arithmetic,
     plan: TimingPlan,
     after_measurement: Callable[[], None] = lambda: None,
 ) -> Timing:
@@ -71,12 +73,13 @@ def measure_epoch_times(
     """
     from ablations.running import describe_environment, utc_now
 
+    keep_freed_memory()
     seconds: dict[str, list[float]] = {experiment.ablation: [] for experiment in experiments}
     for round_number in range(plan.num_rounds + 1):
         # Each round begins elsewhere, so that no variant always follows the same neighbour.
         start = round_number % len(experiments)
         for experiment in [*experiments[start:], *experiments[:start]]:
-            epoch_seconds = time_epoch(experiment, dataset, device, plan)
+            epoch_seconds = time_epoch(experiment, dataset, device, arithmetic, plan)
             if round_number > 0:
                 seconds[experiment.ablation].append(epoch_seconds)
             after_measurement()
@@ -86,13 +89,17 @@ def measure_epoch_times(
             for experiment in experiments
         },
         plan=plan,
-        environment=describe_environment(device),
+        environment=describe_environment(device, arithmetic),
         measured_at=utc_now(),
     )
 
 
 def time_epoch(
-    experiment: Experiment, dataset: "Dataset", device: "torch.device", plan: TimingPlan
+    experiment: Experiment,
+    dataset: "Dataset",
+    device: "torch.device",
+    arithmetic: Arithmetic,
+    plan: TimingPlan,
 ) -> float:
     """Seconds that an epoch takes, scaled up from a part of it, through the real loop."""
     from ablations.training import Images, evaluate, load_images, prepare_training, train_epoch
@@ -103,12 +110,12 @@ def time_epoch(
     num_test = min(plan.num_test_images, len(test_images))
     train_part = Images(train_images.pixels[:num_train], train_images.labels[:num_train])
     test_part = Images(test_images.pixels[:num_test], test_images.labels[:num_test])
-    state = prepare_training(experiment, dataset, device)
+    trainee = prepare_training(experiment, dataset, device, arithmetic)
 
     started = time.perf_counter()
-    train_epoch(state, train_part, epoch=1)
+    train_epoch(trainee, train_part, epoch=1)
     trained = time.perf_counter()
-    evaluate(state.network, test_part, state.scale)
+    evaluate(trainee, test_part)
     tested = time.perf_counter()
     return (trained - started) * len(train_images) / num_train + (tested - trained) * len(
         test_images
