@@ -5,6 +5,7 @@ own layers for their weights, settings and running statistics, so training it tr
 Convolutions are PyTorch's (oneDNN); what follows each of them is done by `kernels.py`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import conv2d
 
 from mnist_blocks.summary import leaves
 from speed import kernels
@@ -117,35 +118,23 @@ def in_float32(layer: nn.Module) -> Step:
     return lambda values: layer(values.float())
 
 
-def convolution_step(
-    convolution: nn.Conv2d, followers: Followers, training_dtype: torch.dtype
-) -> Step:
-    """A convolution and what follows it."""
+def convolution_step(convolution: nn.Conv2d, followers: Followers, dtype: torch.dtype) -> Step:
+    """A convolution and what follows it; `dtype` is that of activations while training."""
 
     def step(values: Tensor) -> Tensor:
-        dtype = training_dtype if convolution.training else torch.float32
-        bias = convolution.bias
-        values = functional.conv2d(
-            values.to(dtype),
-            convolution.weight.to(dtype),
-            None if bias is None else bias.to(dtype),
-            stride=convolution.stride,
-            padding=convolution.padding,
-        )
         norm = followers.batch_norm
-        parameters = (norm.weight, norm.bias) if norm else (None, None)
-        finished: Tensor = Finish.apply(values, *parameters, followers)
+        finished: Tensor = ConvolveAndFinish.apply(
+            values.to(dtype if convolution.training else torch.float32),
+            convolution.weight,
+            convolution.bias,
+            norm.weight if norm else None,
+            norm.bias if norm else None,
+            convolution,
+            followers,
+        )
         return finished
 
     return step
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and variance of the values that batch norm sees, for each channel."""
-
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
 
 
 class Mask(NamedTuple):
@@ -156,187 +145,225 @@ class Mask(NamedTuple):
     keep_scale: np.float32
 
 
-class Finish(torch.autograd.Function):
-    """What follows a convolution, with its gradient."""
+class ConvolveAndFinish(torch.autograd.Function):
+    """A convolution and what follows it, with its gradient."""
 
     @staticmethod
     def forward(
         context: Any,
-        values: Tensor,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
         gamma: Tensor | None,
         beta: Tensor | None,
+        convolution: nn.Conv2d,
         followers: Followers,
     ) -> Tensor:
-        """Values (batch, channels, H, W) -> activations, of half the height and width if pooled."""
-        values = values.contiguous(memory_format=torch.channels_last)
-        batch_size, num_channels, height, width = values.shape
-        norm = followers.batch_norm
-        moments = None
-        if norm and norm.training:
-            moments = batch_moments(values, followers.floor)
-            update_running_statistics(norm, moments, batch_size * height * width)
-        mask = draw_mask(followers.dropout)
-        settings = (followers.floor, followers.floor_after, *mask)
-        per_channel = np.zeros((4, num_channels), np.float32)
-        per_channel[:2] = scale_and_shift(norm, moments, num_channels)
-        if followers.max_pool:
-            out_shape = (batch_size, num_channels, height // 2, width // 2)
-            out, winners, choice = (
-                torch.empty(out_shape, dtype=dtype, memory_format=torch.channels_last)
-                for dtype in (values.dtype, values.dtype, torch.uint8)
-            )
-            kernels.pool(
-                image_rows(values), image_rows(out), image_rows(winners), image_rows(choice),
-                height, num_channels, np.tile(per_channel, width // 2), *settings,
-            )  # fmt: skip
-            context.save_for_backward(values, winners, choice)
-        else:
-            out = torch.empty_like(values)
-            rows = pixel_rows(values)
-            num_pixels = rows.shape[1] // num_channels
-            kernels.finish(rows, pixel_rows(out), np.tile(per_channel, num_pixels), *settings)
-            context.save_for_backward(values)
-        context.followers, context.mask, context.moments = followers, mask, moments
-        context.per_channel = per_channel
+        """Inputs (batch, channels, H, W) -> activations."""
+        weight = weight.to(inputs.dtype)
+        values = conv2d(
+            inputs,
+            weight,
+            None if bias is None else bias.to(inputs.dtype),
+            convolution.stride,
+            convolution.padding,
+        )
+        out = finish(context, values, followers)
+        context.save_for_backward(inputs, weight, *context.kept)
+        context.convolution = convolution
         return out
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients with respect to the values, gamma and beta."""
-        values, *kept = context.saved_tensors
-        [gradient] = gradients
-        gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
-        followers, mask, per_channel = context.followers, context.mask, context.per_channel
-        num_channels, height = values.shape[1:3]
-        settings = (followers.floor, followers.floor_after, *mask)
-        if followers.max_pool:
-            gradient_rows, rows = image_rows(gradient), image_rows(values)
-            winners, choice = (image_rows(tensor) for tensor in kept)
-        else:
-            gradient_rows, rows = pixel_rows(gradient), pixel_rows(values)
-        num_pixels = rows.shape[1] // num_channels
+        """Gradients with respect to the inputs, the weight, the bias, gamma and beta."""
+        inputs, weight, *kept = context.saved_tensors
+        convolution, followers = context.convolution, context.followers
+        values_gradient, gamma_gradient, beta_gradient = finish_backward(
+            context, gradients[0], *kept
+        )
+        inputs_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
+            values_gradient, inputs, weight, None, convolution.stride, convolution.padding,
+            convolution.dilation, False, [0, 0], 1, [context.needs_input_grad[0], True, False],
+        )  # fmt: skip
+        bias_gradient = None
+        if convolution.bias is not None:
+            bias_gradient = gradient_of_bias(convolution.bias, values_gradient, followers)
+        return (
+            inputs_gradient, weight_gradient.to(convolution.weight.dtype), bias_gradient,
+            gamma_gradient, beta_gradient, None, None,
+        )  # fmt: skip
 
-        gamma_gradient = beta_gradient = None
-        if followers.batch_norm:
-            if followers.max_pool:
-                sums = kernels.pool_gradient_sums(gradient_rows, winners, choice, mask.keep_scale)
-            else:
-                sums = kernels.gradient_sums(
-                    gradient_rows, rows, np.tile(per_channel, num_pixels), *settings
-                )
-            per_channel[2:], gamma_gradient, beta_gradient = batch_norm_gradients(
-                followers.batch_norm,
-                context.moments,
-                sum_by_channel(sums, num_channels),
-                values.numel() // num_channels,
+
+def gradient_of_bias(bias: Tensor, values_gradient: Tensor, followers: Followers) -> Tensor:
+    """The sum over batch and image: nothing, where batch norm takes the mean off again.
+
+    PyTorch's layers sum up the rounding errors there, and take a quarter as long as for all the
+    weights together.
+    """
+    if followers.batch_norm and not followers.relu_before:
+        return torch.zeros_like(bias)
+    mean = batch_moments(values_gradient, kernels.NO_FLOOR)[0]
+    count = values_gradient.numel() // len(bias)
+    return torch.from_numpy(mean * count).to(bias.dtype)
+
+
+def finish(context: Any, values: Tensor, followers: Followers) -> Tensor:
+    """What follows a convolution: values (batch, channels, H, W) -> activations, of half the
+    height and width if pooled. Leaves in the context what the backward pass needs."""
+    values = values.contiguous(memory_format=torch.channels_last)
+    batch_size, num_channels, height, width = values.shape
+    rows = matrix(values, row_length(values, followers))
+    per_channel = np.zeros((4, rows.shape[1]), np.float32)
+    per_channel[kernels.SCALE] = 1
+    moments = None
+    if norm := followers.batch_norm:
+        moments = take_moments(norm, values, followers.floor)
+        kernels.fill_scale_and_shift(
+            per_channel, moments, vector(norm.weight), vector(norm.bias), norm.eps
+        )
+    mask = draw_mask(followers.dropout)
+    settings = (followers.floor, followers.floor_after, *mask)
+    if followers.max_pool:
+        out, winners, choice = (
+            torch.empty(
+                (batch_size, num_channels, height // 2, width // 2),
+                dtype=dtype,
+                memory_format=torch.channels_last,
             )
-        values_gradient = torch.empty_like(values)
-        tiled = np.tile(per_channel, num_pixels)
+            for dtype in (values.dtype, values.dtype, torch.uint8)
+        )
+        out_rows, winner_rows, choice_rows = (
+            matrix(tensor, width // 2 * num_channels) for tensor in (out, winners, choice)
+        )
+        kernels.pool(
+            rows, out_rows, winner_rows, choice_rows, height, num_channels, per_channel, *settings
+        )
+        context.kept = values, winners, choice
+    else:
+        out = torch.empty_like(values)
+        kernels.finish(rows, matrix(out, rows.shape[1]), per_channel, *settings)
+        context.kept = (values,)
+    context.followers, context.mask = followers, mask
+    context.was_evaluating = not followers.is_training
+    context.moments, context.per_channel = moments, per_channel
+    return out
+
+
+def finish_backward(
+    context: Any, gradient: Tensor, values: Tensor, *kept: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients with respect to the values, gamma and beta, from that of the activations.
+
+    Raises:
+        RuntimeError: the forward pass was in evaluation mode.
+    """
+    gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
+    followers, mask, per_channel = context.followers, context.mask, context.per_channel
+    if followers.batch_norm and context.was_evaluating:
+        raise RuntimeError("in evaluation mode take gradients of the network itself")
+    num_channels, height = values.shape[1:3]
+    rows = matrix(values, per_channel.shape[1])
+    settings = (followers.floor, followers.floor_after, *mask)
+    if followers.max_pool:
+        num_columns = gradient.shape[3] * num_channels
+        gradient_rows, winners, choice = (
+            matrix(tensor, num_columns) for tensor in (gradient, *kept)
+        )
+    else:
+        gradient_rows = matrix(gradient, per_channel.shape[1])
+
+    gamma_gradient = beta_gradient = None
+    if norm := followers.batch_norm:
         if followers.max_pool:
-            kernels.pool_backward(
-                gradient_rows, rows, choice, image_rows(values_gradient), height, num_channels,
-                tiled, followers.floor, mask.keep_scale,
-            )  # fmt: skip
+            sums = kernels.pool_gradient_sums(gradient_rows, winners, choice, mask.keep_scale)
         else:
-            kernels.finish_backward(
-                gradient_rows, rows, pixel_rows(values_gradient), tiled, *settings
-            )
-        return values_gradient, gamma_gradient, beta_gradient, None
+            sums = kernels.gradient_sums(gradient_rows, rows, per_channel, *settings)
+        gamma_gradient, beta_gradient = (
+            torch.empty_like(norm.weight),
+            torch.empty_like(norm.bias),
+        )
+        kernels.fill_offset_and_slope(
+            per_channel,
+            sums,
+            context.moments,
+            vector(norm.weight),
+            norm.eps,
+            values.numel() // num_channels,
+            vector(gamma_gradient),
+            vector(beta_gradient),
+        )
+    values_gradient = torch.empty_like(values)
+    out = matrix(values_gradient, rows.shape[1])
+    if followers.max_pool:
+        kernels.pool_backward(
+            gradient_rows,
+            rows,
+            choice,
+            out,
+            height,
+            num_channels,
+            per_channel,
+            followers.floor,
+            mask.keep_scale,
+        )
+    else:
+        kernels.finish_backward(gradient_rows, rows, out, per_channel, *settings)
+    return values_gradient, gamma_gradient, beta_gradient
 
 
-def as_array(tensor: Tensor) -> NDArray[Any]:
-    """A tensor's memory as a flat array, channels last; bfloat16 as its bits."""
-    tensor = tensor.detach().permute(0, 2, 3, 1).reshape(-1)
+def row_length(values: Tensor, followers: Followers) -> int:
+    """Numbers in a row of a kernel's matrix: a row of an image, or a number of whole pixels."""
+    batch_size, num_channels, height, width = values.shape
+    if followers.max_pool:
+        return width * num_channels
+    return pixels_in_a_row(batch_size * height * width, num_channels) * num_channels
+
+
+@functools.cache
+def pixels_in_a_row(num_pixels: int, num_channels: int) -> int:
+    """As many as fit, so that rows are of the same length."""
+    most = max(1, ROW_LENGTH // num_channels)
+    return next(number for number in range(most, 0, -1) if num_pixels % number == 0)
+
+
+def matrix(tensor: Tensor, num_columns: int) -> NDArray[Any]:
+    """A tensor's own memory, channels last, as a matrix; bfloat16 as its bits."""
+    rows = tensor.detach().permute(0, 2, 3, 1).view(-1, num_columns)
     array: NDArray[Any] = (
-        tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+        rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows
     ).numpy()
     return array
 
 
-def image_rows(tensor: Tensor) -> NDArray[Any]:
-    """Activations as a matrix with a row of an image in each row."""
-    _, num_channels, _, width = tensor.shape
-    return as_array(tensor).reshape(-1, width * num_channels)
+def vector(tensor: Tensor) -> NDArray[np.float32]:
+    """The own memory of a tensor with one number for each channel."""
+    array: NDArray[np.float32] = tensor.detach().numpy()
+    return array
 
 
-def pixel_rows(tensor: Tensor) -> NDArray[Any]:
-    """Activations as a matrix with a number of whole pixels in each row."""
-    batch_size, num_channels, height, width = tensor.shape
-    num_pixels = batch_size * height * width
-    most = max(1, ROW_LENGTH // num_channels)
-    in_a_row = next(number for number in range(most, 0, -1) if num_pixels % number == 0)
-    return as_array(tensor).reshape(-1, in_a_row * num_channels)
-
-
-def sum_by_channel(sums: NDArray[np.float64], num_channels: int) -> NDArray[np.float64]:
-    """Sums over a row's columns that belong to the same channel."""
-    totals: NDArray[np.float64] = sums.reshape(len(sums), -1, num_channels).sum(axis=1)
-    return totals
-
-
-def batch_moments(values: Tensor, floor: np.float32) -> Moments:
-    """Mean and (biased) variance over the batch and the image, for each channel."""
-    num_channels = values.shape[1]
-    rows = pixel_rows(values)
-    # The first pixel of the batch: it has the right order of magnitude.
-    origin = np.maximum(values[0, :, 0, 0].float().numpy(), floor)
-    sums = kernels.moments(rows, floor, np.tile(origin, rows.shape[1] // num_channels))
-    mean, mean_square = sum_by_channel(sums, num_channels) / (values.numel() // num_channels)
-    return Moments(mean + origin, np.maximum(mean_square - mean**2, 0))
-
-
-def update_running_statistics(norm: nn.BatchNorm2d, moments: Moments, count: int) -> None:
-    """The averages over training that evaluation uses, as PyTorch updates them."""
+def take_moments(norm: nn.BatchNorm2d, values: Tensor, floor: np.float32) -> NDArray[np.float64]:
+    """Mean and variance of each channel, (2, channels): the batch's, or in evaluation the running
+    ones, which a batch in training moves."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
-    assert norm.momentum is not None
-    unbiased = moments.variance * (count / (count - 1))
-    for running, batch in ((norm.running_mean, moments.mean), (norm.running_var, unbiased)):
-        running.lerp_(torch.from_numpy(batch).to(running.dtype), norm.momentum)
+    running = vector(norm.running_mean), vector(norm.running_var)
+    if not norm.training:
+        return np.stack(running).astype(np.float64)
+    moments = batch_moments(values, floor)
+    count = values.numel() // values.shape[1]
+    mean, variance = running
+    kernels.update_running_statistics(mean, variance, moments, norm.momentum, count)
     norm.num_batches_tracked.add_(1)
+    return moments
 
 
-def scale_and_shift(
-    norm: nn.BatchNorm2d | None, moments: Moments | None, num_channels: int
-) -> NDArray[np.float64]:
-    """(SCALE, SHIFT): batch norm as a scale and a shift of each channel.
-
-    Ioffe and Szegedy (2015), algorithm 1.
-    """
-    if norm is None:
-        return np.stack([np.ones(num_channels), np.zeros(num_channels)])
-    if moments is None:  # Evaluation.
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, variance = norm.running_mean.double().numpy(), norm.running_var.double().numpy()
-    else:
-        mean, variance = moments.mean, moments.variance
-    scale = norm.weight.detach().double().numpy() / np.sqrt(variance + norm.eps)
-    shift = norm.bias.detach().double().numpy() - scale * mean
-    return np.stack([scale, shift])
-
-
-def batch_norm_gradients(
-    norm: nn.BatchNorm2d, moments: Moments, sums: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], Tensor, Tensor]:
-    """From the sums of dz and of dz * cut: (OFFSET, SLOPE) for the second pass, dgamma, dbeta.
-
-    The gradient through the batch's own mean and variance is that of Ioffe and Szegedy (2015,
-    section 3), with the terms ordered by power of the value:
-    d cut = scale * (dz - mean(dz) - x * mean(dz * x)), where x = (cut - mean) / deviation.
-    """
-    dz_sum, product_sum = sums
-    inverse_deviation = 1 / np.sqrt(moments.variance + norm.eps)
-    gamma_gradient = (product_sum - moments.mean * dz_sum) * inverse_deviation
-    scale = norm.weight.detach().double().numpy() * inverse_deviation
-    slope = scale * inverse_deviation * gamma_gradient / count
-    offset = scale * dz_sum / count - slope * moments.mean
-    return (
-        np.stack([offset, slope]),
-        torch.from_numpy(gamma_gradient).to(norm.weight.dtype),
-        torch.from_numpy(dz_sum).to(norm.bias.dtype),
+def batch_moments(values: Tensor, floor: np.float32) -> NDArray[np.float64]:
+    """Mean and (biased) variance over the batch and the image, (2, channels)."""
+    moments: NDArray[np.float64] = kernels.channel_moments(
+        matrix(values, row_length(values, Followers())), floor, values.shape[1]
     )
+    return moments
 
 
 def draw_mask(dropout: nn.Dropout | None) -> Mask:

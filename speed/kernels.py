@@ -143,20 +143,86 @@ def add_moments(values, first, last, floor, origin, sums, square_sums):
 
 
 @compiled
-def moments(values, floor, origin):
-    """Sums over rows of cut - origin and of its square, for each column: float64.
+def channel_moments(values, floor, num_channels):
+    """Mean and (biased) variance of the cut values of each channel: (2, channels), float64.
 
-    The origin is any value of about the right size: the variance is the difference of two sums,
-    and would lose its digits if the mean were large beside it.
+    The variance is the difference of two sums, which would lose its digits if the mean were
+    large beside it: so sums are taken about an origin of the right size, the first pixel.
     """
     num_rows, num_columns = values.shape
+    origin = np.empty(num_columns, np.float32)
+    for column in range(num_columns):
+        origin[column] = at_least(load(values, 0, column % num_channels), floor)
     totals = np.zeros((2, num_columns))
     for first in range(0, num_rows, ROWS_AT_ONCE):
         partial = np.zeros((2, num_columns), np.float32)
         last = min(num_rows, first + ROWS_AT_ONCE)
         add_moments(values, first, last, floor, origin, partial[0], partial[1])
         totals += partial
-    return totals
+    means = sum_by_channel(totals, num_channels)
+    means /= values.size // num_channels
+    for channel in range(num_channels):
+        variance = means[1, channel] - means[0, channel] ** 2
+        means[1, channel] = np.float64(0) if variance < 0 else variance  # NaN stays NaN
+        means[0, channel] += origin[channel]
+    return means
+
+
+@compiled
+def sum_by_channel(totals, num_channels):
+    """Sums over those columns that belong to the same channel: (2, channels)."""
+    sums = np.zeros((2, num_channels))
+    for column in range(totals.shape[1]):
+        sums[0, column % num_channels] += totals[0, column]
+        sums[1, column % num_channels] += totals[1, column]
+    return sums
+
+
+@compiled
+def fill_scale_and_shift(per_channel, moments, gamma, beta, epsilon):
+    """Batch norm as a scale and a shift of each channel (Ioffe and Szegedy, 2015, algorithm 1)."""
+    num_channels = gamma.size
+    for column in range(per_channel.shape[1]):
+        channel = column % num_channels
+        scale = gamma[channel] / np.sqrt(moments[1, channel] + epsilon)
+        per_channel[SCALE, column] = scale
+        per_channel[SHIFT, column] = beta[channel] - scale * moments[0, channel]
+
+
+@compiled
+def fill_offset_and_slope(
+    per_channel, totals, moments, gamma, epsilon, count, gamma_gradient, beta_gradient
+):
+    """From the sums of dz and of dz * cut: what batch norm's statistics add to the gradient.
+
+    The gradient through the batch's own mean and variance is that of Ioffe and Szegedy (2015,
+    section 3), with the terms ordered by power of the value:
+    d cut = scale * (dz - mean(dz) - x * mean(dz * x)), where x = (cut - mean) / deviation.
+    """
+    num_channels = gamma.size
+    sums = sum_by_channel(totals, num_channels)
+    offset, slope = np.empty(num_channels), np.empty(num_channels)
+    for channel in range(num_channels):
+        mean, variance = moments[0, channel], moments[1, channel]
+        inverse_deviation = 1 / np.sqrt(variance + epsilon)
+        along_x = (sums[1, channel] - mean * sums[0, channel]) * inverse_deviation
+        gamma_gradient[channel] = along_x
+        beta_gradient[channel] = sums[0, channel]
+        scale = gamma[channel] * inverse_deviation
+        slope[channel] = scale * inverse_deviation * along_x / count
+        offset[channel] = scale * sums[0, channel] / count - slope[channel] * mean
+    for column in range(per_channel.shape[1]):
+        per_channel[OFFSET, column] = offset[column % num_channels]
+        per_channel[SLOPE, column] = slope[column % num_channels]
+
+
+@compiled
+def update_running_statistics(running_mean, running_variance, moments, momentum, count):
+    """The averages over training that evaluation uses, as PyTorch updates them."""
+    for channel in range(running_mean.size):
+        variance = moments[1, channel] * count / (count - 1)  # unbiased
+        running_mean[channel] += momentum * (moments[0, channel] - running_mean[channel])
+        running_variance[channel] += momentum * (variance - running_variance[channel])
 
 
 @compiled
