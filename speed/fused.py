@@ -24,6 +24,7 @@ ROW_LENGTH = 512
 """Numbers in a row of a kernel's matrix, at most: some of them stay in the fastest cache."""
 
 Step = Callable[[Tensor], Tensor]
+convolution_backward = torch.ops.aten.convolution_backward
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class ConvolveAndFinish(torch.autograd.Function):
         values_gradient, gamma_gradient, beta_gradient = finish_backward(
             context, gradients[0], *kept
         )
-        inputs_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
+        inputs_gradient, weight_gradient, _ = convolution_backward(
             values_gradient, inputs, weight, None, convolution.stride, convolution.padding,
             convolution.dilation, False, [0, 0], 1, [context.needs_input_grad[0], True, False],
         )  # fmt: skip

@@ -1,0 +1,359 @@
+"""What each choice that makes a step quicker is worth: `python -m benchmarks.choices`
+
+Each way of computing a training step (augmentation, forward, backward, optimiser) is built from
+the project's own parts, with one of them exchanged. All take turns, for some rounds; ratios are
+taken within a round. The ways that were tried and dropped are here too.
+"""
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import click
+import joblib
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablations.augment import Augmentation, augment, augment_by_operations, draw_augmentation
+from ablations.records import write_json
+from ablations.running import describe_environment, use_one_thread, utc_now
+from ablations.seeding import initialise_weights
+from benchmarks.measurements import Choice, Choices, spread
+from mnist_blocks.network import build_network
+from mnist_blocks.spec import TARGET
+from speed.arithmetic import has_bfloat16_instructions, keep_freed_memory
+from speed.fused import convolution_backward, fuse
+
+BATCH_SIZE = 128
+STEPS_IN_A_ROUND = 15
+TEST_IMAGES = 10_000
+Work = Callable[[], None]
+"""What is timed: a number of steps."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of doing something, and what it is compared with."""
+
+    name: str
+    title: str
+    note: str
+    is_kept: bool
+    compared_with: str
+    prepare: Callable[[], Work]
+    count: int = STEPS_IN_A_ROUND
+    """How many of its unit one call of the work does."""
+    unit: str = "training step of 128 images"
+    keeps_memory: bool = True
+    """Whether the C library keeps freed memory in its process."""
+
+
+def training_steps(
+    *,
+    compute: Callable[[nn.Sequential], Callable[[Tensor], Tensor]],
+    augmentation: Callable[[Tensor, Augmentation], Tensor] = augment,
+    memory_format: torch.memory_format = torch.channels_last,
+    optimizer_kind: str = "fused",
+    autocast: bool = False,
+    dropout: float = TARGET.dropout,
+    num_threads: int = 1,
+) -> Callable[[], Work]:
+    """Training steps of the target in a way that differs from the project's in these points."""
+
+    def prepare() -> Work:
+        network = build_network(replace(TARGET, dropout=dropout))
+        initialise_weights(network, 0)
+        network = network.to(memory_format=memory_format).train()
+        classify = compute(network)
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=0.01, momentum=0.9,
+            fused=optimizer_kind == "fused", foreach=optimizer_kind == "foreach",
+        )  # fmt: skip
+        stream = torch.Generator().manual_seed(0)
+        images = torch.rand(BATCH_SIZE, 1, 28, 28, generator=stream)
+        labels = torch.randint(10, (BATCH_SIZE,), generator=stream)
+        draws = draw_augmentation(BATCH_SIZE, seed=0, epoch=1, device=torch.device("cpu"))
+
+        def step() -> None:
+            inputs = (augmentation(images, draws) - 0.1307) / 0.3081
+            with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+                loss = functional.cross_entropy(classify(inputs).float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        def work() -> None:
+            torch.set_num_threads(num_threads)
+            for _ in range(STEPS_IN_A_ROUND):
+                step()
+            torch.set_num_threads(1)
+
+        return work
+
+    return prepare
+
+
+def itself(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """PyTorch's layers, one after another."""
+    return network
+
+
+def compiled(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """The layers through PyTorch's compiler, inductor."""
+    return torch.compile(network)
+
+
+def in_bfloat16(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """Fused, with activations in bfloat16."""
+    return fuse(network, torch.bfloat16)
+
+
+def convolution_gradients(with_bias: bool) -> Callable[[], Work]:
+    """The backward passes of the target's six convolutions in bfloat16."""
+
+    def prepare() -> Work:
+        calls = []
+        channels = [1, 8, 8, 16, 16, 32, 32]
+        for number, size in enumerate([28, 28, 14, 14, 7, 7]):
+            inputs, outputs = channels[number], channels[number + 1]
+            tensors = [
+                torch.randn(shape, dtype=torch.bfloat16).contiguous(
+                    memory_format=torch.channels_last
+                )
+                for shape in [
+                    (BATCH_SIZE, outputs, size, size),
+                    (BATCH_SIZE, inputs, size, size),
+                    (outputs, inputs, 3, 3),
+                ]
+            ]
+            calls.append((tensors, [outputs] if with_bias else None, number > 0))
+
+        def work() -> None:
+            for _ in range(STEPS_IN_A_ROUND):
+                for tensors, bias_sizes, needs_inputs in calls:
+                    convolution_backward(
+                        *tensors, bias_sizes, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+                        [needs_inputs, True, with_bias],
+                    )  # fmt: skip
+
+        return work
+
+    return prepare
+
+
+def evaluation(batch_size: int) -> Callable[[], Work]:
+    """Classifying 10,000 test images in batches of a size."""
+
+    def prepare() -> Work:
+        network = build_network(TARGET).to(memory_format=torch.channels_last).eval()
+        classify = fuse(network)
+        images = torch.rand(TEST_IMAGES, 1, 28, 28)
+
+        def work() -> None:
+            with torch.inference_mode():
+                for batch in images.split(batch_size):
+                    classify(batch)
+
+        return work
+
+    return prepare
+
+
+def all_ways() -> list[Way]:
+    """Every choice, in the order in which the story is told."""
+    ways = [
+        Way(
+            "contiguous", "PyTorch's layers, channels first",
+            "The layout that PyTorch begins with.", False, "contiguous",
+            training_steps(compute=itself, memory_format=torch.contiguous_format),
+        ),
+        Way(
+            "plain", "PyTorch's layers, channels last",
+            "`--arithmetic plain`. The channels of a pixel lie side by side.", True, "contiguous",
+            training_steps(compute=itself),
+        ),
+        Way(
+            "memory-returned", "the same, freed memory given back to the system",
+            "glibc's default: every step touches new pages, which the system zeroes first.",
+            False, "plain", training_steps(compute=itself), keeps_memory=False,
+        ),
+        Way(
+            "autocast", "PyTorch's layers, bfloat16 by autocast",
+            "Casts before and after, and layers that stay in float32.", False, "plain",
+            training_steps(compute=itself, autocast=True),
+        ),
+        Way(
+            "float32", "fused steps between convolutions, float32",
+            "`--arithmetic float32`. Batch norm, ReLU, pooling and dropout in two passes forward "
+            "and two backward.", True, "plain", training_steps(compute=fuse),
+        ),
+        Way(
+            "bfloat16", "fused steps between convolutions, bfloat16",
+            "`--arithmetic bfloat16`. Half the memory traffic, and the processor's own bfloat16 "
+            "products.", has_bfloat16_instructions(), "float32",
+            training_steps(compute=in_bfloat16),
+        ),
+        Way(
+            "no-dropout", "the same without dropout",
+            "What drawing masks still costs: they come from a hash of each element's number, "
+            "computed again in the backward pass.", False, "bfloat16",
+            training_steps(compute=in_bfloat16, dropout=0.0),
+        ),
+        Way(
+            "two-threads", "the same in two threads",
+            "One run on two cores. Two runs side by side use them better.", False, "bfloat16",
+            training_steps(compute=in_bfloat16, num_threads=2),
+        ),
+        Way(
+            "augmentation-operations", "augmentation by PyTorch's operations",
+            "affine_grid and grid_sample, as on a GPU, in place of one compiled loop.", False,
+            "bfloat16",
+            training_steps(compute=in_bfloat16, augmentation=augment_by_operations),
+        ),
+        Way(
+            "optimizer-loop", "the optimiser parameter by parameter",
+            "PyTorch's default on a CPU, in place of `fused=True`.", False, "bfloat16",
+            training_steps(compute=in_bfloat16, optimizer_kind="loop"),
+        ),
+        Way(
+            "optimizer-foreach", "the optimiser by lists of parameters (foreach)",
+            "In place of `fused=True`.", False, "bfloat16",
+            training_steps(compute=in_bfloat16, optimizer_kind="foreach"),
+        ),
+        Way(
+            "bias-gradients", "convolutions backward with the biases' gradients",
+            "Batch norm takes a bias off again, so its gradient is nothing but rounding errors.",
+            False, "no-bias-gradients", convolution_gradients(with_bias=True),
+            unit="backward pass of the six convolutions",
+        ),
+        Way(
+            "no-bias-gradients", "convolutions backward without them", "As fused.", True,
+            "bias-gradients", convolution_gradients(with_bias=False),
+            unit="backward pass of the six convolutions",
+        ),
+    ]  # fmt: skip
+    for batch_size in (100, 250, 1000):
+        ways.append(
+            Way(
+                f"test-batch-{batch_size}",
+                f"test images in batches of {batch_size}",
+                "What a batch needs should stay in the cache.",
+                batch_size == 250,
+                "test-batch-250" if batch_size != 250 else "test-batch-1000",
+                evaluation(batch_size),
+                count=1,
+                unit="10,000 test images",
+            )
+        )
+    if shutil.which("g++"):
+        ways += [
+            Way(
+                "compiled", "PyTorch's layers, compiled (inductor), float32",
+                "Needs a C++ compiler on the user's machine, and compiles for most of a minute "
+                "for each variant.", False, "float32", training_steps(compute=compiled),
+            ),
+            Way(
+                "compiled-autocast", "PyTorch's layers, compiled (inductor), bfloat16 by autocast",
+                "The same.", False, "bfloat16",
+                training_steps(compute=compiled, autocast=True),
+            ),
+        ]  # fmt: skip
+    return ways
+
+
+def time_on_request(connection: Connection, keeps_memory: bool) -> None:
+    """A process that prepares every way that it is asked for, and times it as often as asked."""
+    use_one_thread()
+    if keeps_memory:
+        keep_freed_memory()
+    ways = {way.name: way for way in all_ways()}
+    prepared: dict[str, Work] = {}
+    while (name := connection.recv()) is not None:
+        if name not in prepared:
+            prepared[name] = ways[name].prepare()
+            prepared[name]()  # Compiles, and warms up.
+        started = time.perf_counter()
+        prepared[name]()
+        connection.send((time.perf_counter() - started) / ways[name].count)
+
+
+def measure(ways: Sequence[Way], num_rounds: int) -> dict[str, list[float]]:
+    """Seconds of one unit of each way, for each round."""
+    context = multiprocessing.get_context("spawn")
+    connections: dict[bool, Connection] = {}
+    for keeps_memory in (True, False):
+        connections[keeps_memory], other_end = context.Pipe()
+        context.Process(target=time_on_request, args=(other_end, keeps_memory), daemon=True).start()
+    seconds: dict[str, list[float]] = {way.name: [] for way in ways}
+    for round_number in range(num_rounds + 1):
+        start = round_number % len(ways)
+        for way in [*ways[start:], *ways[:start]]:
+            connection = connections[way.keeps_memory]
+            connection.send(way.name)
+            taken = connection.recv()
+            if round_number > 0:  # The first round warms up.
+                seconds[way.name].append(taken)
+        click.echo(f"round {round_number} of {num_rounds}", err=True)
+    for connection in connections.values():
+        connection.send(None)
+    return seconds
+
+
+def summarise(ways: Sequence[Way], seconds: dict[str, list[float]]) -> list[Choice]:
+    """Each way's time, and how many times as fast it is as what it is compared with."""
+    return [
+        Choice(
+            name=way.name,
+            title=way.title,
+            question_or_note=way.note,
+            is_kept=way.is_kept,
+            milliseconds=spread([1000 * value for value in seconds[way.name]]),
+            unit=way.unit,
+            compared_with=way.compared_with,
+            ratio=spread(
+                [
+                    other / own
+                    for own, other in zip(
+                        seconds[way.name], seconds[way.compared_with], strict=True
+                    )
+                ]
+            ),
+        )
+        for way in ways
+    ]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/bench/choices.json"),
+    show_default=True,
+)  # fmt: skip
+def main(rounds: int, out: Path) -> None:
+    """Time every choice in turn; about four minutes. Leave the machine alone meanwhile."""
+    ways = all_ways()
+    choices = Choices(
+        rows=summarise(ways, measure(ways, rounds)),
+        batch_size=BATCH_SIZE,
+        baseline_name="contiguous",
+        num_rounds=rounds,
+        num_usable_cores=joblib.cpu_count(),
+        environment=describe_environment(torch.device("cpu")),
+        measured_at=utc_now(),
+    )
+    write_json(out, choices)
+    for row in choices.rows:
+        click.echo(
+            f"{row.title:62} {row.milliseconds.median:8.2f} ms  "
+            f"{row.ratio.median:5.2f} x {row.compared_with}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Where the milliseconds of a training step go: `python -m benchmarks.profile`
+
+A stopwatch is put around the parts of a step, each of which takes a tenth of a millisecond or
+more, so that the stopwatch itself does not matter.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import click
+import torch
+
+from ablations import training
+from ablations.catalogue import find_ablation
+from ablations.data import load_dataset, resolve_dataset
+from ablations.experiment import DATASET_NAMES
+from ablations.records import write_json
+from ablations.running import describe_environment, use_one_thread, utc_now
+from ablations.study import StudySpec, plan_runs
+from benchmarks.measurements import Part, Profile, spread
+from speed import fused
+from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, keep_freed_memory
+
+STEPS_IN_A_ROUND = 60
+
+PARTS = {
+    "prepare": (
+        "images to inputs",
+        "Gathering the batch, augmentation and normalisation.",
+    ),
+    "convolve": (
+        "convolutions, forward",
+        "PyTorch's (oneDNN). A layer of 8 channels fills half of a 16-number register.",
+    ),
+    "finish": (
+        "between convolutions, forward",
+        "Batch norm, ReLU, pooling and dropout: one pass for the statistics, one for the rest.",
+    ),
+    "convolve_backward": (
+        "convolutions, backward",
+        "Twice the arithmetic of the forward pass, and the same half-filled registers.",
+    ),
+    "finish_backward": (
+        "between convolutions, backward",
+        "One pass for the sums that batch norm's gradient needs, one for the gradient.",
+    ),
+    "optimizer": ("optimiser", "26 small tensors in one call."),
+}
+REST = Part(
+    "rest", "everything else", 0.0,
+    "Autograd and Python between the parts, the classifier, the loss, and counting.",
+)  # fmt: skip
+
+
+@contextmanager
+def stopwatches(trainee: training.Trainee, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the time that each part takes to `seconds`, while this is open."""
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*arguments, **options)
+            seconds[name] += time.perf_counter() - started
+            return result
+
+        return call
+
+    optimizer = trainee.optimizer
+    with ExitStack() as stack:
+        for owner, attribute, name in [
+            (training, "prepare_batch", "prepare"),
+            (fused, "conv2d", "convolve"),
+            (fused, "finish", "finish"),
+            (fused, "convolution_backward", "convolve_backward"),
+            (fused, "finish_backward", "finish_backward"),
+            (optimizer, "step", "optimizer"),
+        ]:
+            replacement = timed(name, getattr(owner, attribute))
+            stack.enter_context(mock.patch.object(owner, attribute, replacement))
+        yield
+
+
+def measure(dataset_name: str, folder: Path | None, arithmetic: Arithmetic, rounds: int) -> Profile:
+    """Time whole steps, then their parts, in turn."""
+    use_one_thread()
+    keep_freed_memory()
+    cpu = torch.device("cpu")
+    dataset = load_dataset(dataset_name, folder)
+    spec = StudySpec(dataset.id, dataset.title, 1, None, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
+    images, _ = training.load_images(dataset, experiment.training, cpu)
+    count = STEPS_IN_A_ROUND * experiment.training.batch_size
+    some = training.Images(images.pixels[:count], images.labels[:count])
+    trainee = training.prepare_training(experiment, dataset, cpu, arithmetic)
+    num_steps = -(-len(some) // experiment.training.batch_size)
+
+    training.train_epoch(trainee, some, epoch=1)  # Compiles, and warms up.
+    whole: list[float] = []
+    parts: dict[str, float] = defaultdict(float)
+    seconds_with_stopwatches = 0.0
+    for _ in range(rounds):
+        started = time.perf_counter()
+        training.train_epoch(trainee, some, epoch=1)
+        whole.append(1000 * (time.perf_counter() - started) / num_steps)
+        with stopwatches(trainee, parts):
+            started = time.perf_counter()
+            training.train_epoch(trainee, some, epoch=1)
+            seconds_with_stopwatches += time.perf_counter() - started
+
+    per_step = 1000 / (rounds * num_steps)
+    rest = (seconds_with_stopwatches - sum(parts.values())) * per_step
+    return Profile(
+        arithmetic=arithmetic,
+        num_steps=rounds * num_steps,
+        step_milliseconds=spread(whole),
+        parts=[
+            *(
+                Part(name, title, parts[name] * per_step, note)
+                for name, (title, note) in PARTS.items()
+            ),
+            Part(REST.name, REST.title, rest, REST.note),
+        ],
+        environment=describe_environment(cpu, arithmetic),
+        measured_at=utc_now(),
+    )
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--dataset", "name", type=click.Choice(DATASET_NAMES), default="mnist")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--arithmetic", type=click.Choice(["auto", *ARITHMETICS[1:]]), default="auto")
+@click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/bench/profile.json"),
+    show_default=True,
+)  # fmt: skip
+def main(name: str, data_dir: Path | None, arithmetic: str, rounds: int, out: Path) -> None:
+    """Time the parts of a training step on one thread; about a minute."""
+    name, folder = resolve_dataset(name, data_dir, say=click.echo)
+    profile = measure(name, folder, choose_arithmetic(arithmetic, "cpu"), rounds)
+    write_json(out, profile)
+    for part in profile.parts:
+        click.echo(f"{part.title:32} {part.milliseconds:6.2f} ms")
+    click.echo(
+        f"{'a whole step, without stopwatches':32} {profile.step_milliseconds.median:6.2f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()
