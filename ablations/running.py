@@ -147,7 +147,7 @@ def source_commit() -> str:
         # Installed into somebody else's repository, this source is not what its commits say.
         git("ls-files", "--error-unmatch", __file__)
         # Only the source counts: a changed document or a new record changes no result.
-        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks")
+        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks", "speed")
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

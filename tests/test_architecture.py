@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("mnist_blocks", "ablations", "reports")
+PACKAGES = ("mnist_blocks", "speed", "ablations", "reports")
 MAY_IMPORT = {
     "mnist_blocks": {"mnist_blocks"},
-    "ablations": {"mnist_blocks", "ablations"},
-    "reports": {"mnist_blocks", "ablations", "reports"},
+    "speed": {"mnist_blocks", "speed"},
+    "ablations": {"mnist_blocks", "speed", "ablations"},
+    "reports": {"mnist_blocks", "speed", "ablations", "reports"},
 }
 
 
