@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil, prod
+from math import prod
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -27,6 +27,7 @@ from torch.nn import functional
 from ablations.augment import Augmentation, draw_augmentation
 from ablations.data import Dataset
 from ablations.experiment import Experiment, TrainingSpec
+from ablations.grouping import even_parts
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights, random_stream
 from ablations.training import (
@@ -453,13 +454,6 @@ def bytes_per_replica(experiment: Experiment) -> int:
     step = 2 * bytes_per_float * outputs * batch_size
     chunk = STEPS_PER_CHUNK * batch_size * (7 * bytes_per_float * IMAGE_SIZE**2 + masks)
     return step + chunk
-
-
-def even_parts(experiments: Sequence[Experiment], max_size: int) -> list[list[Experiment]]:
-    """The experiments in order, in as few parts as the size allows, about equally large."""
-    num_parts = ceil(len(experiments) / max_size)
-    size = ceil(len(experiments) / num_parts)
-    return [list(experiments[start : start + size]) for start in range(0, len(experiments), size)]
 
 
 def free_bytes(device: torch.device) -> int | None:

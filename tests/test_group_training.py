@@ -23,7 +23,6 @@ from ablations.group_training import (
     descend,
     draw_epoch,
     draw_masks,
-    even_parts,
     mask_streams,
     prepare_group,
     train_as_fits,
@@ -31,6 +30,7 @@ from ablations.group_training import (
     train_group_epoch,
     train_steps,
 )
+from ablations.grouping import even_parts, split_into_groups
 from ablations.records import EpochRecord
 from ablations.study import StudySpec, plan_runs
 from ablations.training import (
@@ -300,6 +300,18 @@ def test_even_parts(digits: Dataset) -> None:
     assert [len(part) for part in even_parts(seeds, 4)] == [4, 4, 2]
     assert [len(part) for part in even_parts(seeds, 9)] == [5, 5]
     assert [seed for part in even_parts(seeds, 3) for seed in part] == seeds
+
+
+def test_groups_are_seeds_of_one_experiment(digits: Dataset) -> None:
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
+    runs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], range(3))
+    groups = split_into_groups(runs, 32)
+    assert [[(run.ablation, run.seed) for run in group] for group in groups] == [
+        [("target", seed) for seed in range(3)],
+        [("no-gap", seed) for seed in range(3)],
+    ]
+    assert [len(group) for group in split_into_groups(runs, 2)] == [2, 1, 2, 1]
+    assert split_into_groups(runs, 1) == [[run] for run in runs]
 
 
 def test_memory_decides_how_many_replicas(digits: Dataset) -> None:

@@ -76,6 +76,11 @@ def test_real_epoch_is_timed(digits: Dataset) -> None:
     assert seconds > 0
 
 
+def test_share_of_an_epoch_of_several_seeds_is_timed(digits: Dataset) -> None:
+    experiment = experiments_on(digits)[0]
+    assert time_epoch(experiment, digits, CPU, TimingPlan(1, 2, 250), num_replicas=2) > 0
+
+
 def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) -> None:
     runs = experiments_on(digits)
     done = [make_record(run) for run in runs]
@@ -84,6 +89,7 @@ def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) ->
     assert estimate_seconds(runs, done, 2, digits, "cpu") == STARTUP_SECONDS + 2 * mean
     assert estimate_seconds([], done, 2, digits, "cpu") == 0
     assert estimate_seconds(runs, [], 1, digits, "cpu") > STARTUP_SECONDS
+    assert estimate_seconds(runs, [], 1, digits, "cpu", num_replicas=2) > STARTUP_SECONDS
 
 
 def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
