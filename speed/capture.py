@@ -57,7 +57,7 @@ def call_on_side_stream(function: Steps, first: int, second: int) -> None:
     current.wait_stream(side)
 
 
-def use_plain_float32(*, allow_tf32: bool = False) -> None:
+def use_plain_float32(*, allow_tf32: bool = False, tries_algorithms: bool = True) -> None:
     """Make a GPU compute in float32 as a CPU does, unless TF32 is asked for.
 
     TF32 keeps 10 of float32's 23 fractional bits in products. PyTorch allows it for convolutions
@@ -69,4 +69,4 @@ def use_plain_float32(*, allow_tf32: bool = False) -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = allow_tf32
     torch.backends.cudnn.allow_tf32 = allow_tf32
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = tries_algorithms
