@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations import group_training
 from ablations.catalogue import CATALOGUE, find_ablation
@@ -349,6 +350,27 @@ def test_group_that_does_not_fit_is_halved(
     monkeypatch.setattr(group_training, "train_group", fits_none)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         list(train_as_fits(experiments, digits, CPU))
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_steps_can_be_recorded(digits: Dataset, name: str) -> None:
+    # What a GPU cannot record: reading a number from it, sizes that hang on one, random draws,
+    # and new tensors with values from Python.
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            called.add(operation.overloadpacket.__name__)
+            return operation(*args, **(kwargs or {}))
+
+    called: set[str] = set()
+    group = prepare_group(seeds_of(digits, name), digits, CPU)
+    draw_masks(group, mask_streams(group, 1), STEPS_PER_CHUNK, 128)
+    group.chunk.inputs.normal_()
+    group.chunk.labels.zero_()
+    with Watch():
+        train_steps(group, 2, 128)
+    assert {"convolution", "convolution_backward", "_foreach_sub_"} <= called
+    forbidden = {"_local_scalar_dense", "nonzero", "item", "lift_fresh", "native_dropout"}
+    assert not called & (forbidden | {"bernoulli", "bernoulli_", "rand", "scalar_tensor"})
 
 
 @needs_cuda
