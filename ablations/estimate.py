@@ -50,7 +50,7 @@ def trial_epoch_seconds(
     """Seconds for one epoch as a worker would take them, from a few steps."""
     import torch
 
-    from ablations.group_training import choose_num_replicas, free_bytes, release_memory
+    from ablations.group_memory import choose_num_replicas, free_bytes, release_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -12,12 +12,10 @@ of these tensors alone, so that a GPU can record and replay them (`speed/capture
 read from the device before the end of an epoch.
 """
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -27,7 +25,6 @@ from torch.nn import functional
 from ablations.augment import Augmentation, draw_augmentation
 from ablations.data import Dataset
 from ablations.experiment import Experiment, TrainingSpec
-from ablations.grouping import even_parts
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights, random_stream
 from ablations.training import (
@@ -120,7 +117,7 @@ def train_group(
 
     Raises:
         ValueError: the experiments differ in more than their seeds.
-        torch.cuda.OutOfMemoryError: the device cannot hold so many (see `train_as_fits`).
+        torch.cuda.OutOfMemoryError: the device cannot hold so many (see `group_memory.py`).
     """
     recipe = experiments[0].training
     train_images, test_images = load_images(dataset, recipe, device)
@@ -394,75 +391,3 @@ def classify(group: Group, images: Images) -> Float[Tensor, "replicas images 10"
         inputs = prepare_pixels(pixels, group.scale).to(group.chunk.inputs.dtype)
         logits.append(group.network(inputs.expand(-1, num_replicas, -1, -1)))
     return torch.cat(logits, dim=1)
-
-
-def train_as_fits(
-    experiments: Sequence[Experiment],
-    dataset: Dataset,
-    device: torch.device,
-    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
-) -> Iterator[list[tuple[Experiment, TrainedNetwork]]]:
-    """Train experiments that differ in their seeds alone, in groups that the device can hold.
-
-    Yields each group as it ends. When memory runs out all the same, the group begins again with
-    half as many replicas, and those that follow are no larger.
-
-    Raises:
-        torch.cuda.OutOfMemoryError: even one replica is too many.
-    """
-    max_replicas = choose_num_replicas(experiments[0], len(experiments), free_bytes(device))
-    waiting = list(experiments)
-    while waiting:
-        part = even_parts(waiting, max_replicas)[0]
-        trained = None
-        try:
-            trained = train_group(part, dataset, device, after_epoch)
-        except torch.cuda.OutOfMemoryError:
-            if len(part) == 1:
-                raise
-            max_replicas = len(part) // 2
-        # Not within `except`: until its end, the error holds on to the tensors of its frames.
-        release_memory(device)
-        if trained is not None:
-            yield list(zip(part, trained, strict=True))
-            waiting = waiting[len(part) :]
-
-
-def choose_num_replicas(experiment: Experiment, num_wanted: int, num_free_bytes: int | None) -> int:
-    """How many replicas of an experiment, of those wanted, a device's free memory can hold.
-
-    A fifth of the memory is left for libraries and for what is lost between allocations. None:
-    memory is no limit.
-    """
-    if num_free_bytes is None:
-        return num_wanted
-    num_that_fit = int(0.8 * num_free_bytes) // bytes_per_replica(experiment)
-    return max(1, min(num_wanted, num_that_fit))
-
-
-def bytes_per_replica(experiment: Experiment) -> int:
-    """About how much memory a replica takes in training, from its layers' outputs.
-
-    Every layer's output is kept for the way back, and as much again is allowed for gradients and
-    the work space of convolutions. A chunk holds a float for each pixel, and its augmentation
-    passes through six more (zoomed, chosen, two coordinates, rotated, scaled).
-    """
-    batch_size = experiment.training.batch_size
-    outputs = sum(prod(row.output_shape) for row in layer_table(experiment.network))
-    masks = sum(prod(shape) for shape in dropout_shapes(experiment).values())
-    bytes_per_float = 4
-    step = 2 * bytes_per_float * outputs * batch_size
-    chunk = STEPS_PER_CHUNK * batch_size * (7 * bytes_per_float * IMAGE_SIZE**2 + masks)
-    return step + chunk
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """A GPU's free memory; None where memory is not what limits a group."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-
-
-def release_memory(device: torch.device) -> None:
-    """Give back what an ended group held, so that the next one finds it free."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from ablations.data import Dataset
 from ablations.experiment import Experiment
-from ablations.group_training import train_as_fits
+from ablations.group_memory import train_as_fits
 from ablations.records import (
     PREDICTIONS_FILE,
     WEIGHTS_FILE,

@@ -24,7 +24,8 @@ from ablations import group_training
 from ablations.catalogue import CATALOGUE
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES, Experiment
-from ablations.group_training import bytes_per_replica, release_memory, train_group
+from ablations.group_memory import bytes_per_replica, release_memory
+from ablations.group_training import train_group
 from ablations.records import Environment, EpochRecord, write_json
 from ablations.running import choose_device, describe_environment, utc_now
 from ablations.study import StudySpec, plan_runs

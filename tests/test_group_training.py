@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablations import group_training
+from ablations import group_memory, group_training
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
 from ablations.experiment import Experiment
+from ablations.group_memory import bytes_per_replica, choose_num_replicas, train_as_fits
 from ablations.group_training import (
     STEPS_PER_CHUNK,
     Group,
-    bytes_per_replica,
-    choose_num_replicas,
     chunks,
     classify,
     descend,
@@ -26,7 +25,6 @@ from ablations.group_training import (
     draw_masks,
     mask_streams,
     prepare_group,
-    train_as_fits,
     train_group,
     train_group_epoch,
     train_steps,
@@ -326,30 +324,37 @@ def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
     assert choose_num_replicas(experiment, 10, 1000) == 1
 
 
+@pytest.mark.parametrize("is_recording", [False, True])
 def test_group_that_does_not_fit_is_halved(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, is_recording: bool
 ) -> None:
     sizes: list[int] = []
-    real = group_training.train_group
+    real = group_memory.train_group
 
     def fits_two(experiments: list[Experiment], *rest: object) -> object:
         sizes.append(len(experiments))
-        if len(experiments) > 2:
-            raise torch.cuda.OutOfMemoryError("simulated")
+        try:
+            if len(experiments) > 2:
+                raise torch.cuda.OutOfMemoryError("simulated")
+        finally:
+            if is_recording and len(experiments) > 2:
+                raise RuntimeError("the recording was broken off")
         return real(experiments, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(group_training, "train_group", fits_two)
+    monkeypatch.setattr(group_memory, "train_group", fits_two)
     experiments = seeds_of(digits, num_seeds=5, images=128)
     ended = list(train_as_fits(experiments, digits, CPU))
     assert sizes == [5, 2, 2, 1]
     assert [run for part in ended for run, _ in part] == experiments
 
-    def fits_none(experiments: list[Experiment], *rest: object) -> object:
-        raise torch.cuda.OutOfMemoryError("simulated")
+    for error in (torch.cuda.OutOfMemoryError("simulated"), RuntimeError("something else")):
 
-    monkeypatch.setattr(group_training, "train_group", fits_none)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        list(train_as_fits(experiments, digits, CPU))
+        def fails(experiments: list[Experiment], *rest: object, error: Exception = error) -> object:
+            raise error
+
+        monkeypatch.setattr(group_memory, "train_group", fails)
+        with pytest.raises(type(error)):
+            list(train_as_fits(experiments, digits, CPU))
 
 
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
