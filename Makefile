@@ -7,6 +7,7 @@ VENV ?= .venv
 # Windows keeps an environment's programs in another folder.
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARGS ?=
+COMPARE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help ablate test check format bench readme lock clean
@@ -16,7 +17,8 @@ help:
 	@echo 'make ablate ARGS="--preset quick"    the same on a small share of the data (minutes)'
 	@echo 'make test                            every test'
 	@echo 'make check                           style and types'
-	@echo 'make bench                           how fast the parts are, by pytest-benchmark'
+	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
+	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
 	@echo 'make readme                          the results in README.md, from docs/reference'
 	@echo 'make lock                            newest versions into requirements.lock'
 
@@ -47,6 +49,7 @@ format: $(VENV)/.has-test
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.has-test
+	$(BIN)/python -m benchmarks.compare $(COMPARE)
 	$(BIN)/python -m pytest benchmarks --benchmark-sort=name --benchmark-columns=median,iqr,ops,rounds $(ARGS)
 
 readme: $(VENV)/.has-run

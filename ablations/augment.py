@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ablations.seeding import random_stream
+from speed.warp import warp
 
 ZOOM_PROBABILITY = 0.1
 ZOOM_CROP_PIXELS = 22
@@ -67,7 +68,20 @@ def rotate(
 def augment(
     images: Float[Tensor, "batch 1 28 28"], augmentation: Augmentation
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """Zoom the images that are to be zoomed, then rotate every one. Black is 0."""
+    """Zoom the images that are to be zoomed, then rotate every one. Black is 0.
+
+    On a CPU a compiled loop does the same in a tenth of the time (`speed/warp.py`).
+    """
+    if images.device.type == "cpu" and images.dtype == torch.float32:
+        margin = (images.shape[-1] - ZOOM_CROP_PIXELS) // 2
+        return warp(images, augmentation.is_zoomed, margin, augmentation.angle_radians)
+    return augment_by_operations(images, augmentation)
+
+
+def augment_by_operations(
+    images: Float[Tensor, "batch 1 28 28"], augmentation: Augmentation
+) -> Float[Tensor, "batch 1 28 28"]:
+    """The same with PyTorch's operations, on any device."""
     is_zoomed = augmentation.is_zoomed.view(-1, 1, 1, 1)
     images = torch.where(is_zoomed, zoom_centre(images), images)
     return rotate(images, augmentation.angle_radians)

@@ -90,7 +90,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
         at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
     say(
         console,
-        f"On {study.setup.device}, {at_a_time}, into {study.study_dir}/: "
+        f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
         f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
     )
     if not spec.is_full_length:
@@ -102,14 +102,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
     if not study.missing:
         return
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
-    seconds = estimate_seconds(
-        study.missing,
-        done,
-        study.num_jobs,
-        study.dataset,
-        study.setup.device,
-        study.setup.num_replicas,
-    )
+    seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     say(
         console,
         f"The {len(study.missing)} missing runs will take about {duration(seconds)}, "
@@ -214,6 +207,7 @@ def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
             list(to_time.values()),
             study.dataset,
             torch.device(study.setup.device),
+            study.setup.arithmetic,
             study.timing_plan,
             after_measurement,
         )

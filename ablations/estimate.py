@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
 from ablations.grouping import split_into_groups
 from ablations.records import RunRecord
@@ -22,22 +23,20 @@ def estimate_seconds(
     done: Sequence[RunRecord],
     num_jobs: int,
     dataset: "Dataset",
-    device_name: str,
-    num_replicas: int = 1,
+    setup: WorkerSetup,
 ) -> float:
     """Wall-clock seconds for the missing runs, timing aside.
 
     From the study's own finished runs where there are some; otherwise a few steps of the first
-    missing run are tried out now: with the seeds that will share its network, where up to
-    `num_replicas` of them do. A run's seconds then are its share of the network's.
+    missing run are tried out now, with the seeds that will share its network.
     """
     if not missing:
         return 0.0
     if done:
         seconds_per_run = fmean(record.wall_seconds for record in done)
     else:
-        first_group = split_into_groups(missing, num_replicas)[0]
-        seconds_per_run = trial_epoch_seconds(missing[0], dataset, device_name, len(first_group))
+        group = split_into_groups(missing, setup.num_replicas)[0]
+        seconds_per_run = trial_epoch_seconds(group, dataset, setup)
         seconds_per_run *= missing[0].training.num_epochs
     # Runs are not divided: three runs on two workers take as long as four.
     rounds = math.ceil(len(missing) / num_jobs)
@@ -45,23 +44,22 @@ def estimate_seconds(
 
 
 def trial_epoch_seconds(
-    experiment: Experiment, dataset: "Dataset", device_name: str, num_replicas: int = 1
+    group: Sequence[Experiment], dataset: "Dataset", setup: WorkerSetup
 ) -> float:
-    """Seconds for one epoch as a worker would take them, from a few steps."""
+    """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
     import torch
 
     from ablations.group_memory import choose_num_replicas, free_bytes, release_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    device = torch.device(device_name)
-    num_replicas = choose_num_replicas(experiment, num_replicas, free_bytes(device))
-    warm_up = TimingPlan(num_train_steps=2, num_test_images=250)
-    trial = TimingPlan(num_train_steps=8, num_test_images=500)
+    device = torch.device(setup.device)
+    num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
+    plans = [TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)]  # The first one warms up.
     try:
-        if device.type == "cpu":  # on a GPU, timing warms up by itself
-            time_epoch(experiment, dataset, device, warm_up, num_replicas)
-        return time_epoch(experiment, dataset, device, trial, num_replicas)
+        for plan in plans:
+            seconds = time_epoch(group[0], dataset, device, setup.arithmetic, plan, num_replicas)
+        return seconds
     finally:
         torch.set_num_threads(num_threads)
         release_memory(device)  # the workers need it

@@ -26,6 +26,7 @@ import joblib
 from ablations.experiment import Experiment
 from ablations.grouping import split_into_groups
 from ablations.records import EpochRecord, RunResult
+from speed.arithmetic import Arithmetic, keep_freed_memory
 
 if TYPE_CHECKING:
     from ablations.data import Dataset
@@ -78,6 +79,7 @@ class WorkerSetup:
     dataset_name: str
     dataset_folder: Path | None
     device: str
+    arithmetic: Arithmetic
     commit: str
     """Of the source, when the study began: a commit made meanwhile is not what runs."""
     num_replicas: int = 1
@@ -203,6 +205,7 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
 
     if setup.device == "cpu":
         use_one_thread()
+        keep_freed_memory()
     dataset = None
     while True:
         try:
@@ -242,4 +245,7 @@ def carry_out(
         yield from run_group(runs, dataset, device, tell, setup.commit)
         return
     for run in runs:
-        yield run, run_experiment(run, dataset, device, partial(tell, run), setup.commit)
+        result = run_experiment(
+            run, dataset, device, partial(tell, run), setup.commit, setup.arithmetic
+        )
+        yield run, result

@@ -15,6 +15,7 @@ from ablations.presets import Preset, choose_preset
 from ablations.progress import say
 from ablations.study import StudyError, StudySpec, check_folder, missing_runs, plan_runs
 from ablations.timing import TimingPlan
+from speed.arithmetic import choose_arithmetic
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StudyRequest:
     dataset_name: str
     data_dir: Path | None
     device_name: str
+    arithmetic_name: str
     num_jobs: int | None
     study_dir: Path | None
     is_dry_run: bool
@@ -58,6 +60,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     dataset = load_dataset(name, folder)
     try:
         device_name = choose_device(request.device_name)
+        arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
     preset = choose_preset(request.preset_name, dataset.id)
@@ -75,7 +78,12 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         study_dir=study_dir,
         spec=spec,
         setup=WorkerSetup(
-            name, folder, device_name, source_commit(), default_num_replicas(device_name)
+            name,
+            folder,
+            device_name,
+            arithmetic,
+            source_commit(),
+            default_num_replicas(device_name),
         ),
         dataset=dataset,
         num_jobs=request.num_jobs or default_num_jobs(device_name),

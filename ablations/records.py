@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ablations.experiment import Experiment
+from speed.arithmetic import Arithmetic
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -70,6 +71,8 @@ class Environment(msgspec.Struct, frozen=True):
     project_version: str
     commit: str
     """The source's git commit, with `+changes` when the working tree differed, or `unknown`."""
+    arithmetic: Arithmetic = "plain"
+    """How networks were computed (`speed/arithmetic.py`); records from before have no such entry."""
 
 
 class RunRecord(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from ablations.records import (
 from ablations.training import TrainedNetwork, train
 from ablations.version import project_version
 from mnist_blocks.summary import count_parameters, total_multiply_adds
+from speed.arithmetic import Arithmetic
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,7 @@ def run_experiment(
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
     commit: str | None = None,
+    arithmetic: Arithmetic = "plain",
 ) -> RunResult:
     """Train an experiment and return its record, predictions and weights; writes nothing.
 
@@ -50,8 +52,8 @@ def run_experiment(
     """
     check_dataset(experiment, dataset)
     started = time.perf_counter()
-    trained = train(experiment, dataset, device, after_epoch)
-    environment = describe_environment(device, commit)
+    trained = train(experiment, dataset, device, after_epoch, arithmetic)
+    environment = describe_environment(device, arithmetic, commit)
     return assemble_result(experiment, trained, environment, time.perf_counter() - started)
 
 
@@ -72,7 +74,7 @@ def run_group(
             than their seeds.
     """
     check_dataset(experiments[0], dataset)
-    environment = describe_environment(device, commit)
+    environment = describe_environment(device, commit=commit)
     started = time.perf_counter()
     for part in train_as_fits(experiments, dataset, device, after_epoch):
         seconds = (time.perf_counter() - started) / len(part)
@@ -154,7 +156,9 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def describe_environment(device: torch.device, commit: str | None = None) -> Environment:
+def describe_environment(
+    device: torch.device, arithmetic: Arithmetic = "plain", commit: str | None = None
+) -> Environment:
     """Where this process computes, and with which versions."""
     return Environment(
         device_type=device.type,
@@ -166,6 +170,7 @@ def describe_environment(device: torch.device, commit: str | None = None) -> Env
         numpy_version=np.__version__,
         project_version=project_version(),
         commit=commit or source_commit(),
+        arithmetic=arithmetic,
     )
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from ablations.experiment import Experiment
 from ablations.records import SCHEMA_VERSION, Environment
+from speed.arithmetic import Arithmetic, keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ def measure_epoch_times(
     experiments: Sequence[Experiment],
     dataset: "Dataset",
     device: "torch.device",
+    arithmetic: Arithmetic,
     plan: TimingPlan,
     after_measurement: Callable[[], None] = lambda: None,
 ) -> Timing:
@@ -76,12 +78,13 @@ def measure_epoch_times(
     """
     from ablations.running import describe_environment, utc_now
 
+    keep_freed_memory()
     seconds: dict[str, list[float]] = {experiment.ablation: [] for experiment in experiments}
     for round_number in range(plan.num_rounds + 1):
         # Each round begins elsewhere, so that no variant always follows the same neighbour.
         start = round_number % len(experiments)
         for experiment in [*experiments[start:], *experiments[:start]]:
-            epoch_seconds = time_epoch(experiment, dataset, device, plan)
+            epoch_seconds = time_epoch(experiment, dataset, device, arithmetic, plan)
             if round_number > 0:
                 seconds[experiment.ablation].append(epoch_seconds)
             after_measurement()
@@ -91,7 +94,7 @@ def measure_epoch_times(
             for experiment in experiments
         },
         plan=plan,
-        environment=describe_environment(device),
+        environment=describe_environment(device, arithmetic),
         measured_at=utc_now(),
     )
 
@@ -100,6 +103,7 @@ def time_epoch(
     experiment: Experiment,
     dataset: "Dataset",
     device: "torch.device",
+    arithmetic: Arithmetic,
     plan: TimingPlan,
     num_replicas: int = 1,
 ) -> float:
@@ -120,7 +124,7 @@ def time_epoch(
         seeds = [replace(experiment, seed=experiment.seed + k) for k in range(num_replicas)]
         train, test = group_epoch(seeds, dataset, device, train_part, test_part)
     else:
-        train, test = plain_epoch(experiment, dataset, device, train_part, test_part)
+        train, test = plain_epoch(experiment, dataset, device, arithmetic, train_part, test_part)
 
     started = time.perf_counter()
     train()
@@ -136,16 +140,17 @@ def plain_epoch(
     experiment: Experiment,
     dataset: "Dataset",
     device: "torch.device",
+    arithmetic: Arithmetic,
     train_images: "Images",
     test_images: "Images",
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """An epoch of training by `training.py`, and its test: ready to be called, and timed."""
     from ablations.training import evaluate, prepare_training, train_epoch
 
-    state = prepare_training(experiment, dataset, device)
+    trainee = prepare_training(experiment, dataset, device, arithmetic)
     return (
-        lambda: train_epoch(state, train_images, epoch=1),
-        lambda: evaluate(state.network, test_images, state.scale),
+        lambda: train_epoch(trainee, train_images, epoch=1),
+        lambda: evaluate(trainee, test_images),
     )
 
 

@@ -2,9 +2,9 @@
 
 Read `train` first. It is an ordinary training loop: draw an order, take a batch, augment it, step
 down the gradient; after each epoch classify all the test images. What makes it quick stands
-elsewhere: images stay in memory as bytes, a batch is augmented in one go on tensors
-(`augment.py`), and several runs share a machine as processes of one thread each
-(`execution.py`).
+elsewhere: images stay in memory as bytes, a batch is augmented in one go (`augment.py`), what
+computes the network may be quicker than its layers one by one (`speed/`), and several runs share
+a machine as processes of one thread each (`execution.py`).
 """
 
 import math
@@ -24,6 +24,7 @@ from ablations.experiment import Experiment, TrainingSpec
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights, random_stream
 from mnist_blocks.network import build_network
+from speed.arithmetic import Arithmetic, accelerate
 
 TEST_BATCH_SIZE = 250
 
@@ -52,6 +53,8 @@ class Trainee:
     """A network in training, and what each step needs beside the images."""
 
     network: nn.Module
+    classify: Callable[[Tensor], Tensor]
+    """Images to logits: the network itself, or something quicker that computes the same."""
     optimizer: torch.optim.Optimizer
     scale: InputScale
     recipe: TrainingSpec
@@ -87,6 +90,7 @@ def train(
     dataset: Dataset,
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    arithmetic: Arithmetic = "plain",
 ) -> TrainedNetwork:
     """Train a network from its initial weights to the end of its schedule.
 
@@ -97,13 +101,13 @@ def train(
     """
     recipe = experiment.training
     train_images, test_images = load_images(dataset, recipe, device)
-    trainee = prepare_training(experiment, dataset, device)
+    trainee = prepare_training(experiment, dataset, device, arithmetic)
 
     epochs: list[EpochRecord] = []
     for epoch in range(1, recipe.num_epochs + 1):
         started = time.perf_counter()
         train_loss, num_train_correct = train_epoch(trainee, train_images, epoch)
-        result = evaluate(trainee.network, test_images, trainee.scale)
+        result = evaluate(trainee, test_images)
         record = describe_epoch(
             recipe,
             epoch,
@@ -119,7 +123,12 @@ def train(
     return TrainedNetwork(trainee.network, epochs, result, is_diverged(epochs[-1]))
 
 
-def prepare_training(experiment: Experiment, dataset: Dataset, device: torch.device) -> Trainee:
+def prepare_training(
+    experiment: Experiment,
+    dataset: Dataset,
+    device: torch.device,
+    arithmetic: Arithmetic = "plain",
+) -> Trainee:
     """A network with its initial weights on a device, and the optimiser that will train it."""
     recipe = experiment.training
     network = build_network(experiment.network)
@@ -128,11 +137,12 @@ def prepare_training(experiment: Experiment, dataset: Dataset, device: torch.dev
     # convolutions want them.
     network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
+        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
     )
     scale = InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
     torch.manual_seed(derive_seed(experiment.seed, "dropout"))
-    return Trainee(network, optimizer, scale, recipe, experiment.seed)
+    classify = accelerate(network, arithmetic)
+    return Trainee(network, classify, optimizer, scale, recipe, experiment.seed)
 
 
 def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, int]:
@@ -141,8 +151,8 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     Returns the mean loss and the number classified correctly, each image under the weights and
     the augmentation of its own step.
     """
-    network, optimizer, recipe = trainee.network, trainee.optimizer, trainee.recipe
-    network.train()
+    optimizer, recipe = trainee.optimizer, trainee.recipe
+    trainee.network.train()
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate_at(epoch)
     device = images.pixels.device
@@ -157,7 +167,7 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     for batch in order.split(recipe.batch_size):
         inputs = prepare_batch(images, batch, trainee.scale, augmentation)
         labels = images.labels[batch]
-        logits = network(inputs)
+        logits = trainee.classify(inputs)
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
@@ -168,11 +178,13 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
+def evaluate(trainee: Trainee, images: Images) -> TestResult:
     """Classify every image once, with dropout off and batch norm's running statistics."""
-    network.eval()
+    trainee.network.eval()
     batches = torch.arange(len(images), device=images.pixels.device).split(TEST_BATCH_SIZE)
-    logits = torch.cat([network(prepare_batch(images, batch, scale)) for batch in batches])
+    logits = torch.cat(
+        [trainee.classify(prepare_batch(images, batch, trainee.scale)) for batch in batches]
+    )
     return judge(logits, images.labels)
 
 

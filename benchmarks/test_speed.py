@@ -89,7 +89,7 @@ def test_evaluation_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> N
     [experiment] = plan_runs(spec, [find_ablation("target")], [0])
     _, images = load_images(digits, experiment.training, CPU)
     trainee = prepare_training(experiment, digits, CPU)
-    result = benchmark(evaluate, trainee.network, images, trainee.scale)
+    result = benchmark(evaluate, trainee, images)
     assert len(result.predicted_class) == 360
 
 

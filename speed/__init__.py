@@ -1,5 +1,5 @@
-"""What makes training quick, beside the code that says how a network is trained.
+"""The same networks, computed faster. Nobody needs to read this to learn how training works.
 
-`wide.py` puts many networks into one, and `capture.py` replays the steps of a GPU. Whoever wants to
-know what a network is reads `mnist_blocks`; how it is trained, `ablations/training.py`.
+On a CPU: `arithmetic.py`, `fused.py`, `kernels.py`, `warp.py`. On a GPU: `wide.py` puts many networks
+into one, and `capture.py` replays its steps.
 """

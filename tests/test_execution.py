@@ -22,7 +22,7 @@ from ablations.execution import (
 from ablations.experiment import DatasetId, Experiment
 from ablations.study import StudySpec, plan_runs
 
-SETUP = WorkerSetup("digits", None, "cpu", "a commit")
+SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
 
 
 def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[Experiment]:
@@ -81,7 +81,7 @@ def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
 
 
 def test_missing_data_fails_each_run_with_the_reason(digits: Dataset, tmp_path: Path) -> None:
-    setup = WorkerSetup("mnist", tmp_path, "cpu", "a commit")
+    setup = WorkerSetup("mnist", tmp_path, "cpu", "float32", "a commit")
     [event] = [e for e in execute(runs_on(digits, range(1)), setup, 1) if isinstance(e, RunFailed)]
     assert "DataError" in event.reason
 

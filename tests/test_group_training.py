@@ -117,7 +117,8 @@ def in_double(trainee: Trainee) -> Trainee:
             return inputs.double()
 
     # The optimiser holds the same parameters, which change their type in place.
-    return replace(trainee, network=nn.Sequential(ToDouble(), trainee.network.double()))
+    network = nn.Sequential(ToDouble(), trainee.network.double())
+    return replace(trainee, network=network, classify=network)
 
 
 @pytest.mark.parametrize("name", ["no-dropout", "target", "no-momentum", "no-fc-head"])

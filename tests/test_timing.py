@@ -1,6 +1,7 @@
 """Epoch times, estimates, and how durations are told."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from ablations.catalogue import find_ablation
 from ablations.conduct import conduct
 from ablations.data import Dataset
 from ablations.estimate import STARTUP_SECONDS, estimate_seconds
+from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
 from ablations.prepare import StudyRequest
 from ablations.study import StudySpec, load_study, plan_runs
 from ablations.timing import TimingPlan, measure_epoch_times, time_epoch
 from ablations.words import duration, plural
+from speed.arithmetic import ARITHMETICS, Arithmetic
 from tests.factories import make_record
 
 CPU = torch.device("cpu")
+SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
 NAMES = ("target", "no-gap", "no-relu")
 
 
@@ -39,8 +43,12 @@ def test_rounds_are_interleaved_and_the_warm_up_is_not_counted(
 
     monkeypatch.setattr(timing, "time_epoch", fake_time)
     advanced: list[None] = []
+
+    def advance() -> None:
+        advanced.append(None)
+
     result = measure_epoch_times(
-        experiments_on(digits), digits, CPU, TimingPlan(num_rounds=2), lambda: advanced.append(None)
+        experiments_on(digits), digits, CPU, "plain", TimingPlan(num_rounds=2), advance
     )
     assert order[:3] == ["target", "no-gap", "no-relu"]
     assert order[3:6] == ["no-gap", "no-relu", "target"]
@@ -61,24 +69,25 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
     def fake_train(trainee: object, images: object, epoch: int) -> None:
         now[0] += len(images)  # type: ignore[arg-type]
 
-    def fake_evaluate(network: object, images: object, scale: object) -> None:
+    def fake_evaluate(trainee: object, images: object) -> None:
         now[0] += 2 * len(images)  # type: ignore[arg-type]
 
     monkeypatch.setattr("ablations.training.train_epoch", fake_train)
     monkeypatch.setattr("ablations.training.evaluate", fake_evaluate)
     experiment = experiments_on(digits)[0]
     for plan in (TimingPlan(1, 1, 100), TimingPlan(1, 100, 10_000)):
-        assert time_epoch(experiment, digits, CPU, plan) == pytest.approx(1437 + 2 * 360)
+        assert time_epoch(experiment, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)
 
 
-def test_real_epoch_is_timed(digits: Dataset) -> None:
-    seconds = time_epoch(experiments_on(digits)[0], digits, CPU, TimingPlan(1, 2, 250))
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic) -> None:
+    seconds = time_epoch(experiments_on(digits)[0], digits, CPU, arithmetic, TimingPlan(1, 2, 250))
     assert seconds > 0
 
 
 def test_share_of_an_epoch_of_several_seeds_is_timed(digits: Dataset) -> None:
     experiment = experiments_on(digits)[0]
-    assert time_epoch(experiment, digits, CPU, TimingPlan(1, 2, 250), num_replicas=2) > 0
+    assert time_epoch(experiment, digits, CPU, "plain", TimingPlan(1, 2, 250), num_replicas=2) > 0
 
 
 def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) -> None:
@@ -86,10 +95,11 @@ def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) ->
     done = [make_record(run) for run in runs]
     mean = sum(record.wall_seconds for record in done) / len(done)
     # Three runs on two workers take as long as four.
-    assert estimate_seconds(runs, done, 2, digits, "cpu") == STARTUP_SECONDS + 2 * mean
-    assert estimate_seconds([], done, 2, digits, "cpu") == 0
-    assert estimate_seconds(runs, [], 1, digits, "cpu") > STARTUP_SECONDS
-    assert estimate_seconds(runs, [], 1, digits, "cpu", num_replicas=2) > STARTUP_SECONDS
+    assert estimate_seconds(runs, done, 2, digits, SETUP) == STARTUP_SECONDS + 2 * mean
+    assert estimate_seconds([], done, 2, digits, SETUP) == 0
+    assert estimate_seconds(runs, [], 1, digits, SETUP) > STARTUP_SECONDS
+    sharing = replace(SETUP, num_replicas=2)
+    assert estimate_seconds(runs, [], 1, digits, sharing) > STARTUP_SECONDS
 
 
 def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
@@ -101,6 +111,7 @@ def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
         dataset_name="digits",
         data_dir=None,
         device_name="cpu",
+        arithmetic_name="auto",
         num_jobs=1,
         study_dir=study_dir,
         is_dry_run=False,
@@ -122,8 +133,6 @@ def test_failed_run_is_told_and_makes_the_exit_code(
     real = module.execute
 
     def sabotage(runs: list[Experiment], *rest: object) -> object:
-        from dataclasses import replace
-
         other = replace(runs[0].dataset, sha256="0" * 64)
         return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
 

@@ -1,0 +1,103 @@
+"""The plain PyTorch loop, as a careful user writes it: torchvision's transforms and a DataLoader.
+
+python -m benchmarks.baselines.dataloader --epochs 1
+"""
+
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablations.data import Dataset
+from benchmarks.baselines.command import baseline_command
+from benchmarks.baselines.recipe import (
+    BaselineEpoch,
+    BaselineResult,
+    make_loaders,
+    make_network,
+    make_optimizer,
+    peak_device_memory_mib,
+)
+from mnist_blocks.summary import count_parameters
+
+
+def train(
+    dataset: Dataset,
+    device: torch.device,
+    num_epochs: int,
+    num_train_images: int | None = None,
+    seed: int = 0,
+    num_workers: int | None = None,
+) -> BaselineResult:
+    """Train the target network, and test it after each epoch.
+
+    `num_train_images` takes that many of the first training images, and `num_workers` that many
+    loading processes; None is all, and `default_num_workers`.
+    """
+    torch.manual_seed(seed)
+    train_loader, test_loader = make_loaders(dataset, device, num_train_images, num_workers)
+    network = make_network().to(device)
+    optimizer, schedule = make_optimizer(network, num_epochs)
+
+    epochs: list[BaselineEpoch] = []
+    for epoch in range(1, num_epochs + 1):
+        started = time.perf_counter()
+        learning_rate = float(schedule.get_last_lr()[0])
+        num_steps = train_epoch(network, optimizer, train_loader, device)
+        schedule.step()
+        num_correct = evaluate(network, test_loader, device)
+        epochs.append(
+            BaselineEpoch(
+                epoch=epoch,
+                learning_rate=learning_rate,
+                num_steps=num_steps,
+                test_accuracy_pct=100 * num_correct / len(dataset.test_labels),
+                seconds=time.perf_counter() - started,
+            )
+        )
+    return BaselineResult(
+        parameters=count_parameters(network),
+        num_train_images=len(dataset.train_labels[:num_train_images]),
+        epochs=epochs,
+        peak_device_memory_mib=peak_device_memory_mib(device),
+    )
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+) -> int:
+    """One step for each batch; returns their number."""
+    network.train()
+    num_steps = 0
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        loss = functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        num_steps += 1
+    return num_steps
+
+
+@torch.inference_mode()
+def evaluate(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> int:
+    """The number of images that are classified correctly."""
+    network.eval()
+    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        num_correct += (network(images).argmax(dim=1) == labels).sum()
+    return int(num_correct.item())
+
+
+if __name__ == "__main__":
+    baseline_command(train)()

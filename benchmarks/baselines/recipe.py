@@ -1,0 +1,172 @@
+"""What both baselines share: the data as PIL images, torchvision's transforms, and the recipe.
+
+The baselines train the project's network by the project's recipe, in the two ways that are usual:
+`dataloader.py` is the plain PyTorch loop, `lightning.py` hands the loop to PyTorch Lightning. All
+that makes them quick without leaving their way is theirs: images are loaded beside the training,
+by workers that live through the run and do not fight with it for cores, test batches are large, the
+network is channels last as PyTorch's tuning guide advises, and neither keeps the running loss and
+training accuracy that the project keeps.
+"""
+
+from dataclasses import dataclass
+
+import joblib
+import msgspec
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import MultiStepLR
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
+from ablations.data import Dataset
+from ablations.experiment import TARGET_TRAINING
+from mnist_blocks import TARGET
+from mnist_blocks.network import build_network
+from mnist_blocks.spec import IMAGE_SIZE
+
+TEST_BATCH_SIZE = 1000
+"""Without gradients there is memory for large batches."""
+
+
+class BaselineEpoch(msgspec.Struct, frozen=True):
+    """One epoch of a baseline."""
+
+    epoch: int
+    learning_rate: float
+    num_steps: int
+    test_accuracy_pct: float
+    seconds: float
+    """Training and testing."""
+
+
+class BaselineResult(msgspec.Struct, frozen=True):
+    """One run of a baseline."""
+
+    parameters: int
+    num_train_images: int
+    epochs: list[BaselineEpoch]
+    peak_device_memory_mib: float | None
+    """The most that tensors took of a GPU's memory; None on a CPU, where processes share the work
+    and whoever starts them can measure them (`benchmarks/memory.py`)."""
+
+    @property
+    def seconds(self) -> float:
+        """All epochs together."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+# Compared by identity: arrays have no single answer to whether they are equal.
+@dataclass(frozen=True, eq=False)
+class PilImages(TorchDataset[tuple[Tensor, int]]):
+    """Images as `torchvision.datasets.MNIST` hands them out: PIL images through a transform.
+
+    That class itself reads only its own folder layout; this one reads the project's arrays.
+    """
+
+    pixels: UInt8[np.ndarray, "images 28 28"]
+    labels: UInt8[np.ndarray, " images"]
+    transform: transforms.Compose
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image: Tensor = self.transform(Image.fromarray(self.pixels[index]))
+        return image, int(self.labels[index])
+
+
+def train_transform(dataset: Dataset) -> transforms.Compose:
+    """The recipe's augmentation and normalisation, one PIL image -> (1, 28, 28).
+
+    For images this small, torchvision's first transforms on PIL images took 55 us an image, its
+    `v2` transforms 92 us, and either of them on tensors more than 110 us.
+    """
+    zoom = [transforms.CenterCrop(ZOOM_CROP_PIXELS), transforms.Resize((IMAGE_SIZE, IMAGE_SIZE))]
+    return transforms.Compose(
+        [
+            transforms.RandomApply(zoom, p=ZOOM_PROBABILITY),
+            transforms.RandomRotation(MAX_ROTATION_DEGREES),
+            transforms.ToTensor(),
+            transforms.Normalize((dataset.mean,), (dataset.std,)),
+        ]
+    )
+
+
+def plain_transform(dataset: Dataset) -> transforms.Compose:
+    """The normalisation alone, one PIL image -> (1, 28, 28)."""
+    return transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((dataset.mean,), (dataset.std,))]
+    )
+
+
+def default_num_workers(device: torch.device) -> int:
+    """Loading processes: one for each core that there is beside a GPU, half as many on a CPU.
+
+    On a CPU the other half computes (`command.py` sets the threads). On two cores an epoch of
+    6,000 training and 10,000 test images took 2.5 s with one worker and one thread, 2.8 to 3.0 s
+    with PyTorch's two threads and one or two workers.
+    """
+    num_cores = int(joblib.cpu_count())
+    return num_cores if device.type == "cuda" else max(1, num_cores // 2)
+
+
+def make_loaders(
+    dataset: Dataset,
+    device: torch.device,
+    num_train_images: int | None = None,
+    num_workers: int | None = None,
+) -> tuple[DataLoader[tuple[Tensor, int]], DataLoader[tuple[Tensor, int]]]:
+    """Loaders of the training and of the test images, by default with `default_num_workers` each.
+
+    The last batch is kept, though it is smaller.
+    """
+    num_workers = default_num_workers(device) if num_workers is None else num_workers
+    train_images = PilImages(
+        dataset.train_images[:num_train_images],
+        dataset.train_labels[:num_train_images],
+        train_transform(dataset),
+    )
+    test_images = PilImages(dataset.test_images, dataset.test_labels, plain_transform(dataset))
+
+    def loader(images: PilImages, batch_size: int, shuffle: bool) -> DataLoader[tuple[Tensor, int]]:
+        return DataLoader(
+            images,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda",
+        )
+
+    return (
+        loader(train_images, TARGET_TRAINING.batch_size, shuffle=True),
+        loader(test_images, TEST_BATCH_SIZE, shuffle=False),
+    )
+
+
+def make_network() -> nn.Sequential:
+    """The project's target network, with PyTorch's own initial weights."""
+    return build_network(TARGET).to(memory_format=torch.channels_last)
+
+
+def make_optimizer(network: nn.Module, num_epochs: int) -> tuple[torch.optim.SGD, MultiStepLR]:
+    """The recipe's optimiser, and the schedule of its learning rate, stepped after each epoch."""
+    recipe = TARGET_TRAINING
+    assert recipe.drop_learning_rate_after is not None
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
+    )
+    drops_after = max(1, int(recipe.drop_learning_rate_after * num_epochs))
+    return optimizer, MultiStepLR(optimizer, milestones=[drops_after], gamma=0.1)
+
+
+def peak_device_memory_mib(device: torch.device) -> float | None:
+    """The most that tensors took of a GPU's memory so far; None on other devices."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device) / 2**20

@@ -1,0 +1,69 @@
+"""Which way of computing a network this machine should use."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Arithmetic = Literal["plain", "float32", "bfloat16"]
+"""`plain`: PyTorch's layers, one after another, in float32.
+`float32`: the same numbers to rounding, with the steps between convolutions fused (CPU only).
+`bfloat16`: fused, and activations are kept in 16 bits while training (CPU only)."""
+
+ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
+
+
+def choose_arithmetic(name: str, device_type: str) -> Arithmetic:
+    """The arithmetic of that name; `auto` is the fastest that is known to give the same accuracy.
+
+    Raises:
+        ValueError: the name is unknown, or its arithmetic is not for this device.
+    """
+    if name == "auto":
+        if device_type != "cpu":
+            return "plain"
+        return "bfloat16" if has_bfloat16_instructions() else "float32"
+    for arithmetic in ARITHMETICS:
+        if arithmetic == name:
+            if device_type != "cpu" and arithmetic != "plain":
+                raise ValueError(f"arithmetic {name!r} is for a CPU, not for {device_type}")
+            return arithmetic
+    raise ValueError(f"unknown arithmetic {name!r}; there are auto, {', '.join(ARITHMETICS)}")
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether the processor multiplies bfloat16 itself; where it is emulated, it is slower."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+
+
+def accelerate(network: "nn.Sequential", arithmetic: Arithmetic) -> Callable[["Tensor"], "Tensor"]:
+    """What computes the network: itself, or something quicker that trains the same weights."""
+    if arithmetic == "plain":
+        return network
+    import torch
+
+    from speed.fused import fuse
+
+    return fuse(network, torch.bfloat16 if arithmetic == "bfloat16" else torch.float32)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks that are freed, for the next step, where it can.
+
+    glibc gives blocks of megabytes back to the system at once, and the system hands out zeroed
+    pages: each training step would touch every page of its activations anew.
+    """
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] != "glibc":
+        return
+    # The names of the parameters are in malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+    trim_threshold, mmap_threshold = -1, -3
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,492 @@
+"""What stands between two convolutions, computed in as few passes over memory as it takes.
+
+PyTorch runs batch norm, ReLU, max pooling and dropout one after another; each reads all
+activations and writes them again, forward and backward. These loops do the same arithmetic on
+several of them at once. Numba compiles them on their first use, for the processor at hand, and
+keeps the result on disk.
+
+Activations come with their channels last, as a matrix: every row holds some pixels, all channels
+of each. Numbers that belong to channels come as a matrix `per_channel` with a row for each of
+SCALE, SHIFT, OFFSET and SLOPE, repeated to the same length: so the loop along a row is one that
+a processor does sixteen numbers at a time. (One matrix, not four vectors: the compiler must make
+sure that nothing it writes overlaps what it reads, and gives up when there are too many pairs.)
+Elements are float32, or bfloat16 as its 16 bits (uint16), which is float32 without the lower half.
+
+What follows a convolution is, whatever its order and whatever is missing of it,
+
+    cut  = max(value, floor)            floor 0: ReLU before batch norm; -inf: none
+    z    = scale * cut + shift          batch norm; 1 and 0: none
+    out  = max(z, floor_after)          0: ReLU after batch norm; -inf: none
+
+then perhaps a 2x2 maximum, then perhaps dropout. Comparisons are written so that NaN passes
+through: a network that diverges must be seen to.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload, register_jitable
+
+ZERO = np.float32(0)
+NO_FLOOR = np.float32(-np.inf)
+SCALE, SHIFT, OFFSET, SLOPE = range(4)
+SHUT = np.float32(4)
+"""In place of a corner's number 0 to 3: no gradient flows back through this 2x2 window."""
+ROWS_AT_ONCE = 64
+"""Sums over so many rows are taken in float32, and sums of those in float64."""
+
+# "contract": a product and a sum may become one instruction with one rounding.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+inlined = register_jitable(forceinline=True)
+
+
+@intrinsic
+def bits_to_float(typing_context, bits):
+    """The float32 with these 32 bits."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def float_to_bits(typing_context, value):
+    """The 32 bits of a float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+def load(matrix, row, column):
+    """An element as a float32."""
+    raise NotImplementedError("only within compiled code")
+
+
+@overload(load, jit_options={"forceinline": True})
+def load_for_type(matrix, row, column):
+    """Picks the code for the type of the matrix's elements."""
+    # An index of an unsigned type cannot count from the end, which spares a comparison.
+    if matrix.dtype == types.float32:
+        return lambda matrix, row, column: matrix[np.uintp(row), np.uintp(column)]
+    return lambda matrix, row, column: bits_to_float(  # type: ignore[call-arg]
+        np.uint32(matrix[np.uintp(row), np.uintp(column)]) << np.uint32(16)
+    )
+
+
+def store(matrix, row, column, value):
+    """Write a float32 into an element, rounded to nearest (ties to even) for bfloat16."""
+    raise NotImplementedError("only within compiled code")
+
+
+@overload(store, jit_options={"forceinline": True})
+def store_for_type(matrix, row, column, value):
+    """Picks the code for the type of the matrix's elements."""
+    if matrix.dtype == types.float32:
+
+        def store_float32(matrix, row, column, value):
+            matrix[np.uintp(row), np.uintp(column)] = value
+
+        return store_float32
+
+    def store_bfloat16(matrix, row, column, value):
+        bits = float_to_bits(np.float32(value))  # type: ignore
+        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        matrix[np.uintp(row), np.uintp(column)] = np.uint16((bits + half) >> np.uint32(16))
+
+    return store_bfloat16
+
+
+@inlined
+def random_bits(number, key0, key1):
+    """32 bits that look random, the same for the same number and key (two words).
+
+    The multipliers and shifts are those of a published search for a low bias (C. Wellons,
+    "Hash Function Prospector", 2018 and later). Nothing is stored between two draws, so a
+    dropout mask can be computed again in the backward pass.
+    """
+    bits = np.uint32(np.uint32(number) * np.uint32(0x9E3779B9)) ^ key0
+    bits ^= bits >> np.uint32(16)
+    bits = np.uint32(bits * np.uint32(0x21F0AAAD)) ^ key1
+    bits ^= bits >> np.uint32(15)
+    bits = np.uint32(bits * np.uint32(0xD35A2D97))
+    return bits ^ (bits >> np.uint32(15))
+
+
+@inlined
+def at_least(value, floor):
+    """max(value, floor), and NaN for NaN."""
+    return floor if value < floor else value  # noqa: FURB136 (max would lose NaN)
+
+
+@compiled
+def draw_kept(num_rows, num_columns, key, threshold):
+    """The dropout mask that the kernels draw: True where an element is kept."""
+    kept = np.empty((num_rows, num_columns), np.bool_)
+    key0, key1 = key
+    for row in range(num_rows):
+        for column in range(num_columns):
+            kept[row, column] = random_bits(row * num_columns + column, key0, key1) >= threshold
+    return kept
+
+
+@compiled
+def add_moments(values, first, last, floor, origin, sums, square_sums):
+    """Add rows `first` to `last` to the sums of cut - origin and of its square."""
+    for row in range(first, last):
+        for column in range(origin.size):
+            value = at_least(load(values, row, column), floor) - origin[column]
+            sums[column] += value
+            square_sums[column] += value * value
+
+
+@compiled
+def channel_moments(values, floor, num_channels):
+    """Mean and (biased) variance of the cut values of each channel: (2, channels), float64.
+
+    The variance is the difference of two sums, which would lose its digits if the mean were
+    large beside it: so sums are taken about an origin of the right size, the first pixel.
+    """
+    num_rows, num_columns = values.shape
+    origin = np.empty(num_columns, np.float32)
+    for column in range(num_columns):
+        origin[column] = at_least(load(values, 0, column % num_channels), floor)
+    totals = np.zeros((2, num_columns))
+    for first in range(0, num_rows, ROWS_AT_ONCE):
+        partial = np.zeros((2, num_columns), np.float32)
+        last = min(num_rows, first + ROWS_AT_ONCE)
+        add_moments(values, first, last, floor, origin, partial[0], partial[1])
+        totals += partial
+    means = sum_by_channel(totals, num_channels)
+    means /= values.size // num_channels
+    for channel in range(num_channels):
+        variance = means[1, channel] - means[0, channel] ** 2
+        means[1, channel] = np.float64(0) if variance < 0 else variance  # NaN stays NaN
+        means[0, channel] += origin[channel]
+    return means
+
+
+@compiled
+def sum_by_channel(totals, num_channels):
+    """Sums over those columns that belong to the same channel: (2, channels)."""
+    sums = np.zeros((2, num_channels))
+    for column in range(totals.shape[1]):
+        sums[0, column % num_channels] += totals[0, column]
+        sums[1, column % num_channels] += totals[1, column]
+    return sums
+
+
+@compiled
+def fill_scale_and_shift(per_channel, moments, gamma, beta, epsilon):
+    """Batch norm as a scale and a shift of each channel (Ioffe and Szegedy, 2015, algorithm 1)."""
+    num_channels = gamma.size
+    for column in range(per_channel.shape[1]):
+        channel = column % num_channels
+        scale = gamma[channel] / np.sqrt(moments[1, channel] + epsilon)
+        per_channel[SCALE, column] = scale
+        per_channel[SHIFT, column] = beta[channel] - scale * moments[0, channel]
+
+
+@compiled
+def fill_offset_and_slope(
+    per_channel, totals, moments, gamma, epsilon, count, gamma_gradient, beta_gradient
+):
+    """From the sums of dz and of dz * cut: what batch norm's statistics add to the gradient.
+
+    The gradient through the batch's own mean and variance is that of Ioffe and Szegedy (2015,
+    section 3), with the terms ordered by power of the value:
+    d cut = scale * (dz - mean(dz) - x * mean(dz * x)), where x = (cut - mean) / deviation.
+    """
+    num_channels = gamma.size
+    sums = sum_by_channel(totals, num_channels)
+    offset, slope = np.empty(num_channels), np.empty(num_channels)
+    for channel in range(num_channels):
+        mean, variance = moments[0, channel], moments[1, channel]
+        inverse_deviation = 1 / np.sqrt(variance + epsilon)
+        along_x = (sums[1, channel] - mean * sums[0, channel]) * inverse_deviation
+        gamma_gradient[channel] = along_x
+        beta_gradient[channel] = sums[0, channel]
+        scale = gamma[channel] * inverse_deviation
+        slope[channel] = scale * inverse_deviation * along_x / count
+        offset[channel] = scale * sums[0, channel] / count - slope[channel] * mean
+    for column in range(per_channel.shape[1]):
+        per_channel[OFFSET, column] = offset[column % num_channels]
+        per_channel[SLOPE, column] = slope[column % num_channels]
+
+
+@compiled
+def update_running_statistics(running_mean, running_variance, moments, momentum, count):
+    """The averages over training that evaluation uses, as PyTorch updates them."""
+    for channel in range(running_mean.size):
+        variance = moments[1, channel] * count / (count - 1)  # unbiased
+        running_mean[channel] += momentum * (moments[0, channel] - running_mean[channel])
+        running_variance[channel] += momentum * (variance - running_variance[channel])
+
+
+@compiled
+def finish(values, out, per_channel, floor, floor_after, key, threshold, keep_scale):
+    """Forward, without pooling: all values to the activations that the next layer sees."""
+    num_rows, num_columns = values.shape
+    key0, key1 = key
+    is_dropping = threshold > 0
+    for row in range(num_rows):
+        for column in range(num_columns):
+            z = at_least(load(values, row, column), floor)
+            z = at_least(z * per_channel[SCALE, column] + per_channel[SHIFT, column], floor_after)
+            if is_dropping:
+                is_kept = random_bits(row * num_columns + column, key0, key1) >= threshold
+                z = z * keep_scale if is_kept else ZERO
+            store(out, row, column, z)
+
+
+@inlined
+def gradient_at_z(gradient, z, floor_after, is_dropping, number, key0, key1, threshold, keep_scale):
+    """The gradient of the loss with respect to z, from that with respect to the output."""
+    if is_dropping:
+        is_kept = random_bits(number, key0, key1) >= threshold
+        gradient = gradient * keep_scale if is_kept else ZERO
+    return ZERO if z <= floor_after else gradient
+
+
+@compiled
+def add_gradient_sums(
+    gradients,
+    values,
+    first,
+    last,
+    per_channel,
+    floor,
+    floor_after,
+    key,
+    threshold,
+    keep_scale,
+    sums,
+    product_sums,
+):
+    """Add rows `first` to `last` to the sums of dz and of dz * cut."""
+    num_columns = values.shape[1]
+    key0, key1 = key
+    is_dropping = threshold > 0
+    for row in range(first, last):
+        for column in range(num_columns):
+            cut = at_least(load(values, row, column), floor)
+            z = cut * per_channel[SCALE, column] + per_channel[SHIFT, column]
+            dz = gradient_at_z(
+                load(gradients, row, column), z, floor_after,
+                is_dropping, row * num_columns + column, key0, key1, threshold, keep_scale,
+            )  # fmt: skip
+            sums[column] += dz
+            product_sums[column] += dz * cut
+
+
+@compiled
+def gradient_sums(gradients, values, per_channel, floor, floor_after, key, threshold, keep_scale):
+    """Backward, first pass: sums over rows of dz and of dz * cut, for each column: float64."""
+    num_rows, num_columns = values.shape
+    totals = np.zeros((2, num_columns))
+    for first in range(0, num_rows, ROWS_AT_ONCE):
+        partial = np.zeros((2, num_columns), np.float32)
+        last = min(num_rows, first + ROWS_AT_ONCE)
+        add_gradient_sums(
+            gradients, values, first, last, per_channel, floor, floor_after,
+            key, threshold, keep_scale, partial[0], partial[1],
+        )  # fmt: skip
+        totals += partial
+    return totals
+
+
+@compiled
+def finish_backward(
+    gradients, values, out, per_channel, floor, floor_after, key, threshold, keep_scale
+):
+    """Backward, second pass: the gradient with respect to the values.
+
+    d cut = scale * dz - (offset + slope * cut): the bracket is what batch norm's mean and
+    variance contribute, and 0 without it.
+    """
+    num_rows, num_columns = values.shape
+    key0, key1 = key
+    is_dropping = threshold > 0
+    for row in range(num_rows):
+        for column in range(num_columns):
+            value = load(values, row, column)
+            cut = at_least(value, floor)
+            z = cut * per_channel[SCALE, column] + per_channel[SHIFT, column]
+            dz = gradient_at_z(
+                load(gradients, row, column), z, floor_after,
+                is_dropping, row * num_columns + column, key0, key1, threshold, keep_scale,
+            )  # fmt: skip
+            bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * cut
+            gradient = per_channel[SCALE, column] * dz - bracket
+            store(out, row, column, ZERO if value <= floor else gradient)
+
+
+@compiled
+def split_pixels(values, row, num_channels, even, odd):
+    """A row of an image as two: its pixels 0, 2, 4, ... and its pixels 1, 3, 5, ..."""
+    for pixel in range(even.size // num_channels):
+        for channel in range(num_channels):
+            to = np.uintp(pixel * num_channels + channel)
+            even[to] = load(values, row, 2 * pixel * num_channels + channel)
+            odd[to] = load(values, row, (2 * pixel + 1) * num_channels + channel)
+
+
+@inlined
+def challenge(best, winner, corner, other, z, cut):
+    """The better of two corners; of equal ones the first, and NaN before all, as in PyTorch."""
+    is_better = (z > best) | (z != z)  # noqa: PLR0124
+    return (
+        z if is_better else best,
+        cut if is_better else winner,
+        np.float32(other) if is_better else corner,
+    )
+
+
+@compiled
+def find_winners(corners, per_channel, floor, found):
+    """For each window of a row: the greatest z, its cut value, and the number of its corner."""
+    for column in range(corners.shape[1]):
+        scale, shift = per_channel[SCALE, column], per_channel[SHIFT, column]
+        cut0, cut1 = at_least(corners[0, column], floor), at_least(corners[1, column], floor)
+        cut2, cut3 = at_least(corners[2, column], floor), at_least(corners[3, column], floor)
+        best, winner, corner = cut0 * scale + shift, cut0, ZERO
+        best, winner, corner = challenge(best, winner, corner, 1, cut1 * scale + shift, cut1)
+        best, winner, corner = challenge(best, winner, corner, 2, cut2 * scale + shift, cut2)
+        best, winner, corner = challenge(best, winner, corner, 3, cut3 * scale + shift, cut3)
+        found[0, column] = best
+        found[1, column] = winner
+        found[2, column] = corner
+
+
+@compiled
+def finish_windows(found, row, out, floor_after, key0, key1, threshold, keep_scale):
+    """What follows the maximum, for a row of windows; marks those through which nothing flows."""
+    num_columns = found.shape[1]
+    for column in range(num_columns):
+        best = found[0, column]
+        is_kept = random_bits(row * num_columns + column, key0, key1) >= threshold
+        corner = found[2, column]
+        corner = SHUT if best <= floor_after else corner
+        found[2, column] = corner if is_kept else SHUT
+        best = at_least(best, floor_after) * keep_scale
+        store(out, row, column, best if is_kept else ZERO)
+
+
+@compiled
+def keep_winners(found, row, winners, choice):
+    """Write down what the backward pass needs to know of a row of windows."""
+    for column in range(found.shape[1]):
+        store(winners, row, column, found[1, column])
+    for column in range(found.shape[1]):
+        choice[np.uintp(row), np.uintp(column)] = np.uint8(np.int32(found[2, column]))
+
+
+@compiled
+def pool(
+    values,
+    out,
+    winners,
+    choice,
+    height,
+    num_channels,
+    per_channel,
+    floor,
+    floor_after,
+    key,
+    threshold,
+    keep_scale,
+):
+    """Forward, with 2x2 max pooling: rows of `values` are rows of images.
+
+    Kept for the backward pass: which corner won (`choice`), and its cut value (`winners`).
+    """
+    num_rows, num_columns = out.shape
+    key0, key1 = key
+    out_height = height // 2
+    corners = np.empty((4, num_columns), np.float32)
+    found = np.empty((3, num_columns), np.float32)
+    for row in range(num_rows):
+        top = row // out_height * height + row % out_height * 2
+        split_pixels(values, top, num_channels, corners[0], corners[1])
+        split_pixels(values, top + 1, num_channels, corners[2], corners[3])
+        find_winners(corners, per_channel, floor, found)
+        finish_windows(found, row, out, floor_after, key0, key1, threshold, keep_scale)
+        keep_winners(found, row, winners, choice)
+
+
+@compiled
+def add_pool_gradient_sums(gradients, winners, choice, first, last, keep_scale, sums, product_sums):
+    """Add rows `first` to `last` to the sums of dz and of dz * cut."""
+    for row in range(first, last):
+        for column in range(sums.size):
+            dz = load(gradients, row, column) * keep_scale
+            is_chosen = choice[np.uintp(row), np.uintp(column)] < SHUT
+            dz = dz if is_chosen else ZERO
+            sums[column] += dz
+            product_sums[column] += dz * load(winners, row, column)
+
+
+@compiled
+def pool_gradient_sums(gradients, winners, choice, keep_scale):
+    """Backward, first pass: sums over rows of dz and of dz * cut, for each column: float64."""
+    num_rows, num_columns = gradients.shape
+    totals = np.zeros((2, num_columns))
+    for first in range(0, num_rows, ROWS_AT_ONCE):
+        partial = np.zeros((2, num_columns), np.float32)
+        last = min(num_rows, first + ROWS_AT_ONCE)
+        add_pool_gradient_sums(
+            gradients, winners, choice, first, last, keep_scale, partial[0], partial[1]
+        )
+        totals += partial
+    return totals
+
+
+@compiled
+def spread_gradient(gradients, choice, row, num_channels, left, spread):
+    """Give each pixel of an image's row its window's gradient if it won, else 0.
+
+    `left` is the number of the window's left corner in this row: 0 above, 2 below.
+    """
+    for pixel in range(gradients.shape[1] // num_channels):
+        for channel in range(num_channels):
+            column = pixel * num_channels + channel
+            gradient = load(gradients, row, column)
+            corner = np.int32(choice[np.uintp(row), np.uintp(column)])
+            to = np.uintp(2 * pixel * num_channels + channel)
+            spread[to] = gradient if corner == left else ZERO
+            to = np.uintp((2 * pixel + 1) * num_channels + channel)
+            spread[to] = gradient if corner == left + 1 else ZERO
+
+
+@compiled
+def pool_backward_row(spread, values, out, row, per_channel, floor, keep_scale):
+    """The gradient with respect to a row of an image."""
+    for column in range(spread.size):
+        value = load(values, row, column)
+        cut = at_least(value, floor)
+        bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * cut
+        gradient = per_channel[SCALE, column] * (spread[column] * keep_scale) - bracket
+        store(out, row, column, ZERO if value <= floor else gradient)
+
+
+@compiled
+def pool_backward(
+    gradients, values, choice, out, height, num_channels, per_channel, floor, keep_scale
+):
+    """Backward, second pass: as `finish_backward`, where one corner of a window has a gradient.
+
+    A last row or column that no window covers still takes part in batch norm's statistics.
+    """
+    num_rows, num_columns = values.shape
+    out_height = height // 2
+    spread = np.zeros(num_columns, np.float32)
+    for row in range(num_rows):
+        y = row % height
+        if y < 2 * out_height:
+            window = row // height * out_height + y // 2
+            spread_gradient(gradients, choice, window, num_channels, y % 2 * 2, spread)
+        else:
+            spread[:] = 0
+        pool_backward_row(spread, values, out, row, per_channel, floor, keep_scale)
