@@ -85,9 +85,12 @@ def announce(study: PreparedStudy, console: Console) -> None:
         f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
         f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
+    at_a_time = f"{study.num_jobs} at a time"
+    if study.setup.num_replicas > 1:
+        at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
     say(
         console,
-        f"On {study.setup.device} ({study.setup.arithmetic}), {study.num_jobs} at a time, into {study.study_dir}/: "
+        f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
         f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
     )
     if not spec.is_full_length:

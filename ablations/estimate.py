@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
+from ablations.grouping import split_into_groups
 from ablations.records import RunRecord
 from ablations.timing import TimingPlan, time_epoch
 
@@ -27,30 +28,38 @@ def estimate_seconds(
     """Wall-clock seconds for the missing runs, timing aside.
 
     From the study's own finished runs where there are some; otherwise a few steps of the first
-    missing run are tried out now.
+    missing run are tried out now, with the seeds that will share its network.
     """
     if not missing:
         return 0.0
     if done:
         seconds_per_run = fmean(record.wall_seconds for record in done)
     else:
-        seconds_per_run = trial_epoch_seconds(missing[0], dataset, setup)
+        group = split_into_groups(missing, setup.num_replicas)[0]
+        seconds_per_run = trial_epoch_seconds(group, dataset, setup)
         seconds_per_run *= missing[0].training.num_epochs
     # Runs are not divided: three runs on two workers take as long as four.
     rounds = math.ceil(len(missing) / num_jobs)
     return STARTUP_SECONDS + rounds * seconds_per_run
 
 
-def trial_epoch_seconds(experiment: Experiment, dataset: "Dataset", setup: WorkerSetup) -> float:
-    """Seconds for one epoch as a worker would take them, from a few steps."""
+def trial_epoch_seconds(
+    group: Sequence[Experiment], dataset: "Dataset", setup: WorkerSetup
+) -> float:
+    """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
     import torch
+
+    from ablations.group_memory import choose_num_replicas, free_bytes, release_memory
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    device = torch.device(setup.device)
+    num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
+    plans = [TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)]  # The first one warms up.
     try:
-        device = torch.device(setup.device)
-        for plan in (TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)):  # The first one warms up.
-            seconds = time_epoch(experiment, dataset, device, setup.arithmetic, plan)
+        for plan in plans:
+            seconds = time_epoch(group[0], dataset, device, setup.arithmetic, plan, num_replicas)
         return seconds
     finally:
         torch.set_num_threads(num_threads)
+        release_memory(device)  # the workers need it

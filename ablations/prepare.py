@@ -10,6 +10,7 @@ from ablations.catalogue import Ablation
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup, default_num_jobs
 from ablations.experiment import Experiment
+from ablations.grouping import default_num_replicas
 from ablations.presets import Preset, choose_preset
 from ablations.progress import say
 from ablations.study import StudyError, StudySpec, check_folder, missing_runs, plan_runs
@@ -76,7 +77,14 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
-        setup=WorkerSetup(name, folder, device_name, arithmetic, source_commit()),
+        setup=WorkerSetup(
+            name,
+            folder,
+            device_name,
+            arithmetic,
+            source_commit(),
+            default_num_replicas(device_name),
+        ),
         dataset=dataset,
         num_jobs=request.num_jobs or default_num_jobs(device_name),
         runs=runs,

@@ -8,6 +8,10 @@
 
 Every file is written under a temporary name, flushed to the disk and renamed; the record comes
 last, and holds the digests of the other two. So a folder with a record is a whole run.
+
+Times are a run's share: of seeds that were trained as one network (on a GPU), each is given the
+network's seconds divided by their number. So the seconds of a study's records add up to the time
+that it took.
 """
 
 import hashlib
@@ -87,6 +91,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     wall_seconds: float
     finished_at: str
     """In UTC, as ISO 8601."""
+    num_replicas: int = 1
+    """How many seeds, this one among them, were trained as one network: on a GPU sums are taken in
+    another order for another number, and so round differently."""
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -1,4 +1,4 @@
-"""One experiment from start to finish: train it, and put together what it leaves behind."""
+"""An experiment, or several seeds of it, from start to finish: train, and put together what is left."""
 
 import functools
 import hashlib
@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from ablations.data import Dataset
 from ablations.experiment import Experiment
+from ablations.group_memory import train_as_fits
 from ablations.records import (
     PREDICTIONS_FILE,
     WEIGHTS_FILE,
@@ -26,7 +27,7 @@ from ablations.records import (
     RunResult,
     encode_predictions,
 )
-from ablations.training import train
+from ablations.training import TrainedNetwork, train
 from ablations.version import project_version
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 from speed.arithmetic import Arithmetic
@@ -49,10 +50,56 @@ def run_experiment(
     Raises:
         ValueError: the data set is not the one that the experiment names.
     """
-    if dataset.id != experiment.dataset:
-        raise ValueError(f"experiment on {experiment.dataset}, but the data set is {dataset.id}")
+    check_dataset(experiment, dataset)
     started = time.perf_counter()
     trained = train(experiment, dataset, device, after_epoch, arithmetic)
+    environment = describe_environment(device, arithmetic, commit)
+    return assemble_result(experiment, trained, environment, time.perf_counter() - started)
+
+
+def run_group(
+    experiments: Sequence[Experiment],
+    dataset: Dataset,
+    device: torch.device,
+    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
+    commit: str | None = None,
+) -> Iterator[tuple[Experiment, RunResult]]:
+    """`run_experiment` for experiments that differ in their seeds alone, trained as one network.
+
+    Yields each experiment with its result: all of them at the end, or part after part where the
+    device's memory cannot hold them all at once.
+
+    Raises:
+        ValueError: the data set is not the one that the experiments name, or they differ in more
+            than their seeds.
+    """
+    check_dataset(experiments[0], dataset)
+    environment = describe_environment(device, commit=commit)
+    started = time.perf_counter()
+    for part in train_as_fits(experiments, dataset, device, after_epoch):
+        seconds = (time.perf_counter() - started) / len(part)
+        for experiment, trained in part:
+            yield (
+                experiment,
+                assemble_result(experiment, trained, environment, seconds, num_replicas=len(part)),
+            )
+        started = time.perf_counter()
+
+
+def check_dataset(experiment: Experiment, dataset: Dataset) -> None:
+    """Raise ValueError unless the data set is the one that the experiment names."""
+    if dataset.id != experiment.dataset:
+        raise ValueError(f"experiment on {experiment.dataset}, but the data set is {dataset.id}")
+
+
+def assemble_result(
+    experiment: Experiment,
+    trained: TrainedNetwork,
+    environment: Environment,
+    wall_seconds: float,
+    num_replicas: int = 1,
+) -> RunResult:
+    """A run's record and files from what its training ended with."""
     predictions_npz = encode_predictions(
         Predictions(
             trained.test_result.predicted_class.numpy(),
@@ -70,13 +117,14 @@ def run_experiment(
         epochs=trained.epochs,
         parameters=count_parameters(trained.network),
         multiply_adds=total_multiply_adds(experiment.network),
-        environment=describe_environment(device, arithmetic, commit),
+        environment=environment,
         file_sha256={
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
             WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
         },
-        wall_seconds=time.perf_counter() - started,
+        wall_seconds=wall_seconds,
         finished_at=utc_now(),
+        num_replicas=num_replicas,
     )
     return RunResult(record, predictions_npz, weights_safetensors)
 

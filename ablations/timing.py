@@ -4,10 +4,14 @@ Runs may share the machine, so the seconds in their records say little about a n
 variant in turn trains for a number of steps and classifies a number of test images; after the
 last variant the next round begins. A machine that slows down meanwhile slows every variant, and
 the spread over rounds shows it.
+
+On a GPU one seed is trained as a group of one, by the loop that makes the runs there.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from ablations.data import Dataset
+    from ablations.training import Images
 
 TIMING_FILE = "timing.json"
 
@@ -100,9 +105,13 @@ def time_epoch(
     device: "torch.device",
     arithmetic: Arithmetic,
     plan: TimingPlan,
+    num_replicas: int = 1,
 ) -> float:
-    """Seconds that an epoch takes, scaled up from a part of it, through the real loop."""
-    from ablations.training import Images, evaluate, load_images, prepare_training, train_epoch
+    """Seconds that an epoch takes, scaled up from a part of it, through the real loop.
+
+    With several replicas: one seed's share of an epoch of so many seeds, trained as one network.
+    """
+    from ablations.training import Images, load_images
 
     recipe = experiment.training
     train_images, test_images = load_images(dataset, recipe, device)
@@ -110,13 +119,74 @@ def time_epoch(
     num_test = min(plan.num_test_images, len(test_images))
     train_part = Images(train_images.pixels[:num_train], train_images.labels[:num_train])
     test_part = Images(test_images.pixels[:num_test], test_images.labels[:num_test])
-    trainee = prepare_training(experiment, dataset, device, arithmetic)
+    # The loop that a worker on this device would run.
+    if device.type == "cuda" or num_replicas > 1:
+        seeds = [replace(experiment, seed=experiment.seed + k) for k in range(num_replicas)]
+        train, test = group_epoch(seeds, dataset, device, train_part, test_part)
+    else:
+        train, test = plain_epoch(experiment, dataset, device, arithmetic, train_part, test_part)
 
     started = time.perf_counter()
-    train_epoch(trainee, train_part, epoch=1)
+    train()
     trained = time.perf_counter()
-    evaluate(trainee, test_part)
+    test()
     tested = time.perf_counter()
-    return (trained - started) * len(train_images) / num_train + (tested - trained) * len(
-        test_images
-    ) / num_test
+    seconds = (trained - started) * len(train_images) / num_train
+    seconds += (tested - trained) * len(test_images) / num_test
+    return seconds / num_replicas
+
+
+def plain_epoch(
+    experiment: Experiment,
+    dataset: "Dataset",
+    device: "torch.device",
+    arithmetic: Arithmetic,
+    train_images: "Images",
+    test_images: "Images",
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """An epoch of training by `training.py`, and its test: ready to be called, and timed."""
+    from ablations.training import evaluate, prepare_training, train_epoch
+
+    trainee = prepare_training(experiment, dataset, device, arithmetic)
+    return (
+        lambda: train_epoch(trainee, train_images, epoch=1),
+        lambda: evaluate(trainee, test_images),
+    )
+
+
+def group_epoch(
+    experiments: Sequence[Experiment],
+    dataset: "Dataset",
+    device: "torch.device",
+    train_images: "Images",
+    test_images: "Images",
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """An epoch of training by `group_training.py`, and its test: ready to be called, and timed.
+
+    Two epochs are trained before: the first chooses algorithms, the second records the steps.
+    """
+    from ablations.group_training import (
+        classify,
+        draw_epoch,
+        prepare_group,
+        train_group_epoch,
+        train_steps,
+    )
+    from speed.capture import capture
+
+    group = prepare_group(experiments, dataset, device)
+    take_steps = capture(partial(train_steps, group), device)
+    draws = draw_epoch(group, len(train_images), epoch=1)
+
+    def train() -> object:
+        train_group_epoch(group, take_steps, train_images, draws, epoch=1)
+        return group.loss_sum.tolist()  # waits for the GPU
+
+    def test() -> object:
+        return classify(group, test_images).argmax(dim=2).tolist()
+
+    if device.type == "cuda":
+        train()
+        train()
+        test()
+    return train, test

@@ -108,22 +108,19 @@ def train(
         started = time.perf_counter()
         train_loss, num_train_correct = train_epoch(trainee, train_images, epoch)
         result = evaluate(trainee, test_images)
-        record = EpochRecord(
-            epoch=epoch,
-            learning_rate=recipe.learning_rate_at(epoch),
-            train_loss=finite_or_none(train_loss),
+        record = describe_epoch(
+            recipe,
+            epoch,
+            train_loss,
             train_accuracy_pct=100 * num_train_correct / len(train_images),
-            test_loss=finite_or_none(result.loss),
-            test_correct=result.num_correct,
-            test_accuracy_pct=100 * result.num_correct / len(test_images),
+            result=result,
             seconds=time.perf_counter() - started,
         )
         epochs.append(record)
         after_epoch(record)
-        has_diverged = not (math.isfinite(train_loss) and math.isfinite(result.loss))
-        if has_diverged:
+        if is_diverged(record):
             break
-    return TrainedNetwork(trainee.network, epochs, result, has_diverged)
+    return TrainedNetwork(trainee.network, epochs, result, is_diverged(epochs[-1]))
 
 
 def prepare_training(
@@ -188,14 +185,19 @@ def evaluate(trainee: Trainee, images: Images) -> TestResult:
     logits = torch.cat(
         [trainee.classify(prepare_batch(images, batch, trainee.scale)) for batch in batches]
     )
-    losses = functional.cross_entropy(logits, images.labels, reduction="none")
+    return judge(logits, images.labels)
+
+
+def judge(logits: Float[Tensor, "images 10"], labels: Int64[Tensor, " images"]) -> TestResult:
+    """How good a network's answers to the test images are."""
+    losses = functional.cross_entropy(logits, labels, reduction="none")
     predicted_class = logits.argmax(dim=1)
     return TestResult(
         loss=losses.mean().item(),
-        num_correct=int((predicted_class == images.labels).sum().item()),
+        num_correct=int((predicted_class == labels).sum().item()),
         predicted_class=predicted_class.to(torch.uint8).cpu(),
         # The loss is minus the logarithm of the probability given to the true class.
-        true_class_probability=torch.exp(-losses).cpu(),
+        true_class_probability=torch.exp(-losses).float().cpu(),
     )
 
 
@@ -205,13 +207,21 @@ def prepare_batch(
     scale: InputScale,
     augmentation: Augmentation | None = None,
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """The images of a batch as the network sees them: floats, augmented, then normalised.
+    """The images of a batch as the network sees them."""
+    draws = None if augmentation is None else augmentation[batch]
+    return prepare_pixels(images.pixels[batch], scale, draws)
+
+
+def prepare_pixels(
+    pixels: UInt8[Tensor, "batch 28 28"], scale: InputScale, draws: Augmentation | None = None
+) -> Float[Tensor, "batch 1 28 28"]:
+    """Pixels as the network sees them: floats, augmented, then normalised.
 
     Augmentation comes first, since it fills with black, which is 0 before normalisation.
     """
-    inputs = images.pixels[batch].unsqueeze(1).float() / 255
-    if augmentation is not None:
-        inputs = augment(inputs, augmentation[batch])
+    inputs = pixels.unsqueeze(1).float() / 255
+    if draws is not None:
+        inputs = augment(inputs, draws)
     return (inputs - scale.mean) / scale.std
 
 
@@ -233,6 +243,32 @@ def load_images(
         to_device(dataset.train_images[:count], dataset.train_labels[:count]),
         to_device(dataset.test_images, dataset.test_labels),
     )
+
+
+def describe_epoch(
+    recipe: TrainingSpec,
+    epoch: int,
+    train_loss: float,
+    train_accuracy_pct: float,
+    result: TestResult,
+    seconds: float,
+) -> EpochRecord:
+    """What is recorded of an epoch."""
+    return EpochRecord(
+        epoch=epoch,
+        learning_rate=recipe.learning_rate_at(epoch),
+        train_loss=finite_or_none(train_loss),
+        train_accuracy_pct=train_accuracy_pct,
+        test_loss=finite_or_none(result.loss),
+        test_correct=result.num_correct,
+        test_accuracy_pct=100 * result.num_correct / len(result.predicted_class),
+        seconds=seconds,
+    )
+
+
+def is_diverged(record: EpochRecord) -> bool:
+    """Whether a loss was not a finite number any more, so that training ends here."""
+    return record.train_loss is None or record.test_loss is None
 
 
 def finite_or_none(value: float) -> float | None:

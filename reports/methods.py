@@ -151,6 +151,11 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
     ]
 
 
+def largest_group(study: Study) -> int:
+    """The most seeds that were trained as one network; 1 when each run was by itself."""
+    return max((record.num_replicas for record in study.records), default=1)
+
+
 def left_out(study: Study) -> list[str]:
     """Records that no number of the page contains, and why."""
     unknown = [

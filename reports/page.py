@@ -56,6 +56,7 @@ def render_page(results: Results) -> str:
         seed_groups=methods.seed_groups(results),
         recipe=methods.recipe(results),
         environments=methods.environments(study),
+        num_replicas=methods.largest_group(study),
         left_out=methods.left_out(study),
     )  # fmt: skip
 

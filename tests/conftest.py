@@ -9,8 +9,10 @@ from jaxtyping import install_import_hook
 
 # In the modules that handle arrays, the shapes in signatures are checked at every call while
 # tests run. It works for what is imported after this line.
-ARRAY_MODULES = ["augment", "data", "data_files", "idx", "records", "training"]
-install_import_hook([f"ablations.{name}" for name in ARRAY_MODULES], "beartype.beartype")
+ARRAY_MODULES = ["augment", "data", "data_files", "group_training", "idx", "records", "training"]
+install_import_hook(
+    [*(f"ablations.{name}" for name in ARRAY_MODULES), "speed.wide"], "beartype.beartype"
+)
 
 import torch
 from hypothesis import settings

@@ -43,6 +43,32 @@ def test_every_run_starts_reports_its_epochs_and_ends(digits: Dataset) -> None:
     assert started == [0, 1, 2]
 
 
+def test_seeds_that_share_a_network_are_told_of_one_by_one(digits: Dataset) -> None:
+    setup = replace(SETUP, num_replicas=3)
+    targets = runs_on(digits, range(4), epochs=2)
+    runs = [*targets, replace(targets[0], ablation="a namesake")]
+    events = list(execute(runs, setup, num_jobs=1))
+    for run in runs:
+        assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
+    records = {e.run: e.result.record for e in events if isinstance(e, RunFinished)}
+    # Four seeds of one experiment, three at most: two groups of two.
+    assert [records[run].num_replicas for run in runs] == [2, 2, 2, 2, 1]
+    assert all(records[run].experiment == run for run in runs)
+    alone = {e.run: e for e in execute(targets[:1], setup, 1) if isinstance(e, RunFinished)}
+    theirs = alone[targets[0]].result.record.last_epoch
+    ours = records[targets[0]].last_epoch
+    assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+
+
+def test_group_that_raises_is_told_of_each_run(digits: Dataset) -> None:
+    setup = replace(SETUP, num_replicas=3)
+    bad = DatasetId("digits", "0" * 64, 1437, 360)
+    runs = [replace(run, dataset=bad) for run in runs_on(digits, range(2))]
+    events = list(execute(runs, setup, num_jobs=1))
+    for run in runs:
+        assert kinds(events, run) == [RunStarted, RunFailed]
+
+
 def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
     good, bad, also_good = runs_on(digits, range(3))
     bad = replace(bad, dataset=DatasetId("digits", "0" * 64, 1437, 360))
@@ -60,14 +86,18 @@ def test_missing_data_fails_each_run_with_the_reason(digits: Dataset, tmp_path: 
     assert "DataError" in event.reason
 
 
+@pytest.mark.parametrize("num_replicas", [1, 2])
 @pytest.mark.parametrize(("num_kills", "ends_with"), [(1, RunFinished), (2, RunFailed)])
-def test_killed_process_is_replaced_once(digits: Dataset, num_kills: int, ends_with: type) -> None:
+def test_killed_process_is_replaced_once(
+    digits: Dataset, num_kills: int, ends_with: type, num_replicas: int
+) -> None:
     # Many epochs, so that the run is still under way when its process is killed.
-    [first] = runs_on(digits, range(1), epochs=60)
-    [second] = runs_on(digits, range(1, 2))
+    [first, *sharing] = runs_on(digits, range(num_replicas), epochs=60)
+    [second] = runs_on(digits, range(2, 3))
     events: list[Event] = []
     kills = 0
-    for event in execute([first, second], SETUP, num_jobs=1):
+    setup = replace(SETUP, num_replicas=num_replicas)
+    for event in execute([first, *sharing, second], setup, num_jobs=1):
         events.append(event)
         is_first = event.run == first and isinstance(event, EpochFinished)
         if is_first and event.epoch.epoch == 1 and kills < num_kills:
@@ -76,7 +106,8 @@ def test_killed_process_is_replaced_once(digits: Dataset, num_kills: int, ends_w
                 os.kill(child, signal.SIGKILL)
     assert kills == num_kills
     assert kinds(events, first).count(RunStarted) == 2
-    assert kinds(events, first)[-1] is ends_with
+    for run in (first, *sharing):
+        assert kinds(events, run)[-1] is ends_with
     assert kinds(events, second)[-1] is RunFinished
     failures = [event for event in events if isinstance(event, RunFailed)]
     assert all("its process died 2 times" in failure.reason for failure in failures)

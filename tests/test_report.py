@@ -303,6 +303,14 @@ def test_requirements_are_met_in_words() -> None:
     assert "✓ Met: fewer than 20,000 parameters" in text
 
 
+def test_seeds_that_shared_a_network_are_said(full_page: str) -> None:
+    study = make_study(several(2, "target", "no-gap"))
+    records = tuple(msgspec.structs.replace(record, num_replicas=2) for record in study.records)
+    page = render_page(summarise(replace(study, records=records)))
+    assert "Up to 2 seeds of an ablation were trained as one wider network" in page
+    assert "as one wider network" not in full_page
+
+
 def test_left_out_records_and_several_environments_are_listed() -> None:
     study = make_study(several(1, "target", "no-gap"), problems=("x/record.json: damaged",))
     other = msgspec.structs.replace(ENVIRONMENT, torch_version="9.9.9")

@@ -1,6 +1,7 @@
 """Epoch times, estimates, and how durations are told."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,11 @@ def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic) -> None:
     assert seconds > 0
 
 
+def test_share_of_an_epoch_of_several_seeds_is_timed(digits: Dataset) -> None:
+    experiment = experiments_on(digits)[0]
+    assert time_epoch(experiment, digits, CPU, "plain", TimingPlan(1, 2, 250), num_replicas=2) > 0
+
+
 def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) -> None:
     runs = experiments_on(digits)
     done = [make_record(run) for run in runs]
@@ -92,6 +98,8 @@ def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) ->
     assert estimate_seconds(runs, done, 2, digits, SETUP) == STARTUP_SECONDS + 2 * mean
     assert estimate_seconds([], done, 2, digits, SETUP) == 0
     assert estimate_seconds(runs, [], 1, digits, SETUP) > STARTUP_SECONDS
+    sharing = replace(SETUP, num_replicas=2)
+    assert estimate_seconds(runs, [], 1, digits, sharing) > STARTUP_SECONDS
 
 
 def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
@@ -125,8 +133,6 @@ def test_failed_run_is_told_and_makes_the_exit_code(
     real = module.execute
 
     def sabotage(runs: list[Experiment], *rest: object) -> object:
-        from dataclasses import replace
-
         other = replace(runs[0].dataset, sha256="0" * 64)
         return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
 
