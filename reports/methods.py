@@ -16,6 +16,7 @@ from ablations.words import plural
 from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE
 from reports.wording import MINUS, enumerate_words
+from speed.arithmetic import Arithmetic
 
 
 class SeedGroup(NamedTuple):
@@ -58,10 +59,19 @@ def reproduce_commands(results: Results) -> list[str]:
     """
     return [
         f"python cli.py ablate {names_argument(group.names)} {length_options(results.study.spec)} "
+        f"--arithmetic {usual_arithmetic(results.study)} "
         f"--seeds {','.join(str(seed) for seed in group.seeds)}"
         for group in seed_groups(results)
         if group.names != ["target"] or len(results.rows) == 1
     ]
+
+
+def usual_arithmetic(study: Study) -> Arithmetic:
+    """The arithmetic of most runs."""
+    [(arithmetic, _)] = Counter(
+        record.environment.arithmetic for record in study.records
+    ).most_common(1)
+    return arithmetic
 
 
 def names_argument(names: Sequence[str]) -> str:
@@ -142,6 +152,7 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
     return [
         ("device", f"{environment.device_name} ({environment.device_type})"),
         ("threads a run", str(environment.num_threads)),
+        ("arithmetic", environment.arithmetic),
         ("operating system", environment.operating_system),
         ("Python", environment.python_version),
         ("PyTorch", environment.torch_version),

@@ -83,13 +83,19 @@ def provenance(results: Results) -> str:
     """What the table's columns are, and where they were measured."""
     spec = results.study.spec
     environments = {
-        (run.environment.device_name, run.environment.torch_version, run.environment.num_threads)
+        (
+            run.environment.device_name,
+            run.environment.torch_version,
+            run.environment.num_threads,
+            run.environment.arithmetic,
+        )
         for row in results.rows
         for run in row.runs
     }
     places = enumerate_words(
-        f"{device} ({plural(threads, 'thread')} a run, PyTorch {torch_version})"
-        for device, torch_version, threads in sorted(environments)
+        f"{device} ({plural(threads, 'thread')} a run, PyTorch {torch_version}, "
+        f"{arithmetic} arithmetic)"
+        for device, torch_version, threads, arithmetic in sorted(environments)
     )
     text = (
         "Bold: the four concepts that the assignment asks for. Accuracy is the mean over seeds of the "
@@ -103,7 +109,8 @@ def provenance(results: Results) -> str:
     if timing:
         text += (
             " Epoch time (training and testing) was measured alone, with "
-            f"{plural(timing.environment.num_threads, 'thread')}: the median of "
+            f"{plural(timing.environment.num_threads, 'thread')} and "
+            f"{timing.environment.arithmetic} arithmetic: the median of "
             f"{plural(timing.plan.num_rounds, 'interleaved round')}."
         )
     return text
