@@ -272,7 +272,10 @@ def test_short_training_is_announced_and_the_published_run_is_not_drawn() -> Non
     assert f"Training was cut short: {QUICK.num_train_images:,} images for 1 epoch" in page
     assert "The numbers cannot be compared with the exercise's" in page
     assert "published run, 1 seed" not in page
-    assert "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --seeds 0" in page
+    assert (
+        "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --seeds 0"
+        in page
+    )
 
 
 def test_full_study_has_no_notice_and_draws_the_published_run(full_page: str) -> None:
@@ -331,12 +334,18 @@ def test_left_out_records_and_several_environments_are_listed() -> None:
 @pytest.mark.parametrize(
     ("seeds_by_name", "commands"),
     [
-        (several(2), ["--all --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 0,1"]),
+        (
+            several(2),
+            ["--all --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 0,1"],
+        ),
         (
             {"target": [0, 1], "no-gap": [0]},
             ["no-gap --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 0"],
         ),
-        ({"target": [4]}, ["target --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 4"]),
+        (
+            {"target": [4]},
+            ["target --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 4"],
+        ),
     ],
 )
 def test_commands_repeat_the_study(seeds_by_name: dict[str, range], commands: list[str]) -> None:
