@@ -1,0 +1,220 @@
+"""What the measurements behind `docs/performance.md` say, as they lie on the disk.
+
+Each file in `docs/performance` is one of these records as JSON. Whoever measures writes one;
+`performance.py` reads them all, and draws and words what they hold. `comparison.json` is
+`compare.py`'s own `Comparison`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import msgspec
+
+from ablations.records import Environment, RecordError, read_bytes
+from speed.arithmetic import Arithmetic
+
+Decoded = TypeVar("Decoded")
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A number over some rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The middle and both ends."""
+    return Spread(median(values), min(values), max(values))
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One way of doing something, beside the way that it is compared with."""
+
+    name: str
+    title: str
+    """What was done, in words that fit a table."""
+    question_or_note: str
+    """What was to be found out, or what to make of the answer."""
+    is_kept: bool
+    """Whether the project does it so; if not, it was tried, and did not pay."""
+    milliseconds: Spread
+    unit: str
+    """What takes these milliseconds, such as `step on one thread`."""
+    compared_with: str
+    """The name of another row."""
+    ratio: Spread
+    """The other row's milliseconds divided by this one's, round by round: above 1, this one is
+    faster."""
+
+
+class Choices(msgspec.Struct, frozen=True):
+    """What each choice is worth: `choices.json`."""
+
+    environment: Environment
+    num_usable_cores: int
+    measured_at: str
+    """In UTC, as ISO 8601."""
+    batch_size: int
+    num_rounds: int
+    baseline_name: str
+    """The row that all began with; it is compared with itself."""
+    rows: list[Choice]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A share of a training step."""
+
+    name: str
+    title: str
+    milliseconds: float
+    note: str
+    """Why it takes so long, and what would make it shorter; may be empty."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Where a training step's time goes: `profile.json`."""
+
+    environment: Environment
+    measured_at: str
+    arithmetic: Arithmetic
+    num_steps: int
+    step_milliseconds: Spread
+    """Of whole steps, measured without the profiler."""
+    parts: list[Part]
+
+
+class AccuracyRun(msgspec.Struct, frozen=True):
+    """What a run of a study ended with."""
+
+    arithmetic: Arithmetic
+    seed: int
+    test_correct: int
+    """After the last epoch."""
+    num_test_images: int
+    digest: str
+    """Of the experiment, which is the same whatever the arithmetic."""
+    commit: str
+    device_name: str
+    torch_version: str
+
+    @property
+    def accuracy_pct(self) -> float:
+        """Test accuracy after the last epoch."""
+        return 100 * self.test_correct / self.num_test_images
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """The same experiments in several arithmetics: `accuracy.json`."""
+
+    reference: Arithmetic
+    """The arithmetic that the others are compared with, seed by seed."""
+    ablation: str
+    dataset_name: str
+    num_epochs: int
+    num_train_images: int
+    runs: list[AccuracyRun]
+
+
+class StudyTime(msgspec.Struct, frozen=True):
+    """A whole study of some runs, side by side as a user starts it."""
+
+    num_runs: int
+    num_jobs: int
+    """Worker processes: one a core, but never more than there are runs."""
+    seconds_until_first_epoch: float
+    """From the call until a worker has finished its first epoch, less that epoch's own seconds:
+    starting a process, imports, and loading the data."""
+    wall_seconds: float
+    """From the call until the last result."""
+
+
+class StudyTimes(msgspec.Struct, frozen=True):
+    """Time against the number of runs."""
+
+    num_epochs: int
+    num_train_images: int
+    num_test_images: int
+    arithmetic: Arithmetic
+    num_rounds: int
+    by_num_runs: list[list[StudyTime]]
+    """For each number of runs, one study a round."""
+
+
+class StepSpeed(msgspec.Struct, frozen=True):
+    """Training steps of one network at one batch size, on one thread."""
+
+    arithmetic: Arithmetic
+    batch_size: int
+    channels: tuple[int, ...]
+    multiply_adds: int
+    """Of one image's forward pass."""
+    training_flop: int
+    """Of one image's training step: see `training_flop` in `floor.py`."""
+    images_per_second: Spread
+    """Over rounds."""
+    peak_memory_mib: float | None
+    """Of a process that does nothing else, data included; None where it was not measured."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """How fast one thread does one thing, at the best of several sizes."""
+
+    name: str
+    """As `float32 convolution`."""
+    size: str
+    """Of the operation at which it was fastest."""
+    value: float
+    unit: str
+    """`GFLOP/s` or `GB/s`."""
+
+
+class Floor(msgspec.Struct, frozen=True):
+    """What the processor can do at best, on one thread."""
+
+    rates: list[Rate]
+    float32_gflop_per_second: float
+    """The fastest float32 operation that was found."""
+    bfloat16_gflop_per_second: float | None
+    """None where the processor has no instructions for it."""
+    copy_gb_per_second: float
+    """Bytes read and bytes written, both counted."""
+
+    def gflop_per_second(self, arithmetic: Arithmetic) -> float:
+        """The best of the arithmetic that convolutions are computed in."""
+        if arithmetic == "bfloat16" and self.bfloat16_gflop_per_second:
+            return self.bfloat16_gflop_per_second
+        return self.float32_gflop_per_second
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """How time and memory grow: `scaling.json`."""
+
+    environment: Environment
+    num_usable_cores: int
+    measured_at: str
+    dataset_name: str
+    is_quick: bool
+    """Whether this is but a test of the code, too short for its numbers to mean anything."""
+    num_rounds: int
+    num_images_a_round: int
+    """Images that each training speed is measured on, in each round."""
+    study_times: StudyTimes
+    batch_sizes: list[StepSpeed]
+    widths: list[StepSpeed]
+    floor: Floor
+
+
+def load_measurement(path: Path, kind: type[Decoded]) -> Decoded:
+    """Read one of the files, checked against its type.
+
+    Raises:
+        RecordError: it cannot be read, or is not such a file.
+    """
+    try:
+        return msgspec.json.decode(read_bytes(path), type=kind)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
