@@ -122,3 +122,15 @@ def gpu_memory_mib() -> float | None:
         return float(sum(int(line) for line in answer.split()))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
+
+
+def own_peak_memory_mib() -> float | None:
+    """The most memory that this process has had resident; None but on Linux.
+
+    Not `getrusage`: its maximum also knows the process that this one was forked from.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    [line] = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
