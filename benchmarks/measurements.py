@@ -160,7 +160,8 @@ class StepSpeed(msgspec.Struct, frozen=True):
     images_per_second: Spread
     """Over rounds."""
     peak_memory_mib: float | None
-    """Of a process that does nothing else, data included; None where it was not measured."""
+    """Of a process that does nothing else, while it trains, data included; None where it was not
+    measured."""
 
 
 class Rate(msgspec.Struct, frozen=True):

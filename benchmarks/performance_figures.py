@@ -10,6 +10,7 @@ import seaborn as sns
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ablations.words import plural
@@ -32,7 +33,8 @@ COLOUR_OF: dict[Arithmetic, str] = {
     "bfloat16": COLOURS["variant"],
 }
 MARKER_OF: dict[Arithmetic, str] = {"plain": "o", "float32": "s", "bfloat16": "^"}
-ROW_INCHES = 0.5
+ROW_INCHES = 0.46
+PANEL_INCHES = 4.8
 LABEL_HEIGHT = 0.062
 """Of a line of text, as a share of a panel's height."""
 SEED_SPREAD = 0.5
@@ -43,7 +45,7 @@ def comparison_figure(comparison: Comparison) -> Markup:
     """Images a second of each way to train: the median of the rounds, and both ends."""
     rows = comparison.rows
     with figure_style():
-        figure = Figure(figsize=(10, 0.9 + ROW_INCHES * len(rows)), layout="constrained")
+        figure = new_figure(1 + ROW_INCHES * len(rows))
         axes = figure.subplots()
         for height, row in enumerate(rows):
             is_reference = row.contender == REFERENCE_NAME
@@ -57,6 +59,7 @@ def comparison_figure(comparison: Comparison) -> Markup:
             )  # fmt: skip
         name_rows(axes, [row.title for row in rows])
         axes.set_xlim(0, 1.35 * max(row.images_per_second.high for row in rows))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.set_xlabel("training images a second, all cores")
         description = "; ".join(
             f"{row.title}: {row.images_per_second.median:,.0f} images a second" for row in rows
@@ -68,7 +71,7 @@ def profile_figure(profile: Profile) -> Markup:
     """The milliseconds of a training step by part."""
     rows = profile_rows(profile)
     with figure_style():
-        figure = Figure(figsize=(10, 0.9 + 0.42 * len(rows)), layout="constrained")
+        figure = new_figure(1 + ROW_INCHES * len(rows))
         axes = figure.subplots()
         for height, row in enumerate(rows):
             bar(axes, height, row.milliseconds, COLOURS["variant"])
@@ -85,7 +88,7 @@ def accuracy_figure(accuracy: Accuracy) -> Markup:
     """Each arithmetic's difference from the reference: a dot a seed, mean and interval."""
     rows = [row for row in accuracy_rows(accuracy) if row.difference]
     with figure_style():
-        figure = Figure(figsize=(10, 1 + 0.8 * max(len(rows), 1)), layout="constrained")
+        figure = new_figure(1 + 0.8 * max(len(rows), 1))
         axes = figure.subplots()
         for height, row in enumerate(rows):
             assert row.difference is not None
@@ -119,7 +122,7 @@ def runs_figure(scaling: Scaling) -> Markup:
     studies = times.by_num_runs
     nums_runs = [study.num_runs for study in studies]
     with figure_style():
-        figure = Figure(figsize=(10, 4.8), layout="constrained")
+        figure = new_figure(PANEL_INCHES)
         axes = figure.subplots()
         limits = [floor.study_seconds(times, study) for study in studies]
         whole, startup = (
@@ -149,7 +152,7 @@ def batch_size_figure(scaling: Scaling) -> Markup:
     rows = speed_rows(scaling.batch_sizes, scaling.floor)
     has_memory = all(speed.peak_memory_mib for row in rows for speed in row.speeds)
     with figure_style():
-        figure = Figure(figsize=(11, 9.4 if has_memory else 4.8), layout="constrained")
+        figure = new_figure(PANEL_INCHES * (2 if has_memory else 1))
         panels = figure.subplots(2 if has_memory else 1, squeeze=False)[:, 0]
         draw_speeds(panels[0], rows, scaling.floor, lambda speed: speed.batch_size)
         if has_memory:
@@ -164,7 +167,7 @@ def width_figure(scaling: Scaling) -> Markup:
     """Training speed by the network's channels, one line for each arithmetic."""
     rows = speed_rows(scaling.widths, scaling.floor)
     with figure_style():
-        figure = Figure(figsize=(11, 4.8), layout="constrained")
+        figure = new_figure(PANEL_INCHES)
         axes = figure.subplots()
         draw_speeds(axes, rows, scaling.floor, lambda speed: speed.channels[0])
         names = {speed.channels[0]: width_name(speed.channels) for speed in rows[0].speeds}
@@ -217,6 +220,12 @@ def describe(rows: Sequence[SpeedRow]) -> str:
         f"{row.speeds[-1].images_per_second.median:,.0f} images a second"
         for row in rows
     )
+
+
+def new_figure(height_inches: float) -> Figure:
+    """A figure with some air around it."""
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    return Figure(figsize=(11, height_inches), layout=layout)
 
 
 class LineLabel(NamedTuple):

@@ -31,8 +31,8 @@ from speed.arithmetic import ARITHMETICS, Arithmetic
 NUM_MNIST_IMAGES = 60_000
 ARITHMETIC_TITLES: dict[Arithmetic, str] = {
     "plain": "plain float32",
-    "float32": "float32, fused",
-    "bfloat16": "bfloat16, fused",
+    "float32": "fused float32",
+    "bfloat16": "fused bfloat16",
 }
 
 
@@ -152,7 +152,8 @@ def accuracy_rows(accuracy: Accuracy) -> list[AccuracyRow]:
     for run in accuracy.runs:
         by_arithmetic.setdefault(run.arithmetic, {})[run.seed] = run.accuracy_pct
     reference = by_arithmetic.get(accuracy.reference, {})
-    order = sorted(by_arithmetic, key=lambda one: (one != accuracy.reference, one))
+    order = sorted(by_arithmetic, key=ARITHMETICS.index)
+    order.sort(key=lambda one: one != accuracy.reference)
     return [
         AccuracyRow(
             arithmetic=one,

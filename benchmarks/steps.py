@@ -22,7 +22,7 @@ from ablations.running import use_one_thread
 from ablations.training import Images, Trainee, load_images, prepare_training, train_epoch
 from benchmarks.floor import training_flop
 from benchmarks.measurements import StepSpeed, spread
-from benchmarks.memory import own_peak_memory_mib
+from benchmarks.memory import forget_own_peak, own_peak_memory_mib
 from mnist_blocks import TARGET
 from mnist_blocks.summary import total_multiply_adds
 from speed.arithmetic import Arithmetic, keep_freed_memory
@@ -121,12 +121,13 @@ def measure_memory(
 
 
 def take_steps(one: Configuration, dataset_name: str, folder: Path | None) -> float | None:
-    """Do what a worker process does, for a few steps; the peak of this process's memory in MiB."""
+    """Do what a worker process does, for a few steps; their peak of this process's memory in MiB."""
     use_one_thread()
     keep_freed_memory()
     dataset = load_dataset(dataset_name, folder)
     trainee = prepare_training(one.experiment(dataset), dataset, CPU, one.arithmetic)
     images = first_images(trainee, dataset, NUM_STEPS_FOR_MEMORY * one.batch_size)
+    forget_own_peak()  # Loading may take more than training.
     train_epoch(trainee, images, epoch=1)
     return own_peak_memory_mib()
 

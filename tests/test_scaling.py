@@ -1,5 +1,7 @@
 """The measurement of scaling: every step of its code once, and what its numbers count."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,6 @@ from benchmarks import accuracy, scaling, steps, study_times
 from benchmarks.accuracy import collect_accuracy, read_runs
 from benchmarks.floor import forward_flop, least_seconds, training_flop
 from benchmarks.measurements import Accuracy, Scaling, load_measurement
-from benchmarks.memory import own_peak_memory_mib
 from benchmarks.scaling import QUICK, scaled_channels
 from benchmarks.steps import Configuration, measure_steps, one_thread
 from benchmarks.study_times import StudyFailed, time_study
@@ -27,6 +28,16 @@ from speed.arithmetic import Arithmetic, has_bfloat16_instructions
 from tests.factories import ENVIRONMENT, make_record, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MEMORY_SCRIPT = """
+from benchmarks.memory import forget_own_peak, own_peak_memory_mib
+print(own_peak_memory_mib())
+block = bytearray(b"x") * 100_000_000
+print(own_peak_memory_mib())
+del block
+print(own_peak_memory_mib())
+forget_own_peak()
+print(own_peak_memory_mib())
+"""
 
 
 def test_everything_is_measured(tmp_path: Path, digits: Dataset) -> None:
@@ -98,13 +109,16 @@ def test_study_with_a_failed_run_is_not_timed(digits: Dataset) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is known on Linux only")
-def test_own_peak_memory_only_grows() -> None:
-    before = own_peak_memory_mib()
-    block = bytearray(b"x") * 50_000_000
-    after = own_peak_memory_mib()
-    del block
-    assert before is not None and after is not None and after >= before > 10
-    assert own_peak_memory_mib() >= after  # type: ignore[operator]
+def test_own_peak_memory_only_grows_until_it_is_forgotten() -> None:
+    # In a fresh process: this one may have been told to keep what it frees.
+    finished = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    before, peak, kept, forgotten = map(float, finished.stdout.split())
+    assert 5 < before < peak - 90
+    assert kept == peak
+    assert forgotten < peak - 90
 
 
 def write_study(
