@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MEMORY_SCRIPT = """
 from benchmarks.memory import forget_own_peak, own_peak_memory_mib
 print(own_peak_memory_mib())
-block = bytearray(b"x") * 100_000_000
+block = bytearray(b"x") * 200_000_000
 print(own_peak_memory_mib())
 del block
 print(own_peak_memory_mib())
@@ -116,9 +116,9 @@ def test_own_peak_memory_only_grows_until_it_is_forgotten() -> None:
     )
     assert finished.returncode == 0, finished.stderr
     before, peak, kept, forgotten = map(float, finished.stdout.split())
-    assert 5 < before < peak - 90
-    assert kept == peak
-    assert forgotten < peak - 90
+    assert 5 < before < peak - 150
+    assert kept >= peak
+    assert forgotten < peak - 150
 
 
 def write_study(
