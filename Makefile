@@ -10,7 +10,7 @@ ARGS ?=
 COMPARE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help ablate test check format bench readme lock clean
+.PHONY: help ablate test check format bench performance readme lock clean
 
 help:
 	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check                           style and types'
 	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
 	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
+	@echo 'make performance                     docs/performance.md, from what was measured'
 	@echo 'make readme                          the results in README.md, from docs/reference'
 	@echo 'make lock                            newest versions into requirements.lock'
 
@@ -51,6 +52,9 @@ format: $(VENV)/.has-test
 bench: $(VENV)/.has-test
 	$(BIN)/python -m benchmarks.compare $(COMPARE)
 	$(BIN)/python -m pytest benchmarks --benchmark-sort=name --benchmark-columns=median,iqr,ops,rounds $(ARGS)
+
+performance: $(VENV)/.has-run
+	$(BIN)/python -m benchmarks.performance
 
 readme: $(VENV)/.has-run
 	$(BIN)/python cli.py readme docs/reference

@@ -39,20 +39,13 @@ from benchmarks.contenders import (
     read_baseline,
     read_study,
 )
+from benchmarks.measurements import Spread, spread
 from cli import clear_errors
 
 DEFAULT_OUT = Path("runs/bench/comparison.json")
 REFERENCE_NAME = "dataloader"
 """The contender that the others are compared with."""
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pillow")
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A number over some rounds."""
-
-    median: float
-    low: float
-    high: float
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -118,11 +111,6 @@ def measure_in_rounds(
         start = (round_number - 1) % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
             yield measure_one(contender, round_number)
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """The middle and both ends."""
-    return Spread(median(values), min(values), max(values))
 
 
 def ratios(

@@ -5,6 +5,7 @@ Each file in `docs/performance` is one of these records as JSON. Whoever measure
 `compare.py`'s own `Comparison`.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -85,6 +86,7 @@ class Profile(msgspec.Struct, frozen=True):
     step_milliseconds: Spread
     """Of whole steps, measured without the profiler."""
     parts: list[Part]
+    batch_size: int = 128
 
 
 class AccuracyRun(msgspec.Struct, frozen=True):
@@ -120,28 +122,29 @@ class Accuracy(msgspec.Struct, frozen=True):
 
 
 class StudyTime(msgspec.Struct, frozen=True):
-    """A whole study of some runs, side by side as a user starts it."""
+    """Whole studies of the same number of runs, each as a user starts it."""
 
     num_runs: int
     num_jobs: int
     """Worker processes: one a core, but never more than there are runs."""
-    seconds_until_first_epoch: float
-    """From the call until a worker has finished its first epoch, less that epoch's own seconds:
-    starting a process, imports, and loading the data."""
-    wall_seconds: float
-    """From the call until the last result."""
+    wall_seconds: Spread
+    """From the call until the last result, over rounds."""
+    startup_seconds: Spread
+    """The part of it that lies before the first epoch: starting processes, imports, the data."""
 
 
 class StudyTimes(msgspec.Struct, frozen=True):
     """Time against the number of runs."""
 
-    num_epochs: int
-    num_train_images: int
-    num_test_images: int
     arithmetic: Arithmetic
     num_rounds: int
-    by_num_runs: list[list[StudyTime]]
-    """For each number of runs, one study a round."""
+    num_train_images: int
+    """Of each run, for one epoch, after which the test images are classified."""
+    num_test_images: int
+    training_flop_of_a_run: int
+    test_flop_of_a_run: int
+    """Computed in float32, whatever the arithmetic of training."""
+    by_num_runs: list[StudyTime]
 
 
 class StepSpeed(msgspec.Struct, frozen=True):
@@ -153,11 +156,12 @@ class StepSpeed(msgspec.Struct, frozen=True):
     multiply_adds: int
     """Of one image's forward pass."""
     training_flop: int
-    """Of one image's training step: see `training_flop` in `floor.py`."""
+    """Of one image's forward and backward pass: see `training_flop` in `floor.py`."""
     images_per_second: Spread
     """Over rounds."""
     peak_memory_mib: float | None
-    """Of a process that does nothing else, data included; None where it was not measured."""
+    """Of a process that does nothing else, while it trains, data included; None where it was not
+    measured."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -173,7 +177,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Floor(msgspec.Struct, frozen=True):
-    """What the processor can do at best, on one thread."""
+    """What the processor can do at best, on one thread: the least time that arithmetic takes."""
 
     rates: list[Rate]
     float32_gflop_per_second: float
@@ -183,11 +187,22 @@ class Floor(msgspec.Struct, frozen=True):
     copy_gb_per_second: float
     """Bytes read and bytes written, both counted."""
 
-    def gflop_per_second(self, arithmetic: Arithmetic) -> float:
-        """The best of the arithmetic that convolutions are computed in."""
+    def seconds(self, flop: float, arithmetic: Arithmetic) -> float:
+        """The least time for so many operations in what the arithmetic trains with."""
+        gflop_per_second = self.float32_gflop_per_second
         if arithmetic == "bfloat16" and self.bfloat16_gflop_per_second:
-            return self.bfloat16_gflop_per_second
-        return self.float32_gflop_per_second
+            gflop_per_second = self.bfloat16_gflop_per_second
+        return flop / gflop_per_second / 1e9
+
+    def images_per_second(self, training_flop: float, arithmetic: Arithmetic) -> float:
+        """The most images that one thread could train on, given the operations for one."""
+        return 1 / self.seconds(training_flop, arithmetic)
+
+    def study_seconds(self, times: StudyTimes, study: StudyTime) -> float:
+        """The least time for a study: as many runs as the busiest worker has, one by one."""
+        run_seconds = self.seconds(times.training_flop_of_a_run, times.arithmetic)
+        run_seconds += self.seconds(times.test_flop_of_a_run, "float32")
+        return math.ceil(study.num_runs / study.num_jobs) * run_seconds
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -206,6 +221,27 @@ class Scaling(msgspec.Struct, frozen=True):
     batch_sizes: list[StepSpeed]
     widths: list[StepSpeed]
     floor: Floor
+
+
+class GroupTime(msgspec.Struct, frozen=True):
+    """Some seeds trained as one network on a GPU, as `gpu_targets.py` writes it."""
+
+    num_replicas: int
+    status: str
+    """`trained`, or `out of memory`."""
+    num_epochs: int
+    seconds_per_run: float
+    """The group's seconds divided by the number of seeds."""
+    peak_memory_bytes: int
+
+
+class GroupTimes(msgspec.Struct, frozen=True):
+    """More and more seeds as one network: `gpu.json`."""
+
+    what: str
+    environment: Environment
+    measured_at: str
+    times: list[GroupTime]
 
 
 def load_measurement(path: Path, kind: type[Decoded]) -> Decoded:

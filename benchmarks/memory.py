@@ -9,6 +9,7 @@ over a tree of processes is what the tree takes, and the peak of that sum is wha
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,3 +123,23 @@ def gpu_memory_mib() -> float | None:
         return float(sum(int(line) for line in answer.split()))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
+
+
+def forget_own_peak() -> None:
+    """Let this process's peak begin anew at what it has resident now, where Linux allows it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def own_peak_memory_mib() -> float | None:
+    """The most memory that this process has had resident since its peak was last forgotten.
+
+    None but on Linux.
+
+    Not `getrusage`: its maximum also knows the process that this one was forked from.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    [line] = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

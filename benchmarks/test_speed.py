@@ -96,6 +96,6 @@ def test_evaluation_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> N
 def test_report(benchmark: BenchmarkFixture) -> None:
     """16 variants x 10 seeds."""
     results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(10))))
-    page = benchmark.pedantic(render_page, args=[results], rounds=3)
+    page = benchmark.pedantic(render_page, args=[results], rounds=3)  # type: ignore[no-untyped-call]
     assert len(results.rows) == len(CATALOGUE)
     assert page.lower().startswith("<!doctype html>")

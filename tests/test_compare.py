@@ -21,7 +21,6 @@ from benchmarks.compare import (
     comparison_table,
     measure_in_rounds,
     ratios,
-    spread,
     summarise_contender,
 )
 from benchmarks.contenders import (
@@ -35,6 +34,7 @@ from benchmarks.contenders import (
     read_baseline,
     read_study,
 )
+from benchmarks.measurements import Spread, spread
 from benchmarks.memory import process_tree, run_watched, tree_memory_mib
 from tests.factories import make_record, make_spec
 
@@ -88,7 +88,7 @@ def contender(name: str, command: list[str] | None = None) -> Contender:
 def test_ratios_are_taken_within_rounds() -> None:
     found = ratios(CANNED, "study", lambda item: item.images_per_second)
     assert sorted(found) == pytest.approx([3, 4, 6])
-    assert spread([6, 3, 4]) == compare.Spread(median=4, low=3, high=6)
+    assert spread([6, 3, 4]) == Spread(median=4, low=3, high=6)
     # Not the ratio of the medians, which mixes rounds.
     from_launch = ratios(CANNED, "study", lambda item: item.images_per_second_from_launch)
     assert sorted(from_launch) == pytest.approx([2, 2.5, 3.5])
