@@ -195,7 +195,9 @@ def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
 
     found = load_study(study.study_dir)
     to_time = one_run_of_each_ablation(found)
-    timed = found.timing.by_ablation if found.timing else {}
+    timed = {}
+    if found.timing and found.timing.environment.arithmetic == study.spec.arithmetic:
+        timed = found.timing.by_ablation
     if all(name in timed and timed[name].digest == run.digest for name, run in to_time.items()):
         return
     say(console, "Runs are done. Now each variant's epoch time, measured alone, in rounds ...")

@@ -49,7 +49,12 @@ def trial_epoch_seconds(
     """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
     import torch
 
-    from ablations.group_memory import choose_num_replicas, free_bytes, release_memory
+    from ablations.group_memory import (
+        choose_num_replicas,
+        free_bytes,
+        is_out_of_memory,
+        release_memory,
+    )
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -57,9 +62,19 @@ def trial_epoch_seconds(
     num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
     plans = [TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)]  # The first one warms up.
     try:
-        for plan in plans:
-            seconds = time_epoch(group[0], dataset, device, setup.arithmetic, plan, num_replicas)
-        return seconds
+        while True:
+            try:
+                for plan in plans:
+                    seconds = time_epoch(
+                        group[0], dataset, device, setup.arithmetic, plan, num_replicas
+                    )
+            except RuntimeError as error:
+                if num_replicas == 1 or not is_out_of_memory(error):
+                    raise
+                num_replicas //= 2  # As a worker would.
+            else:
+                return seconds
+            release_memory(device)
     finally:
         torch.set_num_threads(num_threads)
         release_memory(device)  # the workers need it

@@ -126,6 +126,9 @@ def execute(
                         if run not in again:
                             yield RunFailed(run, reason, "")
                     continue
+                if isinstance(event, RunFailed) and setup.device == "cuda" and not worker.runs:
+                    # After a fault on a GPU nothing else works in the same process.
+                    worker.replace_process()
                 yield event
     finally:
         for worker in workers:
@@ -225,8 +228,6 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             for run in not_ended:
                 connection.send((run, (reason, traceback.format_exc())))
-            if setup.device == "cuda":
-                return  # After a fault on a GPU nothing else works in the same process.
 
 
 def carry_out(

@@ -18,10 +18,14 @@ class CtrlC:
         self.was_pressed = False
 
     def __enter__(self) -> Self:
-        # Python allows only the main thread to say what a signal does.
-        self.is_listening = threading.current_thread() is threading.main_thread()
+        # Python allows only the main thread to say what a signal does. Where Ctrl-C does something
+        # else, or nothing (a background job of a shell), it stays so.
+        self.is_listening = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
         if self.is_listening:
-            self.previous = signal.signal(signal.SIGINT, self.remember)
+            signal.signal(signal.SIGINT, self.remember)
         return self
 
     def __exit__(
@@ -31,7 +35,7 @@ class CtrlC:
         trace: TracebackType | None,
     ) -> None:
         if self.is_listening:
-            signal.signal(signal.SIGINT, self.previous)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def remember(self, signal_number: int, frame: FrameType | None) -> None:
         """What the system calls at Ctrl-C."""

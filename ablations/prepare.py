@@ -70,6 +70,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         num_epochs=request.num_epochs or preset.num_epochs,
         num_train_images=preset.num_train_images,
         device_type=device_name,
+        arithmetic=arithmetic,
     )
     study_dir = request.study_dir or default_study_dir(preset, spec)
     check_folder(study_dir, spec)
@@ -105,4 +106,6 @@ def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
         parts.append(f"{spec.num_epochs}-epochs")
     if spec.device_type != "cpu":
         parts.append(spec.device_type)
+    if spec.arithmetic != choose_arithmetic("auto", spec.device_type):
+        parts.append(spec.arithmetic)
     return Path("runs") / "-".join(parts)

@@ -73,6 +73,8 @@ class Environment(msgspec.Struct, frozen=True):
     """The source's git commit, with `+changes` when the working tree differed, or `unknown`."""
     arithmetic: Arithmetic = "plain"
     """How networks were computed (`speed/arithmetic.py`); records from before have no such entry."""
+    numba_version: str = ""
+    """Of what compiles loops on a CPU; records from before have no such entry."""
 
 
 class RunRecord(msgspec.Struct, frozen=True):

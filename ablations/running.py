@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 from safetensors.torch import save
@@ -171,6 +172,7 @@ def describe_environment(
         project_version=project_version(),
         commit=commit or source_commit(),
         arithmetic=arithmetic,
+        numba_version=numba.__version__,
     )
 
 

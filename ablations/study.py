@@ -23,6 +23,7 @@ from ablations.records import (
 )
 from ablations.timing import TIMING_FILE, Timing
 from mnist_blocks import NetworkSpec
+from speed.arithmetic import Arithmetic
 
 STUDY_FILE = "study.json"
 
@@ -41,6 +42,8 @@ class StudySpec(msgspec.Struct, frozen=True):
     """None: all of the training images."""
     device_type: str
     """Runs on different kinds of device are not mixed: their arithmetic differs."""
+    arithmetic: Arithmetic = "plain"
+    """Nor are these: see `speed/arithmetic.py`. Studies from before have no such entry."""
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -200,7 +200,7 @@ def all_ways() -> list[Way]:
             training_steps(compute=in_bfloat16),
         ),
         Way(
-            "no-dropout", "the same without dropout",
+            "no-dropout", "the same for a network without dropout",
             "What drawing masks still costs: they come from a hash of each element's number, "
             "computed again in the backward pass.", False, "bfloat16",
             training_steps(compute=in_bfloat16, dropout=0.0),
@@ -248,7 +248,7 @@ def all_ways() -> list[Way]:
                 "test-batch-250" if batch_size != 250 else "test-batch-1000",
                 evaluation(batch_size),
                 count=1,
-                unit="10,000 test images",
+                unit="pass over 10,000 test images",
             )
         )
     if shutil.which("g++"):

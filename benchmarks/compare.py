@@ -41,6 +41,7 @@ from benchmarks.contenders import (
 )
 from benchmarks.measurements import Spread, spread
 from cli import clear_errors
+from speed.arithmetic import choose_arithmetic
 
 DEFAULT_OUT = Path("runs/bench/comparison.json")
 REFERENCE_NAME = "dataloader"
@@ -81,6 +82,7 @@ class Comparison(msgspec.Struct, frozen=True):
 def all_contenders(plan: Plan) -> list[Contender]:
     """Those of a comparison, the one that the others are compared with first."""
     runs = plural(plan.num_study_runs, "run")
+    arithmetic = choose_arithmetic("auto", plan.device)
     return [
         Contender(
             REFERENCE_NAME,
@@ -91,12 +93,27 @@ def all_contenders(plan: Plan) -> list[Contender]:
         Contender(
             "lightning", "PyTorch Lightning", partial(baseline_command, "lightning"), read_baseline
         ),
-        Contender("one-run", "this project, one run", partial(project_command, 1, 1), read_study),
+        Contender(
+            "one-run",
+            f"this project, one run, {arithmetic}",
+            partial(project_command, 1, 1, "auto"),
+            read_study,
+        ),
         Contender(
             "study",
-            f"this project, a study of {runs}",
-            partial(project_command, plan.num_study_runs, None),
+            f"this project, a study of {runs}, {arithmetic}",
+            partial(project_command, plan.num_study_runs, None, "auto"),
             read_study,
+        ),
+        *(
+            Contender(
+                f"study-{other}",
+                f"this project, a study of {runs}, {other}",
+                partial(project_command, plan.num_study_runs, None, other),
+                read_study,
+            )
+            # The baselines compute in float32: how much of the ratio is precision?
+            for other in (("float32",) if arithmetic == "bfloat16" else ())
         ),
     ]
 
@@ -301,7 +318,9 @@ def compare(plan: Plan, data_dir: Path | None, console: Console) -> Comparison:
         plan=plan,
         measurements=measurements,
         # After the last contender, since asking a GPU for its name takes some of its memory.
-        environment=describe_environment(torch.device(plan.device)),
+        environment=describe_environment(
+            torch.device(plan.device), choose_arithmetic("auto", plan.device)
+        ),
         num_usable_cores=joblib.cpu_count(),
         package_versions={package: version(package) for package in PACKAGES},
         measured_at=utc_now(),

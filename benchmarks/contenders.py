@@ -1,6 +1,7 @@
 """Who takes part in the comparison: how each is run, and what is counted of it.
 
-Each runs in a fresh process, so that its memory and its caches are its own. Counted are
+Each runs in a fresh process. This project's compiled loops come from the disk, as in every study
+but a machine's first, which compiles them for some ten seconds before it begins. Counted are
 
 - **images a second**: the training images of all its epochs and runs, divided by the seconds from
   the start of the first epoch to the end of the last. Testing after each epoch lies in these
@@ -153,13 +154,19 @@ def read_baseline(results: Path) -> Outcome:
 
 
 def project_command(
-    num_runs: int, num_jobs: int | None, plan: Plan, data_dir: Path | None, results: Path
+    num_runs: int,
+    num_jobs: int | None,
+    arithmetic: str,
+    plan: Plan,
+    data_dir: Path | None,
+    results: Path,
 ) -> list[str]:
     """A study of the target, as a user starts it; `num_jobs` None leaves that to the project."""
     options = ["--seeds", f"0-{num_runs - 1}", "--epochs", str(plan.num_epochs)]
     options += ["--dataset", plan.dataset_name, "--device", plan.device]
     options += ["--preset", "quick"] if plan.is_quick else []
     options += ["--jobs", str(num_jobs)] if num_jobs else []
+    options += ["--arithmetic", arithmetic]
     options += ["--data-dir", str(data_dir)] if data_dir else []
     return [sys.executable, "cli.py", "ablate", "target", *options, "--out", str(results)]
 
@@ -180,9 +187,10 @@ def read_study(results: Path) -> Outcome:
         num_images += (run.training.num_train_images or run.dataset.num_train) * len(record.epochs)
         path = run_folder(results, run.ablation, run.seed) / RECORD_FILE
         written_at.append(path.stat().st_mtime)
-        began_at.append(written_at[-1] - record.wall_seconds)
-        seconds_of_epochs = sum(epoch.seconds for epoch in record.epochs)
-        seconds_outside_epochs.append(record.wall_seconds - seconds_of_epochs)
+        # Seeds that a GPU trained as one network are recorded with a share of its seconds each.
+        began_at.append(written_at[-1] - record.wall_seconds * record.num_replicas)
+        share_outside = record.wall_seconds - sum(epoch.seconds for epoch in record.epochs)
+        seconds_outside_epochs.append(share_outside * record.num_replicas)
     return Outcome(
         num_images=num_images,
         training_seconds=max(written_at) - min(began_at) - min(seconds_outside_epochs),

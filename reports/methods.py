@@ -16,7 +16,6 @@ from ablations.words import plural
 from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE
 from reports.wording import MINUS, enumerate_words
-from speed.arithmetic import Arithmetic
 
 
 class SeedGroup(NamedTuple):
@@ -59,19 +58,11 @@ def reproduce_commands(results: Results) -> list[str]:
     """
     return [
         f"python cli.py ablate {names_argument(group.names)} {length_options(results.study.spec)} "
-        f"--arithmetic {usual_arithmetic(results.study)} "
+        f"--arithmetic {results.study.spec.arithmetic} "
         f"--seeds {','.join(str(seed) for seed in group.seeds)}"
         for group in seed_groups(results)
         if group.names != ["target"] or len(results.rows) == 1
     ]
-
-
-def usual_arithmetic(study: Study) -> Arithmetic:
-    """The arithmetic of most runs."""
-    [(arithmetic, _)] = Counter(
-        record.environment.arithmetic for record in study.records
-    ).most_common(1)
-    return arithmetic
 
 
 def names_argument(names: Sequence[str]) -> str:

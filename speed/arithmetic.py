@@ -65,5 +65,6 @@ def keep_freed_memory() -> None:
     # The names of the parameters are in malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
     trim_threshold, mmap_threshold = -1, -3
     libc = ctypes.CDLL(None)
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
+    # Versions differ in the largest threshold that they take; 1 says that it was taken.
+    if any(libc.mallopt(mmap_threshold, most) == 1 for most in (1 << 30, 1 << 25)):
+        libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 from mnist_blocks.summary import leaves
@@ -47,11 +48,6 @@ class Followers:
         """What values are raised to after batch norm."""
         return np.float32(0) if self.relu_after else kernels.NO_FLOOR
 
-    @property
-    def is_training(self) -> bool:
-        """Whether batch norm takes the batch's statistics, and dropout drops."""
-        return any(layer.training for layer in (self.batch_norm, self.dropout) if layer)
-
 
 ORDER = {
     nn.BatchNorm2d: ["batch_norm"],
@@ -68,8 +64,9 @@ def fuse(
     """A function that classifies as `network` does, in its training or its evaluation mode.
 
     With `training_dtype=torch.bfloat16`, activations and their gradients are kept in bfloat16
-    while training: 8 bits of precision, half the memory. Weights, statistics, sums, the head and
-    all evaluation stay in float32. Dropout masks come from a generator of their own kind, seeded
+    while training: 8 bits of precision, half the memory. Convolutions use their weights, and give
+    their gradients, rounded to it; the weights that the optimiser changes, statistics, sums, the
+    head and all evaluation stay in float32. Dropout masks come from a generator of their own kind, seeded
     from PyTorch's global one.
     """
     steps = [
@@ -94,7 +91,7 @@ def group_layers(layers: Sequence[nn.Module]) -> list[tuple[nn.Module, Followers
     while remaining:
         layer = remaining.pop(0)
         found: dict[str, nn.Module] = {}
-        if isinstance(layer, nn.Conv2d):
+        if has_usual_settings(layer) and isinstance(layer, nn.Conv2d):
             while remaining and (place := next_place(remaining[0], found)):
                 found[place] = remaining.pop(0)
         # mypy cannot know that the places fit the layers' types.
@@ -105,13 +102,25 @@ def group_layers(layers: Sequence[nn.Module]) -> list[tuple[nn.Module, Followers
 def next_place(layer: nn.Module, found: dict[str, nn.Module]) -> str | None:
     """The place of a layer among the followers, if it may come after those found so far."""
     places = list(Followers.__dataclass_fields__)
-    is_small_pool = not isinstance(layer, nn.MaxPool2d) or layer.kernel_size == layer.stride == 2
     latest = max((places.index(place) for place in found), default=-1)
     for place in ORDER.get(type(layer), []):
-        if places.index(place) > latest and is_small_pool:
+        if places.index(place) > latest and has_usual_settings(layer):
             # Without batch norm there is one ReLU: it makes no difference where it stands.
             return place
     return None
+
+
+def has_usual_settings(layer: nn.Module) -> bool:
+    """Whether the kernels do all that a layer does; one with other settings is left as it is."""
+    match layer:
+        case nn.Conv2d():
+            return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+        case nn.BatchNorm2d():
+            return layer.affine and layer.track_running_stats and layer.momentum is not None
+        case nn.MaxPool2d():
+            is_2x2 = layer.kernel_size == layer.stride == 2
+            return is_2x2 and layer.padding == 0 and layer.dilation == 1 and not layer.ceil_mode
+    return True
 
 
 def in_float32(layer: nn.Module) -> Step:
@@ -169,18 +178,19 @@ class ConvolveAndFinish(torch.autograd.Function):
             convolution.stride,
             convolution.padding,
         )
-        out = finish(context, values, followers)
-        context.save_for_backward(inputs, weight, *context.kept)
+        out, kept = finish(context, values, followers)
+        context.save_for_backward(inputs, weight, gamma, *kept)
         context.convolution = convolution
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients with respect to the inputs, the weight, the bias, gamma and beta."""
-        inputs, weight, *kept = context.saved_tensors
+        inputs, weight, gamma, *kept = context.saved_tensors
         convolution, followers = context.convolution, context.followers
         values_gradient, gamma_gradient, beta_gradient = finish_backward(
-            context, gradients[0], *kept
+            context, gradients[0], gamma, *kept
         )
         inputs_gradient, weight_gradient, _ = convolution_backward(
             values_gradient, inputs, weight, None, convolution.stride, convolution.padding,
@@ -208,9 +218,13 @@ def gradient_of_bias(bias: Tensor, values_gradient: Tensor, followers: Followers
     return torch.from_numpy(mean * count).to(bias.dtype)
 
 
-def finish(context: Any, values: Tensor, followers: Followers) -> Tensor:
+def finish(context: Any, values: Tensor, followers: Followers) -> tuple[Tensor, tuple[Tensor, ...]]:
     """What follows a convolution: values (batch, channels, H, W) -> activations, of half the
-    height and width if pooled. Leaves in the context what the backward pass needs."""
+    height and width if pooled.
+
+    Returns them with the tensors that the backward pass needs; smaller things are left in the
+    context.
+    """
     values = values.contiguous(memory_format=torch.channels_last)
     batch_size, num_channels, height, width = values.shape
     rows = matrix(values, row_length(values, followers))
@@ -239,28 +253,30 @@ def finish(context: Any, values: Tensor, followers: Followers) -> Tensor:
         kernels.pool(
             rows, out_rows, winner_rows, choice_rows, height, num_channels, per_channel, *settings
         )
-        context.kept = values, winners, choice
+        kept: tuple[Tensor, ...] = (values, winners, choice)
     else:
         out = torch.empty_like(values)
         kernels.finish(rows, matrix(out, rows.shape[1]), per_channel, *settings)
-        context.kept = (values,)
+        kept = (values,)
     context.followers, context.mask = followers, mask
-    context.was_evaluating = not followers.is_training
+    context.was_evaluating = norm is not None and not norm.training
     context.moments, context.per_channel = moments, per_channel
-    return out
+    return out, kept
 
 
 def finish_backward(
-    context: Any, gradient: Tensor, values: Tensor, *kept: Tensor
+    context: Any, gradient: Tensor, gamma: Tensor | None, values: Tensor, *kept: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Gradients with respect to the values, gamma and beta, from that of the activations.
+
+    Called again with `retain_graph`, it gives the same.
 
     Raises:
         RuntimeError: the forward pass was in evaluation mode.
     """
     gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
     followers, mask, per_channel = context.followers, context.mask, context.per_channel
-    if followers.batch_norm and context.was_evaluating:
+    if context.was_evaluating:
         raise RuntimeError("in evaluation mode take gradients of the network itself")
     num_channels, height = values.shape[1:3]
     rows = matrix(values, per_channel.shape[1])
@@ -275,19 +291,20 @@ def finish_backward(
 
     gamma_gradient = beta_gradient = None
     if norm := followers.batch_norm:
+        assert gamma is not None
         if followers.max_pool:
             sums = kernels.pool_gradient_sums(gradient_rows, winners, choice, mask.keep_scale)
         else:
             sums = kernels.gradient_sums(gradient_rows, rows, per_channel, *settings)
         gamma_gradient, beta_gradient = (
-            torch.empty_like(norm.weight),
-            torch.empty_like(norm.bias),
+            torch.empty_like(gamma),
+            torch.empty_like(gamma),
         )
         kernels.fill_offset_and_slope(
             per_channel,
             sums,
             context.moments,
-            vector(norm.weight),
+            vector(gamma),
             norm.eps,
             values.numel() // num_channels,
             vector(gamma_gradient),
@@ -351,8 +368,12 @@ def take_moments(norm: nn.BatchNorm2d, values: Tensor, floor: np.float32) -> NDA
     running = vector(norm.running_mean), vector(norm.running_var)
     if not norm.training:
         return np.stack(running).astype(np.float64)
-    moments = batch_moments(values, floor)
     count = values.numel() // values.shape[1]
+    if count == 1:
+        raise ValueError(
+            f"batch norm needs more than one value a channel, and has {tuple(values.shape)}"
+        )
+    moments = batch_moments(values, floor)
     mean, variance = running
     kernels.update_running_statistics(mean, variance, moments, norm.momentum, count)
     norm.num_batches_tracked.add_(1)

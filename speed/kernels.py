@@ -24,8 +24,10 @@ through: a network that diverges must be seen to.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload, register_jitable
+
+from speed.compiling import kept_on_disk
 
 ZERO = np.float32(0)
 NO_FLOOR = np.float32(-np.inf)
@@ -36,7 +38,7 @@ ROWS_AT_ONCE = 64
 """Sums over so many rows are taken in float32, and sums of those in float64."""
 
 # "contract": a product and a sum may become one instruction with one rounding.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+compiled = kept_on_disk({"contract", "nsz"})
 inlined = register_jitable(forceinline=True)
 
 
@@ -93,6 +95,8 @@ def store_for_type(matrix, row, column, value):
 
     def store_bfloat16(matrix, row, column, value):
         bits = float_to_bits(np.float32(value))  # type: ignore
+        # What is not a number stays so: rounding could make an infinity or a zero of it.
+        bits = np.uint32(0x7FC00000) if value != value else bits  # noqa: PLR0124
         half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         matrix[np.uintp(row), np.uintp(column)] = np.uint16((bits + half) >> np.uint32(16))
 

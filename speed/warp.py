@@ -6,13 +6,15 @@ It computes what `ablations/augment.py` spells out in PyTorch's operations, ten 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numba import njit
 from torch import Tensor
 
+from speed.compiling import kept_on_disk
+
+compiled = kept_on_disk({"contract"})
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def zoom_into(image, margin, zoomed):
     """The image without a margin, resized to the size it had: bilinear, edges repeated."""
     side = len(image)
@@ -35,7 +37,7 @@ def zoom_into(image, margin, zoomed):
             zoomed[y, x] = (ONE - down) * above + down * below
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled
 def rotate_into(image, cos, sin, rotated):
     """Each pixel of the result is the pixel of the image that lies nearest to where it was."""
     side = np.int32(len(image))
@@ -52,7 +54,7 @@ def rotate_into(image, cos, sin, rotated):
             rotated[y, x] = flat[where] if is_inside else ZERO
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def warp_images(images, is_zoomed, margin, cos, sin, out):
     """Zoom the images that are to be zoomed, then rotate every one."""
     zoomed = np.empty(images.shape[1:], np.float32)

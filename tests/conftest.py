@@ -11,7 +11,8 @@ from jaxtyping import install_import_hook
 # tests run. It works for what is imported after this line.
 ARRAY_MODULES = ["augment", "data", "data_files", "group_training", "idx", "records", "training"]
 install_import_hook(
-    [*(f"ablations.{name}" for name in ARRAY_MODULES), "speed.wide"], "beartype.beartype"
+    [*(f"ablations.{name}" for name in ARRAY_MODULES), "speed.wide"],
+    "beartype.beartype",
 )
 
 import torch

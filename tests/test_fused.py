@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -203,7 +203,7 @@ def test_everything_that_can_be_fused_is_fused() -> None:
 def test_two_relus_and_a_large_pool_are_kept_apart() -> None:
     layers = [nn.Conv2d(1, 1, 3), nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(3)]
     groups = group_layers(layers)
-    assert [len([1]) for _ in groups] == [1, 1, 1]
+    assert [layer for layer, _ in groups] == [layers[0], layers[3], layers[4]]
     assert groups[0][1] == fused.Followers(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
 
 
@@ -233,6 +233,56 @@ def test_what_is_not_a_number_comes_through(block: str, dtype: torch.dtype) -> N
     assert loss.isnan()
 
 
+def test_frozen_batch_norm_has_no_gradient_here() -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    loss = functional.cross_entropy(fuse(network)(images), labels)
+    with pytest.raises(RuntimeError, match="evaluation mode"):
+        loss.backward()
+
+
+def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    parameters = list(network.parameters())
+    loss = functional.cross_entropy(fuse(network)(images), labels)
+    first = torch.autograd.grad(loss, parameters, retain_graph=True)
+    again = torch.autograd.grad(loss, parameters, create_graph=True)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        again[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, groups=2), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=None)],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False)],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)],
+        [nn.Conv2d(2, 4, 3), nn.MaxPool2d(2, ceil_mode=True)],
+        [nn.Conv2d(2, 4, 3), nn.MaxPool2d(3)],
+    ],
+    ids=repr,
+)
+def test_layers_with_other_settings_are_left_as_they_are(layers: list[nn.Module]) -> None:
+    assert [followers for _, followers in group_layers(layers)] == [None, None]
+    images = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fuse(nn.Sequential(*layers))(images), nn.Sequential(*layers)(images))
+
+
+def test_one_value_a_channel_is_an_error_as_in_pytorch() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    for classify in (network, fuse(network)):
+        with pytest.raises(ValueError, match=r"more than (one|1) value"):
+            classify(torch.rand(1, 1, 3, 3))
+
+
 def test_same_seed_same_masks() -> None:
     network = build(TARGET)
     images, _ = random_batch()
@@ -244,6 +294,7 @@ def test_same_seed_same_masks() -> None:
     assert not torch.equal(logits[0], logits[2])
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0.01, 0.9))
 def test_masks_look_random(seed: int, probability: float) -> None:
     size = 40_000
@@ -277,6 +328,18 @@ def test_bfloat16_is_rounded_as_in_pytorch(numbers: list[float]) -> None:
         kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
     )  # fmt: skip
     assert torch.equal(out.nan_to_num(nan=7.0), values.bfloat16().nan_to_num(nan=7.0))
+
+
+def test_every_kind_of_nan_stays_one() -> None:
+    bits = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8000, 0x7F800001], np.uint32)
+    out = torch.empty(1, len(bits), dtype=torch.bfloat16)
+    channels = np.zeros((4, len(bits)), np.float32)
+    channels[kernels.SCALE] = 1
+    kernels.finish(
+        bits.view(np.float32)[None], out.view(torch.uint16).numpy(), channels,
+        kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
+    )  # fmt: skip
+    assert out.isnan().all()
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e3), st.integers(0, 2**31))

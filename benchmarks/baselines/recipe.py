@@ -159,7 +159,7 @@ def make_optimizer(network: nn.Module, num_epochs: int) -> tuple[torch.optim.SGD
     recipe = TARGET_TRAINING
     assert recipe.drop_learning_rate_after is not None
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
+        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
     )
     drops_after = max(1, int(recipe.drop_learning_rate_after * num_epochs))
     return optimizer, MultiStepLR(optimizer, milestones=[drops_after], gamma=0.1)
