@@ -2,8 +2,9 @@
 
     python -m benchmarks.compare
 
-Four contenders train the same network by the same recipe, in turn, for some rounds: the plain
-PyTorch loop, PyTorch Lightning, one run of this project, and a study of it that has every core.
+All contenders train the same network by the same recipe, in turn, for some rounds: the usual
+PyTorch loop, the same tuned, PyTorch Lightning, one run of this project, and studies of it that
+have every core.
 `contenders.py` says what is counted. Ratios are taken within a round, so that a machine that slows
 down meanwhile slows both sides of each.
 """
@@ -46,6 +47,8 @@ from speed.arithmetic import choose_arithmetic
 DEFAULT_OUT = Path("runs/bench/comparison.json")
 REFERENCE_NAME = "dataloader"
 """The contender that the others are compared with."""
+TUNED_NAME = "dataloader-tuned"
+"""The best that was found for the same loop; the others are compared with it too."""
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pillow")
 
 
@@ -57,7 +60,9 @@ class Row(msgspec.Struct, frozen=True):
     images_per_second: Spread
     images_per_second_from_launch: Spread
     ratio: Spread
-    """Of its images a second to the plain PyTorch loop's in the same round."""
+    """Of its images a second to the usual PyTorch loop's in the same round."""
+    ratio_to_tuned: Spread
+    """The same beside the tuned PyTorch loop."""
     ratio_from_launch: Spread
     peak_memory_mib: float | None
     """The most of all rounds; None where it was not measured."""
@@ -86,12 +91,21 @@ def all_contenders(plan: Plan) -> list[Contender]:
     return [
         Contender(
             REFERENCE_NAME,
-            "plain PyTorch loop",
+            "usual PyTorch loop",
+            partial(baseline_command, "dataloader", "--untuned"),
+            read_baseline,
+        ),
+        Contender(
+            "dataloader-tuned",
+            "the same, tuned for this machine",
             partial(baseline_command, "dataloader"),
             read_baseline,
         ),
         Contender(
-            "lightning", "PyTorch Lightning", partial(baseline_command, "lightning"), read_baseline
+            "lightning",
+            "PyTorch Lightning, tuned alike",
+            partial(baseline_command, "lightning"),
+            read_baseline,
         ),
         Contender(
             "one-run",
@@ -131,13 +145,16 @@ def measure_in_rounds(
 
 
 def ratios(
-    measurements: Sequence[Measurement], name: str, figure: Callable[[Measurement], float]
+    measurements: Sequence[Measurement],
+    name: str,
+    figure: Callable[[Measurement], float],
+    reference: str = REFERENCE_NAME,
 ) -> list[float]:
     """A contender's figure divided by the reference's of the same round, for each round."""
     of_reference = {
         measurement.round_number: figure(measurement)
         for measurement in measurements
-        if measurement.contender == REFERENCE_NAME
+        if measurement.contender == reference
     }
     return [
         figure(measurement) / of_reference[measurement.round_number]
@@ -166,6 +183,7 @@ def summarise_contender(contender: Contender, measurements: Sequence[Measurement
         images_per_second=spread([while_training(item) for item in own]),
         images_per_second_from_launch=spread([from_launch(item) for item in own]),
         ratio=spread(ratios(measurements, contender.name, while_training)),
+        ratio_to_tuned=spread(ratios(measurements, contender.name, while_training, TUNED_NAME)),
         ratio_from_launch=spread(ratios(measurements, contender.name, from_launch)),
         peak_memory_mib=max(memory, default=None),
         peak_device_memory_mib=max(on_device, default=None),
@@ -180,7 +198,7 @@ def comparison_table(rows: Sequence[Row], num_rounds: int) -> Table:
     )
     has_gpu = any(row.peak_device_memory_mib is not None for row in rows)
     table.add_column("contender")
-    for heading in ["images/s", "ratio", "ratio from launch", "peak memory"]:
+    for heading in ["images/s", "ratio", "to the tuned loop", "from launch", "peak memory"]:
         table.add_column(heading, justify="right")
     if has_gpu:
         table.add_column("GPU memory", justify="right")
@@ -191,6 +209,7 @@ def comparison_table(rows: Sequence[Row], num_rounds: int) -> Table:
             row.title,
             spread_in_words(row.images_per_second, "{:,.0f}"),
             spread_in_words(row.ratio, "{:.2f}"),
+            spread_in_words(row.ratio_to_tuned, "{:.2f}"),
             spread_in_words(row.ratio_from_launch, "{:.2f}"),
             *map(memory_in_words, memory),
             f"{row.last_accuracy_pct:.2f} %",
@@ -238,9 +257,9 @@ def main(
     study_runs: int | None,
     out: Path,
 ) -> None:
-    """Compare this project with a plain PyTorch loop and with PyTorch Lightning.
+    """Compare this project with PyTorch loops, usual and tuned, and with PyTorch Lightning.
 
-    All train the same network by the same recipe. The defaults take about six minutes on two
+    All train the same network by the same recipe. The defaults take about ten minutes on two
     cores; leave the machine alone meanwhile.
 
     \b

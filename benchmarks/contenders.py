@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import msgspec
 
@@ -132,13 +133,14 @@ def measure(
     )
 
 
-def baseline_command(module: str, plan: Plan, data_dir: Path | None, results: Path) -> list[str]:
-    """Run one of `benchmarks/baselines` alone."""
+def baseline_command(*arguments: Any) -> list[str]:
+    """Run one of `benchmarks/baselines` alone: its module and options, then what `command` gets."""
+    module, *own_options, plan, data_dir, results = arguments
     options = ["--dataset", plan.dataset_name, "--device", plan.device]
     options += ["--epochs", str(plan.num_epochs), "--train-images", str(plan.num_train_images)]
     options += ["--data-dir", str(data_dir)] if data_dir else []
     options += ["--out", str(results / BASELINE_FILE)]
-    return [sys.executable, "-m", f"benchmarks.baselines.{module}", *options]
+    return [sys.executable, "-m", f"benchmarks.baselines.{module}", *own_options, *options]
 
 
 def read_baseline(results: Path) -> Outcome:

@@ -30,6 +30,7 @@ def baseline_command(train: Callable[..., BaselineResult]) -> click.Command:
         type=click.IntRange(min=0),
         help="Loading processes; on a CPU the other cores compute.  [default: half the cores; all with cuda]",
     )
+    @click.option("--untuned", is_flag=True, help="As it is usually written: see recipe.py.")
     @click.option("--out", type=click.Path(path_type=Path), help="Write the result as JSON.")
     @clear_errors
     def command(
@@ -40,6 +41,7 @@ def baseline_command(train: Callable[..., BaselineResult]) -> click.Command:
         device: str,
         seed: int,
         workers: int | None,
+        untuned: bool,
         out: Path | None,
     ) -> None:
         """Train the target network once by the reference recipe."""
@@ -48,10 +50,12 @@ def baseline_command(train: Callable[..., BaselineResult]) -> click.Command:
             torch_device = torch.device(choose_device(device))
         except ValueError as error:
             raise click.ClickException(str(error)) from error
-        workers = default_num_workers(torch_device) if workers is None else workers
-        if torch_device.type == "cpu":
+        workers = default_num_workers(torch_device, not untuned) if workers is None else workers
+        if torch_device.type == "cpu" and not untuned:
             torch.set_num_threads(max(1, joblib.cpu_count() - workers))
-        result = train(dataset, torch_device, epochs, train_images, seed, workers)
+        result = train(
+            dataset, torch_device, epochs, train_images, seed, workers, is_tuned=not untuned
+        )
         for epoch in result.epochs:
             click.echo(
                 f"epoch {epoch.epoch}: {epoch.test_accuracy_pct:.2f} % of the test images, "

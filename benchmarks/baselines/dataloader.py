@@ -30,16 +30,17 @@ def train(
     num_train_images: int | None = None,
     seed: int = 0,
     num_workers: int | None = None,
+    is_tuned: bool = True,
 ) -> BaselineResult:
     """Train the target network, and test it after each epoch.
 
     `num_train_images` takes that many of the first training images, and `num_workers` that many
-    loading processes; None is all, and `default_num_workers`.
+    loading processes; None is all, and `default_num_workers`. `recipe.py` says what is tuned.
     """
     torch.manual_seed(seed)
     train_loader, test_loader = make_loaders(dataset, device, num_train_images, num_workers)
-    network = make_network().to(device)
-    optimizer, schedule = make_optimizer(network, num_epochs)
+    network = make_network(is_tuned).to(device)
+    optimizer, schedule = make_optimizer(network, num_epochs, is_tuned)
 
     epochs: list[BaselineEpoch] = []
     for epoch in range(1, num_epochs + 1):

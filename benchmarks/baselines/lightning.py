@@ -33,16 +33,17 @@ from mnist_blocks.summary import count_parameters
 class TargetModule(pytorch_lightning.LightningModule):
     """The target network with the recipe, and a record of each epoch."""
 
-    def __init__(self, num_epochs: int, num_test_images: int) -> None:
+    def __init__(self, num_epochs: int, num_test_images: int, is_tuned: bool) -> None:
         super().__init__()
-        self.network = make_network()
+        self.is_tuned = is_tuned
+        self.network = make_network(is_tuned)
         self.num_epochs = num_epochs
         self.num_test_images = num_test_images
         self.epochs: list[BaselineEpoch] = []
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Lightning steps the schedule after each epoch."""
-        optimizer, schedule = make_optimizer(self.network, self.num_epochs)
+        optimizer, schedule = make_optimizer(self.network, self.num_epochs, self.is_tuned)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
@@ -92,17 +93,18 @@ def train(
     num_train_images: int | None = None,
     seed: int = 0,
     num_workers: int | None = None,
+    is_tuned: bool = True,
 ) -> BaselineResult:
     """Train the target network, and test it after each epoch.
 
     `num_train_images` takes that many of the first training images, and `num_workers` that many
-    loading processes; None is all, and `default_num_workers`.
+    loading processes; None is all, and `default_num_workers`. `recipe.py` says what is tuned.
     """
     # What it tells of the devices that it found is nothing for a benchmark's output.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.manual_seed(seed)
     train_loader, test_loader = make_loaders(dataset, device, num_train_images, num_workers)
-    module = TargetModule(num_epochs, len(dataset.test_labels))
+    module = TargetModule(num_epochs, len(dataset.test_labels), is_tuned)
     trainer = pytorch_lightning.Trainer(
         max_epochs=num_epochs,
         accelerator=device.type,

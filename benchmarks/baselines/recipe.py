@@ -1,11 +1,12 @@
 """What both baselines share: the data as PIL images, torchvision's transforms, and the recipe.
 
 The baselines train the project's network by the project's recipe, in the two ways that are usual:
-`dataloader.py` is the plain PyTorch loop, `lightning.py` hands the loop to PyTorch Lightning. All
-that makes them quick without leaving their way is theirs: images are loaded beside the training,
-by workers that live through the run and do not fight with it for cores, test batches are large, the
-network is channels last as PyTorch's tuning guide advises, and neither keeps the running loss and
-training accuracy that the project keeps.
+`dataloader.py` is the plain PyTorch loop, `lightning.py` hands the loop to PyTorch Lightning. Both
+are written with care: images are loaded beside the training by workers that live through the run,
+test batches are large, and neither keeps the running loss and training accuracy that the project
+keeps. Beyond that they are tuned, as few users would: loading and computing do not fight for the
+same cores, the network is channels last as PyTorch's tuning guide advises, and the optimiser is
+fused. The plain loop can also be had without that, as it is usually written.
 """
 
 from dataclasses import dataclass
@@ -104,15 +105,15 @@ def plain_transform(dataset: Dataset) -> transforms.Compose:
     )
 
 
-def default_num_workers(device: torch.device) -> int:
-    """Loading processes: one for each core that there is beside a GPU, half as many on a CPU.
+def default_num_workers(device: torch.device, is_tuned: bool = True) -> int:
+    """Loading processes: one for each core, as is usual; tuned for a CPU, half as many.
 
-    On a CPU the other half computes (`command.py` sets the threads). On two cores an epoch of
+    The other half then computes (`command.py` sets the threads). On two cores an epoch of
     6,000 training and 10,000 test images took 2.5 s with one worker and one thread, 2.8 to 3.0 s
     with PyTorch's two threads and one or two workers.
     """
     num_cores = int(joblib.cpu_count())
-    return num_cores if device.type == "cuda" else max(1, num_cores // 2)
+    return max(1, num_cores // 2) if is_tuned and device.type != "cuda" else num_cores
 
 
 def make_loaders(
@@ -149,17 +150,23 @@ def make_loaders(
     )
 
 
-def make_network() -> nn.Sequential:
+def make_network(is_tuned: bool = True) -> nn.Sequential:
     """The project's target network, with PyTorch's own initial weights."""
-    return build_network(TARGET).to(memory_format=torch.channels_last)
+    network = build_network(TARGET)
+    return network.to(memory_format=torch.channels_last) if is_tuned else network
 
 
-def make_optimizer(network: nn.Module, num_epochs: int) -> tuple[torch.optim.SGD, MultiStepLR]:
+def make_optimizer(
+    network: nn.Module, num_epochs: int, is_tuned: bool = True
+) -> tuple[torch.optim.SGD, MultiStepLR]:
     """The recipe's optimiser, and the schedule of its learning rate, stepped after each epoch."""
     recipe = TARGET_TRAINING
     assert recipe.drop_learning_rate_after is not None
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
+        network.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        fused=is_tuned,
     )
     drops_after = max(1, int(recipe.drop_learning_rate_after * num_epochs))
     return optimizer, MultiStepLR(optimizer, milestones=[drops_after], gamma=0.1)
