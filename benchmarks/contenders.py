@@ -52,6 +52,9 @@ class Plan(msgspec.Struct, frozen=True):
     num_rounds: int
     num_study_runs: int
     """Runs of the contender that is a whole study."""
+    num_project_epochs: int | None = None
+    """Of this project's runs, when it is not as many: so that all train for about as long, and
+    what a study does once (one run waits for another, a report) weighs as in a real one."""
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -164,7 +167,8 @@ def project_command(
     results: Path,
 ) -> list[str]:
     """A study of the target, as a user starts it; `num_jobs` None leaves that to the project."""
-    options = ["--seeds", f"0-{num_runs - 1}", "--epochs", str(plan.num_epochs)]
+    num_epochs = plan.num_project_epochs or plan.num_epochs
+    options = ["--seeds", f"0-{num_runs - 1}", "--epochs", str(num_epochs)]
     options += ["--dataset", plan.dataset_name, "--device", plan.device]
     options += ["--preset", "quick"] if plan.is_quick else []
     options += ["--jobs", str(num_jobs)] if num_jobs else []

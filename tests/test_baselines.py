@@ -92,6 +92,27 @@ def test_both_baselines_do_the_same_steps(digits: Dataset) -> None:
     assert {result.num_train_images for result in results} == {300}
 
 
+def test_untuned_loop_does_the_same_in_its_own_layout(digits: Dataset) -> None:
+    tuned, untuned = (
+        baseline_module("dataloader").train(
+            digits,
+            CPU,
+            num_epochs=1,
+            num_train_images=300,
+            seed=3,
+            num_workers=0,
+            is_tuned=is_tuned,
+        )
+        for is_tuned in (True, False)
+    )
+    assert tuned.epochs[0].num_steps == untuned.epochs[0].num_steps
+    assert tuned.epochs[0].test_accuracy_pct == pytest.approx(
+        untuned.epochs[0].test_accuracy_pct, abs=1
+    )
+    assert make_network(is_tuned=False)[0][0][0].weight.is_contiguous()
+    assert make_optimizer(make_network(), 1, is_tuned=False)[0].defaults["fused"] is False
+
+
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 4, 7, 20])
 def test_schedule_is_the_recipes(num_epochs: int) -> None:
     recipe = replace(TARGET_TRAINING, num_epochs=num_epochs)

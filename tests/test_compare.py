@@ -67,6 +67,7 @@ def measurement(
 
 
 CANNED = [
+    *(measurement("dataloader-tuned", number, 20) for number in (1, 2, 3)),
     *(
         measurement("dataloader", number, seconds)
         for number, seconds in [(1, 30), (2, 60), (3, 40)]
@@ -98,6 +99,7 @@ def test_ratios_are_taken_within_rounds() -> None:
 def test_row_of_a_contender() -> None:
     row = summarise_contender(contender("study"), [*CANNED, measurement("study", 1, 12, None)])
     assert row.images_per_second.high == 6000
+    assert row.ratio_to_tuned == Spread(median=2, low=20 / 12, high=2)
     assert row.peak_memory_mib == 900
     assert row.peak_device_memory_mib is None
     assert row.last_accuracy_pct == pytest.approx(98.15)
@@ -141,6 +143,11 @@ def test_contenders_are_asked_for_the_same() -> None:
     assert one_run[one_run.index("--seeds") + 1] == "0-0"
     assert study[study.index("--seeds") + 1] == "0-1"
     assert "--jobs" not in study
+    longer = msgspec.structs.replace(PLAN, num_project_epochs=6)
+    for one in all_contenders(longer):
+        command = one.command(longer, None, Path("out"))
+        wanted = "6" if "cli.py" in command else "2"
+        assert command[command.index("--epochs") + 1] == wanted, one.name
     quick = msgspec.structs.replace(PLAN, is_quick=True, num_train_images=9000)
     commands = [one.command(quick, None, Path("out")) for one in all_contenders(quick)]
     assert all("9000" in command or "quick" in command for command in commands)
