@@ -179,7 +179,7 @@ def all_ways() -> list[Way]:
             training_steps(compute=itself),
         ),
         Way(
-            "memory-returned", "the same, freed memory given back to the system",
+            "memory-returned", "channels last, freed memory given back to the system",
             "glibc's default: every step touches new pages, which the system zeroes first.",
             False, "plain", training_steps(compute=itself), keeps_memory=False,
         ),
@@ -189,40 +189,40 @@ def all_ways() -> list[Way]:
             training_steps(compute=itself, autocast=True),
         ),
         Way(
-            "float32", "fused steps between convolutions, float32",
+            "float32", "fused float32: the steps between convolutions in few passes",
             "`--arithmetic float32`. Batch norm, ReLU, pooling and dropout in two passes forward "
             "and two backward.", True, "plain", training_steps(compute=fuse),
         ),
         Way(
-            "bfloat16", "fused steps between convolutions, bfloat16",
+            "bfloat16", "fused bfloat16: the same, activations in 16 bits",
             "`--arithmetic bfloat16`. Half the memory traffic, and the processor's own bfloat16 "
             "products.", has_bfloat16_instructions(), "float32",
             training_steps(compute=in_bfloat16),
         ),
         Way(
-            "no-dropout", "the same for a network without dropout",
+            "no-dropout", "fused bfloat16, a network without dropout",
             "What drawing masks still costs: they come from a hash of each element's number, "
             "computed again in the backward pass.", False, "bfloat16",
             training_steps(compute=in_bfloat16, dropout=0.0),
         ),
         Way(
-            "two-threads", "the same in two threads",
+            "two-threads", "fused bfloat16, one run in two threads",
             "One run on two cores. Two runs side by side use them better.", False, "bfloat16",
             training_steps(compute=in_bfloat16, num_threads=2),
         ),
         Way(
-            "augmentation-operations", "augmentation by PyTorch's operations",
+            "augmentation-operations", "fused bfloat16, augmentation by PyTorch's operations",
             "affine_grid and grid_sample, as on a GPU, in place of one compiled loop.", False,
             "bfloat16",
             training_steps(compute=in_bfloat16, augmentation=augment_by_operations),
         ),
         Way(
-            "optimizer-loop", "the optimiser parameter by parameter",
+            "optimizer-loop", "fused bfloat16, the optimiser parameter by parameter",
             "PyTorch's default on a CPU, in place of `fused=True`.", False, "bfloat16",
             training_steps(compute=in_bfloat16, optimizer_kind="loop"),
         ),
         Way(
-            "optimizer-foreach", "the optimiser by lists of parameters (foreach)",
+            "optimizer-foreach", "fused bfloat16, the optimiser by lists of parameters (foreach)",
             "In place of `fused=True`.", False, "bfloat16",
             training_steps(compute=in_bfloat16, optimizer_kind="foreach"),
         ),
@@ -233,7 +233,7 @@ def all_ways() -> list[Way]:
             unit="backward pass of the six convolutions",
         ),
         Way(
-            "no-bias-gradients", "convolutions backward without them", "As fused.", True,
+            "no-bias-gradients", "convolutions backward without the biases' gradients", "Kept: it changes nothing that is learnt.", True,
             "bias-gradients", convolution_gradients(with_bias=False),
             unit="backward pass of the six convolutions",
         ),
@@ -260,7 +260,7 @@ def all_ways() -> list[Way]:
             ),
             Way(
                 "compiled-autocast", "PyTorch's layers, compiled (inductor), bfloat16 by autocast",
-                "The same.", False, "bfloat16",
+                "The same, in bfloat16.", False, "bfloat16",
                 training_steps(compute=compiled, autocast=True),
             ),
         ]  # fmt: skip
