@@ -197,7 +197,7 @@ def test_document_tells_what_was_measured(tmp_path: Path) -> None:
     assert "Not measured yet" not in text
     assert "with 17,000 training images a second:\n8.5 (8.2–8.8) times as many" in text
     assert "| this project, one run | 9,000 (8,730–9,360) | 4.50" in text and "not measured" in text
-    kept, _, rejected = text.partition("Tried, and it did not pay")
+    kept, _, rejected = text.partition("Tried, and not kept")
     assert "| the plain | 40.00" in kept and "| the fused | 10.00" in kept
     assert "| the compiled | 50.00" in rejected and "the fused" not in rejected
     assert "4.0 times as fast as the plain" in text
