@@ -144,7 +144,7 @@ def main() -> None:
     default="auto",
     show_default=True,
     help="plain: PyTorch's layers in float32; float32 and bfloat16: steps between convolutions "
-    "fused, on a CPU. auto: the fastest one here that gives the same accuracy.",
+    "fused, on a CPU. auto: the fastest one here (docs/performance.md compares their accuracy).",
 )
 @click.option(
     "--jobs",

@@ -108,7 +108,7 @@ def accuracy_figure(accuracy: Accuracy) -> Markup:
             )  # fmt: skip
         axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
         name_rows(axes, [row.title for row in rows])
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 3)))
         axes.set_xlabel("test accuracy minus that of plain float32, in percentage points")
         description = "; ".join(
             f"{row.title}: {signed(row.difference.mean, 3)}" for row in rows if row.difference
