@@ -16,8 +16,7 @@ ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 
 def choose_arithmetic(name: str, device_type: str) -> Arithmetic:
     """The arithmetic of that name; `auto` is the fastest that this machine has.
-
-    Over nine seeds bfloat16 could not be told from float32 (docs/performance.md).
+    docs/performance.md compares their accuracy.
 
     Raises:
         ValueError: the name is unknown, or its arithmetic is not for this device.

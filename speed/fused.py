@@ -226,7 +226,6 @@ def finish(context: Any, values: Tensor, followers: Followers) -> tuple[Tensor, 
     context.
     """
     values = values.contiguous(memory_format=torch.channels_last)
-    batch_size, num_channels, height, width = values.shape
     rows = matrix(values, row_length(values, followers))
     per_channel = np.zeros((4, rows.shape[1]), np.float32)
     per_channel[kernels.SCALE] = 1
@@ -238,30 +237,36 @@ def finish(context: Any, values: Tensor, followers: Followers) -> tuple[Tensor, 
         )
     mask = draw_mask(followers.dropout)
     settings = (followers.floor, followers.floor_after, *mask)
-    if followers.max_pool:
-        out, winners, choice = (
-            torch.empty(
-                (batch_size, num_channels, height // 2, width // 2),
-                dtype=dtype,
-                memory_format=torch.channels_last,
-            )
-            for dtype in (values.dtype, values.dtype, torch.uint8)
-        )
-        out_rows, winner_rows, choice_rows = (
-            matrix(tensor, width // 2 * num_channels) for tensor in (out, winners, choice)
-        )
-        kernels.pool(
-            rows, out_rows, winner_rows, choice_rows, height, num_channels, per_channel, *settings
-        )
-        kept: tuple[Tensor, ...] = (values, winners, choice)
-    else:
-        out = torch.empty_like(values)
-        kernels.finish(rows, matrix(out, rows.shape[1]), per_channel, *settings)
-        kept = (values,)
     context.followers, context.mask = followers, mask
     context.was_evaluating = norm is not None and not norm.training
     context.moments, context.per_channel = moments, per_channel
-    return out, kept
+    if followers.max_pool:
+        return pool(values, rows, per_channel, settings)
+    out = torch.empty_like(values)
+    kernels.finish(rows, matrix(out, rows.shape[1]), per_channel, *settings)
+    return out, (values,)
+
+
+def pool(
+    values: Tensor, rows: NDArray[Any], per_channel: NDArray[np.float32], settings: tuple[Any, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`finish` with 2x2 max pooling, which also keeps each window's winner and its corner."""
+    batch_size, num_channels, height, width = values.shape
+    out, winners, choice = (
+        torch.empty(
+            (batch_size, num_channels, height // 2, width // 2),
+            dtype=dtype,
+            memory_format=torch.channels_last,
+        )
+        for dtype in (values.dtype, values.dtype, torch.uint8)
+    )
+    out_rows, winner_rows, choice_rows = (
+        matrix(tensor, width // 2 * num_channels) for tensor in (out, winners, choice)
+    )
+    kernels.pool(
+        rows, out_rows, winner_rows, choice_rows, height, num_channels, per_channel, *settings
+    )
+    return out, (values, winners, choice)
 
 
 def finish_backward(
@@ -274,59 +279,51 @@ def finish_backward(
     Raises:
         RuntimeError: the forward pass was in evaluation mode.
     """
-    gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
-    followers, mask, per_channel = context.followers, context.mask, context.per_channel
     if context.was_evaluating:
         raise RuntimeError("in evaluation mode take gradients of the network itself")
+    gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
+    followers, per_channel, mask = context.followers, context.per_channel, context.mask
     num_channels, height = values.shape[1:3]
     rows = matrix(values, per_channel.shape[1])
     settings = (followers.floor, followers.floor_after, *mask)
-    if followers.max_pool:
-        num_columns = gradient.shape[3] * num_channels
-        gradient_rows, winners, choice = (
-            matrix(tensor, num_columns) for tensor in (gradient, *kept)
-        )
-    else:
-        gradient_rows = matrix(gradient, per_channel.shape[1])
-
-    gamma_gradient = beta_gradient = None
-    if norm := followers.batch_norm:
-        assert gamma is not None
-        if followers.max_pool:
-            sums = kernels.pool_gradient_sums(gradient_rows, winners, choice, mask.keep_scale)
-        else:
-            sums = kernels.gradient_sums(gradient_rows, rows, per_channel, *settings)
-        gamma_gradient, beta_gradient = (
-            torch.empty_like(gamma),
-            torch.empty_like(gamma),
-        )
-        kernels.fill_offset_and_slope(
-            per_channel,
-            sums,
-            context.moments,
-            vector(gamma),
-            norm.eps,
-            values.numel() // num_channels,
-            vector(gamma_gradient),
-            vector(beta_gradient),
-        )
     values_gradient = torch.empty_like(values)
     out = matrix(values_gradient, rows.shape[1])
     if followers.max_pool:
+        num_columns = gradient.shape[3] * num_channels
+        windows, winners, choice = (matrix(tensor, num_columns) for tensor in (gradient, *kept))
+        sums = None
+        if followers.batch_norm:
+            sums = kernels.pool_gradient_sums(windows, winners, choice, mask.keep_scale)
+        parameters = batch_norm_gradients(context, gamma, sums, values.numel() // num_channels)
         kernels.pool_backward(
-            gradient_rows,
-            rows,
-            choice,
-            out,
-            height,
-            num_channels,
-            per_channel,
-            followers.floor,
-            mask.keep_scale,
-        )
+            windows, rows, choice, out, height, num_channels, per_channel,
+            followers.floor, mask.keep_scale,
+        )  # fmt: skip
     else:
-        kernels.finish_backward(gradient_rows, rows, out, per_channel, *settings)
-    return values_gradient, gamma_gradient, beta_gradient
+        gradients = matrix(gradient, rows.shape[1])
+        sums = None
+        if followers.batch_norm:
+            sums = kernels.gradient_sums(gradients, rows, per_channel, *settings)
+        parameters = batch_norm_gradients(context, gamma, sums, values.numel() // num_channels)
+        kernels.finish_backward(gradients, rows, out, per_channel, *settings)
+    return values_gradient, *parameters
+
+
+def batch_norm_gradients(
+    context: Any, gamma: Tensor | None, sums: NDArray[np.float64] | None, count: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Those of gamma and beta, from the sums of the backward pass; None without batch norm.
+
+    The second pass needs what the statistics add to the gradient, which goes to the context.
+    """
+    if gamma is None:
+        return None, None
+    gamma_gradient, beta_gradient = torch.empty_like(gamma), torch.empty_like(gamma)
+    kernels.fill_offset_and_slope(
+        context.per_channel, sums, context.moments, vector(gamma), context.followers.batch_norm.eps,
+        count, vector(gamma_gradient), vector(beta_gradient),
+    )  # fmt: skip
+    return gamma_gradient, beta_gradient
 
 
 def row_length(values: Tensor, followers: Followers) -> int:
