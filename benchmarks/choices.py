@@ -9,10 +9,11 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import click
 import joblib
@@ -28,7 +29,7 @@ from benchmarks.measurements import Choice, Choices, spread
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET
 from speed.arithmetic import has_bfloat16_instructions, keep_freed_memory
-from speed.fused import convolution_backward, fuse
+from speed.fused import FusedLayer, convolution_backward, fuse
 
 BATCH_SIZE = 128
 STEPS_IN_A_ROUND = 15
@@ -63,6 +64,7 @@ def training_steps(
     autocast: bool = False,
     dropout: float = TARGET.dropout,
     num_threads: int = 1,
+    own_convolutions: bool = True,
 ) -> Callable[[], Work]:
     """Training steps of the target in a way that differs from the project's in these points."""
 
@@ -90,13 +92,19 @@ def training_steps(
 
         def work() -> None:
             torch.set_num_threads(num_threads)
-            for _ in range(STEPS_IN_A_ROUND):
-                step()
+            with nullcontext() if own_convolutions else convolutions_by_pytorch():
+                for _ in range(STEPS_IN_A_ROUND):
+                    step()
             torch.set_num_threads(1)
 
         return work
 
     return prepare
+
+
+def convolutions_by_pytorch() -> AbstractContextManager[object]:
+    """Meanwhile fused layers leave every convolution to PyTorch, as they do one with a stride."""
+    return mock.patch.object(FusedLayer, "geometry", lambda *_: None)
 
 
 def itself(network: nn.Sequential) -> Callable[[Tensor], Tensor]:
@@ -189,12 +197,24 @@ def all_ways() -> list[Way]:
             training_steps(compute=itself, autocast=True),
         ),
         Way(
-            "float32", "fused float32: the steps between convolutions in few passes",
-            "`--arithmetic float32`. Batch norm, ReLU, pooling and dropout in two passes forward "
-            "and two backward.", True, "plain", training_steps(compute=fuse),
+            "float32-pytorch", "float32, the steps between convolutions in few passes",
+            "Batch norm, ReLU, pooling and dropout in two passes forward and two backward. The "
+            "convolutions are still PyTorch's (oneDNN).", True, "plain",
+            training_steps(compute=fuse, own_convolutions=False),
         ),
         Way(
-            "bfloat16", "fused bfloat16: the same, activations in 16 bits",
+            "float32", "fused float32: convolutions by the project's own loops, too",
+            "`--arithmetic float32`. Tiles of sums cut to these few channels, and each image goes "
+            "through a whole layer while it is in the cache.", True, "float32-pytorch",
+            training_steps(compute=fuse),
+        ),
+        Way(
+            "bfloat16-pytorch", "bfloat16, the steps between convolutions in few passes",
+            "As above, with PyTorch's convolutions in bfloat16.", False, "float32-pytorch",
+            training_steps(compute=in_bfloat16, own_convolutions=False),
+        ),
+        Way(
+            "bfloat16", "fused bfloat16: all of this, activations in 16 bits",
             "`--arithmetic bfloat16`. Half the memory traffic, and the processor's own bfloat16 "
             "products.", has_bfloat16_instructions(), "float32",
             training_steps(compute=in_bfloat16),

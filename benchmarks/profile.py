@@ -23,8 +23,8 @@ from ablations.records import write_json
 from ablations.running import describe_environment, use_one_thread, utc_now
 from ablations.study import StudySpec, plan_runs
 from benchmarks.measurements import Part, Profile, spread
-from speed import fused
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, keep_freed_memory
+from speed.fused import FusedLayer
 
 STEPS_IN_A_ROUND = 60
 
@@ -35,19 +35,20 @@ PARTS = {
     ),
     "convolve": (
         "convolutions, forward",
-        "PyTorch's (oneDNN). A layer of 8 channels fills half of a 16-number register.",
+        "With the sums that batch norm needs of their values.",
     ),
     "finish": (
         "between convolutions, forward",
-        "Batch norm, ReLU, pooling and dropout: one pass for the statistics, one for the rest.",
+        "Batch norm, ReLU, pooling and dropout in one pass.",
     ),
     "convolve_backward": (
-        "convolutions, backward",
-        "Twice the arithmetic of the forward pass, and the same half-filled registers.",
+        "convolutions and between them, backward",
+        ("Image by image: the gradient through what lies between, then those of weights and inputs, "
+        "twice the arithmetic of the forward pass."),
     ),
-    "finish_backward": (
-        "between convolutions, backward",
-        "One pass for the sums that batch norm's gradient needs, one for the gradient.",
+    "sums_backward": (
+        "batch norm's sums, backward",
+        "A pass over the gradients, which must end before any of them can go on.",
     ),
     "optimizer": ("optimiser", "26 small tensors in one call."),
 }
@@ -59,13 +60,21 @@ REST = Part(
 
 @contextmanager
 def stopwatches(trainee: training.Trainee, seconds: dict[str, float]) -> Iterator[None]:
-    """Add the time that each part takes to `seconds`, while this is open."""
+    """Add the time that each part takes to `seconds`, while this is open.
+
+    A part within another one counts for itself alone.
+    """
+    within = [0.0]
+    """Seconds of the parts within each part that has begun."""
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
+            within.append(0.0)
             started = time.perf_counter()
             result = function(*arguments, **options)
-            seconds[name] += time.perf_counter() - started
+            elapsed = time.perf_counter() - started
+            seconds[name] += elapsed - within.pop()
+            within[-1] += elapsed
             return result
 
         return call
@@ -74,10 +83,10 @@ def stopwatches(trainee: training.Trainee, seconds: dict[str, float]) -> Iterato
     with ExitStack() as stack:
         for owner, attribute, name in [
             (training, "prepare_batch", "prepare"),
-            (fused, "conv2d", "convolve"),
-            (fused, "finish", "finish"),
-            (fused, "convolution_backward", "convolve_backward"),
-            (fused, "finish_backward", "finish_backward"),
+            (FusedLayer, "forward", "finish"),
+            (FusedLayer, "convolve", "convolve"),
+            (FusedLayer, "backward", "convolve_backward"),
+            (FusedLayer, "batch_norm_gradients", "sums_backward"),
             (optimizer, "step", "optimizer"),
         ]:
             replacement = timed(name, getattr(owner, attribute))

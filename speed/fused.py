@@ -1,13 +1,17 @@
-"""A network's forward and backward pass on a CPU, with the steps between convolutions fused.
+"""A network's forward and backward pass on a CPU, convolutions and all between them by Numba.
 
 `fuse(network)` returns a function that computes what the network computes. It uses the network's
 own layers for their weights, settings and running statistics, so training it trains the network.
-Convolutions are PyTorch's (oneDNN); what follows each of them is done by `kernels.py`.
+The loops stand in `convolution.py` and `kernels.py`; here is what calls them, layer by layer, and
+what PyTorch's autograd is told.
+
+Between layers activations are kept as raw memory: matrices with a row for each row of an image,
+all channels of a pixel side by side, of float32 or of bfloat16's bits (uint16).
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,42 +24,13 @@ from torch.nn.functional import conv2d
 
 from mnist_blocks.summary import leaves
 from speed import kernels
-
-ROW_LENGTH = 512
-"""Numbers in a row of a kernel's matrix, at most: some of them stay in the fastest cache."""
+from speed.convolution import Geometry, compile_backward, compile_forward
+from speed.followers import Followers, group_layers
 
 Step = Callable[[Tensor], Tensor]
 convolution_backward = torch.ops.aten.convolution_backward
-
-
-@dataclass(frozen=True)
-class Followers:
-    """The layers between a convolution and the next layer with weights, those that are there."""
-
-    relu_before: nn.ReLU | None = None
-    batch_norm: nn.BatchNorm2d | None = None
-    relu_after: nn.ReLU | None = None
-    max_pool: nn.MaxPool2d | None = None
-    dropout: nn.Dropout | None = None
-
-    @property
-    def floor(self) -> np.float32:
-        """What values are raised to before batch norm."""
-        return np.float32(0) if self.relu_before else kernels.NO_FLOOR
-
-    @property
-    def floor_after(self) -> np.float32:
-        """What values are raised to after batch norm."""
-        return np.float32(0) if self.relu_after else kernels.NO_FLOOR
-
-
-ORDER = {
-    nn.BatchNorm2d: ["batch_norm"],
-    nn.ReLU: ["relu_before", "relu_after"],
-    nn.MaxPool2d: ["max_pool"],
-    nn.Dropout: ["dropout"],
-}
-"""The place, or the places, that a layer may take among the followers of a convolution."""
+NOTHING = np.empty((0, 0), np.uint8)
+"""In place of a matrix that is not needed."""
 
 
 def fuse(
@@ -65,16 +40,18 @@ def fuse(
 
     With `training_dtype=torch.bfloat16`, activations and their gradients are kept in bfloat16
     while training: 8 bits of precision, half the memory. Convolutions use their weights, and give
-    their gradients, rounded to it; the weights that the optimiser changes, statistics, sums, the
-    head and all evaluation stay in float32. Dropout masks come from a generator of their own kind, seeded
-    from PyTorch's global one.
+    their inputs' gradients, rounded to it; the weights that the optimiser changes and their
+    gradients, statistics, sums, the head and all evaluation stay in float32. Dropout masks come
+    from a generator of their own kind, seeded from PyTorch's global one.
     """
-    steps = [
-        convolution_step(layer, followers, training_dtype)
-        if isinstance(layer, nn.Conv2d) and followers
-        else in_float32(layer)
-        for layer, followers in group_layers([layer for _, layer in leaves(network)])
-    ]
+    groups = group_layers([layer for _, layer in leaves(network)])
+    steps: list[Step] = []
+    for are_fused, neighbours in groupby(groups, key=lambda group: group[1] is not None):
+        if are_fused:
+            chain = [FusedLayer(*group) for group in neighbours]  # type: ignore[arg-type]
+            steps.append(chain_step(chain, training_dtype))
+        else:
+            steps += [in_float32(layer) for layer, _ in neighbours]
 
     def classify(images: Tensor) -> Tensor:
         for step in steps:
@@ -84,67 +61,109 @@ def fuse(
     return classify
 
 
-def group_layers(layers: Sequence[nn.Module]) -> list[tuple[nn.Module, Followers | None]]:
-    """Each convolution with the layers after it that can be fused; other layers by themselves."""
-    groups: list[tuple[nn.Module, Followers | None]] = []
-    remaining = list(layers)
-    while remaining:
-        layer = remaining.pop(0)
-        found: dict[str, nn.Module] = {}
-        if has_usual_settings(layer) and isinstance(layer, nn.Conv2d):
-            while remaining and (place := next_place(remaining[0], found)):
-                found[place] = remaining.pop(0)
-        # mypy cannot know that the places fit the layers' types.
-        groups.append((layer, Followers(**found) if found else None))  # type: ignore[arg-type]
-    return groups
-
-
-def next_place(layer: nn.Module, found: dict[str, nn.Module]) -> str | None:
-    """The place of a layer among the followers, if it may come after those found so far."""
-    places = list(Followers.__dataclass_fields__)
-    latest = max((places.index(place) for place in found), default=-1)
-    for place in ORDER.get(type(layer), []):
-        if places.index(place) > latest and has_usual_settings(layer):
-            # Without batch norm there is one ReLU: it makes no difference where it stands.
-            return place
-    return None
-
-
-def has_usual_settings(layer: nn.Module) -> bool:
-    """Whether the kernels do all that a layer does; one with other settings is left as it is."""
-    match layer:
-        case nn.Conv2d():
-            return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-        case nn.BatchNorm2d():
-            return layer.affine and layer.track_running_stats and layer.momentum is not None
-        case nn.MaxPool2d():
-            is_2x2 = layer.kernel_size == layer.stride == 2
-            return is_2x2 and layer.padding == 0 and layer.dilation == 1 and not layer.ceil_mode
-    return True
-
-
 def in_float32(layer: nn.Module) -> Step:
     """A layer as it is, given what the fused steps before it computed."""
     return lambda values: layer(values.float())
 
 
-def convolution_step(convolution: nn.Conv2d, followers: Followers, dtype: torch.dtype) -> Step:
-    """A convolution and what follows it; `dtype` is that of activations while training."""
+def chain_step(chain: "Sequence[FusedLayer]", dtype: torch.dtype) -> Step:
+    """Fused layers, one after another; `dtype` is that of activations while training."""
 
-    def step(values: Tensor) -> Tensor:
-        norm = followers.batch_norm
-        finished: Tensor = ConvolveAndFinish.apply(
-            values.to(dtype if convolution.training else torch.float32),
-            convolution.weight,
-            convolution.bias,
-            norm.weight if norm else None,
-            norm.bias if norm else None,
-            convolution,
-            followers,
-        )
+    def step(inputs: Tensor) -> Tensor:
+        inputs = inputs.to(dtype if chain[0].convolution.training else torch.float32)
+        parameters = [parameter for layer in chain for parameter in layer.parameters]
+        finished: Tensor = FusedChain.apply(inputs, chain, *parameters)
         return finished
 
     return step
+
+
+class FusedChain(torch.autograd.Function):
+    """Fused layers, one after another, with their gradients."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        inputs: Tensor,
+        chain: "Sequence[FusedLayer]",
+        *parameters: Tensor | None,
+    ) -> Tensor:
+        """Inputs (batch, channels, H, W) -> activations of the last layer, in the same dtype."""
+        activations = Activations.of(inputs)
+        passes = []
+        for layer in chain:
+            activations, kept = layer.forward(activations)
+            passes.append(kept)
+        context.save_for_backward(*(tensor for kept in passes for tensor in kept.tensors))
+        context.chain = chain
+        context.passes = [kept._replace(tensors=()) for kept in passes]
+        return activations.as_tensor()
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients with respect to the inputs and the parameters of each layer.
+
+        Called again with `retain_graph`, it gives the same.
+
+        Raises:
+            RuntimeError: the forward pass was in evaluation mode.
+        """
+        tensors = list(context.saved_tensors)
+        dtype = torch.bfloat16 if tensors[0].dtype == torch.uint16 else torch.float32
+        gradient = Activations.of(gradients[0].to(dtype))
+        of_parameters: list[Tensor | None] = []
+        last = len(context.chain) - 1
+        for number, layer in enumerate(reversed(context.chain)):
+            kept = context.passes[last - number]
+            first = len(tensors) - layer.num_saved
+            kept, tensors = kept._replace(tensors=tensors[first:]), tensors[:first]
+            needs_inputs = number < last or context.needs_input_grad[0]
+            gradient, layer_gradients = layer.backward(kept, gradient, needs_inputs)
+            of_parameters[:0] = layer_gradients
+        return gradient.as_tensor() if needs_inputs else None, None, *of_parameters
+
+
+class Activations(NamedTuple):
+    """The activations of a batch, as raw memory."""
+
+    rows: Tensor
+    """(batch x height, width x channels), float32 or uint16."""
+    num_channels: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Activations":
+        """Those of a tensor (batch, channels, H, W), whose memory is used if it can be."""
+        batch_size, num_channels, height, width = tensor.shape
+        last = tensor.detach().permute(0, 2, 3, 1).contiguous()
+        rows = last.view(batch_size * height, width * num_channels)
+        is_bfloat16 = rows.dtype == torch.bfloat16
+        return cls(rows.view(torch.uint16) if is_bfloat16 else rows, num_channels, height, width)
+
+    @classmethod
+    def empty(
+        cls, batch_size: int, num_channels: int, height: int, width: int, dtype: torch.dtype
+    ) -> "Activations":
+        """Room for a batch."""
+        rows = torch.empty((batch_size * height, width * num_channels), dtype=dtype)
+        return cls(rows, num_channels, height, width)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images."""
+        return len(self.rows) // self.height
+
+    @property
+    def numbers_a_channel(self) -> int:
+        """How many numbers each channel has."""
+        return self.rows.numel() // self.num_channels
+
+    def as_tensor(self) -> Tensor:
+        """(batch, channels, H, W) in the same memory."""
+        rows = self.rows.view(torch.bfloat16) if self.rows.dtype == torch.uint16 else self.rows
+        return rows.view(-1, self.height, self.width, self.num_channels).permute(0, 3, 1, 2)
 
 
 class Mask(NamedTuple):
@@ -155,234 +174,262 @@ class Mask(NamedTuple):
     keep_scale: np.float32
 
 
-class ConvolveAndFinish(torch.autograd.Function):
-    """A convolution and what follows it, with its gradient."""
+class Kept(NamedTuple):
+    """What the backward pass of a layer needs to know of its forward pass."""
 
-    @staticmethod
-    def forward(
-        context: Any,
-        inputs: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        gamma: Tensor | None,
-        beta: Tensor | None,
-        convolution: nn.Conv2d,
-        followers: Followers,
-    ) -> Tensor:
-        """Inputs (batch, channels, H, W) -> activations."""
-        weight = weight.to(inputs.dtype)
-        values = conv2d(
-            inputs,
-            weight,
-            None if bias is None else bias.to(inputs.dtype),
-            convolution.stride,
-            convolution.padding,
-        )
-        out, kept = finish(context, values, followers)
-        context.save_for_backward(inputs, weight, gamma, *kept)
-        context.convolution = convolution
-        return out
+    tensors: Sequence[Tensor]
+    """Rows of the inputs and the values; with pooling also each window's winner and its corner."""
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    """Height and width of the values."""
+    moments: NDArray[np.float64]
+    per_channel: NDArray[np.float32]
+    mask: Mask
 
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients with respect to the inputs, the weight, the bias, gamma and beta."""
-        inputs, weight, gamma, *kept = context.saved_tensors
-        convolution, followers = context.convolution, context.followers
-        values_gradient, gamma_gradient, beta_gradient = finish_backward(
-            context, gradients[0], gamma, *kept
-        )
-        inputs_gradient, weight_gradient, _ = convolution_backward(
-            values_gradient, inputs, weight, None, convolution.stride, convolution.padding,
-            convolution.dilation, False, [0, 0], 1, [context.needs_input_grad[0], True, False],
+
+@dataclass(frozen=True)
+class FusedLayer:
+    """A convolution and what follows it."""
+
+    convolution: nn.Conv2d
+    followers: Followers
+
+    @property
+    def parameters(self) -> list[Tensor | None]:
+        """Weight, bias, and batch norm's gamma and beta; None for what there is not."""
+        norm = self.followers.batch_norm
+        batch_norm = [norm.weight, norm.bias] if norm else [None, None]
+        return [self.convolution.weight, self.convolution.bias, *batch_norm]
+
+    @property
+    def num_saved(self) -> int:
+        """How many tensors its backward pass needs."""
+        return 4 if self.followers.max_pool else 2
+
+    @property
+    def is_evaluating(self) -> bool:
+        """Whether batch norm uses its running statistics."""
+        norm = self.followers.batch_norm
+        return norm is not None and not norm.training
+
+    def geometry(self, height: int, width: int) -> Geometry | None:
+        """The sizes for `convolution.py`; None if the convolution is left to PyTorch."""
+        layer = self.convolution
+        size, padding = layer.kernel_size[0], layer.padding[0]
+        assert isinstance(padding, int)  # `followers.py` leaves padding="same" alone.
+        is_square = layer.kernel_size == (size, size) and layer.padding == (padding, padding)
+        if layer.stride != (1, 1) or not is_square or padding >= size:
+            return None
+        return Geometry(height, width, layer.in_channels, layer.out_channels, size, padding)
+
+    def forward(self, inputs: Activations) -> tuple[Activations, Kept]:
+        """Activations of half the height and width if pooled, and what the backward pass needs."""
+        floor, norm = self.followers.floor, self.followers.batch_norm
+        values, totals, origin = self.convolve(inputs)
+        per_channel = np.zeros((4, values.rows.shape[1]), np.float32)
+        per_channel[kernels.SCALE] = 1
+        moments = np.empty((2, values.num_channels))
+        if norm:
+            prepare_batch_norm(norm, values, totals, origin, moments, per_channel)
+        mask = draw_mask(self.followers.dropout)
+        settings = (per_channel, floor, self.followers.floor_after, *mask)
+        tensors = [inputs.rows, values.rows]
+        if self.followers.max_pool:
+            out, winners = (
+                Activations.empty(
+                    values.batch_size, values.num_channels, values.height // 2, values.width // 2,
+                    values.rows.dtype,
+                )
+                for _ in range(2)
+            )  # fmt: skip
+            choice = torch.empty(out.rows.shape, dtype=torch.uint8)
+            kernels.pool(
+                values.rows.numpy(), out.rows.numpy(), winners.rows.numpy(), choice.numpy(),
+                values.height, values.num_channels, *settings,
+            )  # fmt: skip
+            tensors += [winners.rows, choice]
+        else:
+            out = values._replace(rows=torch.empty_like(values.rows))
+            kernels.finish(values.rows.numpy(), out.rows.numpy(), *settings)
+        sizes = (inputs.height, inputs.width), (values.height, values.width)
+        return out, Kept(tensors, *sizes, moments, per_channel, mask)
+
+    def convolve(
+        self, inputs: Activations
+    ) -> tuple[Activations, NDArray[np.float64], NDArray[np.float32]]:
+        """The values, and the sums over them that batch norm's training takes (see
+        `kernels.moments_of`)."""
+        layer, norm = self.convolution, self.followers.batch_norm
+        needs_sums = norm is not None and norm.training
+        if (geometry := self.geometry(inputs.height, inputs.width)) is None:
+            tensor = inputs.as_tensor()
+            bias = None if layer.bias is None else layer.bias.to(tensor.dtype)
+            weight = layer.weight.to(tensor.dtype)
+            values = Activations.of(conv2d(tensor, weight, bias, layer.stride, layer.padding))
+            rows = values.rows.numpy()
+            return values, *kernels.channel_sums(rows, self.followers.floor, layer.out_channels)
+        values = Activations.empty(
+            inputs.batch_size, layer.out_channels, geometry.out_height, geometry.out_width,
+            inputs.rows.dtype,
         )  # fmt: skip
-        bias_gradient = None
-        if convolution.bias is not None:
-            bias_gradient = gradient_of_bias(convolution.bias, values_gradient, followers)
+        bias_row = np.zeros(values.rows.shape[1], np.float32)
+        if layer.bias is not None:
+            bias_row.reshape(geometry.out_width, -1)[:] = vector(layer.bias)
+        compute = compile_forward(geometry, inputs.rows.dtype == torch.uint16)
+        sums = compute(
+            inputs.rows.numpy(), kernel_rows(layer.weight), bias_row, self.followers.floor,
+            needs_sums, values.rows.numpy(),
+        )  # fmt: skip
+        return values, *sums
+
+    def backward(
+        self, kept: Kept, gradient: Activations, needs_inputs: bool
+    ) -> tuple[Activations, list[Tensor | None]]:
+        """Gradients with respect to the inputs, if they are needed, and to the parameters.
+
+        Raises:
+            RuntimeError: the forward pass was in evaluation mode.
+        """
+        if self.is_evaluating:
+            raise RuntimeError("in evaluation mode take gradients of the network itself")
+        of_batch_norm = self.batch_norm_gradients(kept, gradient)
+        inputs = Activations(kept.tensors[0], self.convolution.in_channels, *kept.in_size)
+        if (geometry := self.geometry(*kept.in_size)) is None:
+            compute = self.convolution_gradients_by_pytorch
+            of_inputs, *of_convolution = compute(kept, inputs, gradient, needs_inputs)
+            return of_inputs, [*of_convolution, *of_batch_norm]
+        weight, bias = self.convolution.weight, self.convolution.bias
+        of_inputs = inputs._replace(rows=torch.empty_like(inputs.rows)) if needs_inputs else inputs
+        of_weight = torch.empty_like(weight, memory_format=torch.channels_last)
+        is_pooled = self.followers.max_pool is not None
+        sums = compile_backward(
+            geometry, inputs.rows.dtype == torch.uint16, is_pooled, needs_inputs, self.needs_bias
+        )(
+            inputs.rows.numpy(), kernel_rows(weight), kept.tensors[1].numpy(),
+            gradient.rows.numpy(), kept.tensors[3].numpy() if is_pooled else NOTHING,
+            kept.per_channel, self.followers.floor, self.followers.floor_after, *kept.mask,
+            of_inputs.rows.numpy(), kernel_rows(of_weight),
+        )  # fmt: skip
+        of_bias = None if bias is None else torch.zeros_like(bias)
+        if of_bias is not None and self.needs_bias:
+            of_bias.copy_(torch.from_numpy(sums.reshape(-1, len(of_bias)).sum(0)))
+        return of_inputs, [of_weight, of_bias, *of_batch_norm]
+
+    @property
+    def needs_bias(self) -> bool:
+        """Whether the gradient of the convolution's bias is anything but 0.
+
+        Batch norm takes off again what a bias adds. PyTorch's layers sum up rounding errors there.
+        """
+        norm_takes_it_off = self.followers.batch_norm and not self.followers.relu_before
+        return self.convolution.bias is not None and not norm_takes_it_off
+
+    def batch_norm_gradients(
+        self, kept: Kept, gradient: Activations
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Those of gamma and beta, from that of the activations; None without batch norm.
+
+        What batch norm's statistics add to the gradient goes to `kept.per_channel`.
+        """
+        norm = self.followers.batch_norm
+        if norm is None:
+            return None, None
+        if self.followers.max_pool:
+            _, _, winners, choice = kept.tensors
+            sums = kernels.pool_gradient_sums(
+                gradient.rows.numpy(), winners.numpy(), choice.numpy(), kept.mask.keep_scale
+            )
+        else:
+            sums = kernels.gradient_sums(
+                gradient.rows.numpy(), kept.tensors[1].numpy(), kept.per_channel,
+                self.followers.floor, self.followers.floor_after, *kept.mask,
+            )  # fmt: skip
+        of_gamma, of_beta = torch.empty_like(norm.weight), torch.empty_like(norm.bias)
+        count = kept.tensors[1].numel() // len(of_gamma)
+        kernels.fill_offset_and_slope(
+            kept.per_channel, sums, kept.moments, vector(norm.weight), norm.eps, count,
+            vector(of_gamma), vector(of_beta),
+        )  # fmt: skip
+        return of_gamma, of_beta
+
+    def convolution_gradients_by_pytorch(
+        self, kept: Kept, inputs: Activations, gradient: Activations, needs_inputs: bool
+    ) -> tuple[Activations, Tensor, Tensor | None]:
+        """Gradients with respect to the inputs, the weight and the bias."""
+        layer, followers = self.convolution, self.followers
+        rows, out = kept.tensors[1].numpy(), torch.empty_like(kept.tensors[1])
+        if followers.max_pool:
+            kernels.pool_backward(
+                gradient.rows.numpy(), rows, kept.tensors[3].numpy(), 0, len(rows),
+                kept.out_size[0], layer.out_channels, kept.per_channel, followers.floor,
+                kept.mask.keep_scale, out.numpy(), 0, 0,
+            )  # fmt: skip
+        else:
+            kernels.finish_backward(
+                gradient.rows.numpy(), rows, 0, len(rows), kept.per_channel, followers.floor,
+                followers.floor_after, *kept.mask, out.numpy(), 0, 0,
+            )  # fmt: skip
+        of_values = Activations(out, layer.out_channels, *kept.out_size).as_tensor()
+        of_inputs, of_weight, of_bias = convolution_backward(
+            of_values, inputs.as_tensor(), layer.weight.to(of_values.dtype), [layer.out_channels],
+            layer.stride, layer.padding, layer.dilation, False, [0, 0], 1,
+            [needs_inputs, True, self.needs_bias],
+        )  # fmt: skip
+        if layer.bias is not None:
+            of_bias = (
+                of_bias.to(layer.bias.dtype) if self.needs_bias else torch.zeros_like(layer.bias)
+            )
         return (
-            inputs_gradient, weight_gradient.to(convolution.weight.dtype), bias_gradient,
-            gamma_gradient, beta_gradient, None, None,
-        )  # fmt: skip
-
-
-def gradient_of_bias(bias: Tensor, values_gradient: Tensor, followers: Followers) -> Tensor:
-    """The sum over batch and image: nothing, where batch norm takes the mean off again.
-
-    PyTorch's layers sum up the rounding errors there, and take a quarter as long as for all the
-    weights together.
-    """
-    if followers.batch_norm and not followers.relu_before:
-        return torch.zeros_like(bias)
-    mean = batch_moments(values_gradient, kernels.NO_FLOOR)[0]
-    count = values_gradient.numel() // len(bias)
-    return torch.from_numpy(mean * count).to(bias.dtype)
-
-
-def finish(context: Any, values: Tensor, followers: Followers) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """What follows a convolution: values (batch, channels, H, W) -> activations, of half the
-    height and width if pooled.
-
-    Returns them with the tensors that the backward pass needs; smaller things are left in the
-    context.
-    """
-    values = values.contiguous(memory_format=torch.channels_last)
-    rows = matrix(values, row_length(values, followers))
-    per_channel = np.zeros((4, rows.shape[1]), np.float32)
-    per_channel[kernels.SCALE] = 1
-    moments = None
-    if norm := followers.batch_norm:
-        moments = take_moments(norm, values, followers.floor)
-        kernels.fill_scale_and_shift(
-            per_channel, moments, vector(norm.weight), vector(norm.bias), norm.eps
+            Activations.of(of_inputs) if needs_inputs else inputs,
+            of_weight.to(layer.weight.dtype),
+            of_bias,
         )
-    mask = draw_mask(followers.dropout)
-    settings = (followers.floor, followers.floor_after, *mask)
-    context.followers, context.mask = followers, mask
-    context.was_evaluating = norm is not None and not norm.training
-    context.moments, context.per_channel = moments, per_channel
-    if followers.max_pool:
-        return pool(values, rows, per_channel, settings)
-    out = torch.empty_like(values)
-    kernels.finish(rows, matrix(out, rows.shape[1]), per_channel, *settings)
-    return out, (values,)
 
 
-def pool(
-    values: Tensor, rows: NDArray[Any], per_channel: NDArray[np.float32], settings: tuple[Any, ...]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """`finish` with 2x2 max pooling, which also keeps each window's winner and its corner."""
-    batch_size, num_channels, height, width = values.shape
-    out, winners, choice = (
-        torch.empty(
-            (batch_size, num_channels, height // 2, width // 2),
-            dtype=dtype,
-            memory_format=torch.channels_last,
-        )
-        for dtype in (values.dtype, values.dtype, torch.uint8)
-    )
-    out_rows, winner_rows, choice_rows = (
-        matrix(tensor, width // 2 * num_channels) for tensor in (out, winners, choice)
-    )
-    kernels.pool(
-        rows, out_rows, winner_rows, choice_rows, height, num_channels, per_channel, *settings
-    )
-    return out, (values, winners, choice)
-
-
-def finish_backward(
-    context: Any, gradient: Tensor, gamma: Tensor | None, values: Tensor, *kept: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Gradients with respect to the values, gamma and beta, from that of the activations.
-
-    Called again with `retain_graph`, it gives the same.
+def prepare_batch_norm(
+    norm: nn.BatchNorm2d,
+    values: Activations,
+    totals: NDArray[np.float64],
+    origin: NDArray[np.float32],
+    moments: NDArray[np.float64],
+    per_channel: NDArray[np.float32],
+) -> None:
+    """Fill in the mean and variance of each channel, and the scale and shift that follow: the
+    batch's, or in evaluation the running ones, which a batch in training moves.
 
     Raises:
-        RuntimeError: the forward pass was in evaluation mode.
+        ValueError: in training there is but one value a channel.
     """
-    if context.was_evaluating:
-        raise RuntimeError("in evaluation mode take gradients of the network itself")
-    gradient = gradient.to(values.dtype).contiguous(memory_format=torch.channels_last)
-    followers, per_channel, mask = context.followers, context.per_channel, context.mask
-    num_channels, height = values.shape[1:3]
-    rows = matrix(values, per_channel.shape[1])
-    settings = (followers.floor, followers.floor_after, *mask)
-    values_gradient = torch.empty_like(values)
-    out = matrix(values_gradient, rows.shape[1])
-    if followers.max_pool:
-        num_columns = gradient.shape[3] * num_channels
-        windows, winners, choice = (matrix(tensor, num_columns) for tensor in (gradient, *kept))
-        sums = None
-        if followers.batch_norm:
-            sums = kernels.pool_gradient_sums(windows, winners, choice, mask.keep_scale)
-        parameters = batch_norm_gradients(context, gamma, sums, values.numel() // num_channels)
-        kernels.pool_backward(
-            windows, rows, choice, out, height, num_channels, per_channel,
-            followers.floor, mask.keep_scale,
-        )  # fmt: skip
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    mean, variance = vector(norm.running_mean), vector(norm.running_var)
+    if norm.training:
+        if values.numbers_a_channel == 1:
+            raise ValueError("batch norm needs more than one value a channel, and has one")
+        kernels.moments_of(totals, origin, values.numbers_a_channel, moments)
+        kernels.update_running_statistics(
+            mean, variance, moments, norm.momentum, values.numbers_a_channel
+        )
+        norm.num_batches_tracked.add_(1)
     else:
-        gradients = matrix(gradient, rows.shape[1])
-        sums = None
-        if followers.batch_norm:
-            sums = kernels.gradient_sums(gradients, rows, per_channel, *settings)
-        parameters = batch_norm_gradients(context, gamma, sums, values.numel() // num_channels)
-        kernels.finish_backward(gradients, rows, out, per_channel, *settings)
-    return values_gradient, *parameters
+        moments[0], moments[1] = mean, variance
+    kernels.fill_scale_and_shift(
+        per_channel, moments, vector(norm.weight), vector(norm.bias), norm.eps
+    )
 
 
-def batch_norm_gradients(
-    context: Any, gamma: Tensor | None, sums: NDArray[np.float64] | None, count: int
-) -> tuple[Tensor | None, Tensor | None]:
-    """Those of gamma and beta, from the sums of the backward pass; None without batch norm.
-
-    The second pass needs what the statistics add to the gradient, which goes to the context.
-    """
-    if gamma is None:
-        return None, None
-    gamma_gradient, beta_gradient = torch.empty_like(gamma), torch.empty_like(gamma)
-    kernels.fill_offset_and_slope(
-        context.per_channel, sums, context.moments, vector(gamma), context.followers.batch_norm.eps,
-        count, vector(gamma_gradient), vector(beta_gradient),
-    )  # fmt: skip
-    return gamma_gradient, beta_gradient
-
-
-def row_length(values: Tensor, followers: Followers) -> int:
-    """Numbers in a row of a kernel's matrix: a row of an image, or a number of whole pixels."""
-    batch_size, num_channels, height, width = values.shape
-    if followers.max_pool:
-        return width * num_channels
-    return pixels_in_a_row(batch_size * height * width, num_channels) * num_channels
-
-
-@functools.cache
-def pixels_in_a_row(num_pixels: int, num_channels: int) -> int:
-    """As many as fit, so that rows are of the same length."""
-    most = max(1, ROW_LENGTH // num_channels)
-    return next(number for number in range(most, 0, -1) if num_pixels % number == 0)
-
-
-def matrix(tensor: Tensor, num_columns: int) -> NDArray[Any]:
-    """A tensor's own memory, channels last, as a matrix; bfloat16 as its bits."""
-    rows = tensor.detach().permute(0, 2, 3, 1).view(-1, num_columns)
-    array: NDArray[Any] = (
-        rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows
-    ).numpy()
-    return array
+def kernel_rows(weight: Tensor) -> NDArray[np.float32]:
+    """A convolution's weights as (out channels, height, width x in channels): their own memory if
+    their channels are last."""
+    array: NDArray[np.float32] = weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
+    return array.reshape(*array.shape[:2], -1)
 
 
 def vector(tensor: Tensor) -> NDArray[np.float32]:
     """The own memory of a tensor with one number for each channel."""
     array: NDArray[np.float32] = tensor.detach().numpy()
     return array
-
-
-def take_moments(norm: nn.BatchNorm2d, values: Tensor, floor: np.float32) -> NDArray[np.float64]:
-    """Mean and variance of each channel, (2, channels): the batch's, or in evaluation the running
-    ones, which a batch in training moves."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    running = vector(norm.running_mean), vector(norm.running_var)
-    if not norm.training:
-        return np.stack(running).astype(np.float64)
-    count = values.numel() // values.shape[1]
-    if count == 1:
-        raise ValueError(
-            f"batch norm needs more than one value a channel, and has {tuple(values.shape)}"
-        )
-    moments = batch_moments(values, floor)
-    mean, variance = running
-    kernels.update_running_statistics(mean, variance, moments, norm.momentum, count)
-    norm.num_batches_tracked.add_(1)
-    return moments
-
-
-def batch_moments(values: Tensor, floor: np.float32) -> NDArray[np.float64]:
-    """Mean and (biased) variance over the batch and the image, (2, channels)."""
-    moments: NDArray[np.float64] = kernels.channel_moments(
-        matrix(values, row_length(values, Followers())), floor, values.shape[1]
-    )
-    return moments
 
 
 def draw_mask(dropout: nn.Dropout | None) -> Mask:

@@ -147,29 +147,53 @@ def add_moments(values, first, last, floor, origin, sums, square_sums):
 
 
 @compiled
-def channel_moments(values, floor, num_channels):
-    """Mean and (biased) variance of the cut values of each channel: (2, channels), float64.
+def fill_origin(values, floor, num_channels, origin):
+    """The first pixel's cut values, in each column of its channel.
 
     The variance is the difference of two sums, which would lose its digits if the mean were
-    large beside it: so sums are taken about an origin of the right size, the first pixel.
+    large beside it: so sums are taken about an origin of the right size.
     """
+    for column in range(origin.size):
+        origin[column] = at_least(load(values, 0, column % num_channels), floor)
+
+
+@compiled
+def channel_sums(values, floor, num_channels):
+    """What `moments_of` takes: for each number of a row the sums of cut - origin and of its
+    square, (2, columns), and the origin."""
     num_rows, num_columns = values.shape
     origin = np.empty(num_columns, np.float32)
-    for column in range(num_columns):
-        origin[column] = at_least(load(values, 0, column % num_channels), floor)
+    fill_origin(values, floor, num_channels, origin)
     totals = np.zeros((2, num_columns))
     for first in range(0, num_rows, ROWS_AT_ONCE):
         partial = np.zeros((2, num_columns), np.float32)
         last = min(num_rows, first + ROWS_AT_ONCE)
         add_moments(values, first, last, floor, origin, partial[0], partial[1])
         totals += partial
+    return totals, origin
+
+
+@compiled
+def moments_of(totals, origin, count, moments):
+    """Mean and (biased) variance of each channel, (2, channels), from the sums of cut - origin
+    and of its square."""
+    num_channels = moments.shape[1]
     means = sum_by_channel(totals, num_channels)
-    means /= values.size // num_channels
+    means /= count
     for channel in range(num_channels):
         variance = means[1, channel] - means[0, channel] ** 2
-        means[1, channel] = np.float64(0) if variance < 0 else variance  # NaN stays NaN
-        means[0, channel] += origin[channel]
-    return means
+        moments[0, channel] = means[0, channel] + origin[channel]
+        moments[1, channel] = np.float64(0) if variance < 0 else variance  # NaN stays NaN
+
+
+@compiled
+def add_up_rows(matrix, first_row, num_rows, first_column, totals):
+    """Add the elements of some rows, from a column on, to the totals of their columns."""
+    sums = np.zeros(totals.size, np.float32)
+    for row in range(first_row, first_row + num_rows):
+        for column in range(totals.size):
+            sums[column] += load(matrix, row, first_column + column)
+    totals += sums
 
 
 @compiled
@@ -303,17 +327,18 @@ def gradient_sums(gradients, values, per_channel, floor, floor_after, key, thres
 
 @compiled
 def finish_backward(
-    gradients, values, out, per_channel, floor, floor_after, key, threshold, keep_scale
-):
-    """Backward, second pass: the gradient with respect to the values.
+    gradients, values, first_row, num_rows, per_channel, floor, floor_after, key, threshold,
+    keep_scale, out, out_row, out_column,
+):  # fmt: skip
+    """Backward, second pass: the gradient with respect to some rows of the values.
 
     d cut = scale * dz - (offset + slope * cut): the bracket is what batch norm's mean and
-    variance contribute, and 0 without it.
+    variance contribute, and 0 without it. It is written to `out` from a row and a column on.
     """
-    num_rows, num_columns = values.shape
+    num_columns = values.shape[1]
     key0, key1 = key
     is_dropping = threshold > 0
-    for row in range(num_rows):
+    for row in range(first_row, first_row + num_rows):
         for column in range(num_columns):
             value = load(values, row, column)
             cut = at_least(value, floor)
@@ -324,7 +349,8 @@ def finish_backward(
             )  # fmt: skip
             bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * cut
             gradient = per_channel[SCALE, column] * dz - bracket
-            store(out, row, column, ZERO if value <= floor else gradient)
+            gradient = ZERO if value <= floor else gradient
+            store(out, out_row + row - first_row, out_column + column, gradient)
 
 
 @compiled
@@ -465,32 +491,37 @@ def spread_gradient(gradients, choice, row, num_channels, left, spread):
 
 
 @compiled
-def pool_backward_row(spread, values, out, row, per_channel, floor, keep_scale):
+def pool_backward_row(
+    spread, values, row, per_channel, floor, keep_scale, out, out_row, out_column
+):
     """The gradient with respect to a row of an image."""
     for column in range(spread.size):
         value = load(values, row, column)
         cut = at_least(value, floor)
         bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * cut
         gradient = per_channel[SCALE, column] * (spread[column] * keep_scale) - bracket
-        store(out, row, column, ZERO if value <= floor else gradient)
+        store(out, out_row, out_column + column, ZERO if value <= floor else gradient)
 
 
 @compiled
 def pool_backward(
-    gradients, values, choice, out, height, num_channels, per_channel, floor, keep_scale
-):
+    gradients, values, choice, first_row, num_rows, height, num_channels, per_channel, floor,
+    keep_scale, out, out_row, out_column,
+):  # fmt: skip
     """Backward, second pass: as `finish_backward`, where one corner of a window has a gradient.
 
     A last row or column that no window covers still takes part in batch norm's statistics.
     """
-    num_rows, num_columns = values.shape
     out_height = height // 2
-    spread = np.zeros(num_columns, np.float32)
-    for row in range(num_rows):
+    spread = np.zeros(values.shape[1], np.float32)
+    for row in range(first_row, first_row + num_rows):
         y = row % height
         if y < 2 * out_height:
             window = row // height * out_height + y // 2
             spread_gradient(gradients, choice, window, num_channels, y % 2 * 2, spread)
         else:
             spread[:] = 0
-        pool_backward_row(spread, values, out, row, per_channel, floor, keep_scale)
+        pool_backward_row(
+            spread, values, row, per_channel, floor, keep_scale, out, out_row + row - first_row,
+            out_column,
+        )  # fmt: skip

@@ -17,7 +17,8 @@ from ablations.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec
 from speed import fused, kernels
-from speed.fused import fuse, group_layers
+from speed.followers import Followers, group_layers
+from speed.fused import Activations, fuse
 
 NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
 BATCH_SIZE = 12
@@ -204,7 +205,7 @@ def test_two_relus_and_a_large_pool_are_kept_apart() -> None:
     layers = [nn.Conv2d(1, 1, 3), nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(3)]
     groups = group_layers(layers)
     assert [layer for layer, _ in groups] == [layers[0], layers[3], layers[4]]
-    assert groups[0][1] == fused.Followers(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
+    assert groups[0][1] == Followers(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
 
 
 def test_the_networks_own_weights_are_trained() -> None:
@@ -262,6 +263,7 @@ def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
         [nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU()],
         [nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()],
         [nn.Conv2d(2, 4, 3, groups=2), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU()],
         [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=None)],
         [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False)],
         [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)],
@@ -348,8 +350,9 @@ def test_variance_keeps_its_digits_however_large_the_mean(
 ) -> None:
     stream = torch.Generator().manual_seed(seed)
     values = torch.randn(6, 3, 7, 7, generator=stream) * deviation + mean
-    values = values.contiguous(memory_format=torch.channels_last)
-    found = fused.batch_moments(values, kernels.NO_FLOOR)
+    found = np.empty((2, 3))
+    sums = kernels.channel_sums(Activations.of(values).rows.numpy(), kernels.NO_FLOOR, 3)
+    kernels.moments_of(*sums, values.numel() // 3, found)
     exact = values.double()
     assert found[0] == pytest.approx(exact.mean((0, 2, 3)).numpy(), rel=1e-5, abs=1e-5 * deviation)
     assert found[1] == pytest.approx(exact.var((0, 2, 3), unbiased=False).numpy(), rel=1e-4)
