@@ -43,8 +43,10 @@ PARTS = {
     ),
     "convolve_backward": (
         "convolutions and between them, backward",
-        ("Image by image: the gradient through what lies between, then those of weights and inputs, "
-        "twice the arithmetic of the forward pass."),
+        (
+            "Image by image: the gradient through what lies between, then those of weights and inputs, "
+            "twice the arithmetic of the forward pass."
+        ),
     ),
     "sums_backward": (
         "batch norm's sums, backward",

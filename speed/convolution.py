@@ -248,7 +248,7 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
                 for block in range(blocks):
                     for tile in range(0, out_width, pixels):
                         x = min(tile, out_width - pixels)
-                        add_up_outputs(
+                        add_up_outputs(  # type: ignore[call-arg]
                             padded, y * padded_row + x * in_channels,
                             arranged, block * size * steps * vectors * lanes * in_word,
                             sums, (block * out_width + x) * block_channels,
@@ -337,11 +337,14 @@ def compile_backward(
     @compiled
     def differentiate(
         inputs, weights, values, gradients, choice, per_channel, floor, floor_after,
-        key, threshold, keep_scale, inputs_gradient, weights_gradient,
+        key, threshold, keep_scale, inputs_gradient, weights_gradient, num_channels,
     ):  # fmt: skip
         """From the gradient with respect to the activations, writes those with respect to the
         weights and, if they are needed, to the inputs. Returns the sums of the gradient with
-        respect to the values, for each number of a row, if the bias needs them."""
+        respect to the values, for each number of a row, if the bias needs them.
+
+        `num_channels` is `out_channels`, which a compiler that knew it would unroll a loop by.
+        """
         _ = sources
         turned = np.empty((in_channels, size, size * out_channels), np.float32)
         arranged = np.empty((blocks * size * steps * vectors, lanes * in_word), inputs.dtype)
@@ -360,7 +363,7 @@ def compile_backward(
             if is_pooled:
                 kernels.pool_backward(
                     gradients, values, choice, image * out_height, out_height, out_height,
-                    out_channels, per_channel, floor, keep_scale, outer, margin,
+                    num_channels, per_channel, floor, keep_scale, outer, margin,
                     margin * out_channels,
                 )  # fmt: skip
             else:
@@ -377,7 +380,7 @@ def compile_backward(
                 for vector in range(w_vector_blocks):
                     for channel in range(w_channel_blocks):
                         tile = (y * w_vector_blocks + vector) * w_channel_blocks + channel
-                        add_up_gradients(
+                        add_up_gradients(  # type: ignore[call-arg]
                             input_words, y * padded_row + vector * w_vectors * lanes,
                             gradient_words, first_gradient + channel * w_channels,
                             weight_sums, tile * w_tile,
@@ -389,7 +392,7 @@ def compile_backward(
                     for block in range(blocks):
                         for tile in range(0, width, pixels):
                             x = min(tile, width - pixels)
-                            add_up_outputs(
+                            add_up_outputs(  # type: ignore[call-arg]
                                 outer, y * margin_row + x * out_channels,
                                 arranged, block * size * steps * vectors * lanes * in_word,
                                 sums, (block * width + x) * block_channels,

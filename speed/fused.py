@@ -308,7 +308,7 @@ class FusedLayer:
             inputs.rows.numpy(), kernel_rows(weight), kept.tensors[1].numpy(),
             gradient.rows.numpy(), kept.tensors[3].numpy() if is_pooled else NOTHING,
             kept.per_channel, self.followers.floor, self.followers.floor_after, *kept.mask,
-            of_inputs.rows.numpy(), kernel_rows(of_weight),
+            of_inputs.rows.numpy(), kernel_rows(of_weight), len(weight),
         )  # fmt: skip
         of_bias = None if bias is None else torch.zeros_like(bias)
         if of_bias is not None and self.needs_bias:
