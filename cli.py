@@ -143,8 +143,9 @@ def main() -> None:
     type=click.Choice(["auto", *ARITHMETICS]),
     default="auto",
     show_default=True,
-    help="plain: PyTorch's layers in float32; float32 and bfloat16: steps between convolutions "
-    "fused, on a CPU. auto: the fastest one here (docs/performance.md compares their accuracy).",
+    help="plain: PyTorch's layers in float32; float32 and bfloat16: compiled loops of this "
+    "project's own, on a CPU. auto: the fastest one here (docs/performance.md compares their "
+    "accuracy).",
 )
 @click.option(
     "--jobs",

@@ -103,8 +103,9 @@ def announce(study: PreparedStudy, console: Console) -> None:
         return
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
     if not done:
-        # On a machine's first study, loops are compiled now: ten seconds without a word are long.
         say(console, "A few steps are tried out, to say how long it will take ...")
+        if study.setup.arithmetic != "plain":
+            say(console, "(The first time, loops are compiled for this processor: half a minute.)")
     seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     say(
         console,

@@ -1,5 +1,6 @@
 """The same networks, computed faster. Nobody needs to read this to learn how training works.
 
-On a CPU: `arithmetic.py`, `fused.py`, `kernels.py`, `warp.py`. On a GPU: `wide.py` puts many networks
-into one, and `capture.py` replays its steps.
+On a CPU: `arithmetic.py` chooses, `followers.py` finds what can be computed together, `fused.py`
+calls the loops, and `convolution.py` (with `vectors.py`), `kernels.py` and `warp.py` are the loops.
+On a GPU: `wide.py` puts many networks into one, and `capture.py` replays its steps.
 """

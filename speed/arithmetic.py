@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["plain", "float32", "bfloat16"]
 """`plain`: PyTorch's layers, one after another, in float32.
-`float32`: the same numbers to rounding, with the steps between convolutions fused (CPU only).
-`bfloat16`: fused, and activations are kept in 16 bits while training (CPU only)."""
+`float32`: the same numbers to rounding, by the loops of `fused.py` (CPU only).
+`bfloat16`: the same loops, and activations are kept in 16 bits while training (CPU only)."""
 
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 
@@ -38,7 +38,7 @@ def has_bfloat16_instructions() -> bool:
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+    return bool(features.get("avx512bf16"))
 
 
 def accelerate(network: "nn.Sequential", arithmetic: Arithmetic) -> Callable[["Tensor"], "Tensor"]:

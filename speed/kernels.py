@@ -5,8 +5,8 @@ activations and writes them again, forward and backward. These loops do the same
 several of them at once. Numba compiles them on their first use, for the processor at hand, and
 keeps the result on disk.
 
-Activations come with their channels last, as a matrix: every row holds some pixels, all channels
-of each. Numbers that belong to channels come as a matrix `per_channel` with a row for each of
+Activations come with their channels last, as a matrix with a row for each row of an image: all
+channels of its first pixel, then those of the next. Numbers that belong to channels come as a matrix `per_channel` with a row for each of
 SCALE, SHIFT, OFFSET and SLOPE, repeated to the same length: so the loop along a row is one that
 a processor does sixteen numbers at a time. (One matrix, not four vectors: the compiler must make
 sure that nothing it writes overlaps what it reads, and gives up when there are too many pairs.)

@@ -9,12 +9,6 @@ from jaxtyping import install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Numba's cache on the disk does not bear two processes that compile the same function for
-# different types at the same moment, as test processes may: each has one of its own.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    NUMBA_CACHE = REPOSITORY / ".pytest_cache" / f"numba-{os.environ['PYTEST_XDIST_WORKER']}"
-    os.environ["NUMBA_CACHE_DIR"] = str(NUMBA_CACHE)
-
 # In the modules that handle arrays, the shapes in signatures are checked at every call while
 # tests run. It works for what is imported after this line.
 ARRAY_MODULES = ["augment", "data", "data_files", "group_training", "idx", "records", "training"]

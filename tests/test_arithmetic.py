@@ -13,7 +13,7 @@ from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic
 
 @pytest.mark.parametrize(
     ("feature", "chosen"),
-    [("avx512bf16", "bfloat16"), ("amx-bf16", "bfloat16"), ("avx2", "float32")],
+    [("avx512bf16", "bfloat16"), ("avx512f", "float32"), ("avx2", "float32")],
 )
 def test_auto_uses_bfloat16_where_the_processor_has_it(
     feature: str, chosen: str, monkeypatch: pytest.MonkeyPatch
