@@ -241,7 +241,7 @@ def memory_in_words(mib: float | None) -> str:
 @click.option(
     "--project-epochs",
     type=click.IntRange(min=1),
-    default=6,
+    default=10,
     show_default=True,
     help="Of this project's runs: about as long.",
 )

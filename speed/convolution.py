@@ -23,8 +23,8 @@ from numba import types
 from numba.extending import overload
 
 from speed import kernels
-from speed.compiling import fingerprint, kept_on_disk
-from speed.vectors import LANES, MOST_SUMS, add_up_gradients, add_up_outputs
+from speed.compiling import kept_on_disk
+from speed.vectors import LANES, REGISTERS, add_up_gradients, add_up_outputs
 
 FEWEST_SUMS = 12
 """With fewer sums at a time, each would wait for the last product that was added to it."""
@@ -93,12 +93,18 @@ class GradientTiles:
     channel_blocks: int
 
 
+def fits(count: int, vectors: int) -> bool:
+    """Whether so many sums of so many vectors fit into the registers, beside what is multiplied."""
+    return count * vectors + vectors + 1 <= REGISTERS
+
+
 def output_tiles(geometry: Geometry, in_word: int) -> OutputTiles:
     """The tiles that take the fewest instructions; `in_word` elements make a word."""
     group = 1
     while group < LARGEST_GROUP and 2 * group * geometry.out_channels <= LANES:
         group *= 2
     num_vectors = -(-geometry.out_channels * group // LANES)
+    assert group == 1 or num_vectors == 1  # Neighbouring lanes are added up in one vector.
     vectors = 2 if num_vectors % 2 == 0 else 1
     height, width = geometry.out_height, geometry.out_width
 
@@ -111,7 +117,7 @@ def output_tiles(geometry: Geometry, in_word: int) -> OutputTiles:
         (
             (rows, pixels)
             for rows, pixels in product(range(1, height + 1), range(1, width + 1))
-            if height % rows == 0 and rows * pixels * vectors <= MOST_SUMS
+            if height % rows == 0 and fits(rows * pixels, vectors)
         ),
         key=cost,
     )
@@ -125,10 +131,10 @@ def gradient_tiles(geometry: Geometry) -> GradientTiles:
     vectors, channels = max(
         (
             (vectors, channels)
-            for vectors, channels in product(range(1, 5), range(1, MOST_SUMS + 1))
+            for vectors, channels in product(range(1, 5), range(1, REGISTERS))
             if num_vectors % vectors == 0
             and geometry.out_channels % channels == 0
-            and vectors * channels <= MOST_SUMS
+            and fits(channels, vectors)
         ),
         key=lambda tile: (tile[0] * tile[1], -tile[0] - tile[1]),
     )
@@ -230,15 +236,15 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
     padded_height, padded_row = height + 2 * padding, (geometry.width + 2 * padding) * in_channels
     block_channels = vectors * lanes // group
     sums_row = blocks * out_width * block_channels + lanes
-    sources = fingerprint()
+    # The last step of a kernel's row may read beyond it, words that meet weights of 0.
+    more_rows = -(-group * in_word // padded_row)
 
     @compiled
     def convolve(inputs, weights, bias, floor, needs_sums, values):
         """Writes the values; returns what `kernels.moments_of` takes: sums and their origin."""
-        _ = sources  # Numba keeps code by its own text and by the constants around it.
         arranged = np.empty((blocks * size * steps * vectors, lanes * in_word), inputs.dtype)
         arrange_weights(weights, arranged, vectors, steps, group, in_word)
-        padded = np.zeros((padded_height + 1 + lanes // padded_row, padded_row), inputs.dtype)
+        padded = np.zeros((padded_height + more_rows, padded_row), inputs.dtype)
         sums = np.empty((rows, sums_row), np.float32)
         origin = np.zeros(out_width * out_channels, np.float32)
         totals = np.zeros((2, origin.size))
@@ -324,6 +330,7 @@ def compile_backward(
     group, steps = tiles.group, tiles.steps
     block_channels = vectors * lanes // group
     sums_row = blocks * width * block_channels + lanes
+    more_rows = -(-group * in_word // margin_row)
     # Of the gradient with respect to the weights:
     w_vectors, w_vector_blocks = weight_tiles.vectors, weight_tiles.vector_blocks
     w_channels, w_channel_blocks = weight_tiles.channels, weight_tiles.channel_blocks
@@ -332,7 +339,6 @@ def compile_backward(
     first_gradient = margin * (margin_row + out_channels)
     w_tile = w_channels * w_vectors * lanes
     word_type = np.uint32 if is_bfloat16 else np.float32
-    sources = fingerprint()
 
     @compiled
     def differentiate(
@@ -345,14 +351,13 @@ def compile_backward(
 
         `num_channels` is `out_channels`, which a compiler that knew it would unroll a loop by.
         """
-        _ = sources
         turned = np.empty((in_channels, size, size * out_channels), np.float32)
         arranged = np.empty((blocks * size * steps * vectors, lanes * in_word), inputs.dtype)
         if needs_inputs:
             turn_weights(weights, turned)
             arrange_weights(turned, arranged, vectors, steps, group, in_word)
         padded = np.zeros((padded_height + 1, padded_row), inputs.dtype)
-        outer = np.zeros((margin_height + 1 + lanes // margin_row, margin_row), inputs.dtype)
+        outer = np.zeros((margin_height + more_rows, margin_row), inputs.dtype)
         input_words = np.zeros(padded.size + w_vector_blocks * w_vectors * lanes, word_type)
         gradient_words = np.zeros(outer.size, word_type)
         weight_sums = np.zeros(size * w_vector_blocks * w_channel_blocks * w_tile, np.float32)

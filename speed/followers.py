@@ -60,7 +60,7 @@ def next_place(layer: nn.Module, found: dict[str, nn.Module]) -> str | None:
     latest = max((places.index(place) for place in found), default=-1)
     for place in ORDER.get(type(layer), []):
         if places.index(place) > latest and has_usual_settings(layer):
-            # Without batch norm there is one ReLU: it makes no difference where it stands.
+            # Without batch norm it makes no difference where a ReLU stands.
             return place
     return None
 

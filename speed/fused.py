@@ -72,7 +72,7 @@ def chain_step(chain: "Sequence[FusedLayer]", dtype: torch.dtype) -> Step:
     def step(inputs: Tensor) -> Tensor:
         inputs = inputs.to(dtype if chain[0].convolution.training else torch.float32)
         parameters = [parameter for layer in chain for parameter in layer.parameters]
-        finished: Tensor = FusedChain.apply(inputs, chain, *parameters)
+        finished: Tensor = FusedChain.apply(inputs, chain, torch.is_grad_enabled(), *parameters)
         return finished
 
     return step
@@ -86,6 +86,7 @@ class FusedChain(torch.autograd.Function):
         context: Any,
         inputs: Tensor,
         chain: "Sequence[FusedLayer]",
+        has_gradients: bool,
         *parameters: Tensor | None,
     ) -> Tensor:
         """Inputs (batch, channels, H, W) -> activations of the last layer, in the same dtype."""
@@ -93,10 +94,11 @@ class FusedChain(torch.autograd.Function):
         passes = []
         for layer in chain:
             activations, kept = layer.forward(activations)
-            passes.append(kept)
+            if has_gradients:
+                passes.append(kept)
         context.save_for_backward(*(tensor for kept in passes for tensor in kept.tensors))
         context.chain = chain
-        context.passes = [kept._replace(tensors=()) for kept in passes]
+        context.passes = [kept._replace(tensors=NOT_HERE) for kept in passes]
         return activations.as_tensor()
 
     @staticmethod
@@ -116,12 +118,12 @@ class FusedChain(torch.autograd.Function):
         last = len(context.chain) - 1
         for number, layer in enumerate(reversed(context.chain)):
             kept = context.passes[last - number]
-            first = len(tensors) - layer.num_saved
-            kept, tensors = kept._replace(tensors=tensors[first:]), tensors[:first]
+            first = len(tensors) - len(Saved._fields)
+            kept, tensors = kept._replace(tensors=Saved(*tensors[first:])), tensors[:first]
             needs_inputs = number < last or context.needs_input_grad[0]
             gradient, layer_gradients = layer.backward(kept, gradient, needs_inputs)
             of_parameters[:0] = layer_gradients
-        return gradient.as_tensor() if needs_inputs else None, None, *of_parameters
+        return gradient.as_tensor() if needs_inputs else None, None, None, *of_parameters
 
 
 class Activations(NamedTuple):
@@ -174,17 +176,37 @@ class Mask(NamedTuple):
     keep_scale: np.float32
 
 
+class Saved(NamedTuple):
+    """The tensors that the backward pass of a layer needs. Autograd keeps them, and says so if one
+    was changed meanwhile."""
+
+    inputs: Tensor
+    """Rows, as the values."""
+    values: Tensor
+    winners: Tensor | None
+    """With pooling: each window's winner, ..."""
+    choice: Tensor | None
+    """... and its corner."""
+    weight: Tensor
+    bias: Tensor | None
+    gamma: Tensor | None
+
+
+NOT_HERE = Saved(torch.empty(0), torch.empty(0), None, None, torch.empty(0), None, None)
+
+
 class Kept(NamedTuple):
     """What the backward pass of a layer needs to know of its forward pass."""
 
-    tensors: Sequence[Tensor]
-    """Rows of the inputs and the values; with pooling also each window's winner and its corner."""
+    tensors: Saved
     in_size: tuple[int, int]
     out_size: tuple[int, int]
     """Height and width of the values."""
     moments: NDArray[np.float64]
     per_channel: NDArray[np.float32]
     mask: Mask
+    was_evaluating: bool
+    """Whether batch norm used its running statistics."""
 
 
 @dataclass(frozen=True)
@@ -201,26 +223,20 @@ class FusedLayer:
         batch_norm = [norm.weight, norm.bias] if norm else [None, None]
         return [self.convolution.weight, self.convolution.bias, *batch_norm]
 
-    @property
-    def num_saved(self) -> int:
-        """How many tensors its backward pass needs."""
-        return 4 if self.followers.max_pool else 2
-
-    @property
-    def is_evaluating(self) -> bool:
-        """Whether batch norm uses its running statistics."""
-        norm = self.followers.batch_norm
-        return norm is not None and not norm.training
-
-    def geometry(self, height: int, width: int) -> Geometry | None:
-        """The sizes for `convolution.py`; None if the convolution is left to PyTorch."""
+    def geometry(self, inputs: Activations) -> Geometry | None:
+        """The sizes for `convolution.py`; None if the convolution is left to PyTorch, also to be
+        refused by it."""
         layer = self.convolution
         size, padding = layer.kernel_size[0], layer.padding[0]
         assert isinstance(padding, int)  # `followers.py` leaves padding="same" alone.
         is_square = layer.kernel_size == (size, size) and layer.padding == (padding, padding)
         if layer.stride != (1, 1) or not is_square or padding >= size:
             return None
-        return Geometry(height, width, layer.in_channels, layer.out_channels, size, padding)
+        geometry = Geometry(
+            inputs.height, inputs.width, layer.in_channels, layer.out_channels, size, padding
+        )
+        is_possible = geometry.out_height > 0 and geometry.out_width > 0
+        return geometry if is_possible and inputs.num_channels == layer.in_channels else None
 
     def forward(self, inputs: Activations) -> tuple[Activations, Kept]:
         """Activations of half the height and width if pooled, and what the backward pass needs."""
@@ -233,9 +249,9 @@ class FusedLayer:
             prepare_batch_norm(norm, values, totals, origin, moments, per_channel)
         mask = draw_mask(self.followers.dropout)
         settings = (per_channel, floor, self.followers.floor_after, *mask)
-        tensors = [inputs.rows, values.rows]
+        winners = choice = None
         if self.followers.max_pool:
-            out, winners = (
+            out, best = (
                 Activations.empty(
                     values.batch_size, values.num_channels, values.height // 2, values.width // 2,
                     values.rows.dtype,
@@ -244,15 +260,19 @@ class FusedLayer:
             )  # fmt: skip
             choice = torch.empty(out.rows.shape, dtype=torch.uint8)
             kernels.pool(
-                values.rows.numpy(), out.rows.numpy(), winners.rows.numpy(), choice.numpy(),
+                values.rows.numpy(), out.rows.numpy(), best.rows.numpy(), choice.numpy(),
                 values.height, values.num_channels, *settings,
             )  # fmt: skip
-            tensors += [winners.rows, choice]
+            winners = best.rows
         else:
             out = values._replace(rows=torch.empty_like(values.rows))
             kernels.finish(values.rows.numpy(), out.rows.numpy(), *settings)
+        weight, bias, gamma, _ = self.parameters
+        assert weight is not None
+        saved = Saved(inputs.rows, values.rows, winners, choice, weight, bias, gamma)
         sizes = (inputs.height, inputs.width), (values.height, values.width)
-        return out, Kept(tensors, *sizes, moments, per_channel, mask)
+        is_evaluating = norm is not None and not norm.training
+        return out, Kept(saved, *sizes, moments, per_channel, mask, is_evaluating)
 
     def convolve(
         self, inputs: Activations
@@ -261,7 +281,7 @@ class FusedLayer:
         `kernels.moments_of`)."""
         layer, norm = self.convolution, self.followers.batch_norm
         needs_sums = norm is not None and norm.training
-        if (geometry := self.geometry(inputs.height, inputs.width)) is None:
+        if (geometry := self.geometry(inputs)) is None:
             tensor = inputs.as_tensor()
             bias = None if layer.bias is None else layer.bias.to(tensor.dtype)
             weight = layer.weight.to(tensor.dtype)
@@ -290,27 +310,27 @@ class FusedLayer:
         Raises:
             RuntimeError: the forward pass was in evaluation mode.
         """
-        if self.is_evaluating:
+        if kept.was_evaluating:
             raise RuntimeError("in evaluation mode take gradients of the network itself")
+        saved = kept.tensors
         of_batch_norm = self.batch_norm_gradients(kept, gradient)
-        inputs = Activations(kept.tensors[0], self.convolution.in_channels, *kept.in_size)
-        if (geometry := self.geometry(*kept.in_size)) is None:
+        inputs = Activations(saved.inputs, self.convolution.in_channels, *kept.in_size)
+        if (geometry := self.geometry(inputs)) is None:
             compute = self.convolution_gradients_by_pytorch
             of_inputs, *of_convolution = compute(kept, inputs, gradient, needs_inputs)
             return of_inputs, [*of_convolution, *of_batch_norm]
-        weight, bias = self.convolution.weight, self.convolution.bias
         of_inputs = inputs._replace(rows=torch.empty_like(inputs.rows)) if needs_inputs else inputs
-        of_weight = torch.empty_like(weight, memory_format=torch.channels_last)
-        is_pooled = self.followers.max_pool is not None
+        of_weight = torch.empty_like(saved.weight, memory_format=torch.channels_last)
+        is_pooled = saved.choice is not None
         sums = compile_backward(
             geometry, inputs.rows.dtype == torch.uint16, is_pooled, needs_inputs, self.needs_bias
         )(
-            inputs.rows.numpy(), kernel_rows(weight), kept.tensors[1].numpy(),
-            gradient.rows.numpy(), kept.tensors[3].numpy() if is_pooled else NOTHING,
+            inputs.rows.numpy(), kernel_rows(saved.weight), saved.values.numpy(),
+            gradient.rows.numpy(), NOTHING if saved.choice is None else saved.choice.numpy(),
             kept.per_channel, self.followers.floor, self.followers.floor_after, *kept.mask,
-            of_inputs.rows.numpy(), kernel_rows(of_weight), len(weight),
+            of_inputs.rows.numpy(), kernel_rows(of_weight), len(of_weight),
         )  # fmt: skip
-        of_bias = None if bias is None else torch.zeros_like(bias)
+        of_bias = None if saved.bias is None else torch.zeros_like(saved.bias)
         if of_bias is not None and self.needs_bias:
             of_bias.copy_(torch.from_numpy(sums.reshape(-1, len(of_bias)).sum(0)))
         return of_inputs, [of_weight, of_bias, *of_batch_norm]
@@ -331,23 +351,23 @@ class FusedLayer:
 
         What batch norm's statistics add to the gradient goes to `kept.per_channel`.
         """
-        norm = self.followers.batch_norm
-        if norm is None:
+        norm, saved = self.followers.batch_norm, kept.tensors
+        if norm is None or saved.gamma is None:
             return None, None
-        if self.followers.max_pool:
-            _, _, winners, choice = kept.tensors
+        if saved.winners is not None and saved.choice is not None:
             sums = kernels.pool_gradient_sums(
-                gradient.rows.numpy(), winners.numpy(), choice.numpy(), kept.mask.keep_scale
-            )
+                gradient.rows.numpy(), saved.winners.numpy(), saved.choice.numpy(),
+                kept.mask.keep_scale,
+            )  # fmt: skip
         else:
             sums = kernels.gradient_sums(
-                gradient.rows.numpy(), kept.tensors[1].numpy(), kept.per_channel,
+                gradient.rows.numpy(), saved.values.numpy(), kept.per_channel,
                 self.followers.floor, self.followers.floor_after, *kept.mask,
             )  # fmt: skip
-        of_gamma, of_beta = torch.empty_like(norm.weight), torch.empty_like(norm.bias)
-        count = kept.tensors[1].numel() // len(of_gamma)
+        of_gamma, of_beta = torch.empty_like(saved.gamma), torch.empty_like(saved.gamma)
+        count = saved.values.numel() // len(of_gamma)
         kernels.fill_offset_and_slope(
-            kept.per_channel, sums, kept.moments, vector(norm.weight), norm.eps, count,
+            kept.per_channel, sums, kept.moments, vector(saved.gamma), norm.eps, count,
             vector(of_gamma), vector(of_beta),
         )  # fmt: skip
         return of_gamma, of_beta
@@ -356,11 +376,11 @@ class FusedLayer:
         self, kept: Kept, inputs: Activations, gradient: Activations, needs_inputs: bool
     ) -> tuple[Activations, Tensor, Tensor | None]:
         """Gradients with respect to the inputs, the weight and the bias."""
-        layer, followers = self.convolution, self.followers
-        rows, out = kept.tensors[1].numpy(), torch.empty_like(kept.tensors[1])
-        if followers.max_pool:
+        layer, followers, saved = self.convolution, self.followers, kept.tensors
+        rows, out = saved.values.numpy(), torch.empty_like(saved.values)
+        if saved.choice is not None:
             kernels.pool_backward(
-                gradient.rows.numpy(), rows, kept.tensors[3].numpy(), 0, len(rows),
+                gradient.rows.numpy(), rows, saved.choice.numpy(), 0, len(rows),
                 kept.out_size[0], layer.out_channels, kept.per_channel, followers.floor,
                 kept.mask.keep_scale, out.numpy(), 0, 0,
             )  # fmt: skip
@@ -371,7 +391,7 @@ class FusedLayer:
             )  # fmt: skip
         of_values = Activations(out, layer.out_channels, *kept.out_size).as_tensor()
         of_inputs, of_weight, of_bias = convolution_backward(
-            of_values, inputs.as_tensor(), layer.weight.to(of_values.dtype), [layer.out_channels],
+            of_values, inputs.as_tensor(), saved.weight.to(of_values.dtype), [layer.out_channels],
             layer.stride, layer.padding, layer.dilation, False, [0, 0], 1,
             [needs_inputs, True, self.needs_bias],
         )  # fmt: skip

@@ -8,9 +8,14 @@ that lie side by side, and one number that is repeated to fill a vector.
 
 The unit of a product is a *word* of 32 bits: one float32, or two bfloat16. Two words multiply to
 the product of the floats, or to the sum of the two products (the dot product of pairs), in
-float32. Processors with AVX512-BF16 have an instruction for the latter.
+float32. Processors with AVX512-BF16 have an instruction for the latter (which takes numbers
+smaller than float32's normal ones for 0).
+
+Where a row of a kernel does not fill its last words, weights of 0 do, which meet numbers that are
+none of the row's: one that is infinite or not a number may reach an output that should not see it.
 """
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,8 +31,8 @@ _, _, FEATURES = cpu_target.target_context.codegen().magic_tuple()
 HAS_BFLOAT16_PRODUCTS = "+avx512bf16" in FEATURES
 LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx2" in FEATURES else 4
 """How many 32-bit numbers a vector register holds."""
-MOST_SUMS = 28 if LANES == 16 else 12
-"""How many of the 32 or 16 registers may hold sums: the others hold what is multiplied."""
+REGISTERS = 32 if LANES == 16 or platform.machine() in ("arm64", "aarch64") else 16
+"""How many vector registers there are."""
 
 WORD = ir.IntType(32)
 INDEX = ir.IntType(64)

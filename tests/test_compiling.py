@@ -1,6 +1,7 @@
 """Compiled loops on the disk, which several processes share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from speed import compiling
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CACHES = shutil.ignore_patterns("__pycache__")
 
 # Every process makes its own versions of one function, which differ in a constant.
 SCRIPT = """
@@ -40,7 +44,7 @@ for number in range(first, first + 4):
 def start(script: Path, folder: Path, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(script), str(number)],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(Path.cwd())},
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -62,6 +66,47 @@ def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) 
     assert len(list((tmp_path / "cache").rglob("*.nbc"))) == 16
 
 
+def run(folder: Path, code: str) -> str:
+    """What a process prints that has this folder's package first in its path."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
+def test_a_change_in_another_file_is_noticed(tmp_path: Path) -> None:
+    # `finish_row` of convolution.py has taken `store` of kernels.py into its machine code.
+    shutil.copytree(REPOSITORY / "speed", tmp_path / "speed", ignore=CACHES)
+    code = """
+import numpy as np
+from speed.convolution import finish_row
+out = np.empty((1, 4), np.float32)
+finish_row(np.ones(4, np.float32), 2, 2, np.zeros(4, np.float32), out, 0)
+print(out.sum())
+"""
+    assert run(tmp_path, code) == "4.0"
+    kernels = tmp_path / "speed/kernels.py"
+    source = kernels.read_text()
+    old = "            matrix[np.uintp(row), np.uintp(column)] = value\n"
+    assert source.count(old) == 1
+    kernels.write_text(source.replace(old, old.replace("= value", "= value + 100")))
+    assert run(tmp_path, code) == "404.0"
+
+
+def test_a_process_that_dies_leaves_no_wrong_code(tmp_path: Path) -> None:
+    script = tmp_path / "versions.py"
+    script.write_text(SCRIPT)
+    assert start(script, tmp_path / "cache", 0).wait(120) == 0
+    # The source changes, so that Numba begins anew, and the first process dies as it keeps its code.
+    script.write_text(SCRIPT.replace("time.sleep(0.1)", "import os; os._exit(9)") + "# changed")
+    assert start(script, tmp_path / "cache", 4).wait(120) == 9
+    script.write_text(SCRIPT + "# changed")
+    assert start(script, tmp_path / "cache", 4).wait(120) == 0
+
+
 def test_without_a_place_for_the_cache_it_compiles_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -76,7 +121,7 @@ def test_without_a_place_for_the_cache_it_compiles_all_the_same(
 def test_a_file_system_without_locks_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise NotImplementedError("no locks here")
 
     monkeypatch.setattr(compiling, "FileLock", refuse)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from speed import convolution
 from speed.convolution import Geometry, gradient_tiles, output_tiles
-from speed.fused import FusedLayer, fuse
-from speed.vectors import LANES, MOST_SUMS
+from speed.followers import Followers
+from speed.fused import Activations, FusedLayer, fuse
+from speed.vectors import LANES, REGISTERS
 
 GEOMETRIES = [
     Geometry(28, 28, 1, 8, 3, 1),
@@ -26,6 +28,7 @@ GEOMETRIES = [
     Geometry(5, 4, 20, 3, 1, 0),
     Geometry(3, 3, 4, 2, 3, 2),
     Geometry(2, 2, 33, 64, 2, 1),
+    Geometry(1, 4, 1, 1, 1, 0),
 ]
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
 
@@ -56,7 +59,7 @@ def compute(geometry: Geometry, dtype: torch.dtype, *, is_fused: bool) -> Gradie
     gradient = draw(3, geometry.out_channels, geometry.out_height, geometry.out_width)
     network = nn.Sequential(layer, nn.ReLU())
     if is_fused:
-        assert FusedLayer(layer, None).geometry(geometry.height, geometry.width) == geometry  # type: ignore[arg-type]
+        assert FusedLayer(layer, Followers()).geometry(Activations.of(inputs)) == geometry
         classify = fuse(network, dtype)
     else:
         classify = network.double()
@@ -113,8 +116,8 @@ for geometry in GEOMETRIES[1:5:2]:
         width=st.integers(3, 40),
         in_channels=st.integers(1, 130),
         out_channels=st.integers(1, 130),
-        kernel_size=st.integers(1, 3),
-        padding=st.integers(0, 2),
+        kernel_size=st.integers(1, 5),
+        padding=st.integers(1, 4),
     ),
     st.sampled_from([1, 2]),
 )
@@ -122,15 +125,55 @@ def test_tiles_cover_all_and_fit_in_the_registers(geometry: Geometry, in_word: i
     tiles = output_tiles(geometry, in_word)
     assert geometry.out_height % tiles.rows == 0
     assert 1 <= tiles.pixels <= geometry.out_width
-    assert tiles.rows * tiles.pixels * tiles.vectors <= MOST_SUMS
+    assert (tiles.rows * tiles.pixels + 1) * tiles.vectors < REGISTERS
     channels = tiles.blocks * tiles.vectors * LANES // tiles.group
     assert geometry.out_channels <= channels < geometry.out_channels + 2 * LANES
     length = geometry.kernel_size * geometry.in_channels
     assert tiles.steps * tiles.group * in_word >= length
     of_weights = gradient_tiles(geometry)
-    assert of_weights.vectors * of_weights.channels <= MOST_SUMS
+    assert of_weights.vectors * (of_weights.channels + 1) < REGISTERS
     assert of_weights.channels * of_weights.channel_blocks == geometry.out_channels
     assert of_weights.vectors * of_weights.vector_blocks * LANES >= length
+
+
+@given(
+    st.builds(
+        Geometry,
+        height=st.integers(1, 9),
+        width=st.integers(1, 30),
+        in_channels=st.integers(1, 40),
+        out_channels=st.integers(1, 70),
+        kernel_size=st.integers(1, 5),
+        padding=st.integers(0, 4),
+    ),
+    st.sampled_from([1, 2]),
+    st.sampled_from([(4, 16), (4, 32), (8, 16), (16, 32)]),
+)
+def test_no_loop_leaves_its_scratch_memory(
+    geometry: Geometry, in_word: int, processor: tuple[int, int]
+) -> None:
+    assume(geometry.padding < geometry.kernel_size)
+    assume(geometry.out_height > 0 and geometry.out_width > 0)
+    lanes, registers = processor
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "LANES", lanes)
+        patch.setattr(convolution, "REGISTERS", registers)
+        for one in (geometry, geometry.reverse):
+            tiles = output_tiles(one, in_word)
+            row = (one.width + 2 * one.padding) * one.in_channels
+            num_rows = one.height + 2 * one.padding + -(-tiles.group * in_word // row)
+            # The last element that `add_up_outputs` reads, in its last tile.
+            last = (one.out_height - 1 + one.kernel_size - 1) * row
+            last += (one.out_width - 1) * one.in_channels + tiles.steps * tiles.group * in_word - 1
+            assert last < num_rows * row
+        of_weights = gradient_tiles(geometry)
+        row = (geometry.width + 2 * geometry.padding) * geometry.in_channels
+        size = (geometry.height + 2 * geometry.padding + 1) * row
+        num_lanes = of_weights.vector_blocks * of_weights.vectors * lanes
+        num_steps = -(-geometry.out_width // in_word)
+        last = (geometry.out_height - 1 + geometry.kernel_size - 1) * row
+        last += (num_steps - 1) * in_word * geometry.in_channels + num_lanes - 1
+        assert last < size + num_lanes
 
 
 def test_the_reverse_of_the_reverse_is_the_convolution_itself() -> None:

@@ -241,8 +241,63 @@ def test_frozen_batch_norm_has_no_gradient_here() -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.eval()
     loss = functional.cross_entropy(fuse(network)(images), labels)
+    network.train()  # It is the forward pass that counts.
     with pytest.raises(RuntimeError, match="evaluation mode"):
         loss.backward()
+
+
+def test_the_mode_may_change_before_the_gradients_are_taken() -> None:
+    images, labels = random_batch()
+    gradients = []
+    for modes in ([True, True], [True, False]):
+        network = without_head_dropout(build(replace(TARGET, dropout=0.0)))
+        network.train(modes[0])
+        loss = functional.cross_entropy(fuse(network)(images), labels)
+        network.train(modes[1])
+        loss.backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stage1.block2.conv.weight", "stage2.block1.bn.weight"])
+def test_weights_changed_before_the_gradients_are_an_error_as_in_pytorch(name: str) -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    for classify in (network, fuse(network)):
+        loss = functional.cross_entropy(classify(images), labels)
+        with torch.no_grad():
+            network.get_parameter(name).mul_(3)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 9, 9), (3, 1, 9, 9), (3, 2, 2, 2)])
+def test_images_that_do_not_fit_are_refused_as_in_pytorch(shape: tuple[int, ...]) -> None:
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU())
+    for classify in (network, fuse(network)):
+        with pytest.raises(RuntimeError, match=r"expected input|Kernel size"):
+            classify(torch.rand(shape))
+
+
+def test_without_gradients_nothing_is_kept_for_them() -> None:
+    network = build(TARGET)
+    kept: list[object] = []
+    original = fused.FusedChain.forward
+
+    def spy(context: Any, *arguments: Any) -> Tensor:
+        out = original(context, *arguments)
+        kept.extend(context.passes)
+        return out
+
+    images, _ = random_batch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused.FusedChain, "forward", staticmethod(spy))
+        with torch.inference_mode():
+            fuse(network)(images)
+        assert not kept
+        fuse(network)(images)
+        assert len(kept) == 6
 
 
 def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
