@@ -29,6 +29,11 @@ def kept_on_disk(liberties: set[str]) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if function.__closure__:
+            # Machine code is found by name, also what another process has left on the disk: a
+            # function needs one of its own for each set of constants around it.
+            constants = repr([cell.cell_contents for cell in function.__closure__]).encode()
+            function.__qualname__ += f"_{hashlib.sha256(constants).hexdigest()[:16]}"
         options = njit(nogil=True, error_model="numpy", fastmath=liberties, forceinline=True)
         compiled: Any = options(function)
         with suppress(RuntimeError):  # Numba found no place for its cache.

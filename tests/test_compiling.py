@@ -17,6 +17,7 @@ CACHES = shutil.ignore_patterns("__pycache__")
 SCRIPT = """
 import sys
 import time
+import numpy as np
 from numba.core.caching import IndexDataCacheFile
 from speed.compiling import kept_on_disk
 
@@ -32,18 +33,17 @@ IndexDataCacheFile._save_index = save_slowly
 def version(number):
     @kept_on_disk(set())
     def add(value):
-        return value + number
+        return np.full(2, value + number)
     return add
 
-first = int(sys.argv[1])
-for number in range(first, first + 4):
-    assert version(number)(1000) == 1000 + number
+for number in map(int, sys.argv[1:]):
+    assert list(version(number)(1000)) == [1000 + number] * 2
 """
 
 
-def start(script: Path, folder: Path, number: int) -> subprocess.Popen[str]:
+def start(script: Path, folder: Path, *numbers: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(script), str(number)],
+        [sys.executable, str(script), *map(str, numbers)],
         env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,
@@ -54,16 +54,29 @@ def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) 
     script = tmp_path / "versions.py"
     script.write_text(SCRIPT)
     # Many processes, so that they meet in the cache's folder.
-    started = [start(script, tmp_path / "cache", number) for number in range(0, 16, 4)]
+    started = [
+        start(script, tmp_path / "cache", *range(first, first + 4)) for first in range(0, 16, 4)
+    ]
     for process in started:
         process.communicate(timeout=120)
         assert process.returncode == 0
     # What they left is right for everybody: each version is read back as itself.
-    again = [start(script, tmp_path / "cache", number) for number in range(0, 16, 4)]
+    again = [
+        start(script, tmp_path / "cache", *range(first, first + 4)) for first in range(0, 16, 4)
+    ]
     for process in again:
         process.communicate(timeout=120)
         assert process.returncode == 0
     assert len(list((tmp_path / "cache").rglob("*.nbc"))) == 16
+
+
+def test_versions_from_the_disk_and_new_ones_are_told_apart(tmp_path: Path) -> None:
+    # Numba counts a process's functions, and takes the number into the name of the machine code.
+    # What one process compiled first and another one second must not get the same name.
+    script = tmp_path / "versions.py"
+    script.write_text(SCRIPT)
+    for numbers in ([1], [2, 1], [1, 3, 2], [4, 3, 2, 1]):
+        assert start(script, tmp_path / "cache", *numbers).wait(120) == 0
 
 
 def run(folder: Path, code: str) -> str:
@@ -99,7 +112,7 @@ print(out.sum())
 def test_a_process_that_dies_leaves_no_wrong_code(tmp_path: Path) -> None:
     script = tmp_path / "versions.py"
     script.write_text(SCRIPT)
-    assert start(script, tmp_path / "cache", 0).wait(120) == 0
+    assert start(script, tmp_path / "cache", 0, 1, 2, 3).wait(120) == 0
     # The source changes, so that Numba begins anew, and the first process dies as it keeps its code.
     script.write_text(SCRIPT.replace("time.sleep(0.1)", "import os; os._exit(9)") + "# changed")
     assert start(script, tmp_path / "cache", 4).wait(120) == 9
