@@ -9,9 +9,8 @@ from jaxtyping import install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# With one cache for all test processes a function once could not return its array ("descr is
-# NULL"), among functions that differed in their constants alone. Those have names of their own
-# since (speed/compiling.py); until that is known to be the cure, each process has its own cache.
+# Each test process has a cache of compiled loops of its own, so that no test depends on what
+# another process compiled before; `test_compiling.py` shares one on purpose.
 if "PYTEST_XDIST_WORKER" in os.environ:
     NUMBA_CACHE = REPOSITORY / ".pytest_cache" / f"numba-{os.environ['PYTEST_XDIST_WORKER']}"
     os.environ["NUMBA_CACHE_DIR"] = str(NUMBA_CACHE)

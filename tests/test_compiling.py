@@ -41,9 +41,9 @@ for number in map(int, sys.argv[1:]):
 """
 
 
-def start(script: Path, folder: Path, *numbers: int) -> subprocess.Popen[str]:
+def start(script: Path, folder: Path, *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(script), *map(str, numbers)],
+        [sys.executable, str(script), *map(str, words)],
         env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
         text=True,
@@ -71,12 +71,29 @@ def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) 
 
 
 def test_versions_from_the_disk_and_new_ones_are_told_apart(tmp_path: Path) -> None:
-    # Numba counts a process's functions, and takes the number into the name of the machine code.
-    # What one process compiled first and another one second must not get the same name.
-    script = tmp_path / "versions.py"
-    script.write_text(SCRIPT)
-    for numbers in ([1], [2, 1], [1, 3, 2], [4, 3, 2, 1]):
-        assert start(script, tmp_path / "cache", *numbers).wait(120) == 0
+    # Numba counts a process's functions, and takes the number into the name of the machine code:
+    # what one process compiled first, and another one first, had the same name. Versions that
+    # return different things then took each other's constants.
+    script = tmp_path / "halves.py"
+    script.write_text("""
+import sys
+import numpy as np
+from speed.compiling import kept_on_disk
+
+def version(is_pair):
+    @kept_on_disk(set())
+    def halves(value):
+        if is_pair:
+            return np.full(2, value), np.full(2, value / 2)
+        return np.full(2, value)
+    return halves
+
+versions = [version(word == "pair") for word in sys.argv[1:]]
+for function, word in zip(versions * 2, sys.argv[1:] * 2):
+    assert isinstance(function(10), tuple) == (word == "pair")
+""")
+    for words in (["one"], ["pair", "one"], ["one", "pair"]):
+        assert start(script, tmp_path / "cache", *words).wait(120) == 0, words
 
 
 def run(folder: Path, code: str) -> str:
