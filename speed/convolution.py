@@ -5,8 +5,8 @@ stays empty, and each convolution reads and writes all activations once. Here th
 that `vectors.py` keeps in registers are cut to the shape of the layer, and all that happens to an
 image in a layer happens at once, while the image lies in the fastest cache: the forward pass adds
 up what batch norm needs to know, and the backward pass turns the gradient of what follows the
-convolution (`kernels.py`) into that of the weights and that of the inputs, without ever writing
-it down for the whole batch.
+convolution (`kernels.py`, `pooling.py`) into that of the weights and that of the inputs, without
+ever writing it down for the whole batch.
 
 Sizes are compiled in: every shape of a layer has code of its own, which Numba keeps on disk.
 Matrices of activations have one row for each row of an image, all channels of a pixel side by
@@ -22,7 +22,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from speed import kernels
+from speed import kernels, pooling
 from speed.compiling import kept_on_disk
 from speed.vectors import LANES, REGISTERS, add_up_gradients, add_up_outputs
 
@@ -366,7 +366,7 @@ def compile_backward(
         bias_sums = np.zeros(out_width * out_channels)
         for image in range(inputs.shape[0] // height):
             if is_pooled:
-                kernels.pool_backward(
+                pooling.pool_backward(
                     gradients, values, choice, image * out_height, out_height, out_height,
                     num_channels, per_channel, floor, keep_scale, outer, margin,
                     margin * out_channels,

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 from mnist_blocks.summary import leaves
-from speed import kernels
+from speed import kernels, pooling
 from speed.convolution import Geometry, compile_backward, compile_forward
 from speed.followers import Followers, group_layers
 
@@ -259,7 +259,7 @@ class FusedLayer:
                 for _ in range(2)
             )  # fmt: skip
             choice = torch.empty(out.rows.shape, dtype=torch.uint8)
-            kernels.pool(
+            pooling.pool(
                 values.rows.numpy(), out.rows.numpy(), best.rows.numpy(), choice.numpy(),
                 values.height, values.num_channels, *settings,
             )  # fmt: skip
@@ -355,7 +355,7 @@ class FusedLayer:
         if norm is None or saved.gamma is None:
             return None, None
         if saved.winners is not None and saved.choice is not None:
-            sums = kernels.pool_gradient_sums(
+            sums = pooling.pool_gradient_sums(
                 gradient.rows.numpy(), saved.winners.numpy(), saved.choice.numpy(),
                 kept.mask.keep_scale,
             )  # fmt: skip
@@ -379,7 +379,7 @@ class FusedLayer:
         layer, followers, saved = self.convolution, self.followers, kept.tensors
         rows, out = saved.values.numpy(), torch.empty_like(saved.values)
         if saved.choice is not None:
-            kernels.pool_backward(
+            pooling.pool_backward(
                 gradient.rows.numpy(), rows, saved.choice.numpy(), 0, len(rows),
                 kept.out_size[0], layer.out_channels, kept.per_channel, followers.floor,
                 kept.mask.keep_scale, out.numpy(), 0, 0,
