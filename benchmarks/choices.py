@@ -29,7 +29,8 @@ from benchmarks.measurements import Choice, Choices, spread
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET
 from speed.arithmetic import has_bfloat16_instructions, keep_freed_memory
-from speed.fused import FusedLayer, convolution_backward, fuse
+from speed.fused import fuse
+from speed.fused_layer import FusedLayer, convolution_backward
 
 BATCH_SIZE = 128
 STEPS_IN_A_ROUND = 15

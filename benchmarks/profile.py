@@ -24,7 +24,7 @@ from ablations.running import describe_environment, use_one_thread, utc_now
 from ablations.study import StudySpec, plan_runs
 from benchmarks.measurements import Part, Profile, spread
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, keep_freed_memory
-from speed.fused import FusedLayer
+from speed.fused_layer import FusedLayer
 
 STEPS_IN_A_ROUND = 60
 

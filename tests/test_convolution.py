@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from speed import convolution
-from speed.convolution import Geometry, gradient_tiles, output_tiles
+from speed import tiles
 from speed.followers import Followers
-from speed.fused import Activations, FusedLayer, fuse
+from speed.fused import fuse
+from speed.fused_layer import Activations, FusedLayer
+from speed.tiles import Geometry, gradient_tiles, output_tiles
 from speed.vectors import LANES, REGISTERS
 
 GEOMETRIES = [
@@ -109,27 +110,29 @@ for geometry in GEOMETRIES[1:5:2]:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
 
 
-@given(
-    st.builds(
+def geometries(*, largest: int, most_channels: int) -> st.SearchStrategy[Geometry]:
+    """Every convolution that `tiles.py` may be asked about."""
+    return st.builds(
         Geometry,
-        height=st.integers(3, 40),
-        width=st.integers(3, 40),
-        in_channels=st.integers(1, 130),
-        out_channels=st.integers(1, 130),
+        height=st.integers(1, largest),
+        width=st.integers(1, largest),
+        in_channels=st.integers(1, most_channels),
+        out_channels=st.integers(1, most_channels),
         kernel_size=st.integers(1, 5),
-        padding=st.integers(1, 4),
-    ),
-    st.sampled_from([1, 2]),
-)
+        padding=st.integers(0, 4),
+    ).filter(lambda one: one.padding < one.kernel_size and one.out_height > 0 and one.out_width > 0)
+
+
+@given(geometries(largest=40, most_channels=130), st.sampled_from([1, 2]))
 def test_tiles_cover_all_and_fit_in_the_registers(geometry: Geometry, in_word: int) -> None:
-    tiles = output_tiles(geometry, in_word)
-    assert geometry.out_height % tiles.rows == 0
-    assert 1 <= tiles.pixels <= geometry.out_width
-    assert (tiles.rows * tiles.pixels + 1) * tiles.vectors < REGISTERS
-    channels = tiles.blocks * tiles.vectors * LANES // tiles.group
+    of_values = output_tiles(geometry, in_word)
+    assert geometry.out_height % of_values.rows == 0
+    assert 1 <= of_values.pixels <= geometry.out_width
+    assert (of_values.rows * of_values.pixels + 1) * of_values.vectors < REGISTERS
+    channels = of_values.blocks * of_values.vectors * LANES // of_values.group
     assert geometry.out_channels <= channels < geometry.out_channels + 2 * LANES
     length = geometry.kernel_size * geometry.in_channels
-    assert tiles.steps * tiles.group * in_word >= length
+    assert of_values.steps * of_values.group * in_word >= length
     of_weights = gradient_tiles(geometry)
     assert of_weights.vectors * (of_weights.channels + 1) < REGISTERS
     assert of_weights.channels * of_weights.channel_blocks == geometry.out_channels
@@ -137,34 +140,28 @@ def test_tiles_cover_all_and_fit_in_the_registers(geometry: Geometry, in_word: i
 
 
 @given(
-    st.builds(
-        Geometry,
-        height=st.integers(1, 9),
-        width=st.integers(1, 30),
-        in_channels=st.integers(1, 40),
-        out_channels=st.integers(1, 70),
-        kernel_size=st.integers(1, 5),
-        padding=st.integers(0, 4),
-    ),
+    geometries(largest=30, most_channels=70),
     st.sampled_from([1, 2]),
     st.sampled_from([(4, 16), (4, 32), (8, 16), (16, 32)]),
 )
 def test_no_loop_leaves_its_scratch_memory(
     geometry: Geometry, in_word: int, processor: tuple[int, int]
 ) -> None:
-    assume(geometry.padding < geometry.kernel_size)
-    assume(geometry.out_height > 0 and geometry.out_width > 0)
     lanes, registers = processor
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "LANES", lanes)
-        patch.setattr(convolution, "REGISTERS", registers)
+        patch.setattr(tiles, "LANES", lanes)
+        patch.setattr(tiles, "REGISTERS", registers)
         for one in (geometry, geometry.reverse):
-            tiles = output_tiles(one, in_word)
+            of_values = output_tiles(one, in_word)
             row = (one.width + 2 * one.padding) * one.in_channels
-            num_rows = one.height + 2 * one.padding + -(-tiles.group * in_word // row)
+            num_rows = one.height + 2 * one.padding + -(-of_values.group * in_word // row)
             # The last element that `add_up_outputs` reads, in its last tile.
             last = (one.out_height - 1 + one.kernel_size - 1) * row
-            last += (one.out_width - 1) * one.in_channels + tiles.steps * tiles.group * in_word - 1
+            last += (
+                (one.out_width - 1) * one.in_channels
+                + of_values.steps * of_values.group * in_word
+                - 1
+            )
             assert last < num_rows * row
         of_weights = gradient_tiles(geometry)
         row = (geometry.width + 2 * geometry.padding) * geometry.in_channels

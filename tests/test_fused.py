@@ -16,9 +16,10 @@ from ablations.catalogue import CATALOGUE, Ablation
 from ablations.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec
-from speed import fused, kernels
+from speed import fused, fused_layer, kernels
 from speed.followers import Followers, group_layers
-from speed.fused import Activations, fuse
+from speed.fused import fuse
+from speed.fused_layer import Activations
 
 NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
 BATCH_SIZE = 12
@@ -79,15 +80,15 @@ def plain_twin(network: nn.Sequential, masks: list[tuple[nn.Dropout, Tensor]]) -
 def record_masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Dropout, Any]]:
     """Every mask that will be drawn, with its layer."""
     drawn: list[tuple[nn.Dropout, Any]] = []
-    real = fused.draw_mask
+    real = fused_layer.draw_mask
 
-    def spy(layer: nn.Dropout | None) -> Any:
-        mask = real(layer)
-        if layer is not None and layer.training:
-            drawn.append((layer, mask))
+    def spy(dropout: nn.Dropout | None) -> Any:
+        mask = real(dropout)
+        if dropout is not None and dropout.training:
+            drawn.append((dropout, mask))
         return mask
 
-    monkeypatch.setattr(fused, "draw_mask", spy)
+    monkeypatch.setattr(fused_layer, "draw_mask", spy)
     return drawn
 
 
@@ -358,7 +359,7 @@ def test_masks_look_random(seed: int, probability: float) -> None:
     torch.manual_seed(seed)
 
     def draw() -> np.ndarray:
-        mask = fused.draw_mask(nn.Dropout(probability))
+        mask = fused_layer.draw_mask(nn.Dropout(probability))
         kept: np.ndarray = kernels.draw_kept(1, size, mask.key, mask.threshold)
         return ~kept[0]
 
