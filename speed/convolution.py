@@ -107,6 +107,43 @@ def finish_row(sums, block_channels, num_channels, bias, values, row):
                 kernels.store(values, row, column, sums[np.uintp(at)] + bias[np.uintp(column)])
 
 
+def convolve_image(padded, arranged, sums, bias, values, first_row, extent, sizes):
+    """The values of an image whose margins are 0, into rows of `values` from the first on.
+
+    `extent`: output rows and columns, channels and blocks of channels, and a pixel's distance in
+    `padded`; `sizes`: those of `add_up_outputs`.
+    """
+    raise NotImplementedError("only within compiled code")
+
+
+@overload(convolve_image, prefer_literal=True, jit_options={"forceinline": True})
+def convolve_image_with_tiles(padded, arranged, sums, bias, values, first_row, extent, sizes):
+    """Writes the sizes into the code: `add_up_outputs` is made for them."""
+    size, steps, rows, pixels, vectors, group, padded_row, in_channels, sums_row = (
+        one.literal_value for one in sizes
+    )
+    out_height, out_width, out_channels, blocks = (one.literal_value for one in extent)
+    block_channels = vectors * LANES // group
+    block_words = size * steps * vectors
+
+    def convolve(padded, arranged, sums, bias, values, first_row, extent, sizes):
+        for y in range(0, out_height, rows):
+            for block in range(blocks):
+                for tile in range(0, out_width, pixels):
+                    x = min(tile, out_width - pixels)
+                    add_up_outputs(  # type: ignore[call-arg]
+                        padded, y * padded_row + x * in_channels,
+                        arranged, block * block_words * arranged.shape[1],
+                        sums, (block * out_width + x) * block_channels,
+                        (size, steps, rows, pixels, vectors, group, padded_row, in_channels,
+                         sums_row),
+                    )  # fmt: skip
+            for r in range(rows):
+                finish_row(sums[r], block_channels, out_channels, bias, values, first_row + y + r)
+
+    return convolve
+
+
 @functools.cache
 def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
     """The convolution of a batch, with a bias; see `convolve` below."""
@@ -135,22 +172,11 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
         totals = np.zeros((2, origin.size))
         for image in range(inputs.shape[0] // height):
             copy_image(inputs, image * height, height, padded, padding, in_channels)
-            for y in range(0, out_height, rows):
-                for block in range(blocks):
-                    for tile in range(0, out_width, pixels):
-                        x = min(tile, out_width - pixels)
-                        add_up_outputs(  # type: ignore[call-arg]
-                            padded, y * padded_row + x * in_channels,
-                            arranged, block * size * steps * vectors * lanes * in_word,
-                            sums, (block * out_width + x) * block_channels,
-                            (size, steps, rows, pixels, vectors, group, padded_row, in_channels,
-                             sums_row),
-                        )  # fmt: skip
-                for r in range(rows):
-                    finish_row(
-                        sums[r], block_channels, out_channels, bias, values,
-                        image * out_height + y + r,
-                    )  # fmt: skip
+            convolve_image(
+                padded, arranged, sums, bias, values, image * out_height,
+                (out_height, out_width, out_channels, blocks),
+                (size, steps, rows, pixels, vectors, group, padded_row, in_channels, sums_row),
+            )  # fmt: skip
             if needs_sums:
                 if image == 0:
                     kernels.fill_origin(values, floor, out_channels, origin)
@@ -242,9 +268,9 @@ def compile_backward(
             turn_weights(weights, turned)
             arrange_weights(turned, arranged, vectors, steps, group, in_word)
         padded = np.zeros((padded_height + 1, padded_row), inputs.dtype)
-        outer = np.zeros((margin_height + more_rows, margin_row), inputs.dtype)
+        padded_gradient = np.zeros((margin_height + more_rows, margin_row), inputs.dtype)
         input_words = np.zeros(padded.size + w_vector_blocks * w_vectors * lanes, word_type)
-        gradient_words = np.zeros(outer.size, word_type)
+        gradient_words = np.zeros(padded_gradient.size, word_type)
         weight_sums = np.zeros(size * w_vector_blocks * w_channel_blocks * w_tile, np.float32)
         sums = np.empty((rows, sums_row), np.float32)
         no_bias = np.zeros(width * in_channels, np.float32)
@@ -253,19 +279,21 @@ def compile_backward(
             if is_pooled:
                 pooling.pool_backward(
                     gradients, values, choice, image * out_height, out_height, out_height,
-                    num_channels, per_channel, floor, keep_scale, outer, margin,
+                    num_channels, per_channel, floor, keep_scale, padded_gradient, margin,
                     margin * out_channels,
                 )  # fmt: skip
             else:
                 kernels.finish_backward(
                     gradients, values, image * out_height, out_height, per_channel, floor,
-                    floor_after, key, threshold, keep_scale, outer, margin, margin * out_channels,
+                    floor_after, key, threshold, keep_scale, padded_gradient, margin, margin * out_channels,
                 )  # fmt: skip
             if needs_bias:
-                kernels.add_up_rows(outer, margin, out_height, margin * out_channels, bias_sums)
+                kernels.add_up_rows(
+                    padded_gradient, margin, out_height, margin * out_channels, bias_sums
+                )
             copy_image(inputs, image * height, height, padded, padding, in_channels)
             join_words(padded.ravel(), input_words, in_channels)
-            join_words(outer.ravel(), gradient_words, out_channels)
+            join_words(padded_gradient.ravel(), gradient_words, out_channels)
             for y in range(size):
                 for vector in range(w_vector_blocks):
                     for channel in range(w_channel_blocks):
@@ -278,22 +306,12 @@ def compile_backward(
                              margin_row, gradient_step),
                         )  # fmt: skip
             if needs_inputs:
-                for y in range(0, height, rows):
-                    for block in range(blocks):
-                        for tile in range(0, width, pixels):
-                            x = min(tile, width - pixels)
-                            add_up_outputs(  # type: ignore[call-arg]
-                                outer, y * margin_row + x * out_channels,
-                                arranged, block * size * steps * vectors * lanes * in_word,
-                                sums, (block * width + x) * block_channels,
-                                (size, steps, rows, pixels, vectors, group, margin_row,
-                                 out_channels, sums_row),
-                            )  # fmt: skip
-                    for r in range(rows):
-                        finish_row(
-                            sums[r], block_channels, in_channels, no_bias, inputs_gradient,
-                            image * height + y + r,
-                        )  # fmt: skip
+                convolve_image(
+                    padded_gradient, arranged, sums, no_bias, inputs_gradient, image * height,
+                    (height, width, in_channels, blocks),
+                    (size, steps, rows, pixels, vectors, group, margin_row, out_channels,
+                     sums_row),
+                )  # fmt: skip
         write_weight_gradient(
             weight_sums, (w_vectors, w_vector_blocks, w_channels, w_channel_blocks),
             weights_gradient,
