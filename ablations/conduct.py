@@ -105,7 +105,11 @@ def announce(study: PreparedStudy, console: Console) -> None:
     if not done:
         say(console, "A few steps are tried out, to say how long it will take ...")
         if study.setup.arithmetic != "plain":
-            say(console, "(The first time, loops are compiled for this processor: half a minute.)")
+            say(
+                console,
+                "(The first time, loops are compiled for this processor: half a minute now, and "
+                "some seconds more for each variant with other shapes, which are not counted.)",
+            )
     seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     say(
         console,

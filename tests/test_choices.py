@@ -3,8 +3,9 @@
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import choices, profile
-from benchmarks.choices import Way, all_ways, measure, summarise
+from benchmarks import choices, profile, ways
+from benchmarks.choices import measure, summarise
+from benchmarks.ways import Way, all_ways
 from speed.arithmetic import ARITHMETICS, Arithmetic
 
 COMPILED = ("compiled", "compiled-autocast")
@@ -23,8 +24,8 @@ def test_every_way_is_compared_with_another_of_the_same_kind() -> None:
     "way", [way for way in all_ways() if way.name not in COMPILED], ids=lambda way: way.name
 )
 def test_every_way_works(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "STEPS_IN_A_ROUND", 1)
-    monkeypatch.setattr(choices, "TEST_IMAGES", 1000)
+    monkeypatch.setattr(ways, "STEPS_IN_A_ROUND", 1)
+    monkeypatch.setattr(ways, "TEST_IMAGES", 1000)
     way.prepare()()
 
 
