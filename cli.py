@@ -2,14 +2,16 @@
 
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.ablation import Ablation
+from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.designs import CORE, DESIGNS, Design, design_ablations
 from ablations.experiment import DATASET_NAMES
 from ablations.version import project_version
 from speed.arithmetic import ARITHMETICS
@@ -43,7 +45,7 @@ class SeedList(click.ParamType[tuple[int, ...]]):
 
 
 class AblationName(click.ParamType[Ablation]):
-    """A name in the catalogue."""
+    """A name in the catalogue, that of an ingredient (`gap` is `no-gap`), or several: `a+b`."""
 
     name = "ablation"
 
@@ -52,13 +54,19 @@ class AblationName(click.ParamType[Ablation]):
     ) -> Ablation:
         if isinstance(value, Ablation):
             return value
+        names = [ablation.name for ablation in CATALOGUE]
+        parts = []
+        for part in value.split("+"):
+            part = f"no-{part}" if f"no-{part}" in names else part
+            if part not in names:
+                close = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
+                hint = f"did you mean '{close[0]}'? " if close else ""
+                self.fail(f"unknown ablation '{part}'; {hint}(cli.py list shows all)", param, ctx)
+            parts.append(part)
         try:
-            return find_ablation(value)
-        except KeyError:
-            names = [ablation.name for ablation in CATALOGUE]
-            close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            self.fail(f"unknown ablation '{value}'; {hint}(cli.py list shows all)", param, ctx)
+            return find_ablation("+".join(parts))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,6 +122,16 @@ def main() -> None:
 @click.argument("names", nargs=-1, type=AblationName(), metavar="[NAME]...")
 @click.option("--all", "all_ablations", is_flag=True, help="Every entry of the catalogue.")
 @click.option(
+    "--design",
+    type=click.Choice(DESIGNS),
+    default=DESIGNS[0],
+    show_default=True,
+    help="Which networks are compared. leave-one-out: the whole network without each ingredient; "
+    "add-one-in: the bare network with each one; ladder: one after another added to the bare "
+    "network; factorial: every combination. All but the first take the assignment's four "
+    "concepts where none is named, and at most 8 for a factorial. Designs may share a folder.",
+)
+@click.option(
     "--seeds",
     type=SeedList(),
     help="Such as 0-4 or 0,3,7.  [default: 0-2; with --preset quick: 0]",
@@ -157,12 +175,19 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="Study folder: runs that it holds already are not run again.  [default: under runs/]",
 )
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Points of accuracy below which a difference does not matter; it belongs to the study, and "
+    "cannot be changed once there is one.  [default: 0.1]",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would run, and for how long; run nothing.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
 @clear_errors
 def ablate(
     names: tuple[Ablation, ...],
     all_ablations: bool,
+    design: Design,
     seeds: tuple[int, ...] | None,
     epochs: int | None,
     preset: str | None,
@@ -172,6 +197,7 @@ def ablate(
     arithmetic: str,
     jobs: int | None,
     out: Path | None,
+    margin: float | None,
     dry_run: bool,
     fail_fast: bool,
 ) -> None:
@@ -185,6 +211,8 @@ def ablate(
       python cli.py ablate --preset quick
       python cli.py ablate --all
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
+      python cli.py ablate --design factorial
+      python cli.py ablate --design ladder batchnorm dropout augmentation
       python cli.py ablate --all --dry-run
       python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
     """
@@ -193,13 +221,14 @@ def ablate(
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
-    if not all_ablations and not names and preset is None:
+    is_plain = design == "leave-one-out"
+    if not all_ablations and not names and preset is None and is_plain:
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
-    chosen = [
-        ablation
-        for ablation in CATALOGUE
-        if not names or ablation in names or ablation.kind == "target"
-    ]
+    entries: Sequence[Ablation] = names or (CATALOGUE if all_ablations or is_plain else CORE)
+    try:
+        chosen = design_ablations(design, entries)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     request = StudyRequest(
         ablations=chosen,
         preset_name=preset or "full",
@@ -211,6 +240,7 @@ def ablate(
         arithmetic_name=arithmetic,
         num_jobs=jobs,
         study_dir=out,
+        margin_pct=margin,
         is_dry_run=dry_run,
         stops_at_failure=fail_fast,
     )

@@ -5,83 +5,9 @@ changes on the target, and the values that they get. Nothing else in the project
 by its name.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ablations.experiment import TARGET_TRAINING, TrainingSpec
-from mnist_blocks import TARGET, NetworkSpec
-
-
-@dataclass(frozen=True)
-class Change:
-    """One field of a spec: what it is in the target, and what in an ablation."""
-
-    field: str
-    target_value: object
-    value: object
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """One variant of the target: what it changes, why one would ask, and what to expect.
-
-    Raises:
-        ValueError: at import, when the entry misspells a field, changes nothing, or asks for a
-            network that cannot be built.
-    """
-
-    name: str
-    removes: str
-    """What is gone or changed, in a few words that fit under a figure."""
-    question: str
-    expectation: str
-    """What to expect, and why."""
-    source: str
-    is_core: bool = False
-    """Whether the ingredient is one of the four concepts that the assignment asks for."""
-    network: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise ValueError(
-                f"catalogue entry {self.name!r}: a name is a folder too: small letters, digits and "
-                "single hyphens"
-            )
-        try:
-            changes_nothing = self.network_spec == TARGET and self.training_spec == TARGET_TRAINING
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"catalogue entry {self.name!r}: {error}") from error
-        if changes_nothing and self.name != "target":
-            raise ValueError(f"catalogue entry {self.name!r} changes nothing on the target")
-
-    def changes(self) -> list[Change]:
-        """The fields that this entry changes, network first."""
-        return [
-            Change(name, getattr(target, name), value)
-            for target, changed in ((TARGET, self.network), (TARGET_TRAINING, self.training))
-            for name, value in changed.items()
-        ]
-
-    @property
-    def kind(self) -> Literal["target", "network", "training"]:
-        """What the entry changes."""
-        if self.network:
-            return "network"
-        return "training" if self.training else "target"
-
-    @property
-    def network_spec(self) -> NetworkSpec:
-        """The target's network with this entry's changes."""
-        return replace(TARGET, **self.network)
-
-    @property
-    def training_spec(self) -> TrainingSpec:
-        """The target's recipe with this entry's changes."""
-        return replace(TARGET_TRAINING, **self.training)
-
+from ablations.ablation import Ablation, combine
 
 CATALOGUE = (
     Ablation(
@@ -288,11 +214,30 @@ CATALOGUE = (
 )
 
 
+_BY_NAME = {ablation.name: ablation for ablation in CATALOGUE}
+if len(_BY_NAME) != len(CATALOGUE):
+    raise ValueError(
+        f"the catalogue has two entries of one name: {sorted(entry.name for entry in CATALOGUE)}"
+    )
+
+
 def find_ablation(name: str) -> Ablation:
-    """The catalogue's entry of that name. Raises KeyError when there is none."""
-    return {ablation.name: ablation for ablation in CATALOGUE}[name]
+    """The catalogue's entry of that name, or several as one: `no-batchnorm+no-dropout`.
+
+    Raises:
+        KeyError: an entry is not in the catalogue.
+        ValueError: those entries cannot be combined.
+    """
+    if "+" not in name:
+        return _BY_NAME[name]
+    return combine_entries([_BY_NAME[part].name for part in name.split("+")])
 
 
-_names = [ablation.name for ablation in CATALOGUE]
-if len(set(_names)) != len(_names):
-    raise ValueError(f"the catalogue has two entries of one name: {sorted(_names)}")
+def combine_entries(names: Sequence[str]) -> Ablation:
+    """All that these entries remove, removed at once: of none the target, of one that entry.
+
+    Raises:
+        ValueError: they cannot be combined.
+    """
+    entries = [entry for entry in CATALOGUE if entry.name in names]
+    return combine(entries) if entries else _BY_NAME["target"]

@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
-from ablations.catalogue import Ablation
+from ablations.ablation import Ablation
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup, default_num_jobs
 from ablations.experiment import Experiment
 from ablations.grouping import default_num_replicas
 from ablations.presets import Preset, choose_preset
 from ablations.progress import say
-from ablations.study import StudyError, StudySpec, check_folder, missing_runs, plan_runs
+from ablations.study import (
+    StudyError,
+    StudySpec,
+    check_folder,
+    is_study,
+    load_spec,
+    missing_runs,
+    plan_runs,
+)
 from ablations.timing import TimingPlan
 from speed.arithmetic import choose_arithmetic
 
@@ -32,6 +41,7 @@ class StudyRequest:
     arithmetic_name: str
     num_jobs: int | None
     study_dir: Path | None
+    margin_pct: float | None
     is_dry_run: bool
     stops_at_failure: bool
 
@@ -73,6 +83,11 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         arithmetic=arithmetic,
     )
     study_dir = request.study_dir or default_study_dir(preset, spec)
+    margin_pct = request.margin_pct
+    if margin_pct is None and is_study(study_dir):
+        margin_pct = load_spec(study_dir).margin_pct
+    if margin_pct is not None:
+        spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
     check_folder(study_dir, spec)
     runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     return PreparedStudy(

@@ -19,6 +19,7 @@ import io
 import os
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -93,6 +94,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     wall_seconds: float
     finished_at: str
     """In UTC, as ISO 8601."""
+    wrong_test_images: list[int] | None = None
+    """Numbers, from 0, of the test images that the network classified wrongly after the last
+    epoch. None in records from before there was such an entry."""
     num_replicas: int = 1
     """How many seeds, this one among them, were trained as one network: on a GPU sums are taken in
     another order for another number, and so round differently."""
@@ -163,7 +167,22 @@ def load_record(run_dir: Path) -> RunRecord:
         raise RecordError(f"{path}: its digest does not fit its experiment: it was edited")
     if not record.epochs:
         raise RecordError(f"{path}: it has no epochs")
+    check_wrong_images(record, path)
     return record
+
+
+def check_wrong_images(record: RunRecord, path: Path) -> None:
+    """Make sure that the images named as wrong are those that were counted.
+
+    Raises:
+        RecordError: they cannot be.
+    """
+    wrong, num_test = record.wrong_test_images, record.experiment.dataset.num_test
+    if wrong is None:
+        return
+    is_ordered = all(before < after for before, after in pairwise([-1, *wrong, num_test]))
+    if not is_ordered or len(wrong) != num_test - record.last_epoch.test_correct:
+        raise RecordError(f"{path}: the wrong test images are not those that were counted")
 
 
 def load_predictions(run_dir: Path, record: RunRecord) -> Predictions:

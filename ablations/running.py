@@ -123,6 +123,7 @@ def assemble_result(
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
             WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
         },
+        wrong_test_images=trained.test_result.wrong_images,
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,

@@ -1,10 +1,22 @@
-"""What the numbers of several runs mean. Pure functions of numbers; nothing is drawn at random."""
+"""What differences between runs mean. Pure functions of numbers.
+
+Every comparison is paired: a variant and the target share a seed, and with it the order of images,
+the augmentation and the first weights, so that what they share of a seed's luck cancels (Box,
+Hunter and Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: intervals and
+tests speak of the recipes over all seeds, on this test set.
+"""
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import exp, log, sqrt
 from statistics import fmean, stdev
 
 import msgspec
+
+EXACT_UP_TO = 2**16
+"""Sign patterns that are all looked at, which is 16 seeds; of more seeds so many are drawn."""
+DIGITS = 9
+"""To which differences are rounded before they are compared: an accuracy in percent is not a round
+number in binary, and equal differences must be equal."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -16,20 +28,55 @@ class Spread(msgspec.Struct, frozen=True):
     """Over seeds (n - 1 in the denominator); None for a single seed."""
 
 
-class PairedDifference(msgspec.Struct, frozen=True):
-    """A variant minus the target, seed by seed: what both share of a seed's luck cancels."""
+class Estimate(msgspec.Struct, frozen=True):
+    """A quantity that each seed gives one value of, and its mean."""
 
     by_seed: dict[int, float]
     mean: float
     interval_95: tuple[float, float] | None
-    """Student's t-interval for the mean difference over seeds. None for a single seed, which says
-    nothing about other seeds, and for differences without any spread."""
+    """Student's t-interval for the mean over seeds. None for a single seed, which says nothing
+    about other seeds, and for values without any spread."""
+
+
+class PairedDifference(msgspec.Struct, frozen=True):
+    """A variant minus the target, seed by seed, and the tests of its mean against zero."""
+
+    by_seed: dict[int, float]
+    mean: float
+    interval_95: tuple[float, float] | None
+    """As in `Estimate`."""
+    cohens_d_z: float | None
+    """Mean over standard deviation of the differences (Cohen 1988, section 2.3.5): how far apart
+    in units of what one seed differs from the next. None where there is no interval."""
+    share_above: float
+    """Share of seeds at which the variant's number is the larger; equal ones count half."""
+    t_test_p: float | None
+    """Two-sided paired t-test. None where there is no interval."""
+    sign_flip_p: float | None
+    """Two-sided exact permutation test: how often the mean would be as far from zero if each
+    difference were as likely to have the other sign (Fisher 1935, section 21)."""
+    sign_flip_floor: float | None
+    """The smallest value that `sign_flip_p` can have with so many seeds: 2 / 2^n."""
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """One positive quantity over another, measured in pairs: mean and interval of the logarithms,
+    taken back, so that a ratio and its inverse tell the same."""
+
+    mean: float
+    interval_95: tuple[float, float] | None
 
 
 def spread(by_seed: Mapping[int, float]) -> Spread:
     """Mean and standard deviation over seeds."""
     values = list(by_seed.values())
     return Spread(dict(by_seed), fmean(values), stdev(values) if len(values) > 1 else None)
+
+
+def estimate(by_seed: Mapping[int, float]) -> Estimate:
+    """Mean over seeds, with its interval."""
+    values = list(by_seed.values())
+    return Estimate(dict(by_seed), fmean(values), t_interval_95(values))
 
 
 def paired_difference(
@@ -40,8 +87,18 @@ def paired_difference(
     if not seeds:
         return None
     differences = {seed: variant[seed] - target[seed] for seed in seeds}
-    values = list(differences.values())
-    return PairedDifference(differences, fmean(values), t_interval_95(values))
+    values = [round(value, DIGITS) for value in differences.values()]
+    mean, has_spread = fmean(differences.values()), len(set(values)) > 1
+    return PairedDifference(
+        by_seed=differences,
+        mean=mean,
+        interval_95=t_interval_95(values),
+        cohens_d_z=mean / stdev(values) if has_spread else None,
+        share_above=fmean((value > 0) + (value == 0) / 2 for value in values),
+        t_test_p=t_test_p(values) if has_spread else None,
+        sign_flip_p=sign_flip_p(values) if len(values) > 1 else None,
+        sign_flip_floor=2 / 2 ** len(values) if len(values) > 1 else None,
+    )
 
 
 def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
@@ -50,14 +107,70 @@ def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
     Also None for values without spread: accuracies come in steps of one image, so that two or
     three seeds can agree by chance, and an interval of no width would claim certainty.
     """
-    if len(values) < 2 or max(values) - min(values) < 1e-9:
+    if len(values) < 2 or max(values) - min(values) < 10**-DIGITS:
         return None
     # scipy takes most of a second to import, and most commands need no interval.
     from scipy import stats
 
-    mean, standard_error = fmean(values), stdev(values) / len(values) ** 0.5
+    mean, standard_error = fmean(values), stdev(values) / sqrt(len(values))
     low, high = stats.t.interval(0.95, df=len(values) - 1, loc=mean, scale=standard_error)
     return float(low), float(high)
+
+
+def t_test_p(values: Sequence[float], mean: float = 0.0, alternative: str = "two-sided") -> float:
+    """The t-test of values, which must differ, against a mean: `two-sided`, `less`, `greater`."""
+    from scipy import stats
+
+    return float(stats.ttest_1samp(values, mean, alternative=alternative).pvalue)
+
+
+def sign_flip_p(values: Sequence[float]) -> float:
+    """The two-sided permutation test over the signs of differences; exact up to 16 of them.
+
+    Of more, 65,536 sign patterns are drawn from a generator with a fixed seed.
+    """
+    import numpy as np
+    from scipy import stats
+
+    if not any(values):
+        return 1.0
+    test = stats.permutation_test(
+        (np.asarray(values),), np.mean, permutation_type="samples", vectorized=True,
+        n_resamples=EXACT_UP_TO, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return min(float(test.pvalue), 1.0)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """P values such that rejecting at 5 % is wrong about anything at all in 5 % of studies (Holm
+    1979)."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not p_values:
+        return {}
+    corrected = multipletests(list(p_values.values()), method="holm")[1]
+    return dict(zip(p_values, map(float, corrected), strict=True))
+
+
+def mcnemar_p(one_wrong: Sequence[int], other_wrong: Sequence[int]) -> float:
+    """McNemar's exact test of two networks from the test images that each gets wrong (1947).
+
+    It compares two fitted networks on the images at hand, and says nothing of other seeds.
+    """
+    from scipy import stats
+
+    only_one = len(set(one_wrong) - set(other_wrong))
+    only_other = len(set(other_wrong) - set(one_wrong))
+    if only_one + only_other == 0:
+        return 1.0
+    return float(stats.binomtest(only_one, only_one + only_other).pvalue)
+
+
+def paired_ratio(variant: Sequence[float], target: Sequence[float]) -> Ratio:
+    """Variant over target, both measured in the same rounds."""
+    logs = [log(one / other) for one, other in zip(variant, target, strict=True)]
+    interval = t_interval_95(logs)
+    return Ratio(exp(fmean(logs)), (exp(interval[0]), exp(interval[1])) if interval else None)
 
 
 def sampling_noise_pct(accuracy_pct: float, num_images: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from ablations.catalogue import Ablation
+from ablations.ablation import Ablation
 from ablations.experiment import DatasetId, Experiment, TrainingSpec
 from ablations.presets import FULL
 from ablations.records import (
@@ -22,6 +22,7 @@ from ablations.records import (
     write_json,
 )
 from ablations.timing import TIMING_FILE, Timing
+from ablations.verdicts import DEFAULT_MARGIN_PCT
 from mnist_blocks import NetworkSpec
 from speed.arithmetic import Arithmetic
 
@@ -44,6 +45,8 @@ class StudySpec(msgspec.Struct, frozen=True):
     """Runs on different kinds of device are not mixed: their arithmetic differs."""
     arithmetic: Arithmetic = "plain"
     """Nor are these: see `speed/arithmetic.py`. Studies from before have no such entry."""
+    margin_pct: float = DEFAULT_MARGIN_PCT
+    """Differences in accuracy below it do not matter: fixed before there are any results."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -108,7 +111,7 @@ def check_folder(study_dir: Path, spec: StudySpec) -> None:
     """
     path = study_dir / STUDY_FILE
     if path.exists():
-        found = load_json(path, StudySpec)
+        found = load_spec(study_dir)
         for field in msgspec.structs.fields(StudySpec):
             was, wanted = getattr(found, field.name), getattr(spec, field.name)
             if was != wanted:
@@ -198,6 +201,15 @@ def is_study(study_dir: Path) -> bool:
     return (study_dir / STUDY_FILE).is_file()
 
 
+def load_spec(study_dir: Path) -> StudySpec:
+    """Read what all runs of a study share.
+
+    Raises:
+        RecordError: its `study.json` is damaged or of another schema.
+    """
+    return load_json(study_dir / STUDY_FILE, StudySpec)
+
+
 def load_study(study_dir: Path) -> Study:
     """Read every record of a study.
 
@@ -209,7 +221,7 @@ def load_study(study_dir: Path) -> Study:
     """
     if not is_study(study_dir):
         raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
-    spec = load_json(study_dir / STUDY_FILE, StudySpec)
+    spec = load_spec(study_dir)
     records, problems = [], []
     for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):
         try:

@@ -69,6 +69,8 @@ class TestResult:
     loss: float
     """Mean cross entropy."""
     num_correct: int
+    wrong_images: list[int]
+    """Numbers, in the data set's order, of the images that it classified wrongly."""
     predicted_class: UInt8[Tensor, " images"]
     true_class_probability: Float32[Tensor, " images"]
 
@@ -192,9 +194,11 @@ def judge(logits: Float[Tensor, "images 10"], labels: Int64[Tensor, " images"]) 
     """How good a network's answers to the test images are."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
     predicted_class = logits.argmax(dim=1)
+    wrong_images = (predicted_class != labels).nonzero().flatten().tolist()
     return TestResult(
         loss=losses.mean().item(),
-        num_correct=int((predicted_class == labels).sum().item()),
+        num_correct=len(labels) - len(wrong_images),
+        wrong_images=wrong_images,
         predicted_class=predicted_class.to(torch.uint8).cpu(),
         # The loss is minus the logarithm of the probability given to the true class.
         true_class_probability=torch.exp(-losses).float().cpu(),

@@ -11,8 +11,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn import functional
 
+from ablations.ablation import Ablation
 from ablations.augment import augment, draw_augmentation
-from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset, load_dataset
 from ablations.results import summarise
 from ablations.study import StudySpec, plan_runs

@@ -99,5 +99,10 @@ def parse_recipe(recipe: str) -> tuple[str, ...]:
     return steps
 
 
+def common_steps(one: str, other: str) -> str:
+    """The recipe of the steps that stand in both recipes, in the order of the first."""
+    return "-".join(step for step in parse_recipe(one) if step in parse_recipe(other))
+
+
 TARGET = NetworkSpec()
 """The reference network: 18,962 parameters, and every concept that the assignment asks for."""

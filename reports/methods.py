@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
+from ablations.ablation import Change
 from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
-from ablations.catalogue import CATALOGUE, Change
+from ablations.catalogue import CATALOGUE
 from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
 from ablations.presets import QUICK
 from ablations.records import Environment

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.catalogue import Change
+from ablations.ablation import Change
 from ablations.results import AblationResult, Results
 from ablations.words import plural
 from mnist_blocks.summary import LayerRow, layer_table

@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from ablations.catalogue import CATALOGUE, Ablation
+from ablations.ablation import Ablation
+from ablations.catalogue import CATALOGUE
 from ablations.data import Dataset
 from ablations.experiment import TARGET_TRAINING
 from ablations.study import StudySpec, plan_runs

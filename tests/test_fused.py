@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.catalogue import CATALOGUE, Ablation
+from ablations.ablation import Ablation
+from ablations.catalogue import CATALOGUE
 from ablations.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec

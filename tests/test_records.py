@@ -1,6 +1,7 @@
 """Records: what is written is what is read, and what was changed is noticed."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -63,8 +64,9 @@ def test_what_is_written_is_read(result: RunResult, run_dir: Path) -> None:
 
 def test_predictions_are_the_networks(result: RunResult, run_dir: Path, digits: Dataset) -> None:
     predictions = load_predictions(run_dir, result.record)
-    num_correct = int((predictions.predicted_class == digits.test_labels).sum())
-    assert num_correct == result.record.last_epoch.test_correct
+    is_wrong = predictions.predicted_class != digits.test_labels
+    assert len(is_wrong) - is_wrong.sum() == result.record.last_epoch.test_correct
+    assert result.record.wrong_test_images == np.flatnonzero(is_wrong).tolist()
     loss = float(-np.log(predictions.true_class_probability).mean())
     assert loss == pytest.approx(result.record.last_epoch.test_loss, rel=1e-4)
 
@@ -132,6 +134,14 @@ def test_changed_predictions_are_noticed(
         (lambda text: text.replace('"dropout": 0.1', '"dropout": 3'), "not a valid"),
         (lambda text: text.replace('"status": "finished"', '"status": "fine"'), "not a valid"),
         (lambda text: text.replace('"test_correct"', '"test_right"'), "not a valid"),
+        (
+            lambda text: re.sub(r'("wrong_test_images": \[)\s*\d+,', r"\1", text),
+            "not those that were counted",
+        ),
+        (
+            lambda text: re.sub(r'("wrong_test_images": \[\s*)\d+', r"\g<1>360", text),
+            "not those that were counted",
+        ),
     ],
 )
 def test_damaged_record_is_one_clear_line(run_dir: Path, change: object, message: str) -> None:

@@ -114,6 +114,7 @@ def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
         arithmetic_name="auto",
         num_jobs=1,
         study_dir=study_dir,
+        margin_pct=None,
         is_dry_run=False,
         stops_at_failure=stops_at_failure,
     )

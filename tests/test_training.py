@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms import functional as torchvision_functional
 
+from ablations.ablation import Ablation
 from ablations.augment import (
     MAX_ROTATION_DEGREES,
     Augmentation,
@@ -20,7 +21,7 @@ from ablations.augment import (
     rotate,
     zoom_centre,
 )
-from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset, load_dataset
 from ablations.experiment import TARGET_TRAINING, Experiment
 from ablations.records import EpochRecord

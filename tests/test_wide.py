@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.catalogue import CATALOGUE, Ablation, find_ablation
+from ablations.ablation import Ablation
+from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from speed.capture import capture
