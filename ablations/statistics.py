@@ -134,8 +134,10 @@ def sign_flip_p(values: Sequence[float]) -> float:
 
     if not any(values):
         return 1.0
+    # Whole numbers, whose sums are exact: equal sums must be found equal.
+    whole = np.rint(np.asarray(values) * 10**DIGITS)
     test = stats.permutation_test(
-        (np.asarray(values),), np.mean, permutation_type="samples", vectorized=True,
+        (whole,), np.sum, permutation_type="samples", vectorized=True,
         n_resamples=EXACT_UP_TO, rng=np.random.default_rng(0),
     )  # fmt: skip
     return min(float(test.pvalue), 1.0)
