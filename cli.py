@@ -381,7 +381,7 @@ def readme(study_dir: Path) -> None:
     results = summarise(load_study(study_dir))
     path = Path("README.md")
     write_atomically(path, insert_results(path.read_text(encoding="utf-8"), results).encode())
-    figure = difference_figure(results.rows)
+    figure = difference_figure(results.rows, results.study.spec.margin_pct)
     if figure:
         write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())
 

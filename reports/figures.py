@@ -30,8 +30,10 @@ class DifferenceFigure(NamedTuple):
     has_intervals: bool
 
 
-def difference_figure(rows: Sequence[AblationResult]) -> DifferenceFigure | None:
+def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> DifferenceFigure | None:
     """Every ablation's difference from the target: seeds as dots, mean and interval above them.
+
+    Two dotted lines mark the margin below which a difference does not matter.
 
     None when no ablation shares a seed with the target.
     """
@@ -46,6 +48,8 @@ def difference_figure(rows: Sequence[AblationResult]) -> DifferenceFigure | None
         for height, row in enumerate(rows):
             draw_difference(axes, row, height)
         axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
+        for edge in (-margin_pct, margin_pct):
+            axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
         axes.annotate(
             "target", (0, 1), xycoords=("data", "axes fraction"), xytext=(0, 4),
             textcoords="offset points", ha="center", va="bottom", weight="bold",

@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.ablation import Change
+from ablations.catalogue import CATALOGUE
 from ablations.results import AblationResult, Results
 from ablations.words import plural
 from mnist_blocks.summary import LayerRow, layer_table
-from reports import methods, wording
+from reports import evidence, methods, wording
 
 
 class AblationSection(NamedTuple):
@@ -39,6 +40,7 @@ def render_page(results: Results) -> str:
     style = read_text("static/page.css")
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
+    with_images = [row for row in results.rows if row.variance or row.images]
     return template_environment().get_template("page.html").render(
         style=Markup(style),
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -48,7 +50,14 @@ def render_page(results: Results) -> str:
         notices=wording.notices(study.spec),
         answer=wording.answer(results),
         contents=wording.contents(results),
-        differences=figures.difference_figure(compared),
+        compared=compared,
+        verdicts=evidence.verdict_sentences(compared),
+        margin_images=f"{study.spec.margin_pct * study.spec.dataset.num_test / 100:g}",
+        has_single_seed=evidence.has_one_seed(compared),
+        with_images=with_images,
+        together=make_together(results),
+        removed_words={entry.name: entry.removes for entry in CATALOGUE},
+        differences=figures.difference_figure(compared, study.spec.margin_pct),
         target_curves=figures.target_curves_figure(target, published) if target else None,
         published=published,
         sections=make_sections(results),
@@ -59,6 +68,23 @@ def render_page(results: Results) -> str:
         num_replicas=methods.largest_group(study),
         left_out=methods.left_out(study),
     )  # fmt: skip
+
+
+def make_together(results: Results) -> evidence.Together | None:
+    """What is shown of several ingredients at once; None where no such networks were run."""
+    from reports.attribution_figures import ladder_figure, worths_figure
+
+    found = results.attribution
+    if found is None:
+        return None
+    words = {entry.name: entry.removes for entry in CATALOGUE}
+    return evidence.Together(
+        attribution=found,
+        lead=evidence.attribution_lead(found),
+        misled=evidence.misled_sentences(found),
+        worths=worths_figure(found, words),
+        ladder=ladder_figure(found, words) if found.ladder else None,
+    )
 
 
 def make_sections(results: Results) -> list[AblationSection]:
@@ -114,8 +140,12 @@ def template_environment() -> Environment:
         "plural": plural,
         "enumerate_words": wording.enumerate_words,
         "python": repr,
+        "p_value": evidence.p_value,
+        "share": evidence.share,
     }
     environment.globals |= {
+        "verdict_name": evidence.verdict_name,
+        "verdict_details": evidence.verdict_details,
         "environment_rows": methods.environment_rows,
         "differing_fields": methods.differing_fields,
     }

@@ -4,6 +4,7 @@ import re
 
 from ablations.results import AblationResult, Results
 from ablations.words import plural
+from reports.evidence import attribution_lead, misled_sentences, verdict_name
 from reports.svg import COLOURS
 from reports.wording import decimal, enumerate_words, signed
 
@@ -28,11 +29,27 @@ def results_section(results: Results) -> str:
     """Markdown: what was measured, on what, and one line for each ablation."""
     lines = [
         "| ablation | without | test accuracy | target, same seeds | difference | 95 % interval "
-        + "| seeds | parameters | epoch |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        + "| verdict on removing it | seeds | parameters | epoch |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
         *(table_line(row) for row in results.rows),
     ]
-    return f"{summary(results)}\n\n" + "\n".join(lines) + f"\n\n{provenance(results)}\n"
+    parts = [summary(results), "\n".join(lines), verdicts(results)]
+    if results.attribution:
+        parts.append(attribution_lead(results.attribution))
+        parts.append(misled_sentences(results.attribution))
+    return "\n\n".join([*filter(None, parts), provenance(results)]) + "\n"
+
+
+def verdicts(results: Results) -> str:
+    """What a verdict is."""
+    margin_pct = decimal(results.study.spec.margin_pct)
+    return (
+        f"Verdicts: *matters* is a difference surely beyond ±{margin_pct} points, *real but small* one "
+        f"surely within them and not zero, *negligible* one within them and not told apart from zero; "
+        "*undecided* means that these seeds do not tell. Their p values are corrected for all "
+        "comparisons of the table (Holm). The tests behind them, the noise and the interactions are "
+        "in the report."
+    )
 
 
 def summary(results: Results) -> str:
@@ -72,6 +89,7 @@ def table_line(row: AblationResult) -> str:
         f"{decimal(paired_pct)} %" if paired_pct is not None else "",
         signed(difference.mean) if difference else "",
         interval if difference else "",
+        verdict_name(row.verdict) if row.verdict else "",
         str(len(row.runs)),
         f"{row.parameters:,}",
         f"{decimal(row.epoch_time.median_seconds, 1)} s" if row.epoch_time else "",

@@ -74,6 +74,8 @@ def make_record(
         epochs.append(make_epoch(experiment, number, error_pct, has_diverged))
         if has_diverged:
             break
+    num_test = experiment.dataset.num_test
+    wrong_images = chance.sample(range(num_test), num_test - epochs[-1].test_correct)
     return RunRecord(
         experiment=experiment,
         digest=experiment.digest,
@@ -83,6 +85,7 @@ def make_record(
         multiply_adds=network_cost(experiment.network)[1],
         environment=environment,
         file_sha256={"predictions.npz": "0" * 64, "weights.safetensors": "1" * 64},
+        wrong_test_images=sorted(wrong_images),
         wall_seconds=500.0,
         finished_at="2026-01-31T12:00:00+00:00",
     )

@@ -1,0 +1,110 @@
+"""Figures of what ingredients are worth together. Returns SVG; nothing is computed here."""
+
+from collections.abc import Mapping
+
+import seaborn as sns
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from ablations.attribution import Attribution, Worth
+from ablations.statistics import Estimate
+from reports.svg import COLOURS, figure_style, to_svg
+from reports.wording import decimal, signed
+
+MEASURES = {
+    "left_out": ("left out", "o", "variant", False),
+    "alone": ("alone", "s", "published", False),
+    "main_effect": ("main effect", "^", "target", True),
+    "shapley": ("Shapley value", "D", "ink", True),
+}
+"""Of `Worth`: label, marker, colour, and whether the marker is filled: no two share a shape."""
+
+
+def worths_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
+    """Each ingredient's worth by every measure, with intervals."""
+    measures = [name for name in MEASURES if any(getattr(worth, name) for worth in found.worths)]
+    with figure_style():
+        figure = Figure(figsize=(10, 1.2 + 0.27 * len(measures) * len(found.worths)))
+        figure.set_layout_engine("constrained")
+        axes = figure.subplots()
+        for height, worth in enumerate(found.worths):
+            for number, name in enumerate(measures):
+                offset = 0.17 * (number - (len(measures) - 1) / 2)
+                draw_measure(axes, worth, name, height + offset)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
+        axes.set_yticks(
+            range(len(found.worths)), [words[worth.name] for worth in found.worths],
+            color=COLOURS["ink"],
+        )  # fmt: skip
+        axes.set_ylim(len(found.worths) - 0.5, -0.5)
+        axes.set_xlabel("worth of having it, in percentage points of test accuracy")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+        axes.grid(axis="y", visible=False)
+        sns.despine(ax=axes, left=True)
+        figure.legend(
+            handles=axes.get_legend_handles_labels()[0][: len(measures)],
+            loc="outside lower center", ncols=4, frameon=False,
+        )  # fmt: skip
+        description = "; ".join(
+            f"{words[worth.name]}: "
+            + ", ".join(
+                f"{MEASURES[name][0]} {signed(getattr(worth, name).mean)}"
+                for name in measures
+                if getattr(worth, name)
+            )
+            for worth in found.worths
+        )
+        title = "Worth of each ingredient by several measures, in percentage points"
+        return to_svg(figure, "worths", title, description)
+
+
+def draw_measure(axes: Axes, worth: Worth, name: str, height: float) -> None:
+    """One mean with its interval."""
+    found: Estimate | None = getattr(worth, name)
+    if found is None:
+        return
+    label, marker, colour_name, is_filled = MEASURES[name]
+    colour = COLOURS[colour_name]
+    low, high = found.interval_95 or (found.mean, found.mean)
+    axes.errorbar(
+        [found.mean], [height], xerr=[[found.mean - low], [high - found.mean]], fmt=marker,
+        label=label, color=colour, markersize=8, elinewidth=2, markeredgewidth=1.8,
+        markerfacecolor=colour if is_filled else "none",
+    )  # fmt: skip
+
+
+def ladder_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
+    """Accuracy rung by rung, from the bare network to the whole one."""
+    with figure_style():
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        axes = figure.subplots()
+        means = [step.accuracy_pct.mean for step in found.ladder]
+        bounds = [step.accuracy_pct.interval_95 or (mean, mean)
+                  for step, mean in zip(found.ladder, means, strict=True)]  # fmt: skip
+        axes.plot(range(len(means)), means, color=COLOURS["variant"], linewidth=1.4, zorder=2)
+        axes.errorbar(
+            range(len(means)), means, fmt="o", color=COLOURS["variant"], markersize=8, elinewidth=2,
+            yerr=[
+                [mean - low for mean, (low, _) in zip(means, bounds, strict=True)],
+                [high - mean for mean, (_, high) in zip(means, bounds, strict=True)],
+            ],
+        )  # fmt: skip
+        labels = [f"+ {words[step.adds]}" if step.adds else "bare network" for step in found.ladder]
+        axes.set_xticks(
+            range(len(means)), [label.replace(" ", "\n", 2) for label in labels],
+            color=COLOURS["ink"],
+        )  # fmt: skip
+        for position, mean in enumerate(means):
+            axes.annotate(
+                f"{decimal(mean)} %", (position, mean), xytext=(8, 6), textcoords="offset points"
+            )
+        axes.set_xlim(-0.3, len(means) - 0.4)
+        axes.set_ylabel("test accuracy (%)")
+        axes.grid(axis="x", visible=False)
+        sns.despine(ax=axes)
+        description = "; ".join(
+            f"{label} {decimal(mean)} %" for label, mean in zip(labels, means, strict=True)
+        )
+        return to_svg(figure, "ladder", "Accuracy as ingredients are added", description)

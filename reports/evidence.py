@@ -1,0 +1,135 @@
+"""Verdicts and attributions in words. Pure functions of results, without markup."""
+
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from ablations.attribution import Attribution, Worth
+from ablations.catalogue import CATALOGUE
+from ablations.results import AblationResult
+from ablations.statistics import Estimate, paired_difference
+from ablations.verdicts import Verdict
+from ablations.words import plural
+from reports.wording import decimal, enumerate_words, signed, unbroken
+
+
+class Together(NamedTuple):
+    """What the page shows of several ingredients at once."""
+
+    attribution: Attribution
+    lead: str
+    misled: str
+    """Where leaving one out gives another picture than all combinations; empty if nowhere."""
+    worths: Markup
+    ladder: Markup | None
+
+
+def verdict_name(verdict: Verdict) -> str:
+    """The verdict, with what removing the ingredient does where that is known."""
+    if verdict.kind == "one seed":
+        return "none: one seed"
+    if verdict.effect == "unclear":
+        return verdict.kind
+    return f"{verdict.kind}: {verdict.effect}"
+
+
+def verdict_details(verdict: Verdict, margin_pct: float) -> str:
+    """What an undecided verdict leaves open, and how many seeds would settle it."""
+    if verdict.kind != "undecided":
+        return ""
+    if verdict.differs_p is None:
+        return "all seeds gave the same difference: more of them will show its spread"
+    question = ""
+    if verdict.effect != "unclear":
+        question = f"whether by more than {decimal(margin_pct)} points is open; "
+    if verdict.more_seeds is None:
+        return f"{question}more than 1,000 seeds would be needed"
+    return f"{question}about {plural(verdict.more_seeds, 'more seed')} would settle it"
+
+
+def p_value(p: float | None) -> str:
+    """A p value with as many digits as it is worth."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.0f} %"
+
+
+def verdict_sentences(compared: list[AblationResult]) -> str:
+    """How the verdicts are distributed, by name."""
+    by_words: dict[str, list[str]] = {}
+    for row in compared:
+        if row.verdict and row.verdict.kind != "one seed":
+            by_words.setdefault(verdict_name(row.verdict), []).append(row.ablation.name)
+    order = ("matters", "real", "negligible", "undecided")
+    found = sorted(
+        by_words, key=lambda words: [words.startswith(kind) for kind in order].index(True)
+    )
+    return " ".join(
+        f"{words[0].upper()}{words[1:]}: {enumerate_words(by_words[words])}." for words in found
+    )
+
+
+def attribution_lead(found: Attribution) -> str:
+    """The whole network's lead over the bare one, and who has the largest part in it."""
+    words = {entry.name: entry.removes for entry in CATALOGUE}
+    ingredients = enumerate_words(words[name] for name in found.names)
+    lead = found.full_minus_bare
+    text = (
+        f"Without {ingredients} the network is {decimal(abs(lead.mean))} points "
+        f"{'less' if lead.mean > 0 else 'more'} accurate than with them all"
+        f"{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
+    )
+    shares = [worth for worth in found.worths if worth.shapley]
+    if shares:
+        largest = max(shares, key=shapley_mean)
+        text += (
+            f" Shared out fairly over all orders of adding them, the largest part is that of "
+            f"{words[largest.name]}: {signed(shapley_mean(largest))} points"
+            f"{interval_words(largest.shapley)}."
+        )
+    return unbroken(text)
+
+
+def shapley_mean(worth: Worth) -> float:
+    """The Shapley value, which must be there."""
+    assert worth.shapley is not None
+    return worth.shapley.mean
+
+
+def interval_words(found: Estimate | None) -> str:
+    """The interval in brackets; nothing where there is none."""
+    if found is None or found.interval_95 is None:
+        return ""
+    low, high = found.interval_95
+    return f" (95 % interval {signed(low)} to {signed(high)})"
+
+
+def misled_sentences(found: Attribution) -> str:
+    """Ingredients whose worth alone is surely another than when they are left out of the whole.
+
+    The two differences are paired by seed, and compared by the interval of their difference.
+    """
+    words = {entry.name: entry.removes for entry in CATALOGUE}
+    sentences = []
+    for worth in found.worths:
+        if not (worth.left_out and worth.alone):
+            continue
+        gap = paired_difference(worth.alone.by_seed, worth.left_out.by_seed)
+        if gap is None or gap.interval_95 is None or gap.interval_95[0] <= 0 <= gap.interval_95[1]:
+            continue
+        sentences.append(
+            f"Leaving out {words[worth.name]} costs {signed(worth.left_out.mean)} "
+            f"points, but adding it to the bare network gains {signed(worth.alone.mean)}: "
+            f"{'the others do part of its work' if gap.mean > 0 else 'it needs the others'}."
+        )
+    return unbroken(" ".join(sentences))
+
+
+def has_one_seed(rows: list[AblationResult]) -> bool:
+    """Whether a verdict is missing for want of a second seed."""
+    return any(row.verdict and row.verdict.kind == "one seed" for row in rows)
