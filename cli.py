@@ -333,6 +333,75 @@ def report(study_dir: Path) -> None:
 
 
 @main.command()
+@click.argument("network", metavar="FILE.py:NAME")
+@click.option(
+    "--seeds", type=SeedList(), default="0-4", show_default=True, help="One training each."
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=19,
+    show_default=True,
+    help="Epochs of training: the assignment wants fewer than 20.",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60,
+    show_default=True,
+    help="Minutes for all trainings together.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Trainings at a time.  [default: cores]")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the grade here, too.",
+)
+@dataset_option
+@data_dir_option
+@clear_errors
+def check(
+    network: str,
+    seeds: tuple[int, ...],
+    epochs: int,
+    time_limit: float,
+    jobs: int | None,
+    json_file: Path | None,
+    dataset: str,
+    data_dir: Path | None,
+) -> None:
+    """Check your own network against the assignment.
+
+    NAME in FILE.py is a class or function that gives an nn.Module without arguments, a module, or a
+    NetworkSpec. The file is run, in processes of its own with a time limit; it can do whatever you
+    can, so check only files that you would run yourself.
+
+    The network is trained once for each seed by the reference recipe, on one core each. Exit code:
+    0 pass, 1 fail, 3 undecided (more seeds would tell).
+
+    \b
+    Examples:
+      python cli.py check my_network.py:MyNet
+      python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
+    """
+    from ablations.check import check_and_tell
+
+    file, colon, name = network.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise click.UsageError(
+            f"'{network}': write the file and the name in it: my_network.py:MyNet"
+        )
+    if not Path(file).is_file():
+        raise click.UsageError(f"there is no file '{file}'")
+    sys.exit(
+        check_and_tell(
+            Path(file), name, seeds, epochs, 60 * time_limit, jobs, dataset, data_dir, json_file
+        )
+    )
+
+
+@main.command()
 @dataset_option
 @data_dir_option
 @click.option("--fetch", is_flag=True, help="Download the data set if it is nowhere.")

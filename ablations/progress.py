@@ -144,4 +144,4 @@ def label(run: Experiment) -> str:
 
 def say(console: Console, text: str) -> None:
     """Print a line as it is: no wrapping, no colours read into it."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

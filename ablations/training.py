@@ -101,10 +101,19 @@ def train(
 
     Calls `after_epoch` with each epoch's record.
     """
-    recipe = experiment.training
-    train_images, test_images = load_images(dataset, recipe, device)
     trainee = prepare_training(experiment, dataset, device, arithmetic)
+    train_images, test_images = load_images(dataset, experiment.training, device)
+    return train_network(trainee, train_images, test_images, after_epoch)
 
+
+def train_network(
+    trainee: Trainee,
+    train_images: Images,
+    test_images: Images,
+    after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> TrainedNetwork:
+    """All epochs of a recipe, each with a test after it. Calls `after_epoch` with its record."""
+    recipe = trainee.recipe
     epochs: list[EpochRecord] = []
     for epoch in range(1, recipe.num_epochs + 1):
         started = time.perf_counter()
@@ -132,9 +141,20 @@ def prepare_training(
     arithmetic: Arithmetic = "plain",
 ) -> Trainee:
     """A network with its initial weights on a device, and the optimiser that will train it."""
-    recipe = experiment.training
     network = build_network(experiment.network)
     initialise_weights(network, experiment.seed)
+    return make_trainee(network, experiment.training, experiment.seed, dataset, device, arithmetic)
+
+
+def make_trainee(
+    network: nn.Module,
+    recipe: TrainingSpec,
+    seed: int,
+    dataset: Dataset,
+    device: torch.device,
+    arithmetic: Arithmetic = "plain",
+) -> Trainee:
+    """A network that has its initial weights, on a device, and the optimiser that will train it."""
     # Channels last: the channels of a pixel lie side by side in memory, as the fastest
     # convolutions want them.
     network = network.to(device).to(memory_format=torch.channels_last)
@@ -142,9 +162,9 @@ def prepare_training(
         network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
     )
     scale = InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
-    torch.manual_seed(derive_seed(experiment.seed, "dropout"))
+    torch.manual_seed(derive_seed(seed, "dropout"))
     classify = accelerate(network, arithmetic)
-    return Trainee(network, classify, optimizer, scale, recipe, experiment.seed)
+    return Trainee(network, classify, optimizer, scale, recipe, seed)
 
 
 def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, int]:

@@ -41,11 +41,18 @@ def has_bfloat16_instructions() -> bool:
     return bool(features.get("avx512bf16"))
 
 
-def accelerate(network: "nn.Sequential", arithmetic: Arithmetic) -> Callable[["Tensor"], "Tensor"]:
-    """What computes the network: itself, or something quicker that trains the same weights."""
+def accelerate(network: "nn.Module", arithmetic: Arithmetic) -> Callable[["Tensor"], "Tensor"]:
+    """What computes the network: itself, or something quicker that trains the same weights.
+
+    Raises:
+        TypeError: only a sequence of layers can be computed by anything but itself.
+    """
     if arithmetic == "plain":
         return network
     import torch
+
+    if not isinstance(network, torch.nn.Sequential):
+        raise TypeError(f"a {type(network).__name__} can only be computed with plain arithmetic")
 
     from speed.fused import fuse
 

@@ -1,0 +1,72 @@
+"""Checks a network and says what was found: what `cli.py check` does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ablations.data import resolve_dataset
+from ablations.execution import default_num_jobs
+from ablations.grading import EXIT_CODES, Grade
+from ablations.grading_processes import CheckRequest, check_network
+from ablations.progress import say
+from ablations.records import write_json
+from ablations.words import plural
+from speed.arithmetic import choose_arithmetic
+
+SYMBOLS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
+
+
+def check_and_tell(
+    file: Path,
+    name: str,
+    seeds: Sequence[int],
+    num_epochs: int,
+    seconds_limit: float,
+    num_jobs: int | None,
+    dataset_name: str,
+    data_dir: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Check the network, print its grade, and return the exit code.
+
+    Raises:
+        DataError: the data set cannot be used.
+    """
+    console = Console()
+    found_name, folder = resolve_dataset(
+        dataset_name, data_dir, say=lambda line: say(console, line)
+    )
+    request = CheckRequest(
+        file, name, seeds, num_epochs, found_name, folder, choose_arithmetic("auto", "cpu"),
+        num_jobs or default_num_jobs("cpu"), seconds_limit,
+    )  # fmt: skip
+    say(
+        console,
+        f"{file} is run now, in processes of its own: looked at, then trained on {found_name}, "
+        f"{plural(len(seeds), 'time')} for {plural(num_epochs, 'epoch')}.",
+    )
+    columns = (TextColumn("epochs"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("epochs", total=num_epochs * len(seeds))
+        grade = check_network(request, lambda done: progress.update(task, completed=done))
+    tell(grade, console)
+    if found_name != "mnist":
+        say(console, f"Note: the assignment means MNIST, and this was {found_name}")
+    if json_file:
+        write_json(json_file, grade)
+        say(console, f"Written: {json_file}")
+    return EXIT_CODES[grade.verdict]
+
+
+def tell(grade: Grade, console: Console) -> None:
+    """Print a grade, a line for each requirement."""
+    for check in grade.checks:
+        say(console, f"{SYMBOLS[check.verdict]:<12} {check.wanted}: {check.measured}")
+    for note in grade.notes:
+        say(console, f"Note: {note}")
+    if grade.problem:
+        say(console, f"Problem: {grade.problem}")
+    say(console, f"{grade.network}: {SYMBOLS[grade.verdict]}")

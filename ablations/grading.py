@@ -1,0 +1,170 @@
+"""Checks somebody's own network against the assignment. Pure functions of what was measured.
+
+`grading_worker.py` looks at the network and trains it, in processes of its own; here is what is
+made of that: for each requirement pass, fail or undecided, with the figure.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from ablations.results import EPOCH_LIMIT, PARAMETER_LIMIT, WANTED_ACCURACY_PCT
+from ablations.statistics import Estimate, estimate
+from ablations.verdicts import LEVEL, one_sided_power, smallest_sample
+from ablations.words import plural
+
+GradeVerdict = Literal["pass", "fail", "undecided"]
+CONCEPTS = (
+    "batch normalisation",
+    "dropout",
+    "a fully connected layer",
+    "global average pooling",
+)
+EXIT_CODES: Mapping[GradeVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
+"""2 is a command that was misused."""
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What a look at a network found, before it was trained."""
+
+    parameters: int
+    frozen_parameters: int
+    """Of them, those that training leaves alone."""
+    concepts: list[str]
+    """Of `CONCEPTS`, those that were at work while it classified a batch in training."""
+    notes: list[str]
+    """What its author should know."""
+
+
+class TrainedSeed(msgspec.Struct, frozen=True):
+    """One training."""
+
+    seed: int
+    num_epochs: int
+    accuracy_pct: float
+    """Test accuracy after the last epoch."""
+    has_diverged: bool
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One requirement of the assignment."""
+
+    wanted: str
+    verdict: GradeVerdict
+    measured: str
+
+
+class Grade(msgspec.Struct, frozen=True):
+    """All requirements, for one network."""
+
+    network: str
+    """As it was named: `file.py:Name`."""
+    verdict: GradeVerdict
+    """`fail` if any requirement fails, else `undecided` if any is, else `pass`."""
+    checks: list[Check]
+    problem: str = ""
+    """Why the network could not be checked to the end, in one line; empty if it could."""
+    inspection: Inspection | None = None
+    accuracy_pct: Estimate | None = None
+    notes: list[str] = []
+
+
+def grade(
+    network: str,
+    inspection: Inspection,
+    trained: Sequence[TrainedSeed],
+    problem: str = "",
+) -> Grade:
+    """Judge a network that could be looked at; `problem` says why it could not be trained."""
+    checks = [check_parameters(inspection), check_concepts(inspection)]
+    found = None
+    if trained:
+        found = estimate({run.seed: run.accuracy_pct for run in trained})
+        checks += [check_epochs(trained), check_accuracy(found, trained)]
+    else:
+        checks.append(Check(wanted_accuracy(), "fail", problem))
+    verdicts = {check.verdict for check in checks} | ({"fail"} if problem else set())
+    verdict: GradeVerdict = "pass"
+    if "fail" in verdicts:
+        verdict = "fail"
+    elif "undecided" in verdicts:
+        verdict = "undecided"
+    return Grade(network, verdict, checks, problem, inspection, found, inspection.notes)
+
+
+def failed(network: str, problem: str) -> Grade:
+    """The grade of a network that could not even be looked at."""
+    return Grade(network, "fail", [], problem)
+
+
+def check_parameters(inspection: Inspection) -> Check:
+    """Fewer than 20,000."""
+    frozen = inspection.frozen_parameters
+    return Check(
+        f"fewer than {PARAMETER_LIMIT:,} parameters",
+        "pass" if inspection.parameters < PARAMETER_LIMIT else "fail",
+        f"{inspection.parameters:,}" + (f", of which {frozen:,} are not trained" if frozen else ""),
+    )
+
+
+def check_concepts(inspection: Inspection) -> Check:
+    """All four at work."""
+    missing = [concept for concept in CONCEPTS if concept not in inspection.concepts]
+    return Check(
+        ", ".join(CONCEPTS),
+        "fail" if missing else "pass",
+        f"not found at work in a forward pass: {', '.join(missing)}" if missing else "all at work",
+    )
+
+
+def check_epochs(trained: Sequence[TrainedSeed]) -> Check:
+    """Fewer than 20."""
+    num_epochs = max(run.num_epochs for run in trained)
+    return Check(
+        f"fewer than {EPOCH_LIMIT} epochs",
+        "pass" if num_epochs < EPOCH_LIMIT else "fail",
+        f"trained for {num_epochs}",
+    )
+
+
+def wanted_accuracy() -> str:
+    """The requirement in words."""
+    return f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right, on average over seeds"
+
+
+def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed]) -> Check:
+    """At least 99.4 %: decided where the whole 95 % interval of the mean is on one side."""
+    wanted = wanted_accuracy()
+    num_seeds = len(found.by_seed)
+    lowest, highest = min(found.by_seed.values()), max(found.by_seed.values())
+    measured = f"{found.mean:.3f} % after the last epoch, " + (
+        f"mean of {num_seeds} seeds ({lowest:.2f} to {highest:.2f})"
+        if num_seeds > 1
+        else "one seed"
+    )
+    num_diverged = sum(run.has_diverged for run in trained)
+    if num_diverged:
+        measured += f"; {num_diverged} of {plural(num_seeds, 'training')} diverged"
+    if found.interval_95 is None:
+        reason = "one seed does not say what others do" if num_seeds == 1 else "all seeds agree"
+        return Check(wanted, "undecided", f"{measured}; {reason}: give it more with --seeds")
+    low, high = found.interval_95
+    measured += f", 95 % interval {low:.2f} to {high:.2f}"
+    if low >= WANTED_ACCURACY_PCT:
+        return Check(wanted, "pass", measured)
+    if high < WANTED_ACCURACY_PCT:
+        return Check(wanted, "fail", measured)
+    more = seeds_to_decide(found)
+    hint = f"about {plural(more, 'more seed')} would decide" if more else "too close to decide"
+    return Check(wanted, "undecided", f"{measured}; {hint}")
+
+
+def seeds_to_decide(found: Estimate) -> int | None:
+    """How many more seeds would decide in 80 % of cases; None: more than a thousand."""
+    from statistics import stdev
+
+    deviation = stdev(found.by_seed.values())
+    distance = abs(found.mean - WANTED_ACCURACY_PCT) / deviation
+    needed = smallest_sample(lambda size: one_sided_power(distance, size, LEVEL / 2))
+    return None if needed is None else max(1, needed - len(found.by_seed))

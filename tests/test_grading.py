@@ -1,0 +1,365 @@
+"""The grader: somebody's own network against the assignment."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.grading import CONCEPTS, Grade, Inspection, TrainedSeed, failed, grade
+from ablations.grading_processes import CheckRequest, check_network
+from ablations.grading_worker import NetworkError, Task, inspect_network
+from cli import main
+
+SOURCE = '''
+import os, sys, time
+import torch
+from torch import nn
+from torch.nn import functional as F
+from mnist_blocks import NetworkSpec
+
+class Layers(nn.Module):
+    """Every concept as a layer, with misleading names."""
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Conv2d(1, 8, 3)
+        self.pool = nn.BatchNorm2d(8)
+        self.linear = nn.Dropout(0.1)
+        self.norm = nn.AdaptiveAvgPool2d(1)
+        self.conv = nn.Linear(8, 10)
+        self.unused_norm = nn.Identity()
+    def forward(self, x):
+        x = self.linear(torch.relu(self.pool(self.dropout(x))))
+        return self.conv(self.norm(x).flatten(1))
+
+class Functions(nn.Module):
+    """Every concept, and not one layer of it."""
+    def __init__(self):
+        super().__init__()
+        self.kernels = nn.Parameter(0.1 * torch.randn(8, 1, 3, 3))
+        self.weight = nn.Parameter(0.1 * torch.randn(10, 8))
+    def forward(self, x):
+        x = F.conv2d(x, self.kernels)
+        x = F.batch_norm(x, None, None, training=True)
+        x = F.dropout(F.relu(x), 0.1, self.training)
+        return F.log_softmax(F.linear(x.mean(dim=(2, 3)), self.weight), dim=1)
+
+class Unused(Layers):
+    """Layers that are there, and do no work."""
+    def forward(self, x):
+        return self.dropout(x)[:, :1].flatten(1)[:, :10]
+
+class NoDropout(Layers):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Dropout(0.0)
+
+class OneByOne(Layers):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 10, 1)
+    def forward(self, x):
+        x = self.linear(torch.relu(self.pool(self.dropout(x))))
+        return self.conv(self.norm(x)).flatten(1)
+
+class Probabilities(Layers):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+class Large(Layers):
+    def __init__(self):
+        super().__init__()
+        self.extra = nn.Parameter(torch.zeros(20_000), requires_grad=False)
+
+class Nine(Layers):
+    def forward(self, x):
+        return super().forward(x)[:, :9]
+
+class Pair(Layers):
+    def forward(self, x):
+        return super().forward(x), x
+
+class Infinite(Layers):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+class Raises(Layers):
+    def forward(self, x):
+        raise RuntimeError("shapes cannot be multiplied\\nsecond line")
+
+class OnlyBatches(Layers):
+    def forward(self, x):
+        assert len(x) > 1, "one image is too few"
+        return super().forward(x)
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return torch.ones(len(x), 10)
+
+class NeedsArgument(Layers):
+    def __init__(self, width):
+        super().__init__()
+
+class Ends(Layers):
+    def forward(self, x):
+        sys.exit(7)
+
+class Dies(Layers):
+    def forward(self, x):
+        os._exit(3)
+
+class Crashes(Layers):
+    def forward(self, x):
+        os.kill(os.getpid(), 11)
+
+class Prints(Layers):
+    def forward(self, x):
+        print('{"trained": 1}')
+        return super().forward(x)
+
+class Sleeps(Layers):
+    def forward(self, x):
+        if len(x) > 4:
+            time.sleep(600)
+        return super().forward(x)
+
+class RaisesLater(Layers):
+    def forward(self, x):
+        if len(x) > 4:
+            raise ValueError("later")
+        return super().forward(x)
+
+class Explodes(Layers):
+    def forward(self, x):
+        return super().forward(x) * (1e30 if len(x) > 4 else 1) ** 2
+
+def make():
+    return Layers()
+
+MODULE = Layers()
+SPEC = NetworkSpec(channels=(4, 4))
+FIVE = 5
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("student") / "my network.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def look(file: Path, name: str) -> Inspection:
+    return inspect_network(Task(str(file), name, "", None, 1, "digits", None, "plain"))
+
+
+def request(
+    file: Path, name: str, seeds: Sequence[int] = (0,), seconds: float = 200
+) -> CheckRequest:
+    return CheckRequest(file, name, seeds, 2, "digits", None, "plain", 2, seconds)
+
+
+@pytest.mark.parametrize("name", ["Layers", "Functions", "make", "MODULE", "SPEC", "Prints"])
+def test_concepts_are_found_however_they_are_written(file: Path, name: str) -> None:
+    assert look(file, name).concepts == list(CONCEPTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("Unused", list(CONCEPTS)),
+        ("NoDropout", ["dropout"]),
+        ("OneByOne", ["a fully connected layer"]),
+    ],
+)
+def test_concepts_that_do_no_work_are_not_found(file: Path, name: str, missing: list[str]) -> None:
+    found = look(file, name)
+    assert [concept for concept in CONCEPTS if concept not in found.concepts] == missing
+    result = grade("x", found, [TrainedSeed(0, 19, 99.5, False)])
+    assert result.verdict == "fail"
+    assert all(concept in result.checks[1].measured for concept in missing)
+
+
+def test_concepts_of_the_catalogue_are_those_of_its_specs(tmp_path: Path) -> None:
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "from ablations.catalogue import CATALOGUE\n"
+        "for entry in CATALOGUE:\n"
+        "    globals()[entry.name.replace('-', '_')] = entry.network_spec\n"
+    )
+    assert look(path, "target").concepts == list(CONCEPTS)
+    for name, concept in (
+        ("no_batchnorm", "batch normalisation"),
+        ("no_dropout", "dropout"),
+        ("no_fc_head", "a fully connected layer"),
+        ("no_gap", "global average pooling"),
+    ):
+        assert [one for one in CONCEPTS if one not in look(path, name).concepts] == [concept]
+    assert look(path, "target").parameters == 18_962
+
+
+def test_parameters_are_counted_with_the_frozen_ones(file: Path) -> None:
+    found = look(file, "Large")
+    assert found.parameters == 20_000 + look(file, "Layers").parameters
+    assert found.frozen_parameters == 20_000
+    check = grade("x", found, [TrainedSeed(0, 19, 99.5, False)]).checks[0]
+    assert check.verdict == "fail"
+    assert "20,000 are not trained" in check.measured
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Nine", r"returns shape \(4, 9\); wanted \(4, 10\)"),
+        ("Pair", "returns a tuple, not a tensor"),
+        ("Infinite", "not finite"),
+        ("Raises", "RuntimeError: shapes cannot be multiplied$"),
+        ("OnlyBatches", "classifying one image in evaluation mode: AssertionError: one image"),
+        ("Nothing", "nothing can be trained"),
+        ("NeedsArgument", "calling NeedsArgument.. without arguments: TypeError"),
+        ("Ends", "it ends the program .exit 7."),
+        ("FIVE", "is of type int"),
+        ("MyNet", "has no MyNet; it has Layers, Functions"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(file: Path, name: str, message: str) -> None:
+    with pytest.raises(NetworkError, match=message) as error:
+        look(file, name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_of_this_name", "importing the file: ModuleNotFoundError"),
+        ("def f(:", "importing the file: SyntaxError"),
+        ("raise SystemExit", "it ends the program"),
+    ],
+)
+def test_files_that_cannot_be_imported(tmp_path: Path, source: str, message: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    with pytest.raises(NetworkError, match=message):
+        look(path, "Net")
+
+
+def test_hints_for_the_author(file: Path) -> None:
+    assert "softmax" in look(file, "Probabilities").notes[0]
+    assert "no output depends on" in look(file, "Unused").notes[-1]
+    assert look(file, "Layers").notes == []
+
+
+def test_a_network_is_trained_and_judged(file: Path) -> None:
+    told: list[int] = []
+    found = check_network(request(file, "Prints", seeds=(0, 1)), told.append)
+    assert found.problem == ""
+    assert [check.verdict for check in found.checks[:3]] == ["pass"] * 3
+    assert found.accuracy_pct is not None
+    assert set(found.accuracy_pct.by_seed) == {0, 1}
+    assert found.accuracy_pct.by_seed[0] != found.accuracy_pct.by_seed[1]
+    assert any("prints" in note for note in found.notes)
+    assert told == sorted(told)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Grade) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Dies", "exit code 3 and without an answer"),
+        ("Crashes", "was killed .SIGSEGV."),
+        ("RaisesLater", "training with seed [01]: ValueError: later"),
+        ("Sleeps", "it takes too long: ended after"),
+    ],
+)
+def test_processes_that_go_wrong_end_in_one_clear_line(file: Path, name: str, message: str) -> None:
+    started = time.monotonic()
+    found = check_network(request(file, name, seeds=(0, 1), seconds=20))
+    assert found.verdict == "fail"
+    assert len(found.problem.splitlines()) == 1
+    assert re.search(message, found.problem), found.problem
+    assert time.monotonic() - started < 150
+
+
+def test_a_network_that_diverges_is_told(file: Path) -> None:
+    found = check_network(request(file, "Explodes"))
+    assert found.verdict == "fail" or "diverged" in found.checks[-1].measured
+    assert "diverged" in found.checks[-1].measured
+
+
+LOOKED = Inspection(18_962, 0, list(CONCEPTS), [])
+
+
+def trained(*accuracies_pct: float, num_epochs: int = 19) -> list[TrainedSeed]:
+    return [TrainedSeed(seed, num_epochs, a, False) for seed, a in enumerate(accuracies_pct)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "verdict", "words"),
+    [
+        (trained(99.50, 99.52, 99.48), "pass", "mean of 3 seeds"),
+        (trained(99.30, 99.32, 99.28), "fail", "95 % interval"),
+        (trained(99.40, 99.45, 99.37), "undecided", "more seeds would decide"),
+        (trained(99.60), "undecided", "one seed does not say"),
+        (trained(99.60, 99.60), "undecided", "all seeds agree"),
+        (trained(99.50, 99.52, 99.48, num_epochs=20), "fail", "mean of 3 seeds"),
+    ],
+)
+def test_accuracy_is_judged_by_its_interval(
+    runs: list[TrainedSeed], verdict: str, words: str
+) -> None:
+    found = grade("x", LOOKED, runs)
+    assert found.verdict == verdict
+    assert words in found.checks[-1].measured
+
+
+@given(st.lists(st.integers(9800, 10_000), min_size=1, max_size=9))
+def test_grades_are_what_their_checks_say(images_right: list[int]) -> None:
+    found = grade("x", LOOKED, trained(*(images / 100 for images in images_right)))
+    verdicts = [check.verdict for check in found.checks]
+    assert found.verdict == next(v for v in ("fail", "undecided", "pass") if v in verdicts)
+    if found.accuracy_pct and found.accuracy_pct.interval_95:
+        low, high = found.accuracy_pct.interval_95
+        expected = "pass" if low >= 99.4 else "fail" if high < 99.4 else "undecided"
+        assert verdicts[-1] == expected
+
+
+def test_failure_has_a_grade() -> None:
+    assert failed("x", "why").verdict == "fail"
+
+
+def test_command(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grade.json"
+    arguments = ["check", f"{file}:Layers", "--dataset", "digits", "--epochs", "1", "--seeds", "0"]
+    result = CliRunner().invoke(main, [*arguments, "--json", str(out)])
+    assert result.exit_code in (1, 3), result.output
+    assert "the assignment means MNIST" in result.output
+    content = json.loads(out.read_text())
+    assert content["network"] == "my network.py:Layers"
+    assert [check["verdict"] for check in content["checks"]][:3] == ["pass"] * 3
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("net.py", "write the file and the name in it"),
+        ("net.py:", "write the file and the name in it"),
+        ("nowhere.py:Net", "there is no file 'nowhere.py'"),
+    ],
+)
+def test_command_misused(argument: str, message: str) -> None:
+    result = CliRunner().invoke(main, ["check", argument])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_torch_is_seeded_before_a_network_is_made(file: Path) -> None:
+    first, second = look(file, "Layers"), look(file, "Layers")
+    assert first == second
+    assert torch.initial_seed() == 0
