@@ -333,6 +333,83 @@ def report(study_dir: Path) -> None:
 
 
 @main.command()
+@click.argument("sides", nargs=-1, metavar="[A B] RUN_DIR...")
+@clear_errors
+def compare(sides: tuple[str, ...]) -> None:
+    """Compare two ablations of a study, or two studies, seed by seed.
+
+    Two ablations: A minus B in RUN_DIR. Two studies: each ablation that both contain, the first
+    study minus the second; studies of other data or length are refused, and what else differs
+    (versions, arithmetic, device) is said.
+
+    \b
+    Examples:
+      python cli.py compare no-gap no-gap-matched runs/mnist
+      python cli.py compare runs/this-week runs/last-week
+    """
+    from ablations.comparison import compare_ablations, compare_studies
+    from ablations.study import load_study
+    from reports.comparison import comparison_lines
+
+    if len(sides) == 3:
+        names = [AblationName().convert(side, None, None).name for side in sides[:2]]
+        study = load_study(Path(sides[2]))
+        found, notes = [compare_ablations(study, names[0], names[1])], []
+        margin_pct = study.spec.margin_pct
+    elif len(sides) == 2:
+        one, other = (load_study(Path(side)) for side in sides)
+        both = compare_studies(one, other)
+        found, margin_pct = both.comparisons, one.spec.margin_pct
+        notes = [f"They differ in {line}" for line in both.mixed]
+        notes += [f"Not compared: {line}" for line in both.left_out]
+    else:
+        raise click.UsageError("give two ablations and a study, or two studies")
+    for line in [*comparison_lines(found, margin_pct), *notes]:
+        click.echo(line)
+
+
+@main.command()
+@click.argument("study_dir", type=click.Path(path_type=Path), metavar="[RUN_DIR]", required=False)
+@click.option(
+    "--effect",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Difference in accuracy to be found, in points.",
+)
+@click.option(
+    "--power",
+    type=click.FloatRange(min=0.05, max=0.999),
+    default=0.8,
+    show_default=True,
+    help="In which share of studies it is to be found.",
+)
+@data_dir_option
+@clear_errors
+def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | None) -> None:
+    """Say how many seeds find a difference, and how long they take on this machine.
+
+    How much differences vary over seeds is taken from RUN_DIR; where none is named, from the
+    reference study that comes with the source.
+
+    \b
+    Examples:
+      python cli.py plan --effect 0.05 --power 0.8
+      python cli.py plan runs/mnist --effect 0.2
+    """
+    from ablations.planning import plan_lines, plan_seeds, seconds_a_run, time_lines
+    from ablations.study import load_study
+
+    study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
+    found = plan_seeds(study, effect, power)
+    for line in plan_lines(found, study, effect, power):
+        click.echo(line)
+    if found.num_seeds is not None:
+        for line in time_lines(found.num_seeds, *seconds_a_run(study, data_dir)):
+            click.echo(line)
+
+
+@main.command()
 @click.argument("network", metavar="FILE.py:NAME")
 @click.option(
     "--seeds", type=SeedList(), default="0-4", show_default=True, help="One training each."
