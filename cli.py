@@ -314,19 +314,45 @@ def show(ablation: Ablation) -> None:
 
 
 @main.command()
-@click.argument("study_dir", type=click.Path(path_type=Path), metavar="RUN_DIR")
+@click.argument(
+    "study_dirs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR..."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of several studies: the page to write.  [default: transfer.html]",
+)
 @clear_errors
-def report(study_dir: Path) -> None:
-    """Render a study folder's report again, from its records.
+def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
+    """Render a study folder's report again, from its records; of several, a page beside that.
+
+    With several studies, for example of two data sets, the page says of each conclusion whether
+    it holds in all of them.
 
     \b
-    Example:
+    Examples:
       python cli.py report runs/mnist
+      python cli.py report runs/mnist runs/fashion-mnist --out transfer.html
     """
+    from ablations.records import write_atomically
+    from ablations.results import summarise
     from ablations.study import load_study
 
-    problems = load_study(study_dir).problems
-    click.echo(f"Report: {write_report(study_dir)}")
+    studies = [load_study(study_dir) for study_dir in study_dirs]
+    problems = [problem for study in studies for problem in study.problems]
+    if len(studies) > 1:
+        from reports.transfer import render_transfer
+
+        out = out or Path("transfer.html")
+        page = render_transfer([summarise(study) for study in studies])
+        write_atomically(out, page.encode())
+        click.echo(f"Report: {out}")
+    elif out:
+        raise click.UsageError(
+            "--out is for several studies; one study's report lies in its folder"
+        )
+    else:
+        click.echo(f"Report: {write_report(study_dirs[0])}")
     for problem in problems:
         click.echo(f"Left out: {problem}", err=True)
     sys.exit(1 if problems else 0)

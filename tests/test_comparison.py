@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from ablations.comparison import compare_ablations, compare_studies
+from ablations.data import DataError, Dataset
+from ablations.planning import seconds_a_run
 from ablations.records import write_json
 from ablations.study import STUDY_FILE, Study, StudyError, run_folder
 from cli import main
@@ -122,20 +124,34 @@ def test_commands(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
 
 
-def test_plan(tmp_path: Path) -> None:
+def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_data(*arguments: object, **options: object) -> None:
+        raise DataError("there is none")
+
+    monkeypatch.setattr("ablations.data.resolve_dataset", no_data)
     study = write_study(
         tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})
     )
     arguments = ["plan", "--effect", "0.05", "--power", "0.8", str(study)]
-    (tmp_path / "no-data").mkdir()
-    arguments[1:1] = ["--data-dir", str(tmp_path / "no-data")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "no data set here to try" in result.output
-    assert re.search(r"80 % of studies .*: \d+ seeds", result.output)
+    found = re.search(r"80 % of studies .*: (\d+) seeds", result.output)
+    assert found
+    # Invented records take 500 seconds each.
+    num_runs = 2 * int(found[1])
+    assert f"{num_runs} runs for one ablation and the target" in result.output
     larger = CliRunner().invoke(main, [*arguments, "--effect", "0.5"]).output
     assert larger != result.output
     few = write_study(tmp_path / "few", make_study({"target": [0], "no-gap": [0]}))
     result = CliRunner().invoke(main, [*arguments[:-1], str(few)])
     assert result.exit_code == 1
     assert "two seeds" in result.output
+
+
+def test_time_is_tried_out_on_this_machine(digits: Dataset) -> None:
+    spec = make_spec(digits.id, "digits", num_epochs=1)
+    seconds, num_jobs, where = seconds_a_run(make_study({"target": [0]}, spec=spec), None)
+    assert seconds > 0
+    assert num_jobs >= 1
+    assert "on this machine" in where
