@@ -39,17 +39,17 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
     removed: list[tuple[str, ...]]
     if design == "leave-one-out":
         removed = sorted(subsets, key=lambda names: (len(names), *map(factors.index, names)))
+    elif design == "factorial" and count > MOST_FACTORS:
+        raise ValueError(
+            f"--design factorial of {count} ablations would be {2**count:,} networks; name at most "
+            f"{MOST_FACTORS}"
+        )
     elif count < 2:
         raise ValueError(f"--design {design} needs at least two ablations; named: {count}")
     elif design == "add-one-in":
         removed = [tuple(factors), *combinations(factors, count - 1)]
     elif design == "ladder":
         removed = [tuple(factors[start:]) for start in range(count)]
-    elif count > MOST_FACTORS:
-        raise ValueError(
-            f"--design factorial of {count} ablations would be {2**count:,} networks; name at most "
-            f"{MOST_FACTORS}"
-        )
     else:
         removed = [subset for size in range(count + 1) for subset in combinations(factors, size)]
     return [combine_entries(names) for names in dict.fromkeys([(), *removed])]

@@ -5,11 +5,19 @@ made of that: for each requirement pass, fail or undecided, with the figure.
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 from typing import Literal
 
 import msgspec
 
-from ablations.results import EPOCH_LIMIT, PARAMETER_LIMIT, WANTED_ACCURACY_PCT
+from ablations.requirements import (
+    EPOCH_LIMIT,
+    PARAMETER_LIMIT,
+    WANTED_ACCURACY_PCT,
+    RequirementState,
+    interval_words,
+    judge_accuracy,
+)
 from ablations.statistics import Estimate, estimate
 from ablations.verdicts import LEVEL, one_sided_power, smallest_sample
 from ablations.words import plural
@@ -21,6 +29,9 @@ CONCEPTS = (
     "a fully connected layer",
     "global average pooling",
 )
+VERDICTS: Mapping[RequirementState, GradeVerdict] = {
+    "met": "pass", "not met": "fail", "undecided": "undecided",
+}  # fmt: skip
 EXIT_CODES: Mapping[GradeVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
 """2 is a command that was misused."""
 
@@ -135,7 +146,6 @@ def wanted_accuracy() -> str:
 
 def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed]) -> Check:
     """At least 99.4 %: decided where the whole 95 % interval of the mean is on one side."""
-    wanted = wanted_accuracy()
     num_seeds = len(found.by_seed)
     lowest, highest = min(found.by_seed.values()), max(found.by_seed.values())
     measured = f"{found.mean:.3f} % after the last epoch, " + (
@@ -146,24 +156,19 @@ def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed]) -> Check:
     num_diverged = sum(run.has_diverged for run in trained)
     if num_diverged:
         measured += f"; {num_diverged} of {plural(num_seeds, 'training')} diverged"
-    if found.interval_95 is None:
-        reason = "one seed does not say what others do" if num_seeds == 1 else "all seeds agree"
-        return Check(wanted, "undecided", f"{measured}; {reason}: give it more with --seeds")
-    low, high = found.interval_95
-    measured += f", 95 % interval {low:.2f} to {high:.2f}"
-    if low >= WANTED_ACCURACY_PCT:
-        return Check(wanted, "pass", measured)
-    if high < WANTED_ACCURACY_PCT:
-        return Check(wanted, "fail", measured)
-    more = seeds_to_decide(found)
-    hint = f"about {plural(more, 'more seed')} would decide" if more else "too close to decide"
-    return Check(wanted, "undecided", f"{measured}; {hint}")
+    accuracies_pct = list(found.by_seed.values())
+    measured += interval_words(accuracies_pct)
+    verdict = VERDICTS[judge_accuracy(accuracies_pct)]
+    if verdict == "undecided" and found.interval_95:
+        more = seeds_to_decide(found)
+        measured += f"; about {plural(more, 'more seed')} would decide" if more else "; too close"
+    elif verdict == "undecided":
+        measured += ": give it more with --seeds"
+    return Check(wanted_accuracy(), verdict, measured)
 
 
 def seeds_to_decide(found: Estimate) -> int | None:
     """How many more seeds would decide in 80 % of cases; None: more than a thousand."""
-    from statistics import stdev
-
     deviation = stdev(found.by_seed.values())
     distance = abs(found.mean - WANTED_ACCURACY_PCT) / deviation
     needed = smallest_sample(lambda size: one_sided_power(distance, size, LEVEL / 2))

@@ -1,5 +1,6 @@
 """Figures of what ingredients are worth together. Returns SVG; nothing is computed here."""
 
+import textwrap
 from collections.abc import Mapping
 
 import seaborn as sns
@@ -93,14 +94,19 @@ def ladder_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
         )  # fmt: skip
         labels = [f"+ {words[step.adds]}" if step.adds else "bare network" for step in found.ladder]
         axes.set_xticks(
-            range(len(means)), [label.replace(" ", "\n", 2) for label in labels],
+            range(len(means)), [textwrap.fill(label, 18) for label in labels],
             color=COLOURS["ink"],
         )  # fmt: skip
         for position, mean in enumerate(means):
             axes.annotate(
-                f"{decimal(mean)} %", (position, mean), xytext=(8, 6), textcoords="offset points"
+                f"{decimal(mean)} %",
+                (position, mean),
+                xytext=(0, 16),
+                textcoords="offset points",
+                ha="center",
             )
-        axes.set_xlim(-0.3, len(means) - 0.4)
+        axes.set_xlim(-0.4, len(means) - 0.6)
+        axes.margins(y=0.15)
         axes.set_ylabel("test accuracy (%)")
         axes.grid(axis="x", visible=False)
         sns.despine(ax=axes)

@@ -1,14 +1,15 @@
 """Verdicts and attributions in words. Pure functions of results, without markup."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
 
 from markupsafe import Markup
 
 from ablations.attribution import Attribution, Worth
 from ablations.catalogue import CATALOGUE
 from ablations.results import AblationResult
-from ablations.statistics import Estimate, paired_difference
-from ablations.verdicts import Verdict
+from ablations.statistics import Estimate, holm, paired_difference
+from ablations.verdicts import LEVEL, Verdict, VerdictKind
 from ablations.words import plural
 from reports.wording import decimal, enumerate_words, signed, unbroken
 
@@ -59,19 +60,21 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def verdict_sentences(compared: list[AblationResult]) -> str:
+def verdict_sentences(compared: Sequence[AblationResult]) -> str:
     """How the verdicts are distributed, by name."""
     by_words: dict[str, list[str]] = {}
-    for row in compared:
-        if row.verdict and row.verdict.kind != "one seed":
-            by_words.setdefault(verdict_name(row.verdict), []).append(row.ablation.name)
-    order = ("matters", "real", "negligible", "undecided")
-    found = sorted(
-        by_words, key=lambda words: [words.startswith(kind) for kind in order].index(True)
-    )
-    return " ".join(
-        f"{words[0].upper()}{words[1:]}: {enumerate_words(by_words[words])}." for words in found
-    )
+    for kind in get_args(VerdictKind):
+        for row in compared:
+            if row.verdict and row.verdict.kind == kind != "one seed":
+                words = (
+                    kind if row.verdict.effect == "unclear" else f"{kind} ({row.verdict.effect})"
+                )
+                by_words.setdefault(words, []).append(row.ablation.name)
+    sentences = [
+        f"{words[0].upper()}{words[1:]}: {enumerate_words(names)}."
+        for words, names in by_words.items()
+    ]
+    return " ".join(["Verdicts on removing an ingredient.", *sentences]) if sentences else ""
 
 
 def attribution_lead(found: Attribution) -> str:
@@ -112,24 +115,29 @@ def interval_words(found: Estimate | None) -> str:
 def misled_sentences(found: Attribution) -> str:
     """Ingredients whose worth alone is surely another than when they are left out of the whole.
 
-    The two differences are paired by seed, and compared by the interval of their difference.
+    The two worths are paired by seed; the p values of their differences are Holm's.
     """
+    gaps = {}
+    for worth in found.worths:
+        if worth.left_out and worth.alone:
+            gap = paired_difference(worth.alone.by_seed, worth.left_out.by_seed)
+            if gap and gap.t_test_p is not None:
+                gaps[worth.name] = gap
+    p_values = holm({name: gap.t_test_p for name, gap in gaps.items() if gap.t_test_p is not None})
     words = {entry.name: entry.removes for entry in CATALOGUE}
     sentences = []
     for worth in found.worths:
-        if not (worth.left_out and worth.alone):
-            continue
-        gap = paired_difference(worth.alone.by_seed, worth.left_out.by_seed)
-        if gap is None or gap.interval_95 is None or gap.interval_95[0] <= 0 <= gap.interval_95[1]:
-            continue
-        sentences.append(
-            f"Leaving out {words[worth.name]} costs {signed(worth.left_out.mean)} "
-            f"points, but adding it to the bare network gains {signed(worth.alone.mean)}: "
-            f"{'the others do part of its work' if gap.mean > 0 else 'it needs the others'}."
-        )
+        if worth.name in gaps and p_values[worth.name] < LEVEL and worth.left_out and worth.alone:
+            left_out, alone = worth.left_out.mean, worth.alone.mean
+            why = "the others do part of its work" if alone > left_out else "it needs the others"
+            sentences.append(
+                f"Leaving out {words[worth.name]} {'costs' if left_out > 0 else 'gains'} "
+                f"{decimal(abs(left_out))} points, and adding it to the bare network "
+                f"{'gains' if alone > 0 else 'costs'} {decimal(abs(alone))}: {why}."
+            )
     return unbroken(" ".join(sentences))
 
 
-def has_one_seed(rows: list[AblationResult]) -> bool:
+def has_one_seed(rows: Sequence[AblationResult]) -> bool:
     """Whether a verdict is missing for want of a second seed."""
     return any(row.verdict and row.verdict.kind == "one seed" for row in rows)

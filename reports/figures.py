@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ablations.records import RunRecord
-from ablations.results import WANTED_ACCURACY_PCT, AblationResult
+from ablations.requirements import WANTED_ACCURACY_PCT
+from ablations.results import AblationResult
 from reports.svg import COLOURS, figure_style, to_svg
 from reports.wording import decimal, signed
 

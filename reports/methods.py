@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from ablations.ablation import Change
 from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
-from ablations.catalogue import CATALOGUE
+from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.designs import MOST_FACTORS, design_ablations
 from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
 from ablations.presets import QUICK
 from ablations.records import Environment
-from ablations.results import Results, unknown_ablations
+from ablations.results import AblationResult, Results, unknown_ablations
 from ablations.study import Study, StudySpec
 from ablations.words import plural
 from mnist_blocks import TARGET
@@ -42,10 +43,10 @@ def spec_changes(experiment: Experiment) -> list[Change]:
     ]
 
 
-def seed_groups(results: Results) -> list[SeedGroup]:
+def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:
     """The ablations by the seeds that they were run with, most seeds first."""
     names_by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for row in results.rows:
+    for row in rows:
         seeds = tuple(run.experiment.seed for run in row.runs)
         names_by_seeds.setdefault(seeds, []).append(row.ablation.name)
     groups = [SeedGroup(seeds, names) for seeds, names in names_by_seeds.items()]
@@ -57,12 +58,20 @@ def reproduce_commands(results: Results) -> list[str]:
 
     The target is always among a command's runs, so it is named only where it is alone.
     """
-    return [
-        f"python cli.py ablate {names_argument(group.names)} {length_options(results.study.spec)} "
-        f"--arithmetic {results.study.spec.arithmetic} "
-        f"--seeds {','.join(str(seed) for seed in group.seeds)}"
-        for group in seed_groups(results)
+    spec = results.study.spec
+    groups = [
+        (names_argument(group.names), group.seeds)
+        for group in seed_groups(results.rows)
         if group.names != ["target"] or len(results.rows) == 1
+    ]
+    groups += [
+        (combinations_argument(group.names), group.seeds)
+        for group in seed_groups(results.combinations)
+    ]
+    return [
+        f"python cli.py ablate {names} {length_options(spec)} --arithmetic {spec.arithmetic} "
+        f"--margin {spec.margin_pct:g} --seeds {','.join(str(seed) for seed in seeds)}"
+        for names, seeds in groups
     ]
 
 
@@ -71,6 +80,16 @@ def names_argument(names: Sequence[str]) -> str:
     if set(names) >= {ablation.name for ablation in CATALOGUE}:
         return "--all"
     return " ".join(name for name in names if name != "target" or len(names) == 1)
+
+
+def combinations_argument(names: Sequence[str]) -> str:
+    """The names of combinations; those of a whole factorial by its design."""
+    entries = list(dict.fromkeys(part for name in names for part in name.split("+")))
+    if len(entries) <= MOST_FACTORS:
+        whole = design_ablations("factorial", [find_ablation(entry) for entry in entries])
+        if {ablation.name for ablation in whole if ablation.parts} == set(names):
+            return f"--design factorial {' '.join(entries)}"
+    return " ".join(names)
 
 
 def length_options(spec: StudySpec) -> str:

@@ -62,7 +62,7 @@ def render_page(results: Results) -> str:
         published=published,
         sections=make_sections(results),
         commands=methods.reproduce_commands(results),
-        seed_groups=methods.seed_groups(results),
+        seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
         recipe=methods.recipe(results),
         environments=methods.environments(study),
         num_replicas=methods.largest_group(study),

@@ -57,19 +57,26 @@ def summary(results: Results) -> str:
     target = results.target
     if target is None:
         return "The target has not been run yet."
-    met = [requirement for requirement in results.requirements if requirement.is_met]
+    by_state: dict[str, list[str]] = {}
+    for requirement in results.requirements:
+        by_state.setdefault(requirement.state, []).append(
+            requirement.wanted
+            if requirement.state == "met"
+            else f"{requirement.wanted} (measured: {requirement.measured})"
+        )
+    num_met = len(by_state.pop("met", []))
     text = (
         f"**The target: {decimal(target.accuracy_pct.mean)} % on {results.study.spec.dataset_title}'s "
         f"{results.study.spec.dataset.num_test:,} test images after its last epoch, with "
         f"{target.parameters:,} parameters (mean of {plural(len(target.runs), 'seed')}).** "
-        f"It meets {len(met)} of the assignment's {len(results.requirements)} requirements"
+        f"It meets {num_met} of the assignment's {len(results.requirements)} requirements"
     )
-    missed = [
-        f"{requirement.wanted} (measured: {requirement.measured})"
-        for requirement in results.requirements
-        if not requirement.is_met
-    ]
-    return text + (f"; not met: {enumerate_words(missed)}." if missed else ".")
+    return (
+        "; ".join(
+            [text, *(f"{state}: {enumerate_words(found)}" for state, found in by_state.items())]
+        )
+        + "."
+    )
 
 
 def table_line(row: AblationResult) -> str:

@@ -113,6 +113,27 @@ def test_again_does_nothing_and_more_does_only_what_is_missing(
     assert (out / "timing.json").read_bytes() == timing
 
 
+def test_designs_share_a_folder_and_its_margin(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    options = ("gap", "dropout", "--seeds", "0,1", "--margin", "0.5")
+    factorial = ablate_digits(out, "--design", "factorial", *options)
+    assert factorial.returncode == 0, factorial.stderr
+    names = {"target", "no-gap", "no-dropout", "no-dropout+no-gap"}
+    assert set(records_of(out)) == {f"{name}/seed-{k}" for name in names for k in (0, 1)}
+    results = msgspec.json.decode((out / "results.json").read_bytes())
+    assert results["study"]["margin_pct"] == 0.5
+    assert results["attribution"]["is_factorial"]
+    assert results["attribution"]["names"] == ["no-dropout", "no-gap"]
+    page = (out / "report.html").read_text()
+    assert "Shapley" in page and "0.50 points" in page
+    for design in ("ladder", "add-one-in", "leave-one-out"):
+        again = ablate_digits(out, "--design", design, *options[:4], "--dry-run")
+        assert "would run" not in again.stdout, again.stdout
+    other = ablate_digits(out, *options[:4], "--margin", "0.1")
+    assert other.returncode == 1
+    assert "margin_pct = 0.5, and you asked for 0.1" in other.stderr
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     finished = ablate_digits(tmp_path / "study", "--all", "--seeds", "0-1", "--dry-run")
     assert finished.returncode == 0
@@ -152,6 +173,13 @@ def test_ctrl_c_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> Non
         (["show", "no-batchnrm"], "did you mean 'no-batchnorm'?"),
         (["ablate"], "nothing to run"),
         (["ablate", "--all", "no-gap"], "either names or --all"),
+        (["ablate", "--all", "--design", "factorial"], "32,768 networks; name at most 8"),
+        (["ablate", "--all", "--design", "ladder"], "changes nothing where there is"),
+        (["ablate", "--design", "ladder", "gap"], "at least two ablations"),
+        (["ablate", "--design", "fractional"], "is not one of"),
+        (["ablate", "gap+gap-matched"], "no-gap changes nothing where there is no-gap-matched"),
+        (["ablate", "gap+xyz"], "unknown ablation 'xyz'"),
+        (["ablate", "--all", "--margin", "0"], "x>0"),
         (["ablate", "--all", "--seeds", "a"], "not a list of seeds"),
         (["ablate", "--all", "--seeds", "4-2"], "runs backwards"),
         (["ablate", "--all", "--seeds", "1,1"], "names a seed twice"),

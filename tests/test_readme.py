@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.catalogue import CATALOGUE
+from ablations.catalogue import find_ablation
+from ablations.designs import CORE
 from ablations.records import load_predictions
 from ablations.results import results_csv, results_json, summarise
 from ablations.study import Study, load_study
@@ -19,7 +20,6 @@ from tests.test_catalogue import EXPECTED_NAMES
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "reference"
 README = (REPOSITORY / "README.md").read_text()
-CORE = {ablation.name for ablation in CATALOGUE if ablation.is_core} | {"target"}
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +37,31 @@ def test_reference_study_is_whole(reference: Study) -> None:
     # An entry that is new may wait for its reference runs; the report says that it has none.
     assert seeds.keys() >= EXPECTED_NAMES
     for name, found in seeds.items():
-        assert found >= ({0, 1, 2} if name in CORE else {0})
+        entry = find_ablation(name)
+        has_five = entry.kind != "network" or entry.is_core
+        assert found >= set(range(5 if has_five and not entry.parts else 1)), name
+    attribution = summarise(reference).attribution
+    assert attribution is not None
+    assert attribution.is_factorial
+    assert set(attribution.names) == {entry.name for entry in CORE}
+    assert len(attribution.seeds) >= 3
     assert reference.timing is not None
     assert reference.timing.by_ablation.keys() >= seeds.keys()
 
 
 def test_reference_runs_are_of_the_catalogue_as_it_is(reference: Study) -> None:
-    by_name = {ablation.name: ablation for ablation in CATALOGUE}
     for record in reference.records:
-        entry = by_name[record.experiment.ablation]
+        entry = find_ablation(record.experiment.ablation)
         assert record.experiment.network == entry.network_spec
         assert record.experiment.training == entry.training_spec
 
 
 def test_reference_predictions_are_those_of_the_records(reference: Study) -> None:
+    # Those of the first seed are enough: a record names the images that were wrong.
     for record in reference.records:
         run = record.experiment
+        if run.seed > 0 or find_ablation(run.ablation).parts:
+            continue
         load_predictions(REFERENCE / run.ablation / f"seed-{run.seed}", record)
 
 
@@ -86,7 +95,7 @@ def test_reference_is_small() -> None:
     ).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
-    assert sum((REPOSITORY / name).stat().st_size for name in tracked) < 4_000_000
+    assert sum((REPOSITORY / name).stat().st_size for name in tracked) < 5_000_000
 
 
 def test_readme_has_the_reference_numbers(reference: Study) -> None:

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablations.catalogue import CATALOGUE
+from ablations.designs import CORE, design_ablations
 from ablations.presets import QUICK
 from ablations.results import Results, summarise
 from ablations.statistics import sampling_noise_pct
-from reports import methods, wording
+from reports import evidence, methods, wording
 from reports.page import published_errors_pct, render_page
 from tests.factories import (
     ALL_NAMES,
@@ -90,7 +91,21 @@ def several(num_seeds: int, *names: str) -> dict[str, range]:
     return {name: range(num_seeds) for name in names or ALL_NAMES}
 
 
+FACTORIAL = {ablation.name: range(3) for ablation in design_ablations("factorial", CORE)}
 STUDIES = {
+    "factorial": lambda: make_results(FACTORIAL),
+    "factorial of one seed": lambda: make_results({key: [0] for key in FACTORIAL}),
+    "factorial that diverged": lambda: make_results(
+        FACTORIAL, diverged=["no-batchnorm+no-dropout+no-gap+no-fc-head"]
+    ),
+    "ladder": lambda: make_results(
+        {ablation.name: range(2) for ablation in design_ablations("ladder", CORE)}
+    ),
+    "add one in": lambda: make_results(
+        {ablation.name: range(2) for ablation in design_ablations("add-one-in", CORE)}
+    ),
+    "combination alone": lambda: make_results(several(2, "target", "no-gap+no-fc-head")),
+    "bare network alone": lambda: make_results(several(2, "no-gap+no-fc-head")),
     "one seed": lambda: make_results(several(1, "target", "no-relu", "no-gap")),
     "several seeds": lambda: make_results(
         {**several(3, "target", "no-relu"), "no-momentum": [0]}, timing=make_timing()
@@ -253,6 +268,50 @@ def test_page_never_claims_that_there_is_no_effect(study: str) -> None:
     assert "significant" not in page
 
 
+def test_every_verdict_is_said_with_its_tests(full_results: Results, full_page: str) -> None:
+    text = " ".join(PageReader(full_page).text.split())
+    for row in full_results.rows:
+        if row.verdict is None or row.difference_pct is None:
+            continue
+        assert evidence.verdict_name(row.verdict) in text
+        details = evidence.verdict_details(row.verdict, 0.1)
+        assert details in text
+        if row.difference_pct.cohens_d_z is not None:
+            assert wording.signed(row.difference_pct.cohens_d_z, 1) in text
+    # Of three seeds, no permutation test can have a smaller p value.
+    assert "(0.250)" in text
+    assert "McNemar" in text
+
+
+def test_records_without_wrong_images_have_no_noise_section() -> None:
+    study = make_study(several(2, "target", "no-gap"))
+    records = [msgspec.structs.replace(record, wrong_test_images=None) for record in study.records]
+    page = render_page(summarise(replace(study, records=tuple(records))))
+    assert "do not name the wrong test images" in page
+
+
+def test_margin_is_the_studys() -> None:
+    spec = msgspec.structs.replace(make_spec(), margin_pct=0.25)
+    page = render_page(make_results(several(3, "target", "no-gap"), spec=spec))
+    assert "A difference below 0.25 points (25 of" in page
+    assert "±0.10" not in page
+
+
+def test_worth_of_every_ingredient_is_on_the_page() -> None:
+    results = STUDIES["factorial"]()
+    assert results.attribution is not None
+    text = " ".join(PageReader(page_of("factorial")).text.split())
+    for worth in results.attribution.worths:
+        for measure in (worth.left_out, worth.alone, worth.main_effect, worth.shapley):
+            assert measure is not None
+            assert wording.signed(measure.mean) in text
+    for interaction in results.attribution.interactions:
+        assert wording.signed(interaction.effect.mean) in text
+    for row in results.combinations:
+        assert row.ablation.removes in text
+    assert "Shapley" not in page_of("ladder").split('id="together"')[1].split("</section>")[0]
+
+
 def test_answer_of_an_unfinished_study_says_what_it_contains() -> None:
     contents = wording.contents(make_results({"target": range(3), "no-gap": [0]}))
     assert f"4 runs, of 2 of the catalogue's {len(CATALOGUE)} entries" in contents
@@ -273,7 +332,7 @@ def test_short_training_is_announced_and_the_published_run_is_not_drawn() -> Non
     assert "The numbers cannot be compared with the exercise's" in page
     assert "published run, 1 seed" not in page
     assert (
-        "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --seeds 0"
+        "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
         in page
     )
 
@@ -302,7 +361,9 @@ def test_missing_times_are_said_in_words() -> None:
 
 def test_requirements_are_met_in_words() -> None:
     text = re.sub(r"\s+", " ", PageReader(page_of("one epoch")).text)
-    assert "✗ Not met: at least 99.4 %" in text
+    assert "? Undecided: at least 99.4 %" in text or "✗ Not met: at least 99.4 %" in text
+    diverged = re.sub(r"\s+", " ", PageReader(page_of("target diverged")).text)
+    assert "✗ Not met: at least 99.4 %" in diverged
     assert "✓ Met: fewer than 20,000 parameters" in text
 
 
@@ -336,15 +397,39 @@ def test_left_out_records_and_several_environments_are_listed() -> None:
     [
         (
             several(2),
-            ["--all --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 0,1"],
+            [
+                "--all --dataset mnist --epochs 20 --device cpu --arithmetic plain --margin 0.1 --seeds 0,1"
+            ],
         ),
         (
             {"target": [0, 1], "no-gap": [0]},
-            ["no-gap --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 0"],
+            [
+                "no-gap --dataset mnist --epochs 20 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
+            ],
         ),
         (
             {"target": [4]},
-            ["target --dataset mnist --epochs 20 --device cpu --arithmetic plain --seeds 4"],
+            [
+                "target --dataset mnist --epochs 20 --device cpu --arithmetic plain --margin 0.1 --seeds 4"
+            ],
+        ),
+        (
+            FACTORIAL,
+            [
+                (
+                    "--design factorial no-batchnorm no-dropout no-gap no-fc-head --dataset mnist "
+                    "--epochs 20 --device cpu --arithmetic plain --margin 0.1 --seeds 0,1,2"
+                )
+            ],
+        ),
+        (
+            {"target": [0], "no-gap+no-fc-head+no-dropout": [0]},
+            [
+                (
+                    "no-dropout+no-gap+no-fc-head --dataset mnist --epochs 20 --device cpu "
+                    "--arithmetic plain --margin 0.1 --seeds 0"
+                )
+            ],
         ),
     ],
 )

@@ -1,0 +1,147 @@
+"""The assignment's requirements, and whether runs meet them. Pure functions of records."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Literal
+
+import msgspec
+
+from ablations.records import RunRecord
+from ablations.statistics import Spread, sampling_noise_pct, t_interval_95
+from ablations.words import plural
+
+WANTED_ACCURACY_PCT = 99.4
+PARAMETER_LIMIT = 20_000
+EPOCH_LIMIT = 20
+FAR_POINTS = 1.0
+"""Ten times what one seed of a network that learns this task at all differs from another."""
+
+RequirementState = Literal["met", "not met", "undecided"]
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """One line of the assignment, and what the target measured."""
+
+    wanted: str
+    measured: str
+    state: RequirementState
+    note: str = ""
+    """How far it was missed, and what to make of that."""
+
+
+def check_requirements(
+    target_runs: Sequence[RunRecord], accuracy_pct: Mapping[str, Spread]
+) -> list[Requirement]:
+    """The assignment's four requirements against the target's runs.
+
+    The assignment asks for fewer than 20 epochs, and the reference recipe has 20. Its learning
+    rate is constant after epoch 15, so its state after epoch 19 is exactly that of the same run
+    stopped there, which is what this check looks at: a fixed epoch, not the best one.
+
+    `accuracy_pct` is that of every ablation, the target included.
+    """
+    accuracies_pct = [run.last_epoch.test_accuracy_pct for run in target_runs]
+    parameters = target_runs[0].parameters
+    last_allowed_pct = [
+        run.epochs[min(len(run.epochs), EPOCH_LIMIT - 1) - 1].test_accuracy_pct
+        for run in target_runs
+    ]
+    num_runs = plural(len(target_runs), "seed")
+    over_seeds = f"mean of {num_runs}" if len(target_runs) > 1 else num_runs
+    lowest = f" (lowest {min(accuracies_pct):.2f} %)" if len(target_runs) > 1 else ""
+    last_allowed_epoch = min(len(target_runs[0].epochs), EPOCH_LIMIT - 1)
+    network = target_runs[0].experiment.network
+    concepts = {
+        "batch normalisation": "bn" in network.block,
+        "dropout": network.dropout > 0,
+        "a fully connected layer": network.head == "fc",
+        "global average pooling": network.pooling == "gap",
+    }
+    return [
+        Requirement(
+            f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right",
+            f"{in_pct(fmean(accuracies_pct))} after the last epoch, {over_seeds}{lowest}{interval_words(accuracies_pct)}",
+            judge_accuracy(accuracies_pct),
+            explain_shortfall(target_runs, accuracy_pct),
+        ),
+        Requirement(
+            f"fewer than {PARAMETER_LIMIT:,} parameters",
+            f"{parameters:,}",
+            "met" if parameters < PARAMETER_LIMIT else "not met",
+        ),
+        Requirement(
+            "batch normalisation, dropout, a fully connected layer, global average pooling",
+            "uses " + ", ".join(name for name, is_used in concepts.items() if is_used),
+            "met" if all(concepts.values()) else "not met",
+        ),
+        Requirement(
+            f"that accuracy in fewer than {EPOCH_LIMIT} epochs",
+            f"{in_pct(fmean(last_allowed_pct))} after epoch {last_allowed_epoch} of the same runs, "
+            f"{over_seeds}{interval_words(last_allowed_pct)}",
+            judge_accuracy(last_allowed_pct),
+        ),
+    ]
+
+
+def judge_accuracy(accuracies_pct: Sequence[float]) -> RequirementState:
+    """Whether the mean over all seeds reaches 99.4 %: decided where the whole 95 % interval of the
+    mean lies on one side. One seed decides nothing, unless it is far below."""
+    interval = t_interval_95(accuracies_pct)
+    if interval is None:
+        is_far_below = fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS
+        return "not met" if is_far_below else "undecided"
+    low, high = interval
+    if low >= WANTED_ACCURACY_PCT:
+        return "met"
+    return "not met" if high < WANTED_ACCURACY_PCT else "undecided"
+
+
+def interval_words(accuracies_pct: Sequence[float]) -> str:
+    """The interval that decides, or why there is none."""
+    interval = t_interval_95(accuracies_pct)
+    if interval:
+        return f", 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+    if len(accuracies_pct) == 1:
+        return "; one seed does not say what others do"
+    return "; all seeds agree, so there is no interval"
+
+
+def explain_shortfall(
+    target_runs: Sequence[RunRecord], accuracy_of_all_pct: Mapping[str, Spread]
+) -> str:
+    """What the study itself tells about a target that misses the accuracy; empty if it does not."""
+    num_test = target_runs[0].experiment.dataset.num_test
+    accuracy_pct = fmean(run.last_epoch.test_accuracy_pct for run in target_runs)
+    shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
+    if shortfall_pct <= 0:
+        return ""
+    noise_pct = sampling_noise_pct(accuracy_pct, num_test)
+    size = "less" if shortfall_pct < noise_pct else "more"
+    num_reached = sum(
+        run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs
+    )
+    reached = [
+        f"{name} ({in_pct(found.mean)}, {plural(len(found.by_seed), 'seed')})"
+        for name, found in accuracy_of_all_pct.items()
+        if name != "target" and found.mean >= WANTED_ACCURACY_PCT
+    ]
+    others = "; ".join(reached) if reached else "none"
+    num_short = f"{shortfall_pct * num_test / 100:,.1f}".removesuffix(".0")
+    average = " on average" if len(target_runs) > 1 else ""
+    return (
+        f"{num_short} images of {num_test:,} short{average}, {size} than "
+        f"another draw of as many test images would change one accuracy (±{noise_pct:.2f} points); "
+        f"{num_reached} of {plural(len(target_runs), 'run')} reached it. Ablations of this study "
+        f"that did, on average: {others}."
+    )
+
+
+def in_pct(accuracy_pct: float) -> str:
+    """An accuracy with two digits, or as many more as show on which side of 99.4 % it is."""
+    digits = 2
+    while digits < 5 and (
+        (round(accuracy_pct, digits) >= WANTED_ACCURACY_PCT)
+        != (accuracy_pct >= WANTED_ACCURACY_PCT)
+    ):
+        digits += 1
+    return f"{accuracy_pct:.{digits}f} %"
