@@ -15,8 +15,10 @@ the ingredient adds, in percentage points.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from math import factorial
+from operator import itemgetter
 from statistics import fmean
 
 import msgspec
@@ -26,6 +28,10 @@ from ablations.statistics import Estimate, estimate
 Removed = frozenset[str]
 Cells = Mapping[Removed, Mapping[int, float]]
 """Accuracy by seed for each set of removed ingredients; the empty set is the whole network."""
+
+
+Accuracies = Mapping[Removed, float]
+"""The same for one seed."""
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -95,90 +101,116 @@ def attribute(cells: Cells, order: Sequence[str]) -> Attribution | None:
 def attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -> Attribution:
     """The worth of these ingredients over these seeds, by every measure that the cells allow."""
     full, bare = frozenset[str](), frozenset(names)
+    accuracies = {
+        seed: {removed: found[seed] for removed, found in cells.items() if seed in found}
+        for seed in seeds
+    }
+
+    def over_seeds(measure: Callable[[Accuracies], float]) -> Estimate:
+        return estimate({seed: measure(found) for seed, found in accuracies.items()})
 
     def has(needed: Sequence[Removed]) -> bool:
         return set(seeds) <= set(common_seeds(cells, needed))
 
-    def over_seeds(value: Callable[[Callable[[Removed], float]], float]) -> Estimate:
-        def at(seed: int) -> float:
-            return value(lambda removed: cells[removed][seed])
-
-        return estimate({seed: at(seed) for seed in seeds})
-
     def worth(name: str) -> Worth:
-        def gain(accuracy: Callable[[Removed], float], removed: Removed) -> float:
-            return accuracy(removed - {name}) - accuracy(removed)
-
-        others = [other for other in names if other != name]
-        around = [frozenset({name, *gone}) for gone in subsets(others)]
-        weights = [shapley_weight(len(removed) - 1, len(names)) for removed in around]
-        left_out = alone = main_effect = shapley = None
-        if has([full, frozenset({name})]):
-            left_out = over_seeds(lambda accuracy: gain(accuracy, frozenset({name})))
-        if has([bare, bare - {name}]):
-            alone = over_seeds(lambda accuracy: gain(accuracy, bare))
-        if is_factorial:
-            main_effect = over_seeds(
-                lambda accuracy: fmean(gain(accuracy, removed) for removed in around)
-            )
-            shapley = over_seeds(
-                lambda accuracy: sum(
-                    weight * gain(accuracy, removed)
-                    for weight, removed in zip(weights, around, strict=True)
-                )
-            )
-        return Worth(name, left_out, alone, main_effect, shapley)
-
-    def interaction(one: str, other: str) -> Interaction:
-        def effect(accuracy: Callable[[Removed], float]) -> float:
-            rest = [name for name in names if name not in (one, other)]
-            return fmean(
-                (
-                    accuracy(frozenset(gone))
-                    - accuracy(frozenset({one, *gone}))
-                    - accuracy(frozenset({other, *gone}))
-                    + accuracy(frozenset({one, other, *gone}))
-                )
-                / 2
-                for gone in subsets(rest)
-            )
-
-        return Interaction((one, other), over_seeds(effect))
-
-    def rung(number: int) -> Step:
-        removed = frozenset(names[number:])
-        accuracy_pct = over_seeds(lambda accuracy: accuracy(removed))
-        if number == 0:
-            return Step(None, accuracy_pct, None)
-        before = frozenset(names[number - 1 :])
-        gain = over_seeds(lambda accuracy: accuracy(removed) - accuracy(before))
-        return Step(names[number - 1], accuracy_pct, gain)
+        without = frozenset({name})
+        return Worth(
+            name,
+            left_out=over_seeds(partial(gain, name=name, removed=without))
+            if has([full, without])
+            else None,
+            alone=over_seeds(partial(gain, name=name, removed=bare))
+            if has([bare, bare - without])
+            else None,
+            main_effect=over_seeds(partial(main_effect, names=names, name=name))
+            if is_factorial
+            else None,
+            shapley=over_seeds(partial(shapley_value, names=names, name=name))
+            if is_factorial
+            else None,
+        )
 
     is_factorial = has(factorial_cells(names))
+    pairs = combinations(names, 2) if is_factorial else ()
     return Attribution(
         names=list(names),
         seeds=list(seeds),
-        full_minus_bare=over_seeds(lambda accuracy: accuracy(full) - accuracy(bare)),
+        full_minus_bare=over_seeds(lambda accuracy: accuracy[full] - accuracy[bare]),
         worths=[worth(name) for name in names],
-        interactions=[interaction(*pair) for pair in combinations(names, 2)]
-        if is_factorial
-        else [],
-        ladder=[rung(number) for number in range(len(names) + 1)]
-        if has(ladder_cells(names))
-        else [],
+        interactions=[
+            Interaction(pair, over_seeds(partial(interaction, names=names, pair=pair)))
+            for pair in pairs
+        ],
+        ladder=climb(names, over_seeds) if has(ladder_cells(names)) else [],
         is_factorial=is_factorial,
     )
+
+
+def gain(accuracy: Accuracies, name: str, removed: Removed) -> float:
+    """What putting an ingredient back adds to the network that all these were removed from."""
+    return accuracy[removed - {name}] - accuracy[removed]
+
+
+def main_effect(accuracy: Accuracies, names: Sequence[str], name: str) -> float:
+    """The mean of an ingredient's gain over all combinations of the others."""
+    return fmean(gain(accuracy, name, removed) for removed in all_without(names, name))
+
+
+def shapley_value(accuracy: Accuracies, names: Sequence[str], name: str) -> float:
+    """The mean of an ingredient's gain over all orders of adding them."""
+    return sum(
+        shapley_weight(len(removed) - 1, len(names)) * gain(accuracy, name, removed)
+        for removed in all_without(names, name)
+    )
+
+
+def shapley_weight(num_others_missing: int, num_names: int) -> float:
+    """In which share of all orders an ingredient is added when so many others are still missing."""
+    num_there = num_names - 1 - num_others_missing
+    return factorial(num_there) * factorial(num_others_missing) / factorial(num_names)
+
+
+def interaction(accuracy: Accuracies, names: Sequence[str], pair: tuple[str, str]) -> float:
+    """Half of what one ingredient gains more where the other is than where it is not."""
+    one, other = pair
+    rest = [name for name in names if name not in pair]
+    return (
+        fmean(
+            gain(accuracy, one, frozenset({one, *removed}))
+            - gain(accuracy, one, frozenset({one, other, *removed}))
+            for removed in subsets(rest)
+        )
+        / 2
+    )
+
+
+def climb(
+    names: Sequence[str], over_seeds: Callable[[Callable[[Accuracies], float]], Estimate]
+) -> list[Step]:
+    """The ladder, rung by rung."""
+    bare = frozenset(names)
+    steps = [Step(None, over_seeds(itemgetter(bare)), None)]
+    for number, name in enumerate(names):
+        before = frozenset(names[number:])
+        steps.append(
+            Step(
+                name,
+                over_seeds(itemgetter(before - {name})),
+                over_seeds(partial(gain, name=name, removed=before)),
+            )
+        )
+    return steps
+
+
+def all_without(names: Sequence[str], name: str) -> list[Removed]:
+    """Every set of removed ingredients that one is among."""
+    others = [other for other in names if other != name]
+    return [frozenset({name, *removed}) for removed in subsets(others)]
 
 
 def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """All subsets, the empty one first."""
     return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
-
-
-def shapley_weight(num_removed_others: int, num_names: int) -> float:
-    """In which share of all orders an ingredient comes right before so many others."""
-    before = num_names - 1 - num_removed_others
-    return factorial(before) * factorial(num_removed_others) / factorial(num_names)
 
 
 def factorial_cells(names: Sequence[str]) -> list[Removed]:
