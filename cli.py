@@ -177,7 +177,7 @@ def main() -> None:
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, max=100, min_open=True),
     help="Points of accuracy below which a difference does not matter; it belongs to the study, and "
     "cannot be changed once there is one.  [default: 0.1]",
 )
@@ -320,7 +320,7 @@ def show(ablation: Ablation) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Of several studies: the page to write.  [default: transfer.html]",
+    help="Of several studies: the page to write.  [default: transfer.html beside the first]",
 )
 @clear_errors
 def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
@@ -332,7 +332,7 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
     \b
     Examples:
       python cli.py report runs/mnist
-      python cli.py report runs/mnist runs/fashion-mnist --out transfer.html
+      python cli.py report runs/mnist runs/fashion-mnist
     """
     from ablations.records import write_atomically
     from ablations.results import summarise
@@ -343,7 +343,7 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
     if len(studies) > 1:
         from reports.transfer import render_transfer
 
-        out = out or Path("transfer.html")
+        out = out or study_dirs[0].resolve().parent / "transfer.html"
         page = render_transfer([summarise(study) for study in studies])
         write_atomically(out, page.encode())
         click.echo(f"Report: {out}")
@@ -398,7 +398,7 @@ def compare(sides: tuple[str, ...]) -> None:
 @click.argument("study_dir", type=click.Path(path_type=Path), metavar="[RUN_DIR]", required=False)
 @click.option(
     "--effect",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, max=100, min_open=True),
     default=0.1,
     show_default=True,
     help="Difference in accuracy to be found, in points.",
@@ -431,7 +431,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     for line in plan_lines(found, study, effect, power):
         click.echo(line)
     if found.num_seeds is not None:
-        for line in time_lines(found.num_seeds, *seconds_a_run(study, data_dir)):
+        for line in time_lines(found, *seconds_a_run(study, data_dir)):
             click.echo(line)
 
 

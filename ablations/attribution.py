@@ -78,24 +78,25 @@ class Attribution(msgspec.Struct, frozen=True):
     is_factorial: bool
 
 
-def attribute(cells: Cells, order: Sequence[str]) -> Attribution | None:
-    """The worth of the ingredients whose combinations have been run.
+def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
+    """The worth of the ingredients whose combinations have been run, factorials first.
 
-    The set of ingredients is the largest one whose bare network, with all of them removed, shares
-    seeds with the whole network and one of the designs; where two are as large, the one that comes
-    first in `order`, the catalogue's. None when there is none.
+    A set of ingredients is known by its bare network, with all of them removed; it must share
+    seeds with the whole network and with the rest of one design. Sets within one that is told of
+    already are left out. `order` is that of the catalogue.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
         key=lambda removed: (-len(removed), sorted(map(order.index, removed))),
     )
-    for bare in bare_sets:
-        names = sorted(bare, key=order.index)
-        for needed in (factorial_cells(names), one_in_cells(names), ladder_cells(names)):
-            seeds = common_seeds(cells, needed)
-            if seeds:
-                return attribute_among(cells, names, seeds)
-    return None
+    found: list[Attribution] = []
+    for cells_of_design in (factorial_cells, one_in_cells, ladder_cells):
+        for bare in bare_sets:
+            names = sorted(bare, key=order.index)
+            seeds = common_seeds(cells, cells_of_design(names))
+            if seeds and not any(bare <= set(known.names) for known in found):
+                found.append(attribute_among(cells, names, seeds))
+    return found
 
 
 def attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -> Attribution:

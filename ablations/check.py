@@ -13,7 +13,6 @@ from ablations.grading_processes import CheckRequest, check_network
 from ablations.progress import say
 from ablations.records import write_json
 from ablations.words import plural
-from speed.arithmetic import choose_arithmetic
 
 SYMBOLS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
 
@@ -36,11 +35,14 @@ def check_and_tell(
     """
     console = Console()
     found_name, folder = resolve_dataset(
-        dataset_name, data_dir, say=lambda line: say(console, line)
+        # Never the small digits that stand in for MNIST elsewhere: no grade can be given on them.
+        "mnist" if dataset_name == "auto" else dataset_name,
+        data_dir,
+        say=lambda line: say(console, line),
     )
     request = CheckRequest(
-        file, name, seeds, num_epochs, found_name, folder, choose_arithmetic("auto", "cpu"),
-        num_jobs or default_num_jobs("cpu"), seconds_limit,
+        file, name, seeds, num_epochs, found_name, folder, num_jobs or default_num_jobs("cpu"),
+        seconds_limit,
     )  # fmt: skip
     say(
         console,
@@ -53,8 +55,6 @@ def check_and_tell(
         task = progress.add_task("epochs", total=num_epochs * len(seeds))
         grade = check_network(request, lambda done: progress.update(task, completed=done))
     tell(grade, console)
-    if found_name != "mnist":
-        say(console, f"Note: the assignment means MNIST, and this was {found_name}")
     if json_file:
         write_json(json_file, grade)
         say(console, f"Written: {json_file}")
@@ -65,8 +65,8 @@ def tell(grade: Grade, console: Console) -> None:
     """Print a grade, a line for each requirement."""
     for check in grade.checks:
         say(console, f"{SYMBOLS[check.verdict]:<12} {check.wanted}: {check.measured}")
-    for note in grade.notes:
+    for note in grade.inspection.notes if grade.inspection else []:
         say(console, f"Note: {note}")
-    if grade.problem:
+    if grade.problem and not grade.checks:
         say(console, f"Problem: {grade.problem}")
     say(console, f"{grade.network}: {SYMBOLS[grade.verdict]}")

@@ -135,7 +135,10 @@ def mean_over(values: dict[int, float], seeds: Sequence[int]) -> float:
 
 def mixed_environments(one: Study, other: Study) -> list[str]:
     """Fields of the environment in which the studies differ: `torch_version: 2.11 and 2.15`."""
+    margins = [study.spec.margin_pct for study in (one, other)]
     found = []
+    if margins[0] != margins[1]:
+        found.append(f"margin_pct: {margins[0]:g}, which is used, and {margins[1]:g}")
     for field in msgspec.structs.fields(type(one.records[0].environment)):
         values = [
             sorted({str(getattr(record.environment, field.name)) for record in study.records})

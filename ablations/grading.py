@@ -6,10 +6,11 @@ made of that: for each requirement pass, fail or undecided, with the figure.
 
 from collections.abc import Mapping, Sequence
 from statistics import stdev
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from ablations.concepts import CONCEPTS
 from ablations.requirements import (
     EPOCH_LIMIT,
     PARAMETER_LIMIT,
@@ -23,12 +24,6 @@ from ablations.verdicts import LEVEL, one_sided_power, smallest_sample
 from ablations.words import plural
 
 GradeVerdict = Literal["pass", "fail", "undecided"]
-CONCEPTS = (
-    "batch normalisation",
-    "dropout",
-    "a fully connected layer",
-    "global average pooling",
-)
 VERDICTS: Mapping[RequirementState, GradeVerdict] = {
     "met": "pass", "not met": "fail", "undecided": "undecided",
 }  # fmt: skip
@@ -71,6 +66,9 @@ class Grade(msgspec.Struct, frozen=True):
 
     network: str
     """As it was named: `file.py:Name`."""
+    dataset: str
+    num_epochs: int
+    """That it was to be trained for."""
     verdict: GradeVerdict
     """`fail` if any requirement fails, else `undecided` if any is, else `pass`."""
     checks: list[Check]
@@ -78,35 +76,48 @@ class Grade(msgspec.Struct, frozen=True):
     """Why the network could not be checked to the end, in one line; empty if it could."""
     inspection: Inspection | None = None
     accuracy_pct: Estimate | None = None
-    notes: list[str] = []
+
+
+class Problem(NamedTuple):
+    """Why a network could not be trained as often as was asked."""
+
+    text: str
+    is_limit: bool = False
+    """It was a limit of time or memory, which the assignment does not set."""
 
 
 def grade(
     network: str,
+    dataset: str,
+    num_epochs: int,
     inspection: Inspection,
     trained: Sequence[TrainedSeed],
-    problem: str = "",
+    problem: Problem | None = None,
 ) -> Grade:
-    """Judge a network that could be looked at; `problem` says why it could not be trained."""
+    """Judge a network that could be looked at, and perhaps trained."""
     checks = [check_parameters(inspection), check_concepts(inspection)]
     found = None
-    if trained:
+    if problem and not problem.is_limit:
+        checks.append(Check(wanted_accuracy(), "fail", problem.text))
+    elif trained:
         found = estimate({run.seed: run.accuracy_pct for run in trained})
-        checks += [check_epochs(trained), check_accuracy(found, trained)]
-    else:
-        checks.append(Check(wanted_accuracy(), "fail", problem))
-    verdicts = {check.verdict for check in checks} | ({"fail"} if problem else set())
+        checks += [check_epochs(trained), check_accuracy(found, trained, dataset)]
+    if problem and problem.is_limit:
+        checks.append(Check("the trainings that were asked for", "undecided", problem.text))
+    verdicts = {check.verdict for check in checks}
     verdict: GradeVerdict = "pass"
     if "fail" in verdicts:
         verdict = "fail"
     elif "undecided" in verdicts:
         verdict = "undecided"
-    return Grade(network, verdict, checks, problem, inspection, found, inspection.notes)
+    text = problem.text if problem else ""
+    return Grade(network, dataset, num_epochs, verdict, checks, text, inspection, found)
 
 
-def failed(network: str, problem: str) -> Grade:
+def failed(network: str, dataset: str, num_epochs: int, problem: Problem) -> Grade:
     """The grade of a network that could not even be looked at."""
-    return Grade(network, "fail", [], problem)
+    verdict: GradeVerdict = "undecided" if problem.is_limit else "fail"
+    return Grade(network, dataset, num_epochs, verdict, [], problem.text)
 
 
 def check_parameters(inspection: Inspection) -> Check:
@@ -125,7 +136,10 @@ def check_concepts(inspection: Inspection) -> Check:
     return Check(
         ", ".join(CONCEPTS),
         "fail" if missing else "pass",
-        f"not found at work in a forward pass: {', '.join(missing)}" if missing else "all at work",
+        f"not found at work: {', '.join(missing)} (looked for: PyTorch's layers and functions that the "
+        "outputs depend on)"
+        if missing
+        else "all at work",
     )
 
 
@@ -144,7 +158,7 @@ def wanted_accuracy() -> str:
     return f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right, on average over seeds"
 
 
-def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed]) -> Check:
+def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed], dataset: str) -> Check:
     """At least 99.4 %: decided where the whole 95 % interval of the mean is on one side."""
     num_seeds = len(found.by_seed)
     lowest, highest = min(found.by_seed.values()), max(found.by_seed.values())
@@ -159,9 +173,11 @@ def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed]) -> Check:
     accuracies_pct = list(found.by_seed.values())
     measured += interval_words(accuracies_pct)
     verdict = VERDICTS[judge_accuracy(accuracies_pct)]
+    if dataset != "mnist":
+        return Check(wanted_accuracy(), "undecided", f"{measured}; the assignment means MNIST")
     if verdict == "undecided" and found.interval_95:
-        more = seeds_to_decide(found)
-        measured += f"; about {plural(more, 'more seed')} would decide" if more else "; too close"
+        more = None if num_diverged else seeds_to_decide(found)
+        measured += f"; about {plural(more, 'more seed')} would decide" if more else ""
     elif verdict == "undecided":
         measured += ": give it more with --seeds"
     return Check(wanted_accuracy(), verdict, measured)

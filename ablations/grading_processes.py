@@ -2,7 +2,7 @@
 
 The network's file is a program. In a process of its own it cannot hang the command, end it, print
 into its output or leave anything behind in its memory. It is no sandbox: the file may do whatever
-the user may do.
+the user may do, and one that sets out to forge its own grade can.
 """
 
 import contextlib
@@ -21,11 +21,10 @@ from typing import IO
 
 import msgspec
 
-from ablations.grading import Grade, failed, grade
+from ablations.grading import Grade, Problem, TrainedSeed, failed, grade
 from ablations.grading_worker import Answer, NetworkError, Task
 from ablations.records import load_json, write_json
 from ablations.words import duration, plural
-from speed.arithmetic import Arithmetic
 
 INSPECTION_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -42,7 +41,6 @@ class CheckRequest:
     num_epochs: int
     dataset_name: str
     dataset_folder: Path | None
-    arithmetic: Arithmetic
     num_jobs: int
     seconds_limit: float
     """For all trainings of the network together."""
@@ -57,34 +55,39 @@ def check_network(
     KeyboardInterrupt, as Ctrl-C does: then every process is ended.
     """
     label = f"{request.file.name}:{request.name}"
+    asked = label, request.dataset_name, request.num_epochs
     with tempfile.TemporaryDirectory() as folder:
+        process = OneTask(request, Path(folder), None)
         try:
-            process = OneTask(request, Path(folder), None)
             answer = process.wait(time.monotonic() + INSPECTION_SECONDS, threading.Event())
+        except LimitError as error:
+            hint = (
+                "does the file train when it is imported? put that under: if __name__ == '__main__'"
+            )
+            return failed(*asked, Problem(f"{error} while it was looked at; {hint}", is_limit=True))
         except NetworkError as error:
-            return failed(label, str(error))
+            return failed(*asked, Problem(str(error)))
         inspection = answer.inspection
         assert inspection is not None
         if process.num_lines:
             note = f"it prints while it is used ({plural(process.num_lines, 'line')})"
             inspection = msgspec.structs.replace(inspection, notes=[*inspection.notes, note])
-        answers, problem = train_all(request, Path(folder), after_epoch)
-    trained = [answer.trained for answer in answers if answer.trained]
-    return grade(label, inspection, [] if problem else trained, problem)
+        trained, problem = train_all(request, Path(folder), after_epoch)
+    return grade(*asked, inspection, trained, problem)
 
 
 def train_all(
     request: CheckRequest, folder: Path, after_epoch: Callable[[int], None]
-) -> tuple[list[Answer], str]:
-    """Train the network once for each seed; what came out, and the first problem if any."""
+) -> tuple[list[TrainedSeed], Problem | None]:
+    """Train the network once for each seed; the trainings that ended, and the first problem."""
     deadline = time.monotonic() + request.seconds_limit
     stop = threading.Event()
-    processes = {seed: OneTask(request, folder, seed) for seed in request.seeds}
+    processes = [OneTask(request, folder, seed) for seed in request.seeds]
     with ThreadPoolExecutor(request.num_jobs) as pool:
         try:
-            futures = [pool.submit(one.wait, deadline, stop) for one in processes.values()]
+            futures = [pool.submit(one.wait, deadline, stop) for one in processes]
             while wait(futures, POLL_SECONDS, return_when=FIRST_EXCEPTION).not_done:
-                after_epoch(sum(one.epochs_done() for one in processes.values()))
+                after_epoch(sum(one.epochs_done() for one in processes))
                 if any(future.done() and future.exception() for future in futures):
                     break
         finally:
@@ -93,11 +96,19 @@ def train_all(
     for error in errors:
         if not isinstance(error, NetworkError):
             raise error
-    # Those that were stopped for another one's problem say so themselves, and come last.
-    errors.sort(key=lambda error: isinstance(error, StoppedError))
-    if errors:
-        return [], str(errors[0])
-    return [future.result() for future in futures], ""
+    answers = [future.result() for future in futures if not future.exception()]
+    trained = [answer.trained for answer in answers if answer.trained]
+    # Those that were stopped for another one's problem say so themselves.
+    errors = [error for error in errors if not isinstance(error, StoppedError)]
+    errors.sort(key=lambda error: isinstance(error, LimitError))
+    if not errors:
+        return trained, None
+    is_limit = isinstance(errors[0], LimitError)
+    return trained, Problem(str(errors[0]) + ("; see --time-limit" if is_limit else ""), is_limit)
+
+
+class LimitError(NetworkError):
+    """A process was ended for the time or the memory that it took."""
 
 
 class StoppedError(NetworkError):
@@ -109,6 +120,7 @@ class OneTask:
 
     def __init__(self, request: CheckRequest, folder: Path, seed: int | None) -> None:
         name = "look" if seed is None else f"seed-{seed}"
+        self.seed = seed
         self.answer_file = folder / f"{name}.answer.json"
         self.task_file = folder / f"{name}.task.json"
         self.num_lines = 0
@@ -123,7 +135,6 @@ class OneTask:
             dataset_folder=str(request.dataset_folder.resolve())
             if request.dataset_folder
             else None,
-            arithmetic=request.arithmetic,
         )
         write_json(self.task_file, task)
 
@@ -162,18 +173,21 @@ class OneTask:
                     raise StoppedError("stopped")
                 if time.monotonic() > deadline:
                     took = duration(time.monotonic() - started)
-                    raise NetworkError(f"it takes too long: ended after {took}; see --time-limit")
+                    raise LimitError(f"it takes too long: ended after {took}")
                 time.sleep(POLL_SECONDS)
         finally:
             end_group(process)
             for reader in readers:
                 reader.join(timeout=5)
         if process.returncode != 0 or not self.answer_file.exists():
+            if process.returncode == -signal.SIGKILL:
+                raise LimitError("its process was killed (SIGKILL), most likely for want of memory")
             raise NetworkError(how_it_died(process.returncode, error_lines))
         answer = load_json(self.answer_file, Answer)
         if answer.problem:
             raise NetworkError(answer.problem)
-        if not (answer.inspection or answer.trained):
+        done = answer.inspection if self.seed is None else answer.trained
+        if done is None or (answer.trained and answer.trained.seed != self.seed):
             raise NetworkError("its process ended before it was done")
         return answer
 
@@ -192,7 +206,7 @@ class OneTask:
 
 def keep_last_line(stream: IO[bytes], lines: list[bytes]) -> None:
     """Keep the last line that says anything."""
-    for line in stream:
+    while line := stream.readline(2**16):
         if line.strip():
             lines[:] = [line.strip()[:300]]
 
@@ -209,6 +223,6 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
 def how_it_died(code: int, error_lines: Sequence[bytes]) -> str:
     """Why there is no answer, in one line."""
     if code < 0:
-        return f"its process was killed ({signal.Signals(-code).name}): out of memory, or a crash"
+        return f"its process crashed ({signal.Signals(-code).name})"
     last = error_lines[-1].decode(errors="replace") if error_lines else "no message"
     return f"its process ended with exit code {code} and without an answer: {last}"

@@ -7,23 +7,22 @@ prints goes nowhere; the answer is a file of its own.
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from ablations.grading import CONCEPTS, Inspection, TrainedSeed
+from ablations.concepts import Observer, used_parameters
+from ablations.grading import Inspection, TrainedSeed
 from ablations.records import EpochRecord, write_json
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
-from speed.arithmetic import Arithmetic
 
 BATCH_SIZE = 4
 
@@ -42,7 +41,6 @@ class Task(msgspec.Struct, frozen=True):
     num_epochs: int
     dataset_name: str
     dataset_folder: str | None
-    arithmetic: Arithmetic
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -71,8 +69,8 @@ def main() -> None:
     write_json(answer_file, answer)
 
 
-def load_network(task: Task) -> nn.Module:
-    """The network that a file defines under a name.
+def load_network(task: Task, seed: int) -> nn.Module:
+    """The network that a file defines under a name, with initial weights that the seed decides.
 
     That may be a class of modules or a function, which is called without arguments, a module, or
     a `NetworkSpec`.
@@ -81,7 +79,9 @@ def load_network(task: Task) -> nn.Module:
         NetworkError: the file or the name is not there, raises, or is none of these.
     """
     path = Path(task.file).resolve()
-    with told("importing the file"):
+    torch.manual_seed(seed)
+    with told("importing the file", task.file):
+        sys.argv = [str(path)]
         # Neighbouring files can be imported, as when the file is run by itself.
         sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -96,10 +96,13 @@ def load_network(task: Task) -> nn.Module:
         names = [name for name, value in vars(module).items() if is_network_class(value)]
         hint = f"; it has {', '.join(names)}" if names else ""
         raise NetworkError(f"{path.name} has no {task.name}{hint}") from None
+    if isinstance(found, torch.jit.ScriptModule):
+        raise NetworkError(f"{task.name} is scripted; give the module that it was scripted from")
+    torch.manual_seed(seed)  # The file may have set another.
     if isinstance(found, NetworkSpec):
-        return network_of(found)
+        found = build_network(found)
     if not isinstance(found, nn.Module) and callable(found):
-        with told(f"calling {task.name}() without arguments"):
+        with told(f"calling {task.name}() without arguments", task.file):
             found = found()
     if not isinstance(found, nn.Module):
         raise NetworkError(
@@ -109,18 +112,6 @@ def load_network(task: Task) -> nn.Module:
     return found
 
 
-def network_of(spec: NetworkSpec) -> nn.Module:
-    """A network from its spec, which it remembers."""
-    network = build_network(spec)
-    network.spec = spec  # type: ignore[assignment]
-    return network
-
-
-def is_from_spec(network: nn.Module) -> bool:
-    """Whether `network_of` built it."""
-    return isinstance(getattr(network, "spec", None), NetworkSpec)
-
-
 def is_network_class(value: object) -> bool:
     """Whether a name of a file could have been meant."""
     is_class = isinstance(value, type) and issubclass(value, nn.Module)
@@ -128,8 +119,8 @@ def is_network_class(value: object) -> bool:
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """Turn whatever goes wrong meanwhile into one line that names it."""
+def told(doing: str, file: str) -> Iterator[None]:
+    """Turn whatever goes wrong meanwhile into one line that names it, and where in the file."""
     try:
         yield
     except NetworkError:
@@ -138,7 +129,14 @@ def told(doing: str) -> Iterator[None]:
         raise NetworkError(f"{doing}: it ends the program (exit {error.code})") from error
     except Exception as error:
         first_line = next(iter(str(error).strip().splitlines()), "")
-        raise NetworkError(f"{doing}: {type(error).__name__}: {first_line[:300]}") from error
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == Path(file).resolve()
+        ]
+        where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+        kind = type(error).__name__
+        raise NetworkError(f"{doing}: {kind}: {first_line[:300]}{where}") from error
 
 
 def inspect_network(task: Task) -> Inspection:
@@ -147,25 +145,32 @@ def inspect_network(task: Task) -> Inspection:
     Raises:
         NetworkError: it raises, or does not give ten finite numbers for each image.
     """
-    torch.manual_seed(0)
-    network = load_network(task).train()
+    network = load_network(task, seed=0).train()
     images = torch.randn(BATCH_SIZE, 1, 28, 28)
     observer = Observer()
-    with told(f"classifying images of shape {tuple(images.shape)} in training mode"), observer:
+    doing = f"classifying images of shape {tuple(images.shape)} in training mode"
+    with told(doing, task.file), observer:
         logits = network(images)
     check_logits(logits, images)
-    with told("a backward pass"):
-        if not logits.requires_grad:
-            raise NetworkError("nothing can be trained: no output depends on a parameter")
+    if not logits.requires_grad:
+        raise NetworkError("nothing can be trained: no output depends on a parameter")
+    with told("a backward pass", task.file):
         nn.functional.cross_entropy(logits.float(), torch.arange(BATCH_SIZE)).backward()
-    with told("classifying one image in evaluation mode"), torch.inference_mode():
-        check_logits(network.eval()(images[:1]), images[:1])
-    parameters = list(network.parameters())
+    registered = {id(parameter) for parameter in network.parameters()}
+    unregistered = [one for one in used_parameters(logits) if id(one) not in registered]
+    notes = notes_on(network, logits, unregistered)
+    try:
+        with told("", task.file), torch.inference_mode():
+            check_logits(network.eval()(images[:1]), images[:1])
+    except NetworkError as error:
+        notes.append(f"one image alone cannot be classified: {str(error).removeprefix(': ')}")
+    parameters = [*network.parameters(), *unregistered]
+    frozen = [one for one in network.parameters() if not one.requires_grad]
     return Inspection(
-        parameters=sum(parameter.numel() for parameter in parameters),
-        frozen_parameters=sum(p.numel() for p in parameters if not p.requires_grad),
-        concepts=[concept for concept in CONCEPTS if concept in observer.found],
-        notes=notes_on(network, logits),
+        parameters=sum(one.numel() for one in parameters),
+        frozen_parameters=sum(one.numel() for one in (*frozen, *unregistered)),
+        concepts=observer.at_work(logits),
+        notes=notes,
     )
 
 
@@ -183,9 +188,14 @@ def check_logits(logits: object, images: Tensor) -> None:
         raise NetworkError("for images of ordinary size it returns numbers that are not finite")
 
 
-def notes_on(network: nn.Module, logits: Tensor) -> list[str]:
-    """What its author should know, though it is no fault."""
+def notes_on(network: nn.Module, logits: Tensor, unregistered: Sequence[Tensor]) -> list[str]:
+    """What its author should know."""
     notes = []
+    if unregistered:
+        notes.append(
+            f"{sum(one.numel() for one in unregistered):,} parameters are used but not its own, so "
+            "they are never trained: layers in a list belong into an nn.ModuleList"
+        )
     sums = logits.detach().float().sum(dim=1)
     if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
         notes.append(
@@ -197,65 +207,6 @@ def notes_on(network: nn.Module, logits: Tensor) -> list[str]:
     if unused:
         notes.append(f"parameters that no output depends on: {', '.join(unused[:5])}")
     return notes
-
-
-class Observer(TorchFunctionMode):
-    """Notes which of the assignment's concepts are at work, whatever the layers are called.
-
-    Layers call PyTorch's functions, and so does code without layers: this sees those calls.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        concept = concept_of(func, args, kwargs, result)
-        if concept:
-            self.found.add(concept)
-        return result
-
-
-def concept_of(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-) -> str | None:
-    """The concept that a call of a PyTorch function is, if any.
-
-    - batch normalisation with the statistics of the batch
-    - dropout with a probability above 0, on single activations, channels or features
-    - a linear map of vectors (batch, features)
-    - an average over all pixels of feature maps, by pooling or as a mean
-    """
-    name = getattr(func, "__name__", "")
-    inputs = args[0] if args else kwargs.get("input")
-    if not isinstance(inputs, Tensor):
-        return None
-    if name == "batch_norm" and func is nn.functional.batch_norm:
-        is_training = kwargs.get("training", args[5] if len(args) > 5 else False)
-        return "batch normalisation" if is_training else None
-    if func in (
-        nn.functional.dropout, nn.functional.dropout1d, nn.functional.dropout2d,
-        nn.functional.alpha_dropout, nn.functional.feature_alpha_dropout,
-    ):  # fmt: skip
-        probability = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-        is_training = kwargs.get("training", args[2] if len(args) > 2 else True)
-        return "dropout" if is_training and probability > 0 else None
-    if func is nn.functional.linear:
-        return "a fully connected layer" if inputs.dim() == 2 else None
-    if inputs.dim() == 4 and inputs.shape[2] * inputs.shape[3] > 1 and isinstance(result, Tensor):
-        is_pooling = name in ("adaptive_avg_pool2d", "avg_pool2d")
-        if is_pooling and tuple(result.shape[2:]) == (1, 1):
-            return "global average pooling"
-        if name == "mean" and result.shape[:2] == inputs.shape[:2]:
-            is_reduced = result.numel() == inputs.shape[0] * inputs.shape[1]
-            return "global average pooling" if is_reduced else None
-    if name == "mean" and inputs.dim() == 3 and tuple(result.shape) == tuple(inputs.shape[:2]):
-        return "global average pooling"  # Of pixels that were flattened: (batch, channels, pixels).
-    return None
 
 
 def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
@@ -276,16 +227,15 @@ def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
     folder = Path(task.dataset_folder) if task.dataset_folder else None
     dataset = load_dataset(task.dataset_name, folder)
     device = torch.device("cpu")
-    torch.manual_seed(derive_seed(seed, "init"))
-    network = load_network(task)
+    network = load_network(task, derive_seed(seed, "init"))
 
     def after_epoch(record: EpochRecord) -> None:
         write_json(answer_file, Answer(epochs_done=record.epoch))
 
-    # Anybody's own module computes itself; a network from a spec may be computed quicker.
-    arithmetic = task.arithmetic if is_from_spec(network) else "plain"
-    with told(f"training with seed {seed}"):
-        trainee = make_trainee(network, recipe, seed, dataset, device, arithmetic)
+    with told(f"training with seed {seed}", task.file):
+        # Layers that find their sizes out by themselves do so with their first images.
+        network(torch.zeros(BATCH_SIZE, 1, 28, 28))
+        trainee = make_trainee(network, recipe, seed, dataset, device)
         trained = train_epochs(trainee, *load_images(dataset, recipe, device), after_epoch)
     return TrainedSeed(
         seed=seed,

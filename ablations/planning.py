@@ -26,6 +26,9 @@ class SeedPlan(NamedTuple):
     """With the typical spread; None: more than 1,000."""
     num_seeds_largest: int | None
     """With the largest."""
+    num_seeds_of_all: int | None
+    """With the typical spread, where every ablation of the catalogue is tested and the p values are
+    corrected for that."""
 
 
 def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
@@ -46,6 +49,7 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
         typical_pct,
         seeds_to_find(effect_pct, typical_pct, power),
         seeds_to_find(effect_pct, max(spread_pct.values()), power),
+        seeds_to_find(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
     )
 
 
@@ -100,21 +104,22 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
 def plan_lines(plan: SeedPlan, study: Study, effect_pct: float, power: float) -> list[str]:
     """The plan in words, without the time."""
     spreads = plan.spread_pct.values()
-    range_words = f" ({min(spreads):.3f} to {max(spreads):.3f})" if len(spreads) > 1 else ""
-    lines = [
-        (
-            f"In {study.name}, {plural(len(spreads), 'ablation')} with several seeds: paired differences vary over seeds with a "
-            f"standard deviation of {plan.typical_pct:.3f} points{range_words}."
-        ),
+    has_range = len(spreads) > 1
+    ranges = f" ({min(spreads):.3f} to {max(spreads):.3f})" if has_range else ""
+    largest = (
+        f", with the largest spread {seeds_words(plan.num_seeds_largest)}" if has_range else ""
+    )
+    found = (
+        f"In {study.name}, paired differences of {plural(len(spreads), 'ablation')} vary over seeds with a "
+        f"standard deviation of {plan.typical_pct:.3f} points{ranges}."
+    )
+    needed = (
         f"To find a difference of {effect_pct:g} points in {100 * power:g} % of studies (paired t-test, "
-        f"two-sided, 5 %): {seeds_words(plan.num_seeds)}"
-        + (
-            f"; with the largest spread {seeds_words(plan.num_seeds_largest)}."
-            if range_words
-            else "."
-        ),
-    ]
-    return lines
+        f"two-sided, 5 %): {seeds_words(plan.num_seeds)}{largest}; among all "
+        f"{len(CATALOGUE) - 1} ablations of the catalogue, with p values corrected for that, "
+        f"{seeds_words(plan.num_seeds_of_all)}."
+    )
+    return [found, needed]
 
 
 def seeds_words(count: int | None) -> str:
@@ -122,14 +127,18 @@ def seeds_words(count: int | None) -> str:
     return f"more than {MOST_SEEDS:,} seeds" if count is None else plural(count, "seed")
 
 
-def time_lines(num_seeds: int, seconds: float, num_jobs: int, where: str) -> list[str]:
+def time_lines(plan: SeedPlan, seconds: float, num_jobs: int, where: str) -> list[str]:
     """How long so many seeds take, of one ablation and of all."""
     lines = []
-    for num_variants, what in (
-        (2, "one ablation and the target"),
-        (len(CATALOGUE), f"all {len(CATALOGUE)} variants"),
+    for num_variants, num_seeds, what in (
+        (2, plan.num_seeds, "one ablation and the target"),
+        (len(CATALOGUE), plan.num_seeds_of_all, f"all {len(CATALOGUE)} variants"),
     ):
-        num_runs = num_variants * num_seeds
-        total = math.ceil(num_runs / num_jobs) * seconds
-        lines.append(f"{num_runs:,} runs for {what}: about {duration(total)} {where}.")
+        if num_seeds is not None:
+            num_runs = num_variants * num_seeds
+            total = math.ceil(num_runs / num_jobs) * seconds
+            lines.append(
+                f"{what[0].upper()}{what[1:]}: {plural(num_seeds, 'seed')}, {num_runs:,} runs, about "
+                f"{duration(total)} {where}."
+            )
     return lines

@@ -85,11 +85,13 @@ def check_requirements(
 
 def judge_accuracy(accuracies_pct: Sequence[float]) -> RequirementState:
     """Whether the mean over all seeds reaches 99.4 %: decided where the whole 95 % interval of the
-    mean lies on one side. One seed decides nothing, unless it is far below."""
+    mean lies on one side, and where the mean is far below, for example because a run diverged.
+    One seed decides nothing else."""
     interval = t_interval_95(accuracies_pct)
+    if fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS:
+        return "not met"
     if interval is None:
-        is_far_below = fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS
-        return "not met" if is_far_below else "undecided"
+        return "undecided"
     low, high = interval
     if low >= WANTED_ACCURACY_PCT:
         return "met"
@@ -100,7 +102,8 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
     """The interval that decides, or why there is none."""
     interval = t_interval_95(accuracies_pct)
     if interval:
-        return f", 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+        low, high = interval[0], min(interval[1], 100.0)
+        return f", 95 % interval {in_pct(low)} to {in_pct(high)}"
     if len(accuracies_pct) == 1:
         return "; one seed does not say what others do"
     return "; all seeds agree, so there is no interval"

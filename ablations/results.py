@@ -68,7 +68,7 @@ class Results(msgspec.Struct, frozen=True):
     """The target and the ablations of the catalogue."""
     combinations: list[AblationResult]
     """Several ablations at once."""
-    attribution: Attribution | None
+    attributions: list[Attribution]
     """What ingredients are worth together, where their combinations were run."""
     requirements: list[Requirement]
     """Empty until the target has a run."""
@@ -102,7 +102,7 @@ def summarise(study: Study) -> Results:
         study=study,
         rows=rows,
         combinations=[row for row in all_rows if row.ablation.parts],
-        attribution=attribute(
+        attributions=attribute(
             {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows},
             [ablation.name for ablation in CATALOGUE],
         ),
@@ -124,6 +124,7 @@ def summarise_ablation(
     wrong, target_wrong = wrong_by_seed(runs), wrong_by_seed(target_runs)
     shared = sorted(wrong.keys() & target_wrong.keys())
     times = study.timing.by_ablation if study.timing else {}
+    difference_pct = paired_difference(accuracy_pct, accuracy_by_seed(target_runs))
     epoch_time, target_time = times.get(ablation.name), times.get("target")
     return AblationResult(
         ablation=ablation,
@@ -135,14 +136,14 @@ def summarise_ablation(
         parameters=runs[0].parameters,
         multiply_adds=runs[0].multiply_adds,
         epoch_time=epoch_time,
-        difference_pct=paired_difference(accuracy_pct, accuracy_by_seed(target_runs)),
+        difference_pct=difference_pct,
         loss_difference=paired_difference(loss_by_seed(runs), loss_by_seed(target_runs)),
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
         images=compare_images(wrong, target_wrong),
         mcnemar_p=mcnemar_p(wrong[shared[0]], target_wrong[shared[0]])
-        if len(shared) == 1
+        if len(shared) == 1 and difference_pct and len(difference_pct.by_seed) == 1
         else None,
         variance=split_variance(wrong, study.spec.dataset.num_test),
         num_diverged=sum(run.status == "diverged" for run in runs),
@@ -227,7 +228,7 @@ def results_csv(results: Results) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for row in results.rows:
+    for row in [*results.rows, *results.combinations]:
         difference, verdict = row.difference_pct, row.verdict
         differences = difference.by_seed if difference else {}
         low, high = (difference and difference.interval_95) or (None, None)
@@ -270,7 +271,7 @@ def results_json(results: Results) -> bytes:
         "requirements": results.requirements,
         "ablations": results.rows,
         "combinations": results.combinations,
-        "attribution": results.attribution,
+        "attributions": results.attributions,
         "timing": results.study.timing,
         "problems": results.study.problems,
     }

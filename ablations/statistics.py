@@ -53,10 +53,11 @@ class PairedDifference(msgspec.Struct, frozen=True):
     t_test_p: float | None
     """Two-sided paired t-test. None where there is no interval."""
     sign_flip_p: float | None
-    """Two-sided exact permutation test: how often the mean would be as far from zero if each
-    difference were as likely to have the other sign (Fisher 1935, section 21)."""
+    """Two-sided permutation test, exact up to 16 seeds: how often the mean would be as far from zero
+    if each difference were as likely to have the other sign (Fisher 1935, section 21)."""
     sign_flip_floor: float | None
-    """The smallest value that `sign_flip_p` can have with so many seeds: 2 / 2^n."""
+    """The smallest value that `sign_flip_p` can have with so many seeds: 2 / 2^n, and from 17 seeds
+    on, whose sign patterns are drawn, 2 of one more than are drawn."""
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ def paired_difference(
         share_above=fmean((value > 0) + (value == 0) / 2 for value in values),
         t_test_p=t_test_p(values) if has_spread else None,
         sign_flip_p=sign_flip_p(values) if len(values) > 1 else None,
-        sign_flip_floor=2 / 2 ** len(values) if len(values) > 1 else None,
+        sign_flip_floor=sign_flip_floor(len(values)) if len(values) > 1 else None,
     )
 
 
@@ -141,6 +142,12 @@ def sign_flip_p(values: Sequence[float]) -> float:
         n_resamples=EXACT_UP_TO, rng=np.random.default_rng(0),
     )  # fmt: skip
     return min(float(test.pvalue), 1.0)
+
+
+def sign_flip_floor(num_values: int) -> float:
+    """The smallest p value that `sign_flip_p` can give."""
+    num_patterns = 2**num_values
+    return 2 / (num_patterns if num_patterns <= EXACT_UP_TO else EXACT_UP_TO + 1)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

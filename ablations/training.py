@@ -143,6 +143,9 @@ def prepare_training(
     """A network with its initial weights on a device, and the optimiser that will train it."""
     network = build_network(experiment.network)
     initialise_weights(network, experiment.seed)
+    # Channels last: the channels of a pixel lie side by side in memory, as the fastest
+    # convolutions want them.
+    network = network.to(memory_format=torch.channels_last)
     return make_trainee(network, experiment.training, experiment.seed, dataset, device, arithmetic)
 
 
@@ -155,9 +158,7 @@ def make_trainee(
     arithmetic: Arithmetic = "plain",
 ) -> Trainee:
     """A network that has its initial weights, on a device, and the optimiser that will train it."""
-    # Channels last: the channels of a pixel lie side by side in memory, as the fastest
-    # convolutions want them.
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network = network.to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
     )

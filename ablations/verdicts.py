@@ -16,6 +16,7 @@ ablations an interval that just clears the margin is not enough.
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean, stdev
 from typing import Literal
 
@@ -64,9 +65,16 @@ def judge(
         for name, difference in differences.items()
         if difference.interval_95
     }
-    beyond = holm({name: beyond_margin_p(found, margin_pct) for name, found in values.items()})
-    differs = holm({name: t_test_p(found) for name, found in values.items()})
-    within = holm({name: within_margin_p(found, margin_pct) for name, found in values.items()})
+    # Those that cannot be tested yet are among the comparisons: more seeds must not change how many
+    # there are.
+    untested = dict.fromkeys(differences, 1.0)
+
+    def corrected(p_value: Callable[[Sequence[float]], float]) -> dict[str, float]:
+        return holm(untested | {name: p_value(found) for name, found in values.items()})
+
+    beyond = corrected(partial(beyond_margin_p, margin=margin_pct))
+    differs = corrected(t_test_p)
+    within = corrected(partial(within_margin_p, margin=margin_pct))
     verdicts = {}
     for name, difference in differences.items():
         if name not in values:
@@ -81,7 +89,7 @@ def judge(
             kind = "real but small" if is_real else "negligible"
         else:
             kind = "undecided"
-            needed = seeds_to_settle(values[name], margin_pct, len(values))
+            needed = seeds_to_settle(values[name], margin_pct, len(differences))
             more_seeds = None if needed is None else max(1, needed - len(values[name]))
         effect: Literal["hurts", "helps", "unclear"] = "unclear"
         if is_real:
@@ -125,13 +133,17 @@ def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -
     )
 
 
-def seeds_to_find(effect: float, deviation: float, power: float = POWER) -> int | None:
-    """How many seeds find a difference of a size, tested alone, two-sided at 5 %, so often.
+def seeds_to_find(
+    effect: float, deviation: float, power: float = POWER, num_compared: int = 1
+) -> int | None:
+    """How many seeds find a difference of a size, two-sided at 5 %, so often.
 
-    `deviation` is the standard deviation of the paired differences. None: more than 1,000.
+    `deviation` is the standard deviation of the paired differences; the level is divided by the
+    number of comparisons. None: more than 1,000.
     """
+    level = LEVEL / 2 / num_compared
     return smallest_sample(
-        lambda size: one_sided_power(abs(effect) / deviation, size, LEVEL / 2), power
+        lambda size: one_sided_power(abs(effect) / deviation, size, level), power
     )
 
 

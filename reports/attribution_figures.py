@@ -23,17 +23,19 @@ MEASURES = {
 """Of `Worth`: label, marker, colour, and whether the marker is filled: no two share a shape."""
 
 
-def worths_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
+def worths_figure(found: Attribution, words: Mapping[str, str], name: str) -> Markup:
     """Each ingredient's worth by every measure, with intervals."""
-    measures = [name for name in MEASURES if any(getattr(worth, name) for worth in found.worths)]
+    measures = [
+        measure for measure in MEASURES if any(getattr(worth, measure) for worth in found.worths)
+    ]
     with figure_style():
         figure = Figure(figsize=(10, 1.2 + 0.27 * len(measures) * len(found.worths)))
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
         for height, worth in enumerate(found.worths):
-            for number, name in enumerate(measures):
+            for number, measure in enumerate(measures):
                 offset = 0.17 * (number - (len(measures) - 1) / 2)
-                draw_measure(axes, worth, name, height + offset)
+                draw_measure(axes, worth, measure, height + offset)
         axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
         axes.set_yticks(
             range(len(found.worths)), [words[worth.name] for worth in found.worths],
@@ -51,22 +53,22 @@ def worths_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
         description = "; ".join(
             f"{words[worth.name]}: "
             + ", ".join(
-                f"{MEASURES[name][0]} {signed(getattr(worth, name).mean)}"
-                for name in measures
-                if getattr(worth, name)
+                f"{MEASURES[measure][0]} {signed(getattr(worth, measure).mean)}"
+                for measure in measures
+                if getattr(worth, measure)
             )
             for worth in found.worths
         )
         title = "Worth of each ingredient by several measures, in percentage points"
-        return to_svg(figure, "worths", title, description)
+        return to_svg(figure, name, title, description)
 
 
-def draw_measure(axes: Axes, worth: Worth, name: str, height: float) -> None:
+def draw_measure(axes: Axes, worth: Worth, measure: str, height: float) -> None:
     """One mean with its interval."""
-    found: Estimate | None = getattr(worth, name)
+    found: Estimate | None = getattr(worth, measure)
     if found is None:
         return
-    label, marker, colour_name, is_filled = MEASURES[name]
+    label, marker, colour_name, is_filled = MEASURES[measure]
     colour = COLOURS[colour_name]
     low, high = found.interval_95 or (found.mean, found.mean)
     axes.errorbar(
@@ -76,7 +78,7 @@ def draw_measure(axes: Axes, worth: Worth, name: str, height: float) -> None:
     )  # fmt: skip
 
 
-def ladder_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
+def ladder_figure(found: Attribution, words: Mapping[str, str], name: str) -> Markup:
     """Accuracy rung by rung, from the bare network to the whole one."""
     with figure_style():
         figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -113,4 +115,4 @@ def ladder_figure(found: Attribution, words: Mapping[str, str]) -> Markup:
         description = "; ".join(
             f"{label} {decimal(mean)} %" for label, mean in zip(labels, means, strict=True)
         )
-        return to_svg(figure, "ladder", "Accuracy as ingredients are added", description)
+        return to_svg(figure, name, "Accuracy as ingredients are added", description)

@@ -32,6 +32,9 @@ def comparison_lines(found: Sequence[Comparison], margin_pct: float) -> list[str
             )
         if one.loss_difference:
             lines.append(f"  test loss {signed(one.loss_difference.mean, 4)}")
+        if not any(difference.by_seed.values()):
+            lines.append("  the same number of test images right at every seed")
+            continue
         details = verdict_details(verdict, margin_pct)
         words = verdict_name(verdict).replace("helps", "better").replace("hurts", "worse")
         lines.append(

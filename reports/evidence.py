@@ -17,6 +17,7 @@ from reports.wording import decimal, enumerate_words, signed, unbroken
 class Together(NamedTuple):
     """What the page shows of several ingredients at once."""
 
+    anchor: str
     attribution: Attribution
     lead: str
     misled: str
@@ -83,9 +84,8 @@ def attribution_lead(found: Attribution) -> str:
     ingredients = enumerate_words(words[name] for name in found.names)
     lead = found.full_minus_bare
     text = (
-        f"Without {ingredients} the network is {decimal(abs(lead.mean))} points "
-        f"{'less' if lead.mean > 0 else 'more'} accurate than with them all"
-        f"{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
+        f"With {ingredients} the network is {signed(lead.mean)} points more accurate than without them "
+        f"all{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
     shares = [worth for worth in found.worths if worth.shapley]
     if shares:
@@ -129,13 +129,19 @@ def misled_sentences(found: Attribution) -> str:
     for worth in found.worths:
         if worth.name in gaps and p_values[worth.name] < LEVEL and worth.left_out and worth.alone:
             left_out, alone = worth.left_out.mean, worth.alone.mean
-            why = "the others do part of its work" if alone > left_out else "it needs the others"
             sentences.append(
                 f"Leaving out {words[worth.name]} {'costs' if left_out > 0 else 'gains'} "
                 f"{decimal(abs(left_out))} points, and adding it to the bare network "
-                f"{'gains' if alone > 0 else 'costs'} {decimal(abs(alone))}: {why}."
+                f"{'gains' if alone > 0 else 'costs'} {decimal(abs(alone))}: {why(left_out, alone)}."
             )
     return unbroken(" ".join(sentences))
+
+
+def why(left_out: float, alone: float) -> str:
+    """What it means that an ingredient is worth something else alone than beside the others."""
+    if left_out > 0 and alone > 0:
+        return "the others do part of its work" if alone > left_out else "it works better with them"
+    return "it is better without the others" if alone > left_out else "it is better beside them"
 
 
 def has_one_seed(rows: Sequence[AblationResult]) -> bool:

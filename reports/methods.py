@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from ablations.ablation import Change
 from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from ablations.catalogue import CATALOGUE, find_ablation
-from ablations.designs import MOST_FACTORS, design_ablations
+from ablations.designs import design_ablations
 from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
 from ablations.presets import QUICK
 from ablations.records import Environment
@@ -85,7 +86,8 @@ def names_argument(names: Sequence[str]) -> str:
 def combinations_argument(names: Sequence[str]) -> str:
     """The names of combinations; those of a whole factorial by its design."""
     entries = list(dict.fromkeys(part for name in names for part in name.split("+")))
-    if len(entries) <= MOST_FACTORS:
+    # Combinations that are possible by themselves need not be so all together.
+    with suppress(ValueError):
         whole = design_ablations("factorial", [find_ablation(entry) for entry in entries])
         if {ablation.name for ablation in whole if ablation.parts} == set(names):
             return f"--design factorial {' '.join(entries)}"

@@ -41,6 +41,7 @@ def render_page(results: Results) -> str:
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
     with_images = [row for row in results.rows if row.variance or row.images]
+    has_wrong_images = any(run.wrong_test_images is not None for run in study.records)
     return template_environment().get_template("page.html").render(
         style=Markup(style),
         style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -55,6 +56,7 @@ def render_page(results: Results) -> str:
         margin_images=f"{study.spec.margin_pct * study.spec.dataset.num_test / 100:g}",
         has_single_seed=evidence.has_one_seed(compared),
         with_images=with_images,
+        has_wrong_images=has_wrong_images,
         together=make_together(results),
         removed_words={entry.name: entry.removes for entry in CATALOGUE},
         differences=figures.difference_figure(compared, study.spec.margin_pct),
@@ -70,21 +72,22 @@ def render_page(results: Results) -> str:
     )  # fmt: skip
 
 
-def make_together(results: Results) -> evidence.Together | None:
-    """What is shown of several ingredients at once; None where no such networks were run."""
+def make_together(results: Results) -> list[evidence.Together]:
+    """What is shown of several ingredients at once; nothing where no such networks were run."""
     from reports.attribution_figures import ladder_figure, worths_figure
 
-    found = results.attribution
-    if found is None:
-        return None
     words = {entry.name: entry.removes for entry in CATALOGUE}
-    return evidence.Together(
-        attribution=found,
-        lead=evidence.attribution_lead(found),
-        misled=evidence.misled_sentences(found),
-        worths=worths_figure(found, words),
-        ladder=ladder_figure(found, words) if found.ladder else None,
-    )
+    return [
+        evidence.Together(
+            anchor="together" if number == 1 else f"together-{number}",
+            attribution=found,
+            lead=evidence.attribution_lead(found),
+            misled=evidence.misled_sentences(found),
+            worths=worths_figure(found, words, f"worths-{number}"),
+            ladder=ladder_figure(found, words, f"ladder-{number}") if found.ladder else None,
+        )
+        for number, found in enumerate(results.attributions, start=1)
+    ]
 
 
 def make_sections(results: Results) -> list[AblationSection]:

@@ -34,9 +34,8 @@ def results_section(results: Results) -> str:
         *(table_line(row) for row in results.rows),
     ]
     parts = [summary(results), "\n".join(lines), verdicts(results)]
-    if results.attribution:
-        parts.append(attribution_lead(results.attribution))
-        parts.append(misled_sentences(results.attribution))
+    for found in results.attributions[:1]:
+        parts += [attribution_lead(found), misled_sentences(found)]
     return "\n\n".join([*filter(None, parts), provenance(results)]) + "\n"
 
 

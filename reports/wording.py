@@ -68,7 +68,8 @@ def answer(results: Results) -> Answer:
         lead.append(largest_cost(compared))
         caveats += small_differences(results, compared)
     else:
-        lead.append("There is no ablation to compare with it yet.")
+        more = "; combinations stand further below." if results.combinations else "."
+        lead.append(f"There is no single ablation to compare with it yet{more}")
         noise_pct = sampling_noise_pct(target.accuracy_pct.mean, dataset.num_test)
         caveats.append(
             f"Another draw of {dataset.num_test:,} test images would change one accuracy by about "
@@ -169,11 +170,16 @@ def length_notice(spec: StudySpec) -> str:
 
 def contents(results: Results) -> str:
     """What the study contains, and what other studies might have besides."""
-    num_runs = sum(len(row.runs) for row in results.rows)
+    num_runs = sum(len(row.runs) for row in (*results.rows, *results.combinations))
     most_seeds = max((len(row.runs) for row in results.rows), default=0)
     text = (
         f"This study contains {plural(num_runs, 'run')}, of {len(results.rows)} of the catalogue's "
-        f"{len(CATALOGUE)} entries."
+        f"{len(CATALOGUE)} entries"
+        + (
+            f" and {plural(len(results.combinations), 'combination')}."
+            if results.combinations
+            else "."
+        )
     )
     there = {row.ablation.name for row in results.rows}
     absent = [ablation.name for ablation in CATALOGUE if ablation.name not in there]

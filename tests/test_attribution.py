@@ -23,8 +23,7 @@ def random_cells(seed: int, names: list[str], num_seeds: int = 3) -> Cells:
 
 
 def factorial_of(cells: Cells) -> Attribution:
-    found = attribute(cells, ORDER)
-    assert found is not None
+    [found] = attribute(cells, ORDER)
     assert found.is_factorial
     return found
 
@@ -139,8 +138,8 @@ def test_the_largest_set_counts_and_others_are_ignored() -> None:
 def test_ladder_and_add_one_in_need_no_factorial() -> None:
     cells = random_cells(0, ["a", "b", "c"])
     ladder = {removed: cells[removed] for removed in map(frozenset, ["", "c", "bc", "abc"])}
-    found = attribute(ladder, ORDER)
-    assert found is not None and not found.is_factorial
+    [found] = attribute(ladder, ORDER)
+    assert not found.is_factorial
     assert [step.adds for step in found.ladder] == [None, "a", "b", "c"]
     assert found.interactions == []
     assert [worth.shapley for worth in found.worths] == [None] * 3
@@ -148,19 +147,31 @@ def test_ladder_and_add_one_in_need_no_factorial() -> None:
     assert [worth.left_out is not None for worth in found.worths] == [False, False, True]
 
     one_in = {removed: cells[removed] for removed in map(frozenset, ["", "ab", "ac", "bc", "abc"])}
-    found = attribute(one_in, ORDER)
-    assert found is not None
+    [found] = attribute(one_in, ORDER)
     assert all(worth.alone for worth in found.worths)
     assert found.ladder == []
 
 
 def test_nothing_to_attribute() -> None:
     cells = random_cells(0, ["a", "b"])
-    assert attribute({}, ORDER) is None
+    assert attribute({}, ORDER) == []
     singles = {removed: found for removed, found in cells.items() if len(removed) < 2}
-    assert attribute(singles, ORDER) is None
+    assert attribute(singles, ORDER) == []
     # The whole network shares no seed with the bare one.
-    assert attribute({**cells, frozenset(): {9: 99.0}}, ORDER) is None
+    assert attribute({**cells, frozenset(): {9: 99.0}}, ORDER) == []
+
+
+def test_a_ladder_beside_a_factorial_hides_neither() -> None:
+    cells = {**random_cells(0, ["a", "b"]), frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}}
+    both = attribute(cells, ORDER)
+    assert [(found.names, found.is_factorial) for found in both] == [
+        (["a", "b"], True), (["c", "d"], False),
+    ]  # fmt: skip
+    longer = {frozenset("acd"): {0: 96.0}, frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}}
+    both = attribute({**random_cells(0, ["a", "b"]), **longer}, ORDER)
+    assert [(found.names, found.seeds) for found in both] == [
+        (["a", "b"], [0, 1, 2]), (["a", "c", "d"], [0]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ORDER])

@@ -122,12 +122,15 @@ def test_designs_share_a_folder_and_its_margin(tmp_path: Path) -> None:
     assert set(records_of(out)) == {f"{name}/seed-{k}" for name in names for k in (0, 1)}
     results = msgspec.json.decode((out / "results.json").read_bytes())
     assert results["study"]["margin_pct"] == 0.5
-    assert results["attribution"]["is_factorial"]
-    assert results["attribution"]["names"] == ["no-dropout", "no-gap"]
+    [attribution] = results["attributions"]
+    assert attribution["is_factorial"]
+    assert attribution["names"] == ["no-dropout", "no-gap"]
     page = (out / "report.html").read_text()
     assert "Shapley" in page and "0.50 points" in page
     for design in ("ladder", "add-one-in", "leave-one-out"):
         again = ablate_digits(out, "--design", design, *options[:4], "--dry-run")
+        assert again.returncode == 0, again.stderr
+        assert "is there" in again.stdout
         assert "would run" not in again.stdout, again.stdout
     other = ablate_digits(out, *options[:4], "--margin", "0.1")
     assert other.returncode == 1
@@ -179,7 +182,8 @@ def test_ctrl_c_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> Non
         (["ablate", "--design", "fractional"], "is not one of"),
         (["ablate", "gap+gap-matched"], "no-gap changes nothing where there is no-gap-matched"),
         (["ablate", "gap+xyz"], "unknown ablation 'xyz'"),
-        (["ablate", "--all", "--margin", "0"], "x>0"),
+        (["ablate", "--all", "--margin", "0"], "0<x<=100"),
+        (["ablate", "--all", "--margin", "nan"], "nan"),
         (["ablate", "--all", "--seeds", "a"], "not a list of seeds"),
         (["ablate", "--all", "--seeds", "4-2"], "runs backwards"),
         (["ablate", "--all", "--seeds", "1,1"], "names a seed twice"),

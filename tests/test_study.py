@@ -233,6 +233,7 @@ def test_requirements_are_measured() -> None:
         ([99.60, 99.60], "undecided"),
         ([65.0], "not met"),
         ([9.8, 9.8, 9.8], "not met"),
+        ([99.5, 99.5, 99.52, 99.48, 9.8], "not met"),
     ],
 )
 def test_accuracy_is_judged_by_its_interval(accuracies_pct: list[float], state: str) -> None:
