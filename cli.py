@@ -69,6 +69,13 @@ class AblationName(click.ParamType[Ablation]):
             self.fail(str(error), param, ctx)
 
 
+def a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse `nan`, which is in every range."""
+    if value is not None and value != value:
+        raise click.BadParameter("nan is not a number")
+    return value
+
+
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the errors that a user can mend into one line; a bug keeps its traceback."""
 
@@ -128,7 +135,7 @@ def main() -> None:
     show_default=True,
     help="Which networks are compared. leave-one-out: the whole network without each ingredient; "
     "add-one-in: the bare network with each one; ladder: one after another added to the bare "
-    "network; factorial: every combination. All but the first take the assignment's four "
+    "network, in the order of cli.py list; factorial: every combination. All but the first take the assignment's four "
     "concepts where none is named, and at most 8 for a factorial. Designs may share a folder.",
 )
 @click.option(
@@ -178,6 +185,7 @@ def main() -> None:
 @click.option(
     "--margin",
     type=click.FloatRange(min=0, max=100, min_open=True),
+    callback=a_number,
     help="Points of accuracy below which a difference does not matter; it belongs to the study, and "
     "cannot be changed once there is one.  [default: 0.1]",
 )
@@ -336,14 +344,18 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
     """
     from ablations.records import write_atomically
     from ablations.results import summarise
-    from ablations.study import load_study
+    from ablations.study import is_study, load_study
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     problems = [problem for study in studies for problem in study.problems]
     if len(studies) > 1:
         from reports.transfer import render_transfer
 
+        if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
+            raise click.UsageError("the same study is named twice")
         out = out or study_dirs[0].resolve().parent / "transfer.html"
+        if is_study(out.resolve().parent):
+            raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
         page = render_transfer([summarise(study) for study in studies])
         write_atomically(out, page.encode())
         click.echo(f"Report: {out}")
@@ -399,6 +411,7 @@ def compare(sides: tuple[str, ...]) -> None:
 @click.option(
     "--effect",
     type=click.FloatRange(min=0, max=100, min_open=True),
+    callback=a_number,
     default=0.1,
     show_default=True,
     help="Difference in accuracy to be found, in points.",
@@ -452,7 +465,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     type=click.FloatRange(min=0, min_open=True),
     default=60,
     show_default=True,
-    help="Minutes for all trainings together.",
+    help="Minutes for all trainings together; looking at the network first takes 2 at most.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Trainings at a time.  [default: cores]")
 @click.option(
@@ -481,7 +494,7 @@ def check(
     can, so check only files that you would run yourself.
 
     The network is trained once for each seed by the reference recipe, on one core each. Exit code:
-    0 pass, 1 fail, 3 undecided (more seeds would tell).
+    0 pass, 1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST).
 
     \b
     Examples:
@@ -497,6 +510,10 @@ def check(
         )
     if not Path(file).is_file():
         raise click.UsageError(f"there is no file '{file}'")
+    if Path(file).suffix != ".py":
+        raise click.UsageError(f"'{file}' is not a Python file")
+    if json_file and not json_file.parent.is_dir():
+        raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     sys.exit(
         check_and_tell(
             Path(file), name, seeds, epochs, 60 * time_limit, jobs, dataset, data_dir, json_file

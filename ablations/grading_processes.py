@@ -59,12 +59,12 @@ def check_network(
     with tempfile.TemporaryDirectory() as folder:
         process = OneTask(request, Path(folder), None)
         try:
-            answer = process.wait(time.monotonic() + INSPECTION_SECONDS, threading.Event())
+            seconds = min(INSPECTION_SECONDS, request.seconds_limit)
+            answer = process.wait(time.monotonic() + seconds, threading.Event())
         except LimitError as error:
-            hint = (
-                "does the file train when it is imported? put that under: if __name__ == '__main__'"
-            )
-            return failed(*asked, Problem(f"{error} while it was looked at; {hint}", is_limit=True))
+            doing = "importing the file, making the network and classifying four images"
+            hint = "training belongs under: if __name__ == '__main__'"
+            return failed(*asked, Problem(f"{error} of {doing}; {hint}", is_limit=True))
         except NetworkError as error:
             return failed(*asked, Problem(str(error)))
         inspection = answer.inspection

@@ -201,6 +201,14 @@ def is_study(study_dir: Path) -> bool:
     return (study_dir / STUDY_FILE).is_file()
 
 
+def studies_near(path: Path) -> str:
+    """The studies in a folder, in the one around it and in `runs/`: the way out of a wrong name."""
+    folders = dict.fromkeys([path, path.parent, Path("runs")])
+    found = [file.parent for folder in folders for file in sorted(folder.glob(f"*/{STUDY_FILE}"))]
+    names = ", ".join(str(folder) for folder in dict.fromkeys(found[:5]))
+    return f"; studies near it: {names}" if names else ""
+
+
 def load_spec(study_dir: Path) -> StudySpec:
     """Read what all runs of a study share.
 
@@ -220,7 +228,13 @@ def load_study(study_dir: Path) -> Study:
         RecordError: its `study.json` is damaged or of another schema.
     """
     if not is_study(study_dir):
-        raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
+        if not study_dir.exists():
+            raise StudyError(
+                f"{study_dir} is not a study: there is no such folder{studies_near(study_dir)}"
+            )
+        raise StudyError(
+            f"{study_dir} is not a study: it has no {STUDY_FILE}{studies_near(study_dir)}"
+        )
     spec = load_spec(study_dir)
     records, problems = [], []
     for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):

@@ -18,6 +18,8 @@ class Together(NamedTuple):
     """What the page shows of several ingredients at once."""
 
     anchor: str
+    words: str
+    """The ingredients."""
     attribution: Attribution
     lead: str
     misled: str
@@ -84,8 +86,8 @@ def attribution_lead(found: Attribution) -> str:
     ingredients = enumerate_words(words[name] for name in found.names)
     lead = found.full_minus_bare
     text = (
-        f"With {ingredients} the network is {signed(lead.mean)} points more accurate than without them "
-        f"all{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
+        f"The whole network minus the bare one, which is without {ingredients}: {signed(lead.mean)} "
+        f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
     shares = [worth for worth in found.worths if worth.shapley]
     if shares:

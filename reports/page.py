@@ -48,7 +48,7 @@ def render_page(results: Results) -> str:
         results=results,
         spec=study.spec,
         target=target,
-        notices=wording.notices(study.spec),
+        notices=[*wording.notices(study.spec), *wording.chance_notices(results)],
         answer=wording.answer(results),
         contents=wording.contents(results),
         compared=compared,
@@ -80,6 +80,7 @@ def make_together(results: Results) -> list[evidence.Together]:
     return [
         evidence.Together(
             anchor="together" if number == 1 else f"together-{number}",
+            words=wording.enumerate_words(words[name] for name in found.names),
             attribution=found,
             lead=evidence.attribution_lead(found),
             misled=evidence.misled_sentences(found),

@@ -10,6 +10,7 @@ from ablations.statistics import sampling_noise_pct
 from ablations.study import StudySpec
 from ablations.words import plural
 
+GUESSING_PCT = 10.0
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -131,12 +132,17 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
         sentences.append(
             "Of 20 intervals of 95 %, one is expected to miss the true difference by chance."
         )
-    num_single = num_all - len(intervals)
+    num_single = sum(len(difference.by_seed) == 1 for difference in differences)
     if num_single:
         which = "All" if num_single == num_all > 1 else f"{num_single} of {num_all}"
         sentences.append(
             f"{which} {verb(num_single, 'was', 'were')} compared on one seed, and one seed proves "
             "little: another seed would have ended elsewhere."
+        )
+    num_same = num_all - len(intervals) - num_single
+    if num_same:
+        sentences.append(
+            f"{num_same} of {num_all} differed by the same at every seed, which gives no interval."
         )
     return sentences
 
@@ -153,6 +159,20 @@ def notices(spec: StudySpec) -> list[str]:
     if not spec.is_full_length:
         found.append(length_notice(spec))
     return found
+
+
+def chance_notices(results: Results) -> list[str]:
+    """That the target has learnt nothing, so that nothing can be missed."""
+    target = results.target
+    if target is None or target.accuracy_pct.mean > 2 * GUESSING_PCT:
+        return []
+    return [
+        (
+            f"The target classifies {decimal(target.accuracy_pct.mean)} % correctly, and guessing among ten "
+            f"classes {decimal(GUESSING_PCT, 0)} %: it has hardly learnt anything, so no difference below says "
+            "what an ingredient is worth. It needs more epochs or images."
+        )
+    ]
 
 
 def length_notice(spec: StudySpec) -> str:
