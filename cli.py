@@ -1,6 +1,7 @@
 """The command line: parse, call, print. What it calls stands in `ablations` and `reports`."""
 
 import difflib
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -71,7 +72,7 @@ class AblationName(click.ParamType[Ablation]):
 
 def a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Refuse `nan`, which is in every range."""
-    if value is not None and value != value:
+    if value is not None and math.isnan(value):
         raise click.BadParameter("nan is not a number")
     return value
 
