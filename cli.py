@@ -503,6 +503,7 @@ def check(
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
     from ablations.check import check_and_tell
+    from ablations.grading_task import UnknownNameError
 
     file, colon, name = network.rpartition(":")
     if not colon or not name.isidentifier():
@@ -515,11 +516,13 @@ def check(
         raise click.UsageError(f"'{file}' is not a Python file")
     if json_file and not json_file.parent.is_dir():
         raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
-    sys.exit(
-        check_and_tell(
+    try:
+        exit_code = check_and_tell(
             Path(file), name, seeds, epochs, 60 * time_limit, jobs, dataset, data_dir, json_file
         )
-    )
+    except UnknownNameError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(exit_code)
 
 
 @main.command()

@@ -12,9 +12,8 @@ from ablations.grading import EXIT_CODES, Grade
 from ablations.grading_processes import CheckRequest, check_network
 from ablations.progress import say
 from ablations.records import write_json
-from ablations.words import plural
-
-SYMBOLS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
+from ablations.requirements import RequirementVerdict
+from ablations.words import VERDICT_SYMBOLS, plural
 
 
 def check_and_tell(
@@ -32,6 +31,7 @@ def check_and_tell(
 
     Raises:
         DataError: the data set cannot be used.
+        UnknownNameError: the file has no such name.
     """
     console = Console()
     found_name, folder = resolve_dataset(
@@ -63,10 +63,16 @@ def check_and_tell(
 
 def tell(grade: Grade, console: Console) -> None:
     """Print a grade, a line for each requirement."""
-    for check in grade.checks:
-        say(console, f"{SYMBOLS[check.verdict]:<12} {check.wanted}: {check.measured}")
+    for requirement in grade.requirements:
+        verdict = verdict_text(requirement.verdict)
+        say(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
         say(console, f"Note: {note}")
-    if grade.problem and not grade.checks:
+    if grade.problem and not grade.inspection:
         say(console, f"Problem: {grade.problem}")
-    say(console, f"{grade.network}: {SYMBOLS[grade.verdict]}")
+    say(console, f"{grade.network}: {verdict_text(grade.verdict)}")
+
+
+def verdict_text(verdict: RequirementVerdict) -> str:
+    """`✓ pass`."""
+    return f"{VERDICT_SYMBOLS[verdict]} {verdict}"

@@ -12,12 +12,8 @@ from torch.autograd.graph import Node
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-CONCEPTS = (
-    "batch normalisation",
-    "dropout",
-    "a fully connected layer",
-    "global average pooling",
-)
+from ablations.requirements import CONCEPTS
+
 BATCH_NORM, DROPOUT, FULLY_CONNECTED, POOLING = CONCEPTS
 DROPOUTS = (
     dropout,

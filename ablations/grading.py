@@ -6,28 +6,31 @@ made of that: for each requirement pass, fail or undecided, with the figure.
 
 from collections.abc import Mapping, Sequence
 from statistics import stdev
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from ablations.concepts import CONCEPTS
 from ablations.requirements import (
+    CONCEPTS,
     EPOCH_LIMIT,
-    PARAMETER_LIMIT,
+    WANTED_ACCURACY,
     WANTED_ACCURACY_PCT,
-    RequirementState,
+    WANTED_CONCEPTS,
+    WANTED_PARAMETERS,
+    Requirement,
+    RequirementVerdict,
     interval_words,
     judge_accuracy,
+    judge_concepts,
+    judge_parameters,
 )
 from ablations.statistics import Estimate, estimate
 from ablations.verdicts import LEVEL, one_sided_power, smallest_sample
 from ablations.words import plural
 
-GradeVerdict = Literal["pass", "fail", "undecided"]
-VERDICTS: Mapping[RequirementState, GradeVerdict] = {
-    "met": "pass", "not met": "fail", "undecided": "undecided",
-}  # fmt: skip
-EXIT_CODES: Mapping[GradeVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
+WANTED_EPOCHS = f"fewer than {EPOCH_LIMIT} epochs"
+NOT_MEASURED = "not measured"
+EXIT_CODES: Mapping[RequirementVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
 """2 is a command that was misused."""
 
 
@@ -53,14 +56,6 @@ class TrainedSeed(msgspec.Struct, frozen=True):
     has_diverged: bool
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One requirement of the assignment."""
-
-    wanted: str
-    verdict: GradeVerdict
-    measured: str
-
-
 class Grade(msgspec.Struct, frozen=True):
     """All requirements, for one network."""
 
@@ -69,9 +64,10 @@ class Grade(msgspec.Struct, frozen=True):
     dataset: str
     num_epochs: int
     """That it was to be trained for."""
-    verdict: GradeVerdict
-    """`fail` if any requirement fails, else `undecided` if any is, else `pass`."""
-    checks: list[Check]
+    verdict: RequirementVerdict
+    """`fail` if any requirement fails or there is a problem with the network itself, else
+    `undecided` if any is, else `pass`."""
+    requirements: list[Requirement]
     problem: str = ""
     """Why the network could not be checked to the end, in one line; empty if it could."""
     inspection: Inspection | None = None
@@ -95,47 +91,58 @@ def grade(
     problem: Problem | None = None,
 ) -> Grade:
     """Judge a network that could be looked at, and perhaps trained."""
-    checks = [check_parameters(inspection), check_concepts(inspection)]
-    found = None
-    if problem and not problem.is_limit:
-        checks.append(Check(wanted_accuracy(), "fail", problem.text))
-    elif trained:
-        found = estimate({run.seed: run.accuracy_pct for run in trained})
-        checks += [check_epochs(trained), check_accuracy(found, trained, dataset)]
+    found = estimate({run.seed: run.accuracy_pct for run in trained}) if trained else None
+    requirements = [
+        check_parameters(inspection),
+        check_concepts(inspection),
+        check_epochs(trained),
+        check_accuracy(found, trained, dataset),
+    ]
     if problem and problem.is_limit:
-        checks.append(Check("the trainings that were asked for", "undecided", problem.text))
-    verdicts = {check.verdict for check in checks}
-    verdict: GradeVerdict = "pass"
+        requirements.append(
+            Requirement("the trainings that were asked for", "undecided", problem.text)
+        )
+    elif problem:
+        requirements[-1] = Requirement(WANTED_ACCURACY, "fail", problem.text)
+    verdicts = {requirement.verdict for requirement in requirements}
+    verdict: RequirementVerdict = "pass"
     if "fail" in verdicts:
         verdict = "fail"
     elif "undecided" in verdicts:
         verdict = "undecided"
     text = problem.text if problem else ""
-    return Grade(network, dataset, num_epochs, verdict, checks, text, inspection, found)
+    return Grade(network, dataset, num_epochs, verdict, requirements, text, inspection, found)
 
 
 def failed(network: str, dataset: str, num_epochs: int, problem: Problem) -> Grade:
     """The grade of a network that could not even be looked at."""
-    verdict: GradeVerdict = "undecided" if problem.is_limit else "fail"
-    return Grade(network, dataset, num_epochs, verdict, [], problem.text)
+    wanted = (WANTED_PARAMETERS, WANTED_CONCEPTS, WANTED_EPOCHS, WANTED_ACCURACY)
+    return Grade(
+        network,
+        dataset,
+        num_epochs,
+        "undecided" if problem.is_limit else "fail",
+        [Requirement(words, "undecided", NOT_MEASURED) for words in wanted],
+        problem.text,
+    )
 
 
-def check_parameters(inspection: Inspection) -> Check:
+def check_parameters(inspection: Inspection) -> Requirement:
     """Fewer than 20,000."""
     frozen = inspection.frozen_parameters
-    return Check(
-        f"fewer than {PARAMETER_LIMIT:,} parameters",
-        "pass" if inspection.parameters < PARAMETER_LIMIT else "fail",
+    return Requirement(
+        WANTED_PARAMETERS,
+        judge_parameters(inspection.parameters),
         f"{inspection.parameters:,}" + (f", of which {frozen:,} are not trained" if frozen else ""),
     )
 
 
-def check_concepts(inspection: Inspection) -> Check:
+def check_concepts(inspection: Inspection) -> Requirement:
     """All four at work."""
     missing = [concept for concept in CONCEPTS if concept not in inspection.concepts]
-    return Check(
-        ", ".join(CONCEPTS),
-        "fail" if missing else "pass",
+    return Requirement(
+        WANTED_CONCEPTS,
+        judge_concepts(inspection.concepts),
         f"not found at work: {', '.join(missing)} (looked for: PyTorch's layers and functions that the "
         "outputs depend on)"
         if missing
@@ -143,23 +150,24 @@ def check_concepts(inspection: Inspection) -> Check:
     )
 
 
-def check_epochs(trained: Sequence[TrainedSeed]) -> Check:
+def check_epochs(trained: Sequence[TrainedSeed]) -> Requirement:
     """Fewer than 20."""
+    if not trained:
+        return Requirement(WANTED_EPOCHS, "undecided", NOT_MEASURED)
     num_epochs = max(run.num_epochs for run in trained)
-    return Check(
-        f"fewer than {EPOCH_LIMIT} epochs",
+    return Requirement(
+        WANTED_EPOCHS,
         "pass" if num_epochs < EPOCH_LIMIT else "fail",
         f"trained for {num_epochs}",
     )
 
 
-def wanted_accuracy() -> str:
-    """The requirement in words."""
-    return f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right, on average over seeds"
-
-
-def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed], dataset: str) -> Check:
+def check_accuracy(
+    found: Estimate | None, trained: Sequence[TrainedSeed], dataset: str
+) -> Requirement:
     """At least 99.4 %: decided where the whole 95 % interval of the mean is on one side."""
+    if found is None:
+        return Requirement(WANTED_ACCURACY, "undecided", NOT_MEASURED)
     num_seeds = len(found.by_seed)
     lowest, highest = min(found.by_seed.values()), max(found.by_seed.values())
     measured = f"{found.mean:.3f} % after the last epoch, " + (
@@ -172,15 +180,15 @@ def check_accuracy(found: Estimate, trained: Sequence[TrainedSeed], dataset: str
         measured += f"; {num_diverged} of {plural(num_seeds, 'training')} diverged"
     accuracies_pct = list(found.by_seed.values())
     measured += interval_words(accuracies_pct)
-    verdict = VERDICTS[judge_accuracy(accuracies_pct)]
+    verdict = judge_accuracy(accuracies_pct)
     if dataset != "mnist":
-        return Check(wanted_accuracy(), "undecided", f"{measured}; the assignment means MNIST")
+        return Requirement(WANTED_ACCURACY, "undecided", f"{measured}; the assignment means MNIST")
     if verdict == "undecided" and found.interval_95:
         more = None if num_diverged else seeds_to_decide(found)
         measured += f"; about {plural(more, 'more seed')} would decide" if more else ""
     elif verdict == "undecided":
         measured += ": give it more with --seeds"
-    return Check(wanted_accuracy(), verdict, measured)
+    return Requirement(WANTED_ACCURACY, verdict, measured)
 
 
 def seeds_to_decide(found: Estimate) -> int | None:

@@ -22,7 +22,7 @@ from typing import IO
 import msgspec
 
 from ablations.grading import Grade, Problem, TrainedSeed, failed, grade
-from ablations.grading_worker import Answer, NetworkError, Task
+from ablations.grading_task import Answer, NetworkError, Task, UnknownNameError
 from ablations.records import load_json, write_json
 from ablations.words import duration, plural
 
@@ -53,6 +53,9 @@ def check_network(
 
     `after_epoch` is called with the epochs that all trainings together have done. It may raise
     KeyboardInterrupt, as Ctrl-C does: then every process is ended.
+
+    Raises:
+        UnknownNameError: the file has no such name.
     """
     label = f"{request.file.name}:{request.name}"
     asked = label, request.dataset_name, request.num_epochs
@@ -65,6 +68,8 @@ def check_network(
             doing = "importing the file, making the network and classifying four images"
             hint = "training belongs under: if __name__ == '__main__'"
             return failed(*asked, Problem(f"{error} of {doing}; {hint}", is_limit=True))
+        except UnknownNameError:
+            raise
         except NetworkError as error:
             return failed(*asked, Problem(str(error)))
         inspection = answer.inspection
@@ -145,19 +150,9 @@ class OneTask:
             NetworkError: there is a problem with the network; it takes longer than the deadline
                 allows; its process dies.
         """
-        started = time.monotonic()
-        paths = [str(PROJECT_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ablations.grading_worker", str(self.task_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # Of a whole group of processes every one can be ended, also those that it starts.
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
+        if stop.is_set():
+            raise StoppedError("stopped")
+        process = self.start()
         error_lines: list[bytes] = []
         readers = [
             threading.Thread(target=self.count_lines, args=(process.stdout,), daemon=True),
@@ -167,6 +162,7 @@ class OneTask:
         ]
         for reader in readers:
             reader.start()
+        started = time.monotonic()
         try:
             while process.poll() is None:
                 if stop.is_set():
@@ -179,13 +175,35 @@ class OneTask:
             end_group(process)
             for reader in readers:
                 reader.join(timeout=5)
+        if process.returncode == -signal.SIGKILL:
+            raise LimitError("its process was killed (SIGKILL), most likely for want of memory")
         if process.returncode != 0 or not self.answer_file.exists():
-            if process.returncode == -signal.SIGKILL:
-                raise LimitError("its process was killed (SIGKILL), most likely for want of memory")
             raise NetworkError(how_it_died(process.returncode, error_lines))
+        return self.read_answer()
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start the process."""
+        paths = [str(PROJECT_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return subprocess.Popen(
+            [sys.executable, "-m", "ablations.grading_worker", str(self.task_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Of a whole group of processes every one can be ended, also those that it starts.
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        )
+
+    def read_answer(self) -> Answer:
+        """The answer of a process that ended by itself.
+
+        Raises:
+            NetworkError: the answer is a problem, or none.
+        """
         answer = load_json(self.answer_file, Answer)
         if answer.problem:
-            raise NetworkError(answer.problem)
+            kind = UnknownNameError if answer.is_unknown_name else NetworkError
+            raise kind(answer.problem)
         done = answer.inspection if self.seed is None else answer.trained
         if done is None or (answer.trained and answer.trained.seed != self.seed):
             raise NetworkError("its process ended before it was done")

@@ -5,6 +5,7 @@ limit. It runs the file that the network is in, so whatever that file does happe
 prints goes nowhere; the answer is a file of its own.
 """
 
+import difflib
 import importlib.util
 import sys
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import torch
@@ -19,39 +21,13 @@ from torch import Tensor, nn
 
 from ablations.concepts import Observer, used_parameters
 from ablations.grading import Inspection, TrainedSeed
+from ablations.grading_task import Answer, NetworkError, Task, UnknownNameError
 from ablations.records import EpochRecord, write_json
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
 
 BATCH_SIZE = 4
-
-
-class NetworkError(Exception):
-    """The network cannot be used; the message says why, in one line."""
-
-
-class Task(msgspec.Struct, frozen=True):
-    """What one process does: look at a network or, with a seed, train it."""
-
-    file: str
-    name: str
-    answer_file: str
-    seed: int | None
-    num_epochs: int
-    dataset_name: str
-    dataset_folder: str | None
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What came out of a task: one of the first three."""
-
-    problem: str = ""
-    inspection: Inspection | None = None
-    trained: TrainedSeed | None = None
-    epochs_done: int = 0
-    """While it is being trained."""
-    schema_version: int = 1
 
 
 def main() -> None:
@@ -65,7 +41,7 @@ def main() -> None:
         else:
             answer = Answer(trained=train_network(task, task.seed, answer_file))
     except NetworkError as error:
-        answer = Answer(problem=str(error))
+        answer = Answer(problem=str(error), is_unknown_name=isinstance(error, UnknownNameError))
     write_json(answer_file, answer)
 
 
@@ -76,26 +52,14 @@ def load_network(task: Task, seed: int) -> nn.Module:
     a `NetworkSpec`.
 
     Raises:
-        NetworkError: the file or the name is not there, raises, or is none of these.
+        UnknownNameError: the file has no such name.
+        NetworkError: the file raises, or what it has under the name is none of these.
     """
-    path = Path(task.file).resolve()
     torch.manual_seed(seed)
-    with told("importing the file", task.file):
-        sys.argv = [str(path)]
-        # Neighbouring files can be imported, as when the file is run by itself.
-        sys.path.insert(0, str(path.parent))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise NetworkError(f"{path.name} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-    try:
-        found = getattr(module, task.name)
-    except AttributeError:
-        names = [name for name, value in vars(module).items() if is_network_class(value)]
-        hint = f"; it has {', '.join(names)}" if names else ""
-        raise NetworkError(f"{path.name} has no {task.name}{hint}") from None
+    module = import_file(Path(task.file).resolve())
+    if not hasattr(module, task.name):
+        raise UnknownNameError(f"{Path(task.file).name} has no {task.name}{hint(module, task)}")
+    found = getattr(module, task.name)
     if isinstance(found, torch.jit.ScriptModule):
         raise NetworkError(f"{task.name} is scripted; give the module that it was scripted from")
     torch.manual_seed(seed)  # The file may have set another.
@@ -110,6 +74,34 @@ def load_network(task: Task, seed: int) -> nn.Module:
             "that gives one without arguments, or a NetworkSpec"
         )
     return found
+
+
+def import_file(path: Path) -> ModuleType:
+    """Run a Python file as a module of its own.
+
+    Raises:
+        NetworkError: it raises.
+    """
+    with told("importing the file", str(path)):
+        sys.argv = [str(path)]
+        # Neighbouring files can be imported, as when the file is run by itself.
+        sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise NetworkError(f"{path.name} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+    return module
+
+
+def hint(module: ModuleType, task: Task) -> str:
+    """What the name could have been meant to be."""
+    names = [name for name, value in vars(module).items() if is_network_class(value)]
+    close = difflib.get_close_matches(task.name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; it has {', '.join(names)}" if names else ""
 
 
 def is_network_class(value: object) -> bool:
@@ -160,10 +152,10 @@ def inspect_network(task: Task) -> Inspection:
     unregistered = [one for one in used_parameters(logits) if id(one) not in registered]
     notes = notes_on(network, logits, unregistered)
     try:
-        with told("", task.file), torch.inference_mode():
+        with told("one image alone cannot be classified", task.file), torch.inference_mode():
             check_logits(network.eval()(images[:1]), images[:1])
     except NetworkError as error:
-        notes.append(f"one image alone cannot be classified: {str(error).removeprefix(': ')}")
+        notes.append(str(error))
     parameters = [*network.parameters(), *unregistered]
     frozen = [one for one in network.parameters() if not one.requires_grad]
     return Inspection(

@@ -2,6 +2,9 @@
 
 import math
 
+VERDICT_SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?"}
+"""Of a requirement; beside a word, never alone."""
+
 
 def plural(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`, `10,000 images`."""

@@ -5,13 +5,12 @@ from typing import NamedTuple, get_args
 
 from markupsafe import Markup
 
-from ablations.attribution import Attribution, Worth
-from ablations.catalogue import CATALOGUE
+from ablations.attribution import Attribution
 from ablations.results import AblationResult
 from ablations.statistics import Estimate, holm, paired_difference
 from ablations.verdicts import LEVEL, Verdict, VerdictKind
 from ablations.words import plural
-from reports.wording import decimal, enumerate_words, signed, unbroken
+from reports.wording import REMOVED_WORDS, decimal, enumerate_words, signed, unbroken
 
 
 class Together(NamedTuple):
@@ -81,29 +80,30 @@ def verdict_sentences(compared: Sequence[AblationResult]) -> str:
 
 
 def attribution_lead(found: Attribution) -> str:
-    """The whole network's lead over the bare one, and who has the largest part in it."""
-    words = {entry.name: entry.removes for entry in CATALOGUE}
-    ingredients = enumerate_words(words[name] for name in found.names)
+    """The whole network's lead over the bare one, and how it is shared out."""
+    ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
     lead = found.full_minus_bare
-    text = (
+    whole = (
         f"The whole network minus the bare one, which is without {ingredients}: {signed(lead.mean)} "
         f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
-    shares = [worth for worth in found.worths if worth.shapley]
+    sentences = [whole]
+    shares = [
+        f"{REMOVED_WORDS[worth.name]} {signed(worth.shapley.mean)}{interval_words(worth.shapley)}"
+        for worth in found.worths
+        if worth.shapley
+    ]
     if shares:
-        largest = max(shares, key=shapley_mean)
-        text += (
-            f" Shared out fairly over all orders of adding them, the largest part is that of "
-            f"{words[largest.name]}: {signed(shapley_mean(largest))} points"
-            f"{interval_words(largest.shapley)}."
+        sentences.append(
+            f"Shared out over all orders of adding them (Shapley values): {'; '.join(shares)}."
         )
-    return unbroken(text)
-
-
-def shapley_mean(worth: Worth) -> float:
-    """The Shapley value, which must be there."""
-    assert worth.shapley is not None
-    return worth.shapley.mean
+    if len(found.seeds) == 1:
+        sentences.append("One seed does not say what another would give.")
+    elif shares:
+        sentences.append(
+            "Each interval stands for itself: they are not corrected for being several."
+        )
+    return unbroken(" ".join(sentences))
 
 
 def interval_words(found: Estimate | None) -> str:
@@ -126,13 +126,12 @@ def misled_sentences(found: Attribution) -> str:
             if gap and gap.t_test_p is not None:
                 gaps[worth.name] = gap
     p_values = holm({name: gap.t_test_p for name, gap in gaps.items() if gap.t_test_p is not None})
-    words = {entry.name: entry.removes for entry in CATALOGUE}
     sentences = []
     for worth in found.worths:
         if worth.name in gaps and p_values[worth.name] < LEVEL and worth.left_out and worth.alone:
             left_out, alone = worth.left_out.mean, worth.alone.mean
             sentences.append(
-                f"Leaving out {words[worth.name]} {'costs' if left_out > 0 else 'gains'} "
+                f"Leaving out {REMOVED_WORDS[worth.name]} {'costs' if left_out > 0 else 'gains'} "
                 f"{decimal(abs(left_out))} points, and adding it to the bare network "
                 f"{'gains' if alone > 0 else 'costs'} {decimal(abs(alone))}: {why(left_out, alone)}."
             )

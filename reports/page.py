@@ -11,9 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.ablation import Change
-from ablations.catalogue import CATALOGUE
 from ablations.results import AblationResult, Results
-from ablations.words import plural
+from ablations.words import VERDICT_SYMBOLS, plural
 from mnist_blocks.summary import LayerRow, layer_table
 from reports import evidence, methods, wording
 
@@ -58,7 +57,7 @@ def render_page(results: Results) -> str:
         with_images=with_images,
         has_wrong_images=has_wrong_images,
         together=make_together(results),
-        removed_words={entry.name: entry.removes for entry in CATALOGUE},
+        removed_words=wording.REMOVED_WORDS,
         differences=figures.difference_figure(compared, study.spec.margin_pct),
         target_curves=figures.target_curves_figure(target, published) if target else None,
         published=published,
@@ -76,7 +75,7 @@ def make_together(results: Results) -> list[evidence.Together]:
     """What is shown of several ingredients at once; nothing where no such networks were run."""
     from reports.attribution_figures import ladder_figure, worths_figure
 
-    words = {entry.name: entry.removes for entry in CATALOGUE}
+    words = wording.REMOVED_WORDS
     return [
         evidence.Together(
             anchor="together" if number == 1 else f"together-{number}",
@@ -150,6 +149,8 @@ def template_environment() -> Environment:
     environment.globals |= {
         "verdict_name": evidence.verdict_name,
         "verdict_details": evidence.verdict_details,
+        "verdict_symbols": VERDICT_SYMBOLS,
+        "verdict_words": wording.VERDICT_WORDS,
         "environment_rows": methods.environment_rows,
         "differing_fields": methods.differing_fields,
     }

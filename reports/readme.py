@@ -6,7 +6,7 @@ from ablations.results import AblationResult, Results
 from ablations.words import plural
 from reports.evidence import attribution_lead, misled_sentences, verdict_name
 from reports.svg import COLOURS
-from reports.wording import decimal, enumerate_words, signed
+from reports.wording import VERDICT_WORDS, decimal, enumerate_words, signed
 
 BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
 END = "<!-- results end -->"
@@ -34,7 +34,8 @@ def results_section(results: Results) -> str:
         *(table_line(row) for row in results.rows),
     ]
     parts = [summary(results), "\n".join(lines), verdicts(results)]
-    for found in results.attributions[:1]:
+    # One seed's shares would say nothing of others.
+    for found in [found for found in results.attributions if len(found.seeds) > 1][:1]:
         parts += [attribution_lead(found), misled_sentences(found)]
     return "\n\n".join([*filter(None, parts), provenance(results)]) + "\n"
 
@@ -56,26 +57,22 @@ def summary(results: Results) -> str:
     target = results.target
     if target is None:
         return "The target has not been run yet."
-    by_state: dict[str, list[str]] = {}
-    for requirement in results.requirements:
-        by_state.setdefault(requirement.state, []).append(
-            requirement.wanted
-            if requirement.state == "met"
-            else f"{requirement.wanted} (measured: {requirement.measured})"
-        )
-    num_met = len(by_state.pop("met", []))
+    passed = [one for one in results.requirements if one.verdict == "pass"]
     text = (
         f"**The target: {decimal(target.accuracy_pct.mean)} % on {results.study.spec.dataset_title}'s "
         f"{results.study.spec.dataset.num_test:,} test images after its last epoch, with "
         f"{target.parameters:,} parameters (mean of {plural(len(target.runs), 'seed')}).** "
-        f"It meets {num_met} of the assignment's {len(results.requirements)} requirements"
+        f"It meets {len(passed)} of the assignment's {len(results.requirements)} requirements"
     )
-    return (
-        "; ".join(
-            [text, *(f"{state}: {enumerate_words(found)}" for state, found in by_state.items())]
-        )
-        + "."
-    )
+    for verdict in ("fail", "undecided"):
+        found = [
+            f"{one.wanted} (measured: {one.measured})"
+            for one in results.requirements
+            if one.verdict == verdict
+        ]
+        if found:
+            text += f"; {VERDICT_WORDS[verdict].lower()}: {enumerate_words(found)}"
+    return text + "."
 
 
 def table_line(row: AblationResult) -> str:

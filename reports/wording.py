@@ -12,6 +12,10 @@ from ablations.words import plural
 
 GUESSING_PCT = 10.0
 MINUS = "\N{MINUS SIGN}"
+VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
+"""Of a requirement, as the page says it of the target."""
+REMOVED_WORDS = {entry.name: entry.removes for entry in CATALOGUE}
+"""What each entry of the catalogue removes, in words that fit after \"without\"."""
 
 
 def decimal(value: float, digits: int = 2) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,196 +14,21 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.concepts import CONCEPTS
 from ablations.grading import Grade, Inspection, Problem, TrainedSeed, failed
 from ablations.grading import grade as grade_on
 from ablations.grading_processes import CheckRequest, check_network
-from ablations.grading_worker import NetworkError, Task, inspect_network
+from ablations.grading_task import NetworkError, Task
+from ablations.grading_worker import inspect_network
+from ablations.requirements import CONCEPTS
 from cli import main
 
-SOURCE = '''
-import os, sys, time
-import torch
-from torch import nn
-from torch.nn import functional as F
-from mnist_blocks import NetworkSpec
-
-class Layers(nn.Module):
-    """Every concept as a layer, with misleading names."""
-    def __init__(self):
-        super().__init__()
-        self.dropout = nn.Conv2d(1, 8, 3)
-        self.pool = nn.BatchNorm2d(8)
-        self.linear = nn.Dropout(0.1)
-        self.norm = nn.AdaptiveAvgPool2d(1)
-        self.conv = nn.Linear(8, 10)
-        self.unused_norm = nn.Identity()
-    def forward(self, x):
-        x = self.linear(torch.relu(self.pool(self.dropout(x))))
-        return self.conv(self.norm(x).flatten(1))
-
-class Functions(nn.Module):
-    """Every concept, and not one layer of it."""
-    def __init__(self):
-        super().__init__()
-        self.kernels = nn.Parameter(0.1 * torch.randn(8, 1, 3, 3))
-        self.weight = nn.Parameter(0.1 * torch.randn(10, 8))
-    def forward(self, x):
-        x = F.conv2d(x, self.kernels)
-        x = F.batch_norm(x, None, None, training=True)
-        x = F.dropout(F.relu(x), 0.1, self.training)
-        return F.log_softmax(F.linear(x.mean(dim=(2, 3)), self.weight), dim=1)
-
-class Unused(Layers):
-    """Layers that are there, and do no work."""
-    def forward(self, x):
-        return self.dropout(x)[:, :1].flatten(1)[:, :10]
-
-class Discarded(Layers):
-    """Everything is computed, and nothing of it used."""
-    def forward(self, x):
-        super().forward(x)
-        return self.dropout(x)[:, :1].flatten(1)[:, :10]
-
-class Centred(nn.Module):
-    """The mean of the images is no pooling of feature maps, nor is one over a part of the map."""
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(8, 10)
-        self.conv = nn.Conv2d(1, 8, 5)
-    def forward(self, x):
-        x = self.conv(x - x.mean((2, 3), keepdim=True))
-        return self.fc(F.avg_pool2d(x, 13).flatten(1))
-
-class Products(Functions):
-    """The same in yet other ways."""
-    def forward(self, x):
-        x = F.batch_norm(F.conv2d(x, self.kernels), None, None, training=True)
-        x = torch.dropout(F.relu(x, inplace=True), 0.1, self.training)
-        return F.adaptive_avg_pool1d(x.flatten(2), 1).squeeze() @ self.weight.T
-
-class SideBySide(Layers):
-    def forward(self, x):
-        x = self.linear(torch.relu(self.pool(self.dropout(x)))).permute(0, 2, 3, 1)
-        return self.conv(x.mean((1, 2)))
-
-class Flat(Layers):
-    """`view` wants the memory in the usual order."""
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.LazyLinear(10)
-    def forward(self, x):
-        x = self.linear(torch.relu(self.pool(self.dropout(x))))
-        flat = x.view(x.size(0), -1)
-        return self.conv(torch.cat([self.norm(x).view(len(x), -1), flat[:, :5]], 1))
-
-class InAList(Layers):
-    def __init__(self):
-        super().__init__()
-        self.hidden = [nn.Conv2d(8, 200, 3), nn.Conv2d(200, 8, 3)]
-    def forward(self, x):
-        x = self.linear(torch.relu(self.pool(self.dropout(x))))
-        for layer in self.hidden:
-            x = layer(x)
-        return self.conv(self.norm(x).flatten(1))
-
-class NoDropout(Layers):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Dropout(0.0)
-
-class OneByOne(Layers):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(8, 10, 1)
-    def forward(self, x):
-        x = self.linear(torch.relu(self.pool(self.dropout(x))))
-        return self.conv(self.norm(x)).flatten(1)
-
-class Probabilities(Layers):
-    def forward(self, x):
-        return super().forward(x).softmax(1)
-
-class Large(Layers):
-    def __init__(self):
-        super().__init__()
-        self.extra = nn.Parameter(torch.zeros(20_000), requires_grad=False)
-
-class Nine(Layers):
-    def forward(self, x):
-        return super().forward(x)[:, :9]
-
-class Pair(Layers):
-    def forward(self, x):
-        return super().forward(x), x
-
-class Infinite(Layers):
-    def forward(self, x):
-        return super().forward(x) / 0
-
-class Raises(Layers):
-    def forward(self, x):
-        raise RuntimeError("shapes cannot be multiplied\\nsecond line")
-
-class OnlyBatches(Layers):
-    def forward(self, x):
-        assert len(x) > 1, "one image is too few"
-        return super().forward(x)
-
-class Nothing(nn.Module):
-    def forward(self, x):
-        return torch.ones(len(x), 10)
-
-class NeedsArgument(Layers):
-    def __init__(self, width):
-        super().__init__()
-
-class Ends(Layers):
-    def forward(self, x):
-        sys.exit(7)
-
-class Dies(Layers):
-    def forward(self, x):
-        os._exit(3)
-
-class Crashes(Layers):
-    def forward(self, x):
-        os.kill(os.getpid(), 11)
-
-class Prints(Layers):
-    def forward(self, x):
-        print('{"trained": 1}')
-        return super().forward(x)
-
-class Sleeps(Layers):
-    def forward(self, x):
-        if len(x) > 4:
-            time.sleep(600)
-        return super().forward(x)
-
-class RaisesLater(Layers):
-    def forward(self, x):
-        if len(x) > 4:
-            raise ValueError("later")
-        return super().forward(x)
-
-class Explodes(Layers):
-    def forward(self, x):
-        return super().forward(x) * (1e30 if len(x) > 4 else 1) ** 2
-
-def make():
-    return Layers()
-
-MODULE = Layers()
-SPEC = NetworkSpec(channels=(4, 4))
-FIVE = 5
-'''
+STUDENTS = Path(__file__).with_name("student_networks.py")
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("student") / "my network.py"
-    path.write_text(SOURCE)
+    shutil.copy(STUDENTS, path)
     return path
 
 
@@ -243,7 +69,7 @@ def test_concepts_that_do_no_work_are_not_found(file: Path, name: str, missing: 
     assert [concept for concept in CONCEPTS if concept not in found.concepts] == missing
     result = grade("x", found, [TrainedSeed(0, 19, 99.5, False)])
     assert result.verdict == "fail"
-    assert all(concept in result.checks[1].measured for concept in missing)
+    assert all(concept in result.requirements[1].measured for concept in missing)
 
 
 def test_concepts_of_the_catalogue_are_those_of_its_specs(tmp_path: Path) -> None:
@@ -268,9 +94,9 @@ def test_parameters_are_counted_with_the_frozen_ones(file: Path) -> None:
     found = look(file, "Large")
     assert found.parameters == 20_000 + look(file, "Layers").parameters
     assert found.frozen_parameters == 20_000
-    check = grade("x", found, [TrainedSeed(0, 19, 99.5, False)]).checks[0]
-    assert check.verdict == "fail"
-    assert "20,000 are not trained" in check.measured
+    requirement = grade("x", found, [TrainedSeed(0, 19, 99.5, False)]).requirements[0]
+    assert requirement.verdict == "fail"
+    assert "20,000 are not trained" in requirement.measured
 
 
 @pytest.mark.parametrize(
@@ -285,6 +111,7 @@ def test_parameters_are_counted_with_the_frozen_ones(file: Path) -> None:
         ("Ends", "it ends the program .exit 7."),
         ("FIVE", "is of type int"),
         ("MyNet", "has no MyNet; it has Layers, Functions"),
+        ("Layer", "has no Layer; did you mean Layers"),
     ],
 )
 def test_what_cannot_be_used_is_one_clear_line(file: Path, name: str, message: str) -> None:
@@ -335,14 +162,14 @@ def test_a_network_is_trained_and_judged(file: Path) -> None:
     told: list[int] = []
     found = check_network(request(file, "Prints", seeds=(0, 1)), told.append)
     assert found.problem == ""
-    assert [check.verdict for check in found.checks[:3]] == ["pass"] * 3
+    assert [one.verdict for one in found.requirements[:3]] == ["pass"] * 3
     assert found.accuracy_pct is not None
     assert set(found.accuracy_pct.by_seed) == {0, 1}
     assert found.accuracy_pct.by_seed[0] != found.accuracy_pct.by_seed[1]
     assert found.inspection is not None
     assert any("prints" in note for note in found.inspection.notes)
     assert found.verdict == "undecided"
-    assert "the assignment means MNIST" in found.checks[-1].measured
+    assert "the assignment means MNIST" in found.requirements[-1].measured
     assert told == sorted(told)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Grade) == found
 
@@ -369,7 +196,7 @@ def test_processes_that_go_wrong_end_in_one_clear_line(
 
 def test_a_network_that_diverges_is_told(file: Path) -> None:
     found = check_network(request(file, "Explodes"))
-    assert "diverged" in found.checks[-1].measured
+    assert "diverged" in found.requirements[-1].measured
 
 
 LOOKED = Inspection(18_962, 0, list(CONCEPTS), [])
@@ -395,13 +222,13 @@ def test_accuracy_is_judged_by_its_interval(
 ) -> None:
     found = grade("x", LOOKED, runs)
     assert found.verdict == verdict
-    assert words in found.checks[-1].measured
+    assert words in found.requirements[-1].measured
 
 
 @given(st.lists(st.integers(9800, 10_000), min_size=1, max_size=9))
-def test_grades_are_what_their_checks_say(images_right: list[int]) -> None:
+def test_grades_are_what_their_requirements_say(images_right: list[int]) -> None:
     found = grade("x", LOOKED, trained(*(images / 100 for images in images_right)))
-    verdicts = [check.verdict for check in found.checks]
+    verdicts = [one.verdict for one in found.requirements]
     assert found.verdict == next(v for v in ("fail", "undecided", "pass") if v in verdicts)
     if found.accuracy_pct and found.accuracy_pct.interval_95:
         low, high = found.accuracy_pct.interval_95
@@ -417,7 +244,7 @@ def test_a_limit_is_not_a_failure() -> None:
     found = grade_on("x", "mnist", 19, LOOKED, runs, Problem("too long", is_limit=True))
     assert found.verdict == "undecided"
     assert found.accuracy_pct is not None
-    assert [check.verdict for check in found.checks] == ["pass"] * 4 + ["undecided"]
+    assert [one.verdict for one in found.requirements] == ["pass"] * 4 + ["undecided"]
 
 
 def test_command(file: Path, tmp_path: Path) -> None:
@@ -428,7 +255,7 @@ def test_command(file: Path, tmp_path: Path) -> None:
     assert "the assignment means MNIST" in result.output
     content = json.loads(out.read_text())
     assert content["network"] == "my network.py:Layers"
-    assert [check["verdict"] for check in content["checks"]][:3] == ["pass"] * 3
+    assert [one["verdict"] for one in content["requirements"]][:3] == ["pass"] * 3
 
 
 @pytest.mark.parametrize(
@@ -449,3 +276,23 @@ def test_torch_is_seeded_before_a_network_is_made(file: Path) -> None:
     first, second = look(file, "Layers"), look(file, "Layers")
     assert first == second
     assert torch.initial_seed() == 0
+
+
+def test_a_name_that_is_not_there_is_the_commands_mistake(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grade.json"
+    arguments = ["check", f"{file}:Layer", "--dataset", "digits", "--json", str(out)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "my network.py has no Layer; did you mean Layers?" in result.output
+    assert not out.exists()
+
+
+def test_every_requirement_stands_in_every_grade() -> None:
+    wanted = [one.wanted for one in grade("x", LOOKED, trained(99.5)).requirements]
+    assert len(wanted) == 4
+    unseen = failed("x", "mnist", 19, Problem("why"))
+    limited = grade_on("x", "mnist", 19, LOOKED, [], Problem("too long", is_limit=True))
+    for found, num_measured in ((unseen, 0), (limited, 2)):
+        assert [one.wanted for one in found.requirements[:4]] == wanted
+        for one in found.requirements[num_measured:4]:
+            assert (one.verdict, one.measured) == ("undecided", "not measured")

@@ -216,28 +216,28 @@ def test_requirements_are_measured() -> None:
     results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(2))))
     accuracy, parameters, concepts, epochs = results.requirements
     assert "18,962" in parameters.measured
-    assert parameters.state == concepts.state == "met"
-    assert accuracy.state == judge_accuracy(list(results.target.accuracy_pct.by_seed.values()))  # type: ignore[union-attr]
+    assert parameters.verdict == concepts.verdict == "pass"
+    assert accuracy.verdict == judge_accuracy(list(results.target.accuracy_pct.by_seed.values()))  # type: ignore[union-attr]
     assert f"{results.target.accuracy_pct.mean:.2f}" in accuracy.measured  # type: ignore[union-attr]
     assert "after epoch 19" in epochs.measured
 
 
 @pytest.mark.parametrize(
-    ("accuracies_pct", "state"),
+    ("accuracies_pct", "verdict"),
     [
-        ([99.50, 99.52, 99.48], "met"),
-        ([99.30, 99.32, 99.28], "not met"),
+        ([99.50, 99.52, 99.48], "pass"),
+        ([99.30, 99.32, 99.28], "fail"),
         ([99.40, 99.45, 99.37], "undecided"),
         ([99.60], "undecided"),
         ([99.39], "undecided"),
         ([99.60, 99.60], "undecided"),
-        ([65.0], "not met"),
-        ([9.8, 9.8, 9.8], "not met"),
-        ([99.5, 99.5, 99.52, 99.48, 9.8], "not met"),
+        ([65.0], "fail"),
+        ([9.8, 9.8, 9.8], "fail"),
+        ([99.5, 99.5, 99.52, 99.48, 9.8], "fail"),
     ],
 )
-def test_accuracy_is_judged_by_its_interval(accuracies_pct: list[float], state: str) -> None:
-    assert judge_accuracy(accuracies_pct) == state
+def test_accuracy_is_judged_by_its_interval(accuracies_pct: list[float], verdict: str) -> None:
+    assert judge_accuracy(accuracies_pct) == verdict
 
 
 def test_failed_requirement_is_said() -> None:
@@ -246,7 +246,7 @@ def test_failed_requirement_is_said() -> None:
     record = make_record(run, last_error_pct=35.0)
     study = Study("s", spec, (record,), None, ())
     accuracy, *_ = summarise(study).requirements
-    assert accuracy.state == "not met"
+    assert accuracy.verdict == "fail"
     assert accuracy.note.startswith(f"{9940 - record.last_epoch.test_correct:,} images of 10,000")
     assert "more than another draw" in accuracy.note
     assert "0 of 1 run reached it" in accuracy.note
