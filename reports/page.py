@@ -36,14 +36,12 @@ def render_page(results: Results) -> str:
     from reports import figures
 
     study, target = results.study, results.target
-    style = read_text("static/page.css")
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
     with_images = [row for row in results.rows if row.variance or row.images]
     has_wrong_images = any(run.wrong_test_images is not None for run in study.records)
-    return template_environment().get_template("page.html").render(
-        style=Markup(style),
-        style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    return render_template(
+        "page.html",
         results=results,
         spec=study.spec,
         target=target,
@@ -125,6 +123,14 @@ def published_errors_pct() -> list[float]:
 def read_text(name: str) -> str:
     """A file of this package."""
     return (resources.files("reports") / name).read_text(encoding="utf-8")
+
+
+def render_template(name: str, **values: object) -> str:
+    """A whole HTML document, with its style inside and a policy that allows that style alone."""
+    style = read_text("static/page.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    template = template_environment().get_template(name)
+    return template.render(style=Markup(style), style_digest=digest, **values)
 
 
 def template_environment() -> Environment:

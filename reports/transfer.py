@@ -1,7 +1,5 @@
 """Several studies side by side, as one HTML file."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 
 import seaborn as sns
@@ -14,7 +12,7 @@ from ablations.results import AblationResult, Results
 from ablations.study import Study
 from ablations.transfer import Agreement, TransferRow, transfer
 from reports.figures import scale_differences
-from reports.page import read_text, template_environment
+from reports.page import render_template
 from reports.svg import COLOURS, figure_style, to_svg
 from reports.wording import enumerate_words, signed
 
@@ -32,10 +30,8 @@ MARKS = (("o", "variant"), ("s", "published"), ("^", "ink"), ("D", "target"))
 def render_transfer(studies: Sequence[Results]) -> str:
     """The whole HTML document. The same results give the same bytes."""
     rows = transfer(studies)
-    style = read_text("static/page.css")
-    return template_environment().get_template("transfer.html").render(
-        style=Markup(style),
-        style_digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    return render_template(
+        "transfer.html",
         studies=studies,
         labels=study_labels([study.study for study in studies]),
         rows=rows,
