@@ -209,8 +209,9 @@ def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
     """
     from ablations.data import load_dataset
     from ablations.experiment import TARGET_TRAINING
+    from ablations.images import load_images
     from ablations.seeding import derive_seed
-    from ablations.training import load_images, make_trainee
+    from ablations.training import make_trainee
     from ablations.training import train_network as train_epochs
     from speed.arithmetic import keep_freed_memory
 

@@ -25,18 +25,10 @@ from torch.nn import functional
 from ablations.augment import Augmentation, draw_augmentation
 from ablations.data import Dataset
 from ablations.experiment import Experiment, TrainingSpec
+from ablations.images import Images, InputScale, load_images, prepare_pixels
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights, random_stream
-from ablations.training import (
-    Images,
-    InputScale,
-    TrainedNetwork,
-    describe_epoch,
-    is_diverged,
-    judge,
-    load_images,
-    prepare_pixels,
-)
+from ablations.training import TrainedNetwork, describe_epoch, is_diverged, judge
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table

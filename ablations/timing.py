@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from ablations.data import Dataset
-    from ablations.training import Images
+    from ablations.images import Images
 
 TIMING_FILE = "timing.json"
 
@@ -111,7 +111,7 @@ def time_epoch(
 
     With several replicas: one seed's share of an epoch of so many seeds, trained as one network.
     """
-    from ablations.training import Images, load_images
+    from ablations.images import Images, load_images
 
     recipe = experiment.training
     train_images, test_images = load_images(dataset, recipe, device)

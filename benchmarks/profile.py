@@ -19,6 +19,7 @@ from ablations import training
 from ablations.catalogue import find_ablation
 from ablations.data import load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES
+from ablations.images import Images, load_images
 from ablations.records import write_json
 from ablations.running import describe_environment, use_one_thread, utc_now
 from ablations.study import StudySpec, plan_runs
@@ -104,9 +105,9 @@ def measure(dataset_name: str, folder: Path | None, arithmetic: Arithmetic, roun
     dataset = load_dataset(dataset_name, folder)
     spec = StudySpec(dataset.id, dataset.title, 1, None, "cpu")
     [experiment] = plan_runs(spec, [find_ablation("target")], [0])
-    images, _ = training.load_images(dataset, experiment.training, cpu)
+    images, _ = load_images(dataset, experiment.training, cpu)
     count = STEPS_IN_A_ROUND * experiment.training.batch_size
-    some = training.Images(images.pixels[:count], images.labels[:count])
+    some = Images(images.pixels[:count], images.labels[:count])
     trainee = training.prepare_training(experiment, dataset, cpu, arithmetic)
     num_steps = -(-len(some) // experiment.training.batch_size)
 

@@ -15,9 +15,10 @@ from ablations.ablation import Ablation
 from ablations.augment import augment, draw_augmentation
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset, load_dataset
+from ablations.images import load_images
 from ablations.results import summarise
 from ablations.study import StudySpec, plan_runs
-from ablations.training import evaluate, load_images, prepare_training, train_epoch
+from ablations.training import evaluate, prepare_training, train_epoch
 from mnist_blocks.network import build_network
 from reports.page import render_page
 from tests.factories import ALL_NAMES, make_study

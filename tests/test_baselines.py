@@ -15,7 +15,7 @@ from torchvision import transforms
 from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, Augmentation
 from ablations.data import Dataset
 from ablations.experiment import TARGET_TRAINING
-from ablations.training import Images, InputScale, prepare_batch
+from ablations.images import Images, InputScale, prepare_batch
 from benchmarks.baselines.command import baseline_command
 from benchmarks.baselines.recipe import (
     BaselineResult,

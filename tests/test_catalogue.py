@@ -10,8 +10,9 @@ from ablations.ablation import Ablation
 from ablations.catalogue import CATALOGUE
 from ablations.data import Dataset
 from ablations.experiment import TARGET_TRAINING
+from ablations.images import load_images
 from ablations.study import StudySpec, plan_runs
-from ablations.training import load_images, prepare_training, train_epoch
+from ablations.training import prepare_training, train_epoch
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, layer_table

@@ -30,15 +30,10 @@ from ablations.group_training import (
     train_steps,
 )
 from ablations.grouping import even_parts, split_into_groups
+from ablations.images import load_images
 from ablations.records import EpochRecord
 from ablations.study import StudySpec, plan_runs
-from ablations.training import (
-    Trainee,
-    load_images,
-    prepare_training,
-    train,
-    train_epoch,
-)
+from ablations.training import Trainee, prepare_training, train, train_epoch
 from mnist_blocks.network import build_network
 from speed.capture import capture
 from speed.wide import narrow

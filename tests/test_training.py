@@ -24,19 +24,11 @@ from ablations.augment import (
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset, load_dataset
 from ablations.experiment import TARGET_TRAINING, Experiment
+from ablations.images import Images, InputScale, load_images, prepare_batch
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights
 from ablations.study import StudySpec, plan_runs
-from ablations.training import (
-    Images,
-    InputScale,
-    evaluate,
-    load_images,
-    prepare_batch,
-    prepare_training,
-    train,
-    train_epoch,
-)
+from ablations.training import evaluate, prepare_training, train, train_epoch
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import leaves
