@@ -1,116 +1,24 @@
 """The command line: parse, call, print. What it calls stands in `ablations` and `reports`."""
 
-import difflib
-import math
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ablations.ablation import Ablation
-from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.catalogue import CATALOGUE
+from ablations.commands import (
+    AblationName,
+    SeedList,
+    a_number,
+    clear_errors,
+    data_dir_option,
+    dataset_option,
+)
 from ablations.designs import CORE, DESIGNS, Design, design_ablations
-from ablations.experiment import DATASET_NAMES
 from ablations.version import project_version
 from speed.arithmetic import ARITHMETICS
-
-
-class SeedList(click.ParamType[tuple[int, ...]]):
-    """Seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
-
-    name = "seeds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        seeds: list[int] = []
-        for part in value.split(","):
-            first, dash, last = part.strip().partition("-")
-            try:
-                low, high = int(first), int(last) if dash else int(first)
-            except ValueError:
-                self.fail(f"'{value}' is not a list of seeds; write 0-4, or 0,3,7", param, ctx)
-            if low > high:
-                self.fail(f"'{part}' runs backwards; write {high}-{low}", param, ctx)
-            if high - low >= 1000:
-                self.fail(f"'{part}' is {high - low + 1:,} seeds; at most 1,000", param, ctx)
-            seeds += range(low, high + 1)
-        if len(set(seeds)) != len(seeds):
-            self.fail(f"'{value}' names a seed twice", param, ctx)
-        return tuple(seeds)
-
-
-class AblationName(click.ParamType[Ablation]):
-    """A name in the catalogue, that of an ingredient (`gap` is `no-gap`), or several: `a+b`."""
-
-    name = "ablation"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Ablation:
-        if isinstance(value, Ablation):
-            return value
-        names = [ablation.name for ablation in CATALOGUE]
-        parts = []
-        for part in value.split("+"):
-            part = f"no-{part}" if f"no-{part}" in names else part
-            if part not in names:
-                close = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
-                hint = f"did you mean '{close[0]}'? " if close else ""
-                self.fail(f"unknown ablation '{part}'; {hint}(cli.py list shows all)", param, ctx)
-            parts.append(part)
-        try:
-            return find_ablation("+".join(parts))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse `nan`, which is in every range."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is not a number")
-    return value
-
-
-def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors that a user can mend into one line; a bug keeps its traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from ablations.data import DataError
-        from ablations.records import RecordError
-        from ablations.study import StudyError
-
-        try:
-            return command(*args, **kwargs)
-        except (DataError, RecordError, StudyError) as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            # A full disk, a read-only folder, a file that another program holds open.
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
-
-    return wrapped
-
-
-dataset_option = click.option(
-    "--dataset",
-    type=click.Choice(["auto", *DATASET_NAMES]),
-    default="auto",
-    show_default=True,
-    help="auto is MNIST, and where it cannot be had small bundled digits (which it says loudly).",
-)
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with the data set's files; otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
-    "are searched, then the files are downloaded.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -227,6 +135,7 @@ def ablate(
     """
     from ablations.conduct import conduct
     from ablations.prepare import StudyRequest
+    from reports.files import write_report
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
@@ -256,21 +165,6 @@ def ablate(
     sys.exit(conduct(request, write_report))
 
 
-def write_report(study_dir: Path) -> Path:
-    """Render a study folder's report and tables into it; returns the report's path."""
-    from ablations.records import write_atomically
-    from ablations.results import results_csv, results_json, summarise
-    from ablations.study import load_study
-    from reports.page import render_page
-
-    results = summarise(load_study(study_dir))
-    write_atomically(study_dir / "results.csv", results_csv(results).encode())
-    write_atomically(study_dir / "results.json", results_json(results))
-    path = study_dir / "report.html"
-    write_atomically(path, render_page(results).encode())
-    return path
-
-
 @main.command("list")
 def list_ablations() -> None:
     """Name every ablation, and what it removes from the target.
@@ -298,28 +192,10 @@ def show(ablation: Ablation) -> None:
       python cli.py show target
       python cli.py show no-gap-matched
     """
-    from mnist_blocks.summary import layer_table
+    from reports.layers import ablation_lines
 
-    click.echo(
-        ablation.name + ("" if ablation.kind == "target" else f": without {ablation.removes}")
-    )
-    click.echo(f"  Question  {ablation.question}")
-    click.echo(f"  Expect    {ablation.expectation}")
-    click.echo(f"  Source    {ablation.source}")
-    for change in ablation.changes():
-        click.echo(f"  Changes   {change.field}: {change.target_value!r} -> {change.value!r}")
-    rows = layer_table(ablation.network_spec)
-    click.echo()
-    click.echo(f"{'layer':<30} {'output':<12} {'parameters':>10} {'mult-adds':>10} {'field':>6}")
-    for row in rows:
-        shape = ", ".join(str(side) for side in row.output_shape)
-        click.echo(
-            f"{row.description:<30} {shape:<12} {row.parameters:>10,} {row.multiply_adds:>10,} "
-            f"{row.receptive_field:>6}"
-        )
-    total_parameters = sum(row.parameters for row in rows)
-    total_multiply_adds = sum(row.multiply_adds for row in rows)
-    click.echo(f"{'total':<30} {'':<12} {total_parameters:>10,} {total_multiply_adds:>10,}")
+    for line in ablation_lines(ablation):
+        click.echo(line)
 
 
 @main.command()
@@ -343,29 +219,26 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
       python cli.py report runs/mnist
       python cli.py report runs/mnist runs/fashion-mnist
     """
-    from ablations.records import write_atomically
     from ablations.results import summarise
     from ablations.study import is_study, load_study
+    from reports.files import write_results, write_transfer
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
-    problems = [problem for study in studies for problem in study.problems]
     if len(studies) > 1:
-        from reports.transfer import render_transfer
-
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is named twice")
         out = out or study_dirs[0].resolve().parent / "transfer.html"
         if is_study(out.resolve().parent):
             raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
-        page = render_transfer([summarise(study) for study in studies])
-        write_atomically(out, page.encode())
-        click.echo(f"Report: {out}")
+        write_transfer(studies, out)
     elif out:
         raise click.UsageError(
             "--out is for several studies; one study's report lies in its folder"
         )
     else:
-        click.echo(f"Report: {write_report(study_dirs[0])}")
+        out = write_results(summarise(studies[0]), study_dirs[0])
+    click.echo(f"Report: {out}")
+    problems = [problem for study in studies for problem in study.problems]
     for problem in problems:
         click.echo(f"Left out: {problem}", err=True)
     sys.exit(1 if problems else 0)
@@ -564,19 +437,9 @@ def readme(study_dir: Path) -> None:
     Example:
       python cli.py readme docs/reference
     """
-    from ablations.records import write_atomically
-    from ablations.results import summarise
-    from ablations.study import load_study
-    from reports.figures import difference_figure
-    from reports.readme import insert_results, standalone_svg
+    from reports.files import write_readme
 
-    write_report(study_dir)
-    results = summarise(load_study(study_dir))
-    path = Path("README.md")
-    write_atomically(path, insert_results(path.read_text(encoding="utf-8"), results).encode())
-    figure = difference_figure(results.rows, results.study.spec.margin_pct)
-    if figure:
-        write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())
+    write_readme(study_dir, Path("README.md"))
 
 
 if __name__ == "__main__":

@@ -92,9 +92,11 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
     found: list[Attribution] = []
     for cells_of_design in (factorial_cells, one_in_cells, ladder_cells):
         for bare in bare_sets:
+            if any(bare <= set(known.names) for known in found):
+                continue
             names = sorted(bare, key=order.index)
             seeds = common_seeds(cells, cells_of_design(names))
-            if seeds and not any(bare <= set(known.names) for known in found):
+            if seeds:
                 found.append(attribute_among(cells, names, seeds))
     return found
 

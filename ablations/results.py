@@ -185,7 +185,7 @@ def known_ablation(name: str) -> Ablation | None:
 def positions(ablation: Ablation) -> list[int]:
     """Where the entries that an ablation consists of stand in the catalogue."""
     names = [entry.name for entry in CATALOGUE]
-    return [names.index(name) for name in ablation.parts or (ablation.name,)]
+    return [names.index(name) for name in names_of(ablation)]
 
 
 def unknown_ablations(study: Study) -> list[str]:

@@ -228,13 +228,8 @@ def load_study(study_dir: Path) -> Study:
         RecordError: its `study.json` is damaged or of another schema.
     """
     if not is_study(study_dir):
-        if not study_dir.exists():
-            raise StudyError(
-                f"{study_dir} is not a study: there is no such folder{studies_near(study_dir)}"
-            )
-        raise StudyError(
-            f"{study_dir} is not a study: it has no {STUDY_FILE}{studies_near(study_dir)}"
-        )
+        why = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
+        raise StudyError(f"{study_dir} is not a study: {why}{studies_near(study_dir)}")
     spec = load_spec(study_dir)
     records, problems = [], []
     for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
+from ablations.commands import clear_errors
 from ablations.experiment import Experiment
 from ablations.records import RunRecord, write_json
 from ablations.study import StudyError, load_study
 from benchmarks.measurements import Accuracy, AccuracyRun
-from cli import clear_errors
 from speed.arithmetic import ARITHMETICS, Arithmetic
 
 DEFAULT_OUT = Path("runs/bench/accuracy.json")

@@ -23,6 +23,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from ablations.commands import clear_errors
 from ablations.data import load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES
 from ablations.presets import choose_preset
@@ -41,7 +42,6 @@ from benchmarks.contenders import (
     read_study,
 )
 from benchmarks.measurements import Spread, spread
-from cli import clear_errors
 from speed.arithmetic import choose_arithmetic
 
 DEFAULT_OUT = Path("runs/bench/comparison.json")

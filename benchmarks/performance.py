@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ablations.commands import clear_errors
 from ablations.experiment import TARGET_TRAINING
 from ablations.records import write_atomically
 from ablations.words import plural
@@ -26,7 +27,6 @@ from benchmarks.measurements import (
     Scaling,
     load_measurement,
 )
-from cli import clear_errors
 from mnist_blocks import TARGET
 from reports.readme import standalone_svg
 from reports.wording import decimal, enumerate_words, signed

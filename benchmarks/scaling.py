@@ -15,6 +15,7 @@ import click
 import joblib
 from rich.console import Console
 
+from ablations.commands import clear_errors
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup
 from ablations.experiment import DATASET_NAMES
@@ -22,7 +23,6 @@ from ablations.progress import say
 from ablations.records import write_json
 from ablations.words import duration, plural
 from benchmarks.measurements import Scaling, StepSpeed
-from cli import clear_errors
 from mnist_blocks import TARGET
 from speed.arithmetic import Arithmetic, choose_arithmetic, has_bfloat16_instructions
 

@@ -1,0 +1,58 @@
+"""From a study's folder to the files that are read: report, tables, README."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.records import write_atomically
+from ablations.results import Results, results_csv, results_json, summarise
+from ablations.study import Study, load_study
+
+
+def write_report(study_dir: Path) -> Path:
+    """Render a study folder's report and tables into it; returns the report's path.
+
+    Raises:
+        StudyError: the folder is not a study.
+        RecordError: its `study.json` is damaged or of another schema.
+    """
+    return write_results(summarise(load_study(study_dir)), study_dir)
+
+
+def write_results(results: Results, study_dir: Path) -> Path:
+    """The report and the tables; returns the report's path."""
+    # Jinja and what the figures need take a while to import.
+    from reports.page import render_page
+
+    write_atomically(study_dir / "results.csv", results_csv(results).encode())
+    write_atomically(study_dir / "results.json", results_json(results))
+    path = study_dir / "report.html"
+    write_atomically(path, render_page(results).encode())
+    return path
+
+
+def write_transfer(studies: Sequence[Study], path: Path) -> None:
+    """The page of several studies side by side."""
+    from reports.transfer import render_transfer
+
+    page = render_transfer([summarise(study) for study in studies])
+    write_atomically(path, page.encode())
+
+
+def write_readme(study_dir: Path, readme: Path) -> None:
+    """The report and the tables; their numbers into the README, and the figure beside the records.
+
+    Raises:
+        StudyError: the folder is not a study.
+        RecordError: its `study.json` is damaged or of another schema.
+        ValueError: the README does not have the lines that the numbers belong between.
+    """
+    from reports.figures import difference_figure
+    from reports.readme import insert_results, standalone_svg
+
+    results = summarise(load_study(study_dir))
+    write_results(results, study_dir)
+    text = insert_results(readme.read_text(encoding="utf-8"), results)
+    write_atomically(readme, text.encode())
+    figure = difference_figure(results.rows, results.study.spec.margin_pct)
+    if figure:
+        write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())
