@@ -414,6 +414,8 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
     from ablations.data import inspect_dataset, load_dataset, resolve_dataset
 
     name = "mnist" if dataset == "auto" else dataset
+    if data_dir and not fetch and not data_dir.expanduser().is_dir():
+        click.echo(f"warning: there is no folder {data_dir}; looking elsewhere", err=True)
     for file in inspect_dataset(name, data_dir):
         if file.status == "verified" or file.problem:
             click.echo(f"{file.status:<9} {file.problem or file.path}")

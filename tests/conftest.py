@@ -17,7 +17,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # In the modules that handle arrays, the shapes in signatures are checked at every call while
 # tests run. It works for what is imported after this line.
-ARRAY_MODULES = ["augment", "data", "data_files", "group_training", "idx", "records", "training"]
+ARRAY_MODULES = [
+    "augment",
+    "data",
+    "data_files",
+    "group_training",
+    "idx",
+    "images",
+    "records",
+    "training",
+]
 install_import_hook(
     [*(f"ablations.{name}" for name in ARRAY_MODULES), "speed.wide"],
     "beartype.beartype",

@@ -302,6 +302,14 @@ def test_data_tells_where_and_whether(mnist_folder: Path) -> None:
     assert "60,000 training and 10,000 test images" in result.output
 
 
+def test_data_says_that_a_folder_is_not_there(tmp_path: Path, mnist_folder: Path) -> None:
+    environment = {"MNIST_DATA_DIR": str(mnist_folder)}
+    arguments = ["data", "--data-dir", str(tmp_path / "nowhere")]
+    result = CliRunner().invoke(cli.main, arguments, env=environment)
+    assert result.exit_code == 0
+    assert f"there is no folder {tmp_path / 'nowhere'}" in result.stderr
+
+
 @pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli.main.commands))])
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(cli.main, [*command, "--help"])
