@@ -10,7 +10,7 @@ from ablations.results import AblationResult
 from ablations.statistics import Estimate, holm, paired_difference
 from ablations.verdicts import LEVEL, Verdict, VerdictKind
 from ablations.words import plural
-from reports.wording import REMOVED_WORDS, decimal, enumerate_words, signed, unbroken
+from reports.wording import REMOVED_WORDS, decimal, enumerate_words, interval, signed, unbroken
 
 
 class Together(NamedTuple):
@@ -110,8 +110,7 @@ def interval_words(found: Estimate | None) -> str:
     """The interval in brackets; nothing where there is none."""
     if found is None or found.interval_95 is None:
         return ""
-    low, high = found.interval_95
-    return f" (95 % interval {signed(low)} to {signed(high)})"
+    return f" (95 % interval {interval(found.interval_95)})"
 
 
 def misled_sentences(found: Attribution) -> str:

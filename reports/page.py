@@ -146,6 +146,7 @@ def template_environment() -> Environment:
     environment.filters |= {
         "decimal": wording.decimal,
         "signed": wording.signed,
+        "interval": wording.interval,
         "plural": plural,
         "enumerate_words": wording.enumerate_words,
         "python": repr,

@@ -6,7 +6,7 @@ from ablations.results import AblationResult, Results
 from ablations.words import plural
 from reports.evidence import attribution_lead, misled_sentences, verdict_name
 from reports.svg import COLOURS
-from reports.wording import VERDICT_WORDS, decimal, enumerate_words, signed
+from reports.wording import VERDICT_WORDS, decimal, enumerate_words, interval, signed
 
 BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
 END = "<!-- results end -->"
@@ -78,10 +78,9 @@ def summary(results: Results) -> str:
 def table_line(row: AblationResult) -> str:
     """One line of the table."""
     difference = row.difference_pct
-    interval = "one seed" if len(row.runs) == 1 else "no spread"
+    interval_text = "one seed" if len(row.runs) == 1 else "no spread"
     if difference and difference.interval_95:
-        low, high = difference.interval_95
-        interval = f"{signed(low)} to {signed(high)}"
+        interval_text = interval(difference.interval_95)
     # Accuracy of the target at the seeds of this row, which need not be all of the target's seeds.
     paired_pct = row.accuracy_pct.mean - difference.mean if difference else None
     removes = row.ablation.removes
@@ -91,7 +90,7 @@ def table_line(row: AblationResult) -> str:
         f"{decimal(row.accuracy_pct.mean)} %" + (" (diverged)" if row.num_diverged else ""),
         f"{decimal(paired_pct)} %" if paired_pct is not None else "",
         signed(difference.mean) if difference else "",
-        interval if difference else "",
+        interval_text if difference else "",
         verdict_name(row.verdict) if row.verdict else "",
         str(len(row.runs)),
         f"{row.parameters:,}",

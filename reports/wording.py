@@ -34,6 +34,12 @@ def signed(value: float, digits: int | None = 2) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
+def interval(bounds: tuple[float, float], digits: int = 2) -> str:
+    """The interval of a difference, such as `+0.09 to +0.23`."""
+    low, high = bounds
+    return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
 def enumerate_words(words: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     words = list(words)

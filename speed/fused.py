@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mnist_blocks.summary import leaves
+from speed.activations import Activations
 from speed.followers import group_layers
-from speed.fused_layer import NOT_HERE, Activations, FusedLayer, Saved
+from speed.fused_layer import NOT_HERE, FusedLayer, Saved
 
 Step = Callable[[Tensor], Tensor]
 

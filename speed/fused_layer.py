@@ -1,8 +1,4 @@
-"""One fused layer: a convolution and what follows it, forward and backward, and what is kept between.
-
-Activations are kept as raw memory: matrices with a row for each row of an image, all channels of a
-pixel side by side, of float32 or of bfloat16's bits (uint16).
-"""
+"""One fused layer: a convolution and what follows it, forward and backward, and what is kept between."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from speed import kernels, pooling
+from speed.activations import Activations, kernel_rows, vector
 from speed.convolution import compile_backward, compile_forward
 from speed.followers import Followers
 from speed.tiles import Geometry
@@ -21,48 +18,6 @@ from speed.tiles import Geometry
 convolution_backward = torch.ops.aten.convolution_backward
 NOTHING = np.empty((0, 0), np.uint8)
 """In place of a matrix that is not needed."""
-
-
-class Activations(NamedTuple):
-    """The activations of a batch, as raw memory."""
-
-    rows: Tensor
-    """(batch x height, width x channels), float32 or uint16."""
-    num_channels: int
-    height: int
-    width: int
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> "Activations":
-        """Those of a tensor (batch, channels, H, W), whose memory is used if it can be."""
-        batch_size, num_channels, height, width = tensor.shape
-        last = tensor.detach().permute(0, 2, 3, 1).contiguous()
-        rows = last.view(batch_size * height, width * num_channels)
-        is_bfloat16 = rows.dtype == torch.bfloat16
-        return cls(rows.view(torch.uint16) if is_bfloat16 else rows, num_channels, height, width)
-
-    @classmethod
-    def empty(
-        cls, batch_size: int, num_channels: int, height: int, width: int, dtype: torch.dtype
-    ) -> "Activations":
-        """Room for a batch."""
-        rows = torch.empty((batch_size * height, width * num_channels), dtype=dtype)
-        return cls(rows, num_channels, height, width)
-
-    @property
-    def batch_size(self) -> int:
-        """Number of images."""
-        return len(self.rows) // self.height
-
-    @property
-    def numbers_a_channel(self) -> int:
-        """How many numbers each channel has."""
-        return self.rows.numel() // self.num_channels
-
-    def as_tensor(self) -> Tensor:
-        """(batch, channels, H, W) in the same memory."""
-        rows = self.rows.view(torch.bfloat16) if self.rows.dtype == torch.uint16 else self.rows
-        return rows.view(-1, self.height, self.width, self.num_channels).permute(0, 3, 1, 2)
 
 
 class Mask(NamedTuple):
@@ -334,19 +289,6 @@ def prepare_batch_norm(
     kernels.fill_scale_and_shift(
         per_channel, moments, vector(norm.weight), vector(norm.bias), norm.eps
     )
-
-
-def kernel_rows(weight: Tensor) -> NDArray[np.float32]:
-    """A convolution's weights as (out channels, height, width x in channels): their own memory if
-    their channels are last."""
-    array: NDArray[np.float32] = weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
-    return array.reshape(*array.shape[:2], -1)
-
-
-def vector(tensor: Tensor) -> NDArray[np.float32]:
-    """The own memory of a tensor with one number for each channel."""
-    array: NDArray[np.float32] = tensor.detach().numpy()
-    return array
 
 
 def draw_mask(dropout: nn.Dropout | None) -> Mask:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from speed import tiles
+from speed.activations import Activations
 from speed.followers import Followers
 from speed.fused import fuse
-from speed.fused_layer import Activations, FusedLayer
+from speed.fused_layer import FusedLayer
 from speed.tiles import Geometry, gradient_tiles, output_tiles
 from speed.vectors import LANES, REGISTERS
 

@@ -18,9 +18,9 @@ from ablations.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec
 from speed import fused, fused_layer, kernels
+from speed.activations import Activations
 from speed.followers import Followers, group_layers
 from speed.fused import fuse
-from speed.fused_layer import Activations
 
 NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
 BATCH_SIZE = 12
