@@ -43,7 +43,7 @@ def test_reference_study_is_whole(reference: Study) -> None:
     [attribution] = summarise(reference).attributions
     assert attribution.is_factorial
     assert set(attribution.names) == {entry.name for entry in CORE}
-    assert attribution.seeds
+    assert len(attribution.seeds) >= 3
     assert reference.timing is not None
     assert reference.timing.by_ablation.keys() >= seeds.keys()
 
