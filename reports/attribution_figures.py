@@ -99,16 +99,17 @@ def ladder_figure(found: Attribution, words: Mapping[str, str], name: str) -> Ma
             range(len(means)), [textwrap.fill(label, 18) for label in labels],
             color=COLOURS["ink"],
         )  # fmt: skip
-        for position, mean in enumerate(means):
+        # Above the interval, where no line passes.
+        for position, (mean, (_, high)) in enumerate(zip(means, bounds, strict=True)):
             axes.annotate(
                 f"{decimal(mean)} %",
-                (position, mean),
-                xytext=(0, 16),
+                (position, high),
+                xytext=(0, 9),
                 textcoords="offset points",
                 ha="center",
             )
         axes.set_xlim(-0.4, len(means) - 0.6)
-        axes.margins(y=0.15)
+        axes.margins(y=0.2)
         axes.set_ylabel("test accuracy (%)")
         axes.grid(axis="x", visible=False)
         sns.despine(ax=axes)
