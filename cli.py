@@ -1,6 +1,7 @@
 """The command line: parse, call, print. What it calls stands in `ablations` and `reports`."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ablations.commands import (
     clear_errors,
     data_dir_option,
     dataset_option,
+    in_one_line,
 )
 from ablations.designs import CORE, DESIGNS, Design, design_ablations
 from ablations.version import project_version
@@ -293,6 +295,7 @@ def compare(sides: tuple[str, ...]) -> None:
 @click.option(
     "--power",
     type=click.FloatRange(min=0.05, max=0.999),
+    callback=a_number,
     default=0.8,
     show_default=True,
     help="In which share of studies it is to be found.",
@@ -337,6 +340,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
+    callback=a_number,
     default=60,
     show_default=True,
     help="Minutes for all trainings together; looking at the network first takes 2 at most.",
@@ -368,7 +372,8 @@ def check(
     can, so check only files that you would run yourself.
 
     The network is trained once for each seed by the reference recipe, on one core each. Exit code:
-    0 pass, 1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST).
+    0 pass, 1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); 2 and 4 are
+    no grade: the command was misused, or the machine is in the way.
 
     \b
     Examples:
@@ -376,7 +381,10 @@ def check(
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
     from ablations.check import check_and_tell
-    from ablations.grading_task import UnknownNameError
+    from ablations.conduct import EXIT_INTERRUPTED
+    from ablations.data import DataError
+    from ablations.grading import NO_GRADE_EXIT_CODE
+    from ablations.grading_task import MachineError, UnknownNameError
 
     file, colon, name = network.rpartition(":")
     if not colon or not name.isidentifier():
@@ -395,6 +403,15 @@ def check(
         )
     except UnknownNameError as error:
         raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Stopped; nothing was graded.", err=True)
+        exit_code = EXIT_INTERRUPTED
+    except (DataError, MachineError, OSError) as error:
+        click.echo(f"Error: {in_one_line(error)}", err=True)
+        exit_code = NO_GRADE_EXIT_CODE
+    except Exception:  # noqa: BLE001 (a bug; the exit code that Python gives it is "fail" here)
+        traceback.print_exc()
+        exit_code = NO_GRADE_EXIT_CODE
     sys.exit(exit_code)
 
 

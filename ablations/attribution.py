@@ -23,7 +23,7 @@ from statistics import fmean
 
 import msgspec
 
-from ablations.statistics import Estimate, estimate
+from ablations.statistics import Estimate, estimate, holm, paired_difference
 
 Removed = frozenset[str]
 Cells = Mapping[Removed, Mapping[int, float]]
@@ -43,6 +43,9 @@ class Worth(msgspec.Struct, frozen=True):
     alone: Estimate | None
     main_effect: Estimate | None
     shapley: Estimate | None
+    alone_minus_left_out_p: float | None = None
+    """Paired t-test of whether it is worth something else alone than beside the others, Holm's over
+    the ingredients; None where one of the two is not known, or their difference has no spread."""
 
 
 class Interaction(msgspec.Struct, frozen=True):
@@ -83,7 +86,7 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
 
     A set of ingredients is known by its bare network, with all of them removed; it must share
     seeds with the whole network and with the rest of one design. Sets within one that is told of
-    already are left out. `order` is that of the catalogue.
+    already are left out, unless they have more seeds. `order` is that of the catalogue.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
@@ -92,11 +95,14 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
     found: list[Attribution] = []
     for cells_of_design in (factorial_cells, one_in_cells, ladder_cells):
         for bare in bare_sets:
-            if any(bare <= set(known.names) for known in found):
-                continue
             names = sorted(bare, key=order.index)
             seeds = common_seeds(cells, cells_of_design(names))
-            if seeds:
+            is_told = any(
+                bare == set(known.names)
+                or (bare < set(known.names) and set(seeds) <= set(known.seeds))
+                for known in found
+            )
+            if seeds and not is_told:
                 found.append(attribute_among(cells, names, seeds))
     return found
 
@@ -139,7 +145,7 @@ def attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) ->
         names=list(names),
         seeds=list(seeds),
         full_minus_bare=over_seeds(lambda accuracy: accuracy[full] - accuracy[bare]),
-        worths=[worth(name) for name in names],
+        worths=compare_worths([worth(name) for name in names]),
         interactions=[
             Interaction(pair, over_seeds(partial(interaction, names=names, pair=pair)))
             for pair in pairs
@@ -147,6 +153,21 @@ def attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) ->
         ladder=climb(names, over_seeds) if has(ladder_cells(names)) else [],
         is_factorial=is_factorial,
     )
+
+
+def compare_worths(worths: Sequence[Worth]) -> list[Worth]:
+    """Test of each ingredient whether it is worth something else alone than beside the others."""
+    tests = {}
+    for worth in worths:
+        if worth.alone and worth.left_out:
+            gap = paired_difference(worth.alone.by_seed, worth.left_out.by_seed)
+            if gap and gap.t_test_p is not None:
+                tests[worth.name] = gap.t_test_p
+    p_values = holm(tests)
+    return [
+        msgspec.structs.replace(worth, alone_minus_left_out_p=p_values.get(worth.name))
+        for worth in worths
+    ]
 
 
 def gain(accuracy: Accuracies, name: str, removed: Removed) -> float:

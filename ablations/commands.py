@@ -87,11 +87,17 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except (DataError, RecordError, StudyError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            # A full disk, a read-only folder, a file that another program holds open.
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
+            raise click.ClickException(in_one_line(error)) from error
 
     return wrapped
+
+
+def in_one_line(error: Exception) -> str:
+    """The error in a line: also a full disk, a read-only folder, a file that another program holds."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 dataset_option = click.option(

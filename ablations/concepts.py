@@ -83,19 +83,31 @@ def concept_of(
     """
     name = getattr(func, "__name__", "")
     if func is functional.batch_norm:
-        is_training = kwargs.get("training", args[5] if len(args) > 5 else False)
+        is_training = argument(args, kwargs, 5, "training", default=False)
         return BATCH_NORM if is_training else None
     if func in DROPOUTS:
-        probability = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-        return DROPOUT if probability > 0 else None
+        probability = argument(args, kwargs, 1, "p", default=0.5)
+        is_training = argument(args, kwargs, 2, "training", "train", default=True)
+        return DROPOUT if probability > 0 and is_training else None
     if func is functional.linear:
         return FULLY_CONNECTED if is_of_vectors(result) else None
     if name in MATRIX_PRODUCTS:
         return FULLY_CONNECTED if is_of_vectors(result) and has_weight(args) else None
+    if name == "einsum":
+        operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+        return FULLY_CONNECTED if is_of_vectors(result) and has_weight(tuple(operands)) else None
     inputs = args[0] if args else kwargs.get("input")
     if isinstance(inputs, Tensor) and inputs.requires_grad:
         return POOLING if is_global_average(name, inputs, args, kwargs, result) else None
     return None
+
+
+def argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], position: int, *names: str, default: Any
+) -> Any:
+    """An argument of a call, given by position or by one of its names."""
+    found = [kwargs[name] for name in names if name in kwargs]
+    return found[0] if found else args[position] if len(args) > position else default
 
 
 def is_of_vectors(result: Tensor) -> bool:
@@ -122,12 +134,12 @@ def is_global_average(
     if name == "adaptive_avg_pool2d" or name == "adaptive_avg_pool1d":
         return result.shape[2:].numel() == 1
     if name == "avg_pool2d":
-        kernel = kwargs.get("kernel_size", args[1] if len(args) > 1 else 0)
+        kernel = argument(args, kwargs, 1, "kernel_size", default=0)
         sides = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
         return sides == tuple(inputs.shape[2:])
     if name != "mean":
         return False
-    dims = kwargs.get("dim", args[1] if len(args) > 1 else ())
+    dims = argument(args, kwargs, 1, "dim", "axis", default=())
     dims = {dim % inputs.dim() for dim in ([dims] if isinstance(dims, int) else dims or ())}
     wanted = {3: [{2}], 4: [{2, 3}, {1, 2}]}
     return dims in wanted.get(inputs.dim(), [])

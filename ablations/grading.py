@@ -31,7 +31,9 @@ from ablations.words import plural
 WANTED_EPOCHS = f"fewer than {EPOCH_LIMIT} epochs"
 NOT_MEASURED = "not measured"
 EXIT_CODES: Mapping[RequirementVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
-"""2 is a command that was misused."""
+NO_GRADE_EXIT_CODE = 4
+"""The network was not judged: the data, the disk or the machine is in the way. 2 is a command that
+was misused."""
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -95,7 +97,7 @@ def grade(
     requirements = [
         check_parameters(inspection),
         check_concepts(inspection),
-        check_epochs(trained),
+        check_epochs(num_epochs, trained),
         check_accuracy(found, trained, dataset),
     ]
     if problem and problem.is_limit:
@@ -150,15 +152,17 @@ def check_concepts(inspection: Inspection) -> Requirement:
     )
 
 
-def check_epochs(trained: Sequence[TrainedSeed]) -> Requirement:
+def check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> Requirement:
     """Fewer than 20."""
     if not trained:
         return Requirement(WANTED_EPOCHS, "undecided", NOT_MEASURED)
-    num_epochs = max(run.num_epochs for run in trained)
     return Requirement(
         WANTED_EPOCHS,
         "pass" if num_epochs < EPOCH_LIMIT else "fail",
-        f"trained for {num_epochs}",
+        f"trained for {num_epochs}"
+        + (
+            "" if all(run.num_epochs == num_epochs for run in trained) else ", or until it diverged"
+        ),
     )
 
 

@@ -22,12 +22,23 @@ from typing import IO
 import msgspec
 
 from ablations.grading import Grade, Problem, TrainedSeed, failed, grade
-from ablations.grading_task import Answer, NetworkError, Task, UnknownNameError
+from ablations.grading_task import (
+    ERRORS,
+    NOT_WRITTEN,
+    Answer,
+    LimitError,
+    MachineError,
+    NetworkError,
+    Task,
+    UnknownNameError,
+)
 from ablations.records import load_json, write_json
 from ablations.words import duration, plural
 
 INSPECTION_SECONDS = 120.0
 POLL_SECONDS = 0.2
+KILLED = -getattr(signal, "SIGKILL", 9)
+"""Exit code of a process that something else has ended; Windows has no such signal."""
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -56,6 +67,7 @@ def check_network(
 
     Raises:
         UnknownNameError: the file has no such name.
+        MachineError: something else than the network is in the way.
     """
     label = f"{request.file.name}:{request.name}"
     asked = label, request.dataset_name, request.num_epochs
@@ -65,9 +77,13 @@ def check_network(
             seconds = min(INSPECTION_SECONDS, request.seconds_limit)
             answer = process.wait(time.monotonic() + seconds, threading.Event())
         except LimitError as error:
-            doing = "importing the file, making the network and classifying four images"
-            hint = "training belongs under: if __name__ == '__main__'"
-            return failed(*asked, Problem(f"{error} of {doing}; {hint}", is_limit=True))
+            text = str(error)
+            if error.is_time:
+                text += (
+                    " of importing the file, making the network and classifying four images; "
+                    "training belongs under: if __name__ == '__main__'"
+                )
+            return failed(*asked, Problem(text, is_limit=True))
         except UnknownNameError:
             raise
         except NetworkError as error:
@@ -84,7 +100,11 @@ def check_network(
 def train_all(
     request: CheckRequest, folder: Path, after_epoch: Callable[[int], None]
 ) -> tuple[list[TrainedSeed], Problem | None]:
-    """Train the network once for each seed; the trainings that ended, and the first problem."""
+    """Train the network once for each seed; the trainings that ended, and the first problem.
+
+    Raises:
+        MachineError: something else than the network is in the way.
+    """
     deadline = time.monotonic() + request.seconds_limit
     stop = threading.Event()
     processes = [OneTask(request, folder, seed) for seed in request.seeds]
@@ -108,12 +128,11 @@ def train_all(
     errors.sort(key=lambda error: isinstance(error, LimitError))
     if not errors:
         return trained, None
-    is_limit = isinstance(errors[0], LimitError)
-    return trained, Problem(str(errors[0]) + ("; see --time-limit" if is_limit else ""), is_limit)
-
-
-class LimitError(NetworkError):
-    """A process was ended for the time or the memory that it took."""
+    text = str(errors[0])
+    if not isinstance(errors[0], LimitError):
+        return trained, Problem(text)
+    hint = "see --time-limit" if errors[0].is_time else "fewer at a time need less: see --jobs"
+    return trained, Problem(f"{text}; {hint}", is_limit=True)
 
 
 class StoppedError(NetworkError):
@@ -149,6 +168,7 @@ class OneTask:
         Raises:
             NetworkError: there is a problem with the network; it takes longer than the deadline
                 allows; its process dies.
+            MachineError: something else than the network is in the way.
         """
         if stop.is_set():
             raise StoppedError("stopped")
@@ -169,14 +189,16 @@ class OneTask:
                     raise StoppedError("stopped")
                 if time.monotonic() > deadline:
                     took = duration(time.monotonic() - started)
-                    raise LimitError(f"it takes too long: ended after {took}")
+                    raise LimitError(f"it takes too long: ended after {took}", is_time=True)
                 time.sleep(POLL_SECONDS)
         finally:
             end_group(process)
             for reader in readers:
                 reader.join(timeout=5)
-        if process.returncode == -signal.SIGKILL:
-            raise LimitError("its process was killed (SIGKILL), most likely for want of memory")
+        if process.returncode == KILLED:
+            raise LimitError("its process was killed, most likely for want of memory")
+        if process.returncode == NOT_WRITTEN:
+            raise MachineError(f"{self.answer_file}: cannot be written")
         if process.returncode != 0 or not self.answer_file.exists():
             raise NetworkError(how_it_died(process.returncode, error_lines))
         return self.read_answer()
@@ -202,8 +224,7 @@ class OneTask:
         """
         answer = load_json(self.answer_file, Answer)
         if answer.problem:
-            kind = UnknownNameError if answer.is_unknown_name else NetworkError
-            raise kind(answer.problem)
+            raise ERRORS[answer.problem_kind](answer.problem)
         done = answer.inspection if self.seed is None else answer.trained
         if done is None or (answer.trained and answer.trained.seed != self.seed):
             raise NetworkError("its process ended before it was done")

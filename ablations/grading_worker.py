@@ -18,10 +18,21 @@ from types import ModuleType
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from ablations.concepts import Observer, used_parameters
+from ablations.data import DataError
 from ablations.grading import Inspection, TrainedSeed
-from ablations.grading_task import Answer, NetworkError, Task, UnknownNameError
+from ablations.grading_task import (
+    ERRORS,
+    NOT_WRITTEN,
+    Answer,
+    LimitError,
+    MachineError,
+    NetworkError,
+    Task,
+    UnknownNameError,
+)
 from ablations.records import EpochRecord, write_json
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
@@ -40,9 +51,13 @@ def main() -> None:
             answer = Answer(inspection=inspect_network(task))
         else:
             answer = Answer(trained=train_network(task, task.seed, answer_file))
-    except NetworkError as error:
-        answer = Answer(problem=str(error), is_unknown_name=isinstance(error, UnknownNameError))
-    write_json(answer_file, answer)
+    except (NetworkError, MachineError, DataError, OSError) as error:
+        kinds = [kind for kind, error_type in ERRORS.items() if type(error) is error_type]
+        answer = Answer(problem=str(error), problem_kind=kinds[0] if kinds else "machine")
+    try:
+        write_json(answer_file, answer)
+    except OSError:
+        sys.exit(NOT_WRITTEN)
 
 
 def load_network(task: Task, seed: int) -> nn.Module:
@@ -112,10 +127,15 @@ def is_network_class(value: object) -> bool:
 
 @contextmanager
 def told(doing: str, file: str) -> Iterator[None]:
-    """Turn whatever goes wrong meanwhile into one line that names it, and where in the file."""
+    """Turn whatever goes wrong meanwhile into one line that names it, and where in the file.
+
+    Raises:
+        LimitError: there is not enough memory.
+        NetworkError: anything else.
+    """
     try:
         yield
-    except NetworkError:
+    except (NetworkError, MachineError):
         raise
     except SystemExit as error:
         raise NetworkError(f"{doing}: it ends the program (exit {error.code})") from error
@@ -128,6 +148,8 @@ def told(doing: str, file: str) -> Iterator[None]:
         ]
         where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
         kind = type(error).__name__
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise LimitError(f"{doing}: there is not enough memory{where}") from error
         raise NetworkError(f"{doing}: {kind}: {first_line[:300]}{where}") from error
 
 
@@ -138,6 +160,7 @@ def inspect_network(task: Task) -> Inspection:
         NetworkError: it raises, or does not give ten finite numbers for each image.
     """
     network = load_network(task, seed=0).train()
+    is_seeded = not has_the_same_weights(network, load_network(task, seed=1))
     images = torch.randn(BATCH_SIZE, 1, 28, 28)
     observer = Observer()
     doing = f"classifying images of shape {tuple(images.shape)} in training mode"
@@ -151,6 +174,11 @@ def inspect_network(task: Task) -> Inspection:
     registered = {id(parameter) for parameter in network.parameters()}
     unregistered = [one for one in used_parameters(logits) if id(one) not in registered]
     notes = notes_on(network, logits, unregistered)
+    if not is_seeded:
+        notes.append(
+            "its initial weights are the same for every seed, so that trainings differ in the order "
+            "of images and in dropout only: name a class or a function, and set no seed in the file"
+        )
     try:
         with told("one image alone cannot be classified", task.file), torch.inference_mode():
             check_logits(network.eval()(images[:1]), images[:1])
@@ -163,6 +191,14 @@ def inspect_network(task: Task) -> Inspection:
         frozen_parameters=sum(one.numel() for one in (*frozen, *unregistered)),
         concepts=observer.at_work(logits),
         notes=notes,
+    )
+
+
+def has_the_same_weights(network: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks start alike; false where a layer has yet to find out its sizes."""
+    pairs = list(zip(network.parameters(), other.parameters(), strict=False))
+    return bool(pairs) and all(
+        not isinstance(one, UninitializedParameter) and torch.equal(one, two) for one, two in pairs
     )
 
 
@@ -223,7 +259,10 @@ def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
     network = load_network(task, derive_seed(seed, "init"))
 
     def after_epoch(record: EpochRecord) -> None:
-        write_json(answer_file, Answer(epochs_done=record.epoch))
+        try:
+            write_json(answer_file, Answer(epochs_done=record.epoch))
+        except OSError as error:
+            raise MachineError(f"{answer_file}: {error.strerror}") from error
 
     with told(f"training with seed {seed}", task.file):
         # Layers that find their sizes out by themselves do so with their first images.

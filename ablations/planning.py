@@ -54,9 +54,11 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
 
 
 def paired_spread(study: Study) -> dict[str, float]:
-    """By ablation, the standard deviation over seeds of the difference from the target."""
-    names = dict.fromkeys(record.experiment.ablation for record in study.records)
-    accuracy = {name: accuracy_by_seed(runs_of(study, name)) for name in names}
+    """By ablation, the standard deviation over seeds of the difference from the target.
+
+    Combinations are none: they would count a design's ingredients many times over.
+    """
+    accuracy = {entry.name: accuracy_by_seed(runs_of(study, entry.name)) for entry in CATALOGUE}
     spreads = {}
     for name, found in accuracy.items():
         difference = paired_difference(found, accuracy.get("target", {}))

@@ -59,7 +59,8 @@ def check_requirements(
     num_runs = plural(len(target_runs), "seed")
     over_seeds = f"mean of {num_runs}" if len(target_runs) > 1 else num_runs
     lowest = f" (lowest {min(accuracies_pct):.2f} %)" if len(target_runs) > 1 else ""
-    last_allowed_epoch = min(len(target_runs[0].epochs), EPOCH_LIMIT - 1)
+    num_epochs = [min(len(run.epochs), EPOCH_LIMIT - 1) for run in target_runs]
+    diverged = ", or where a run diverged," if min(num_epochs) < max(num_epochs) else ""
     network = target_runs[0].experiment.network
     is_used = (
         "bn" in network.block,
@@ -80,7 +81,7 @@ def check_requirements(
         Requirement(
             f"that accuracy in fewer than {EPOCH_LIMIT} epochs",
             judge_accuracy(last_allowed_pct),
-            f"{in_pct(fmean(last_allowed_pct))} after epoch {last_allowed_epoch} of the same runs, "
+            f"{in_pct(fmean(last_allowed_pct))} after epoch {max(num_epochs)}{diverged} of the same runs, "
             f"{over_seeds}{interval_words(last_allowed_pct)}",
         ),
     ]
@@ -115,7 +116,7 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
     """The interval that decides, or why there is none."""
     interval = t_interval_95(accuracies_pct)
     if interval:
-        low, high = interval[0], min(interval[1], 100.0)
+        low, high = max(interval[0], 0.0), min(interval[1], 100.0)
         return f", 95 % interval {in_pct(low)} to {in_pct(high)}"
     if len(accuracies_pct) == 1:
         return "; one seed does not say what others do"

@@ -46,8 +46,9 @@ def worths_figure(found: Attribution, words: Mapping[str, str], name: str) -> Ma
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
         axes.grid(axis="y", visible=False)
         sns.despine(ax=axes, left=True)
+        drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(
-            handles=axes.get_legend_handles_labels()[0][: len(measures)],
+            handles=[drawn[MEASURES[measure][0]] for measure in measures],
             loc="outside lower center", ncols=4, frameon=False,
         )  # fmt: skip
         description = "; ".join(

@@ -6,8 +6,9 @@ from typing import NamedTuple, get_args
 from markupsafe import Markup
 
 from ablations.attribution import Attribution
-from ablations.results import AblationResult
-from ablations.statistics import Estimate, holm, paired_difference
+from ablations.designs import names_of
+from ablations.results import AblationResult, Results
+from ablations.statistics import Estimate
 from ablations.verdicts import LEVEL, Verdict, VerdictKind
 from ablations.words import plural
 from reports.wording import REMOVED_WORDS, decimal, enumerate_words, interval, signed, unbroken
@@ -79,12 +80,17 @@ def verdict_sentences(compared: Sequence[AblationResult]) -> str:
     return " ".join(["Verdicts on removing an ingredient.", *sentences]) if sentences else ""
 
 
-def attribution_lead(found: Attribution) -> str:
+def attribution_lead(found: Attribution, results: Results) -> str:
     """The whole network's lead over the bare one, and how it is shared out."""
+    parameters = {
+        names_of(row.ablation): row.parameters for row in (*results.rows, *results.combinations)
+    }
+    full_size, bare_size = parameters[()], parameters[tuple(found.names)]
     ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
     lead = found.full_minus_bare
     whole = (
-        f"The whole network minus the bare one, which is without {ingredients}: {signed(lead.mean)} "
+        f"The whole network ({full_size:,} parameters) minus the bare one ({bare_size:,}), which is "
+        f"without {ingredients}: {signed(lead.mean)} "
         f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
     sentences = [whole]
@@ -96,6 +102,11 @@ def attribution_lead(found: Attribution) -> str:
     if shares:
         sentences.append(
             f"Shared out over all orders of adding them (Shapley values): {'; '.join(shares)}."
+        )
+    if "no-gap" in found.names:
+        sentences.append(
+            "Networks without global average pooling are larger, since their head sees every pixel; "
+            "no-gap-matched is the comparison at one size."
         )
     if len(found.seeds) == 1:
         sentences.append("One seed does not say what another would give.")
@@ -114,34 +125,18 @@ def interval_words(found: Estimate | None) -> str:
 
 
 def misled_sentences(found: Attribution) -> str:
-    """Ingredients whose worth alone is surely another than when they are left out of the whole.
-
-    The two worths are paired by seed; the p values of their differences are Holm's.
-    """
-    gaps = {}
-    for worth in found.worths:
-        if worth.left_out and worth.alone:
-            gap = paired_difference(worth.alone.by_seed, worth.left_out.by_seed)
-            if gap and gap.t_test_p is not None:
-                gaps[worth.name] = gap
-    p_values = holm({name: gap.t_test_p for name, gap in gaps.items() if gap.t_test_p is not None})
+    """Ingredients whose worth alone is surely another than when they are left out of the whole."""
     sentences = []
     for worth in found.worths:
-        if worth.name in gaps and p_values[worth.name] < LEVEL and worth.left_out and worth.alone:
-            left_out, alone = worth.left_out.mean, worth.alone.mean
+        p = worth.alone_minus_left_out_p
+        if p is not None and p < LEVEL and worth.left_out and worth.alone:
+            is_more = worth.alone.mean > worth.left_out.mean
             sentences.append(
-                f"Leaving out {REMOVED_WORDS[worth.name]} {'costs' if left_out > 0 else 'gains'} "
-                f"{decimal(abs(left_out))} points, and adding it to the bare network "
-                f"{'gains' if alone > 0 else 'costs'} {decimal(abs(alone))}: {why(left_out, alone)}."
+                f"Having {REMOVED_WORDS[worth.name]} is worth {signed(worth.left_out.mean)} points beside the others"
+                f"{interval_words(worth.left_out)} and {signed(worth.alone.mean)} alone"
+                f"{interval_words(worth.alone)}: {'more' if is_more else 'less'} without them."
             )
     return unbroken(" ".join(sentences))
-
-
-def why(left_out: float, alone: float) -> str:
-    """What it means that an ingredient is worth something else alone than beside the others."""
-    if left_out > 0 and alone > 0:
-        return "the others do part of its work" if alone > left_out else "it works better with them"
-    return "it is better without the others" if alone > left_out else "it is better beside them"
 
 
 def has_one_seed(rows: Sequence[AblationResult]) -> bool:

@@ -170,6 +170,7 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
         ("Python", environment.python_version),
         ("PyTorch", environment.torch_version),
         ("NumPy", environment.numpy_version),
+        ("Numba", environment.numba_version or "–"),
         ("project version", environment.project_version),
         ("commit", environment.commit),
     ]

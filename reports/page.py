@@ -79,7 +79,7 @@ def make_together(results: Results) -> list[evidence.Together]:
             anchor="together" if number == 1 else f"together-{number}",
             words=wording.enumerate_words(words[name] for name in found.names),
             attribution=found,
-            lead=evidence.attribution_lead(found),
+            lead=evidence.attribution_lead(found, results),
             misled=evidence.misled_sentences(found),
             worths=worths_figure(found, words, f"worths-{number}"),
             ladder=ladder_figure(found, words, f"ladder-{number}") if found.ladder else None,

@@ -1,6 +1,7 @@
 """The results that open the README: a table and a figure, made from a study's records."""
 
 import re
+from statistics import fmean
 
 from ablations.results import AblationResult, Results
 from ablations.words import plural
@@ -31,12 +32,12 @@ def results_section(results: Results) -> str:
         "| ablation | without | test accuracy | target, same seeds | difference | 95 % interval "
         + "| verdict on removing it | seeds | parameters | epoch |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
-        *(table_line(row) for row in results.rows),
+        *(table_line(row, results.target) for row in results.rows),
     ]
     parts = [summary(results), "\n".join(lines), verdicts(results)]
     # One seed's shares would say nothing of others.
     for found in [found for found in results.attributions if len(found.seeds) > 1][:1]:
-        parts += [attribution_lead(found), misled_sentences(found)]
+        parts += [attribution_lead(found, results), misled_sentences(found)]
     return "\n\n".join([*filter(None, parts), provenance(results)]) + "\n"
 
 
@@ -46,7 +47,8 @@ def verdicts(results: Results) -> str:
     return (
         f"Verdicts: *matters* is a difference surely beyond ±{margin_pct} points, *real but small* one "
         f"surely within them and not zero, *negligible* one within them and not told apart from zero; "
-        "*undecided* means that these seeds do not tell. Their p values are corrected for all "
+        "*undecided* means that these seeds do not tell whether it is within them or beyond; with "
+        "*hurts* or *helps* it is surely not zero. Their p values are corrected for all "
         "comparisons of the table (Holm). The tests behind them, the noise and the interactions are "
         "in the report."
     )
@@ -75,14 +77,18 @@ def summary(results: Results) -> str:
     return text + "."
 
 
-def table_line(row: AblationResult) -> str:
+def table_line(row: AblationResult, target: AblationResult | None) -> str:
     """One line of the table."""
     difference = row.difference_pct
-    interval_text = "one seed" if len(row.runs) == 1 else "no spread"
+    interval_text = "no spread" if difference and len(difference.by_seed) > 1 else "one seed"
     if difference and difference.interval_95:
         interval_text = interval(difference.interval_95)
-    # Accuracy of the target at the seeds of this row, which need not be all of the target's seeds.
-    paired_pct = row.accuracy_pct.mean - difference.mean if difference else None
+    # Accuracy of the target at the seeds of this difference, which need not be all of its seeds.
+    paired_pct = (
+        fmean(target.accuracy_pct.by_seed[seed] for seed in difference.by_seed)
+        if difference and target
+        else None
+    )
     removes = row.ablation.removes
     cells = [
         f"`{row.ablation.name}`",
@@ -92,7 +98,7 @@ def table_line(row: AblationResult) -> str:
         signed(difference.mean) if difference else "",
         interval_text if difference else "",
         verdict_name(row.verdict) if row.verdict else "",
-        str(len(row.runs)),
+        str(len(difference.by_seed) if difference else len(row.runs)),
         f"{row.parameters:,}",
         f"{decimal(row.epoch_time.median_seconds, 1)} s" if row.epoch_time else "",
     ]

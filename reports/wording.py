@@ -131,12 +131,14 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
         + f"{num_test:,} test images would change one accuracy."
     ]
     intervals = [difference.interval_95 for difference in differences if difference.interval_95]
-    num_open = sum(low <= 0 <= high for low, high in intervals)
+    tested = [row.verdict for row in compared if row.verdict and row.verdict.differs_p is not None]
+    num_open = sum(verdict.effect == "unclear" for verdict in tested)
     if num_open:
-        of_all = "" if len(intervals) == num_all else " with several seeds"
+        of_all = "" if len(tested) == num_all else " with several seeds"
+        corrected = f", corrected for {plural(num_all, 'comparison')}," if num_all > 1 else ""
         sentences.append(
-            f"For {num_open} of the {len(intervals)}{of_all}, the 95 % interval contains zero: "
-            "these seeds do not tell them from the target, which is not the same as being equal."
+            f"For {num_open} of the {len(tested)}{of_all}, the t-test{corrected} does not tell the "
+            "difference from zero, which is not the same as being equal."
         )
     if len(intervals) > 1:
         sentences.append(

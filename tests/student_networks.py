@@ -111,6 +111,28 @@ class InAList(Layers):
         return self.conv(self.norm(x).flatten(1))
 
 
+class DropoutIsOff(Layers):
+    """A dropout that lets everything through, in training, too."""
+
+    def forward(self, x):
+        x = F.dropout(torch.relu(self.pool(self.dropout(x))), 0.1, training=False)
+        return self.conv(self.norm(self.linear.eval()(x)).flatten(1))
+
+
+class Axes(Layers):
+    """The names that NumPy has for the same."""
+
+    def forward(self, x):
+        x = self.linear(torch.relu(self.pool(self.dropout(x))))
+        return torch.einsum("bc,oc->bo", x.mean(axis=(2, 3)), self.conv.weight)
+
+
+class Mean(Layers):
+    def forward(self, x):
+        x = self.linear(torch.relu(self.pool(self.dropout(x))))
+        return self.conv(torch.mean(x, axis=[2, 3]))
+
+
 class NoDropout(Layers):
     def __init__(self):
         super().__init__()
@@ -193,6 +215,23 @@ class Prints(Layers):
     def forward(self, x):
         print('{"trained": 1}')
         return super().forward(x)
+
+
+class Greedy(Layers):
+    def forward(self, x):
+        raise MemoryError
+
+
+class GreedyLater(Layers):
+    def forward(self, x):
+        if len(x) > 4:
+            torch.empty(2**50)
+        return super().forward(x)
+
+
+class Killed(Layers):
+    def forward(self, x):
+        os.kill(os.getpid(), 9)
 
 
 class Sleeps(Layers):

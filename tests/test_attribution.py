@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.api import OLS, add_constant
+from statsmodels.stats.multitest import multipletests
 
 from ablations.attribution import Attribution, Cells, attribute, subsets
 
@@ -133,6 +135,36 @@ def test_the_largest_set_counts_and_others_are_ignored() -> None:
     cells = {**random_cells(0, ["a", "b"]), **random_cells(1, ["a", "b", "c"])}
     cells[frozenset("ad")] = {0: 1.0}
     assert factorial_of(cells).names == ["a", "b", "c"]
+
+
+def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
+    first_seed = {
+        removed: {0: found[0]} for removed, found in random_cells(1, ["a", "b", "c"]).items()
+    }
+    found = attribute({**first_seed, **random_cells(0, ["a", "b"])}, ORDER)
+    assert [(one.names, one.seeds) for one in found] == [
+        (["a", "b", "c"], [0]), (["a", "b"], [0, 1, 2]),
+    ]  # fmt: skip
+    # One set of ingredients is told of once, by its fullest design.
+    without_one = {
+        removed: dict(by_seed) for removed, by_seed in random_cells(0, ["a", "b", "c"]).items()
+    }
+    del without_one[frozenset("a")][1]
+    assert [one.seeds for one in attribute(without_one, ORDER) if one.names == ["a", "b", "c"]] == [
+        [0, 2]
+    ]
+
+
+def test_worth_alone_and_beside_the_others_is_tested_by_seed() -> None:
+    found = factorial_of(random_cells(3, ["a", "b"]))
+    tests = {}
+    for worth in found.worths:
+        assert worth.alone and worth.left_out
+        gaps = [worth.alone.by_seed[seed] - worth.left_out.by_seed[seed] for seed in found.seeds]
+        tests[worth.name] = stats.ttest_1samp(gaps, 0).pvalue
+    expected = multipletests(list(tests.values()), method="holm")[1]
+    for worth, p in zip(found.worths, expected, strict=True):
+        assert worth.alone_minus_left_out_p == pytest.approx(p)
 
 
 def test_ladder_and_add_one_in_need_no_factorial() -> None:

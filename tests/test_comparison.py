@@ -118,10 +118,15 @@ def test_commands(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["compare", str(one), str(other)])
     assert result.exit_code == 0, result.output
     assert "no-gap: only in other" in result.output
-    for arguments in (["relu", "target"], ["no-relu", "no-gap", str(one)], [str(one)]):
+    for arguments, exit_code, message in (
+        (["relu", "target"], 1, "relu is not a study"),
+        (["no-relu", "no-gap", str(one)], 1, "no-gap"),
+        ([str(one)], 2, "two ablations and a study"),
+    ):
         result = CliRunner().invoke(main, ["compare", *arguments])
-        assert result.exit_code in (1, 2)
-        assert "Traceback" not in result.output
+        assert isinstance(result.exception, SystemExit)
+        assert result.exit_code == exit_code
+        assert message in result.output
 
 
 def test_identical_studies_are_called_so(tmp_path: Path) -> None:
@@ -157,7 +162,12 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_all = re.search(r"corrected for that, (\d+) seeds", result.output)
     assert of_all and int(of_all[1]) > int(found[1])
     larger = CliRunner().invoke(main, [*arguments, "--effect", "0.5"]).output
-    assert larger != result.output
+    found_larger = re.search(r"80 % of studies .*: (\d+) seeds", larger)
+    assert found_larger and int(found_larger[1]) < int(found[1])
+    for option in ("--effect", "--power"):
+        refused = CliRunner().invoke(main, ["plan", option, "nan", str(study)])
+        assert refused.exit_code == 2
+        assert "nan is not a number" in refused.output
     few = write_study(tmp_path / "few", make_study({"target": [0], "no-gap": [0]}))
     result = CliRunner().invoke(main, [*arguments[:-1], str(few)])
     assert result.exit_code == 1

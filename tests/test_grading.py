@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,11 +16,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations.data import DataError
 from ablations.grading import Grade, Inspection, Problem, TrainedSeed, failed
 from ablations.grading import grade as grade_on
 from ablations.grading_processes import CheckRequest, check_network
-from ablations.grading_task import NetworkError, Task
-from ablations.grading_worker import inspect_network
+from ablations.grading_task import MachineError, NetworkError, Task
+from ablations.grading_worker import inspect_network, load_network
 from ablations.requirements import CONCEPTS
 from cli import main
 
@@ -33,7 +36,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def grade(network: str, looked: Inspection, runs: Sequence[TrainedSeed]) -> Grade:
-    return grade_on(network, "mnist", 19, looked, runs)
+    return grade_on(network, "mnist", max(run.num_epochs for run in runs), looked, runs)
 
 
 def look(file: Path, name: str) -> Inspection:
@@ -48,7 +51,19 @@ def request(
 
 @pytest.mark.parametrize(
     "name",
-    ["Layers", "Functions", "make", "MODULE", "SPEC", "Prints", "Products", "SideBySide", "Flat"],
+    [
+        "Layers",
+        "Functions",
+        "make",
+        "MODULE",
+        "SPEC",
+        "Prints",
+        "Products",
+        "SideBySide",
+        "Flat",
+        "Axes",
+        "Mean",
+    ],
 )
 def test_concepts_are_found_however_they_are_written(file: Path, name: str) -> None:
     assert look(file, name).concepts == list(CONCEPTS)
@@ -61,6 +76,7 @@ def test_concepts_are_found_however_they_are_written(file: Path, name: str) -> N
         ("Discarded", list(CONCEPTS)),
         ("Centred", ["batch normalisation", "dropout", "global average pooling"]),
         ("NoDropout", ["dropout"]),
+        ("DropoutIsOff", ["dropout"]),
         ("OneByOne", ["a fully connected layer"]),
     ],
 )
@@ -181,6 +197,13 @@ def test_a_network_is_trained_and_judged(file: Path) -> None:
         ("Crashes", "crashed .SIGSEGV.", "fail"),
         ("RaisesLater", "training with seed [01]: ValueError: later .my network.py, line", "fail"),
         ("Sleeps", "it takes too long: ended after .*see --time-limit", "undecided"),
+        ("Greedy", "there is not enough memory .my network.py, line [0-9]+.$", "undecided"),
+        (
+            "GreedyLater",
+            "training with seed [01]: there is not enough memory .*--jobs",
+            "undecided",
+        ),
+        ("Killed", "killed, most likely for want of memory$", "undecided"),
     ],
 )
 def test_processes_that_go_wrong_end_in_one_clear_line(
@@ -196,6 +219,7 @@ def test_processes_that_go_wrong_end_in_one_clear_line(
 
 def test_a_network_that_diverges_is_told(file: Path) -> None:
     found = check_network(request(file, "Explodes"))
+    assert found.requirements[2].measured == "trained for 2, or until it diverged"
     assert "diverged" in found.requirements[-1].measured
 
 
@@ -272,10 +296,65 @@ def test_command_misused(argument: str, message: str) -> None:
     assert message in result.output
 
 
-def test_torch_is_seeded_before_a_network_is_made(file: Path) -> None:
-    first, second = look(file, "Layers"), look(file, "Layers")
-    assert first == second
-    assert torch.initial_seed() == 0
+def weights(file: Path, name: str, seed: int) -> torch.Tensor:
+    network = load_network(Task(str(file), name, "", seed, 1, "digits", None), seed)
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_a_seed_decides_the_initial_weights(file: Path, tmp_path: Path) -> None:
+    seeded = tmp_path / "seeded.py"
+    seeded.write_text("import torch\ntorch.manual_seed(42)\n" + file.read_text())
+    for path in (file, seeded):
+        assert weights(path, "Layers", 0).equal(weights(path, "Layers", 0))
+        assert not weights(path, "Layers", 0).equal(weights(path, "Layers", 1))
+    assert look(file, "MODULE").notes == []
+    assert weights(seeded, "MODULE", 0).equal(weights(seeded, "MODULE", 1))
+    assert "the same for every seed" in look(seeded, "MODULE").notes[0]
+
+
+def test_a_machine_without_killing_signals_can_check(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.killpg")
+    monkeypatch.delattr("signal.SIGKILL")
+    monkeypatch.setattr("subprocess.Popen.kill", subprocess.Popen.terminate)
+    assert check_network(request(file, "Layers")).problem == ""
+
+
+def no_folder(tmp_path: Path, file: Path) -> CheckRequest:
+    return replace(request(file, "Layers"), dataset_name="mnist", dataset_folder=tmp_path / "gone")
+
+
+def test_what_is_wrong_with_the_machine_is_no_grade(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="gone"):
+        check_network(no_folder(tmp_path, file))
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (DataError("MNIST is nowhere"), 4, "MNIST is nowhere"),
+        (MachineError("the disk"), 4, "the disk"),
+        (OSError(28, "No space left on device", "grade.json"), 4, "grade.json: No space left"),
+        (KeyError("a bug"), 4, ""),
+        (KeyboardInterrupt(), 130, "nothing was graded"),
+    ],
+)
+def test_only_a_grade_has_the_exit_code_of_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, exit_code: int, message: str
+) -> None:
+    monkeypatch.setattr("ablations.check.check_network", raising(error))
+    monkeypatch.setattr("ablations.check.resolve_dataset", lambda *a, **k: ("digits", None))
+    result = CliRunner().invoke(main, ["check", f"{file}:Layers"])
+    assert result.exit_code == exit_code
+    assert message in result.output
 
 
 def test_a_name_that_is_not_there_is_the_commands_mistake(file: Path, tmp_path: Path) -> None:

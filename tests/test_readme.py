@@ -13,8 +13,9 @@ from ablations.records import load_predictions
 from ablations.results import results_csv, results_json, summarise
 from ablations.study import Study, load_study
 from reports.page import render_page
-from reports.readme import BEGIN, END, insert_results
+from reports.readme import BEGIN, END, insert_results, results_section
 from reports.wording import signed
+from tests.factories import make_results
 from tests.test_catalogue import EXPECTED_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -99,6 +100,16 @@ def test_reference_is_small() -> None:
 
 def test_readme_has_the_reference_numbers(reference: Study) -> None:
     assert insert_results(README, summarise(reference)) == README, "stale: run `make readme`"
+
+
+def test_targets_accuracy_is_that_of_the_seeds_that_are_compared() -> None:
+    results = make_results({"target": [0, 5], "no-relu": [0, 1, 2]})
+    assert results.target is not None
+    [line] = [line for line in results_section(results).splitlines() if "`no-relu`" in line]
+    cells = [cell.strip() for cell in line.split("|")]
+    assert f"{results.target.accuracy_pct.by_seed[0]:.2f} %" in cells
+    assert "one seed" in cells and "none: one seed" in cells
+    assert "1" in cells and "3" not in cells
 
 
 def test_stale_readme_is_noticed(reference: Study) -> None:

@@ -17,12 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ablations.attribution import attribute
 from ablations.catalogue import CATALOGUE
 from ablations.designs import CORE, design_ablations
 from ablations.presets import QUICK
+from ablations.records import Environment
 from ablations.results import Results, results_csv, summarise
-from ablations.statistics import sampling_noise_pct
+from ablations.statistics import estimate, sampling_noise_pct
 from reports import evidence, methods, wording
+from reports.attribution_figures import worths_figure
 from reports.page import published_errors_pct, render_page
 from tests.factories import (
     ALL_NAMES,
@@ -262,9 +265,14 @@ def test_noise_of_a_test_set_is_the_binomial_interval() -> None:
     assert 0 < sampling_noise_pct(100.0, 360) < 1
 
 
-def test_interval_that_contains_zero_is_not_called_equal() -> None:
-    answer = wording.answer(make_results(several(3, "target", "single-fc", "no-relu")))
-    assert "For 1 of the 2, the 95\N{NO-BREAK SPACE}% interval contains zero" in answer.caveats
+def test_difference_that_is_not_told_from_zero_is_not_called_equal() -> None:
+    results = make_results(several(3, "target", "single-fc", "no-relu"))
+    answer = wording.answer(results)
+    verdicts = {row.ablation.name: row.verdict for row in results.rows if row.verdict}
+    assert verdicts["single-fc"].effect == "unclear" != verdicts["no-relu"].effect
+    assert (
+        "For 1 of the 2, the t-test, corrected for 2 comparisons, does not tell" in answer.caveats
+    )
     assert "which is not the same as being equal" in answer.caveats
 
 
@@ -308,11 +316,51 @@ def test_combinations_are_shown_and_counted_without_a_design() -> None:
     assert "no-gap+no-fc-head" in results_csv(results)
 
 
-def test_what_an_ingredient_does_alone_is_not_called_work_where_it_harms() -> None:
-    assert evidence.why(0.1, 0.4) == "the others do part of its work"
-    assert evidence.why(0.4, 0.1) == "it works better with them"
-    for left_out, alone in ((-0.4, -0.1), (-0.4, 0.1), (0.4, -0.1), (-0.1, -0.4)):
-        assert "work" not in evidence.why(left_out, alone)
+def test_worth_alone_is_compared_only_where_the_test_tells() -> None:
+    [found] = STUDIES["factorial"]().attributions
+    first, *others = found.worths
+    for p, beside, alone, words in (
+        (0.04, 0.1, 0.4, "+0.10 points beside the others and +0.40 alone: more without them."),
+        (0.04, -0.1, -0.4, "−0.10 points beside the others and −0.40 alone: less without them."),
+        (0.06, 0.1, 0.4, ""),
+        (None, 0.1, 0.4, ""),
+    ):
+        worth = msgspec.structs.replace(
+            first,
+            left_out=estimate({0: beside}),
+            alone=estimate({0: alone}),
+            alone_minus_left_out_p=p,
+        )
+        silent = [msgspec.structs.replace(one, alone_minus_left_out_p=None) for one in others]
+        told = evidence.misled_sentences(msgspec.structs.replace(found, worths=[worth, *silent]))
+        assert told.endswith(words) and bool(told) == bool(words)
+
+
+def test_legend_has_every_measure_once() -> None:
+    # All three removed, each put back alone; left out of the whole only one of them.
+    names = ("no-batchnorm", "no-dropout", "no-gap")
+    cells = [frozenset(), frozenset(names), *(frozenset(names) - {name} for name in names)]
+    cells.append(frozenset({"no-gap"}))
+    [found] = attribute({cell: {0: 99.0, 1: 98.0} for cell in cells}, names)
+    svg = worths_figure(found, wording.REMOVED_WORDS, "worths")
+    legend = re.findall(r">(left out|alone|main effect|Shapley value)<", svg)
+    assert sorted(legend) == ["alone", "left out"]
+
+
+def test_sizes_stand_beside_what_is_compared() -> None:
+    text = " ".join(PageReader(page_of("factorial")).text.split())
+    results = STUDIES["factorial"]()
+    [found] = results.attributions
+    [bare] = [row for row in results.combinations if set(row.ablation.parts) == set(found.names)]
+    assert "The whole network (18,962 parameters)" in text
+    assert f"minus the bare one ({bare.parameters:,})" in text
+
+
+@pytest.mark.parametrize("field", Environment.__struct_fields__)
+def test_environments_that_differ_are_told_apart(field: str) -> None:
+    value = getattr(ENVIRONMENT, field)
+    other = msgspec.structs.replace(ENVIRONMENT, **{field: 9 if isinstance(value, int) else "x"})
+    assert methods.differing_fields([(ENVIRONMENT, 1), (other, 1)])
 
 
 def test_records_without_wrong_images_have_no_noise_section() -> None:

@@ -1,5 +1,6 @@
 """Studies: which runs they need, which are there; and the numbers made of them."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -238,6 +239,15 @@ def test_requirements_are_measured() -> None:
 )
 def test_accuracy_is_judged_by_its_interval(accuracies_pct: list[float], verdict: str) -> None:
     assert judge_accuracy(accuracies_pct) == verdict
+
+
+def test_epoch_of_the_last_requirement_is_said_where_runs_diverged() -> None:
+    runs = plan_runs(make_spec(), [find_ablation("target")], range(3))
+    records = [make_record(run, diverges_after=3 if run.seed == 0 else None) for run in runs]
+    *_, epochs = summarise(Study("s", make_spec(), tuple(records), None, ())).requirements
+    assert "after epoch 19, or where a run diverged, of the same runs" in epochs.measured
+    low, high = re.search(r"interval ([^ ]+) % to ([^ ]+) %", epochs.measured).groups()  # type: ignore[union-attr]
+    assert 0 <= float(low) <= float(high) <= 100
 
 
 def test_failed_requirement_is_said() -> None:
