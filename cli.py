@@ -223,13 +223,13 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
     """
     from ablations.results import summarise
     from ablations.study import is_study, load_study
-    from reports.files import write_results, write_transfer
+    from reports.files import TRANSFER_FILE, write_results, write_transfer
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     if len(studies) > 1:
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is named twice")
-        out = out or study_dirs[0].resolve().parent / "transfer.html"
+        out = out or study_dirs[0].resolve().parent / TRANSFER_FILE
         if is_study(out.resolve().parent):
             raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
         write_transfer(studies, out)
@@ -448,17 +448,18 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
 
 @main.command(hidden=True)
 @click.argument("study_dir", type=click.Path(path_type=Path), metavar="RUN_DIR")
+@click.argument("others", nargs=-1, type=click.Path(path_type=Path), metavar="[OTHER_DIR]...")
 @clear_errors
-def readme(study_dir: Path) -> None:
-    """Put a study's results into README.md, and their figure beside the records.
+def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
+    """Put a study's results into README.md, and whether they hold in others; figures beside them.
 
     \b
     Example:
-      python cli.py readme docs/reference
+      python cli.py readme docs/reference docs/fashion-mnist
     """
     from reports.files import write_readme
 
-    write_readme(study_dir, Path("README.md"))
+    write_readme(study_dir, others, Path("README.md"))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def verdict_sentences(compared: Sequence[AblationResult]) -> str:
 
 
 def attribution_lead(found: Attribution, results: Results) -> str:
-    """The whole network's lead over the bare one, and how it is shared out."""
+    """The whole network's lead over the bare one, and what to know before its parts are read."""
     parameters = {
         names_of(row.ablation): row.parameters for row in (*results.rows, *results.combinations)
     }
@@ -94,25 +94,15 @@ def attribution_lead(found: Attribution, results: Results) -> str:
         f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
     sentences = [whole]
-    shares = [
-        f"{REMOVED_WORDS[worth.name]} {signed(worth.shapley.mean)}{interval_words(worth.shapley)}"
-        for worth in found.worths
-        if worth.shapley
-    ]
-    if shares:
+    if bare_size > full_size:
         sentences.append(
-            f"Shared out over all orders of adding them (Shapley values): {'; '.join(shares)}."
-        )
-    if "no-gap" in found.names:
-        sentences.append(
-            "Networks without global average pooling are larger, since their head sees every pixel; "
-            "no-gap-matched is the comparison at one size."
+            "Taking ingredients away made the network larger here, so this is no comparison at one size."
         )
     if len(found.seeds) == 1:
         sentences.append("One seed does not say what another would give.")
-    elif shares:
+    else:
         sentences.append(
-            "Each interval stands for itself: they are not corrected for being several."
+            "The intervals of its parts stand each for itself: they are not corrected for being several."
         )
     return unbroken(" ".join(sentences))
 

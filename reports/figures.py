@@ -132,18 +132,27 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
     axes.set_xscale("symlog", linthresh=bound, linscale=1.6)
     axes.set_xlim(1.25 * low if -low > bound else low - margin, max(1.25 * high, bound / 2))
     axes.xaxis.set_minor_locator(NullLocator())
-    # Close to the even part, ticks of a long logarithmic part would run into each other.
-    beyond = (1, 10, 100) if max(-low, high) > 20 * bound else (0.5, 1, 2, 5, 10, 20, 50, 100)
-    nice_values = [bound / 2, bound, *(nice for nice in beyond if nice > bound)]
-    ticks = [-value for value in reversed(nice_values)] + [0.0, *nice_values]
     left, right = axes.get_xlim()
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if left <= tick <= right]))
+    nice_values = [bound / 2, bound, *(nice for nice in (1, 2, 5, 10, 20, 50, 100) if nice > bound)]
+    ticks = [0.0]
+    for value in (sign * nice for nice in nice_values for sign in (-1, 1)):
+        if left <= value <= right and all(inches_apart(axes, value, tick) > 0.5 for tick in ticks):
+            ticks.append(value)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, digits=None)))
     for edge, is_compressed in ((left, left < -bound), (right, right > bound)):
         if is_compressed:
             inner = -bound if edge < 0 else bound
             axes.axvspan(edge, inner, facecolor=COLOURS["shade"], edgecolor="none", zorder=0)
     return float(bound)
+
+
+def inches_apart(axes: Axes, one: float, other: float) -> float:
+    """How far from each other two values are drawn."""
+    figure = axes.get_figure()
+    assert figure is not None
+    (first, _), (second, _) = axes.transData.transform([(one, 0), (other, 0)])
+    return float(abs(first - second)) / figure.dpi
 
 
 def add_difference_legend(figure: Figure, rows: Sequence[AblationResult]) -> None:

@@ -7,6 +7,8 @@ from ablations.records import write_atomically
 from ablations.results import Results, results_csv, results_json, summarise
 from ablations.study import Study, load_study
 
+TRANSFER_FILE = "transfer.html"
+
 
 def write_report(study_dir: Path) -> Path:
     """Render a study folder's report and tables into it; returns the report's path.
@@ -38,8 +40,11 @@ def write_transfer(studies: Sequence[Study], path: Path) -> None:
     write_atomically(path, page.encode())
 
 
-def write_readme(study_dir: Path, readme: Path) -> None:
+def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
     """The report and the tables; their numbers into the README, and the figure beside the records.
+
+    Of other studies, on other data: their own reports, the page that sets all side by side
+    (`transfer.html` around the study's folder), and what it says into the README.
 
     Raises:
         StudyError: the folder is not a study.
@@ -49,9 +54,13 @@ def write_readme(study_dir: Path, readme: Path) -> None:
     from reports.figures import difference_figure
     from reports.readme import insert_results, standalone_svg
 
-    results = summarise(load_study(study_dir))
-    write_results(results, study_dir)
-    text = insert_results(readme.read_text(encoding="utf-8"), results)
+    studies = [load_study(folder) for folder in (study_dir, *others)]
+    results, *elsewhere = [summarise(study) for study in studies]
+    for found, folder in zip((results, *elsewhere), (study_dir, *others), strict=True):
+        write_results(found, folder)
+    if others:
+        write_transfer(studies, study_dir.parent / TRANSFER_FILE)
+    text = insert_results(readme.read_text(encoding="utf-8"), results, elsewhere)
     write_atomically(readme, text.encode())
     figure = difference_figure(results.rows, results.study.spec.margin_pct)
     if figure:

@@ -1,19 +1,24 @@
 """The results that open the README: a table and a figure, made from a study's records."""
 
 import re
+from collections.abc import Sequence
 from statistics import fmean
 
+from ablations.attribution import Attribution
 from ablations.results import AblationResult, Results
+from ablations.statistics import Estimate
+from ablations.transfer import transfer
 from ablations.words import plural
-from reports.evidence import attribution_lead, misled_sentences, verdict_name
+from reports.evidence import attribution_lead, has_one_seed, misled_sentences, verdict_name
 from reports.svg import COLOURS
-from reports.wording import VERDICT_WORDS, decimal, enumerate_words, interval, signed
+from reports.transfer import study_labels, transfer_lead
+from reports.wording import REMOVED_WORDS, VERDICT_WORDS, decimal, enumerate_words, interval, signed
 
 BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
 END = "<!-- results end -->"
 
 
-def insert_results(readme: str, results: Results) -> str:
+def insert_results(readme: str, results: Results, elsewhere: Sequence[Results] = ()) -> str:
     """The README with the part between its two marks made anew.
 
     Raises:
@@ -23,10 +28,10 @@ def insert_results(readme: str, results: Results) -> str:
         raise ValueError(f"the README needs the lines {BEGIN!r} and {END!r}, once each")
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{results_section(results)}{END}{after}"
+    return f"{before}{BEGIN}\n{results_section(results, elsewhere)}{END}{after}"
 
 
-def results_section(results: Results) -> str:
+def results_section(results: Results, elsewhere: Sequence[Results] = ()) -> str:
     """Markdown: what was measured, on what, and one line for each ablation."""
     lines = [
         "| ablation | without | test accuracy | target, same seeds | difference | 95 % interval "
@@ -37,8 +42,50 @@ def results_section(results: Results) -> str:
     parts = [summary(results), "\n".join(lines), verdicts(results)]
     # One seed's shares would say nothing of others.
     for found in [found for found in results.attributions if len(found.seeds) > 1][:1]:
-        parts += [attribution_lead(found, results), misled_sentences(found)]
+        parts += [
+            f"**What they are worth together.** {attribution_lead(found, results)}",
+            worths_table(found),
+            misled_sentences(found),
+        ]
+    if elsewhere:
+        parts.append(elsewhere_section([results, *elsewhere]))
     return "\n\n".join([*filter(None, parts), provenance(results)]) + "\n"
+
+
+def worths_table(found: Attribution) -> str:
+    """Markdown: what having each ingredient adds, by every measure."""
+    lines = [
+        "| worth of having it, points (95 % interval) | beside the others | alone | on average over all orders (Shapley) |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for worth in found.worths:
+        measures = (worth.left_out, worth.alone, worth.shapley)
+        cells = [estimate_words(measure) for measure in measures]
+        lines.append(f"| {' | '.join([REMOVED_WORDS[worth.name], *cells])} |")
+    return "\n".join(lines)
+
+
+def estimate_words(found: Estimate | None) -> str:
+    """Mean and interval; empty where it was not run."""
+    if found is None:
+        return ""
+    brackets = f" ({interval(found.interval_95)})" if found.interval_95 else ""
+    return signed(found.mean) + brackets
+
+
+def elsewhere_section(studies: Sequence[Results]) -> str:
+    """Which conclusions hold on other data."""
+    places = [
+        f"{label} (target {decimal(study.target.accuracy_pct.mean)} %, "
+        f"{plural(len(study.target.runs), 'seed')})"
+        for label, study in zip(study_labels([one.study for one in studies]), studies, strict=True)
+        if study.target
+    ]
+    return (
+        f"**Does it hold elsewhere?** {enumerate_words(places)}, each study judged by itself. "
+        f"{transfer_lead(transfer(studies))} All numbers side by side: "
+        "[docs/transfer.html](docs/transfer.html)."
+    )
 
 
 def verdicts(results: Results) -> str:
@@ -123,12 +170,16 @@ def provenance(results: Results) -> str:
         f"{arithmetic} arithmetic)"
         for device, torch_version, threads, arithmetic in sorted(environments)
     )
+    one_seed = (
+        "One seed proves little: all rows of one seed share that seed's luck with the target. "
+        if has_one_seed(results.rows)
+        else ""
+    )
     text = (
         "Bold: the four concepts that the assignment asks for. Accuracy is the mean over seeds of the "
         f"last of {spec.num_epochs} epochs, not the best; differences are in percentage points from the "
-        "target's runs with the same seeds, and the interval is Student's. One seed proves little: all rows "
-        "of one seed share that seed's luck with the target. Nothing "
-        "was tuned again for an ablation: it trains exactly as the target does, but for what "
+        "target's runs with the same seeds, and the interval is Student's. "
+        f"{one_seed}Nothing was tuned again for an ablation: it trains exactly as the target does, but for what "
         f"it removes. Measured on {places}."
     )
     timing = results.study.timing
