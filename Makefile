@@ -20,7 +20,7 @@ help:
 	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
 	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
 	@echo 'make performance                     docs/performance.md, from what was measured'
-	@echo 'make readme                          the results in README.md, from docs/reference'
+	@echo 'make readme                          the results in README.md, from docs'
 	@echo 'make lock                            newest versions into requirements.lock'
 
 $(VENV)/.has-run: pyproject.toml requirements.lock
@@ -57,7 +57,7 @@ performance: $(VENV)/.has-run
 	$(BIN)/python -m benchmarks.performance
 
 readme: $(VENV)/.has-run
-	$(BIN)/python cli.py readme docs/reference
+	$(BIN)/python cli.py readme docs/reference docs/fashion-mnist
 
 lock: $(VENV)/.has-test
 	$(BIN)/python -m pip install --quiet uv

@@ -14,7 +14,7 @@ from reports.svg import COLOURS
 from reports.transfer import study_labels, transfer_lead
 from reports.wording import REMOVED_WORDS, VERDICT_WORDS, decimal, enumerate_words, interval, signed
 
-BEGIN = "<!-- results: made by `make readme` from docs/reference; do not edit by hand -->"
+BEGIN = "<!-- results: made by `make readme` from docs/reference and docs/fashion-mnist; do not edit by hand -->"
 END = "<!-- results end -->"
 
 

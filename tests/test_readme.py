@@ -7,25 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from ablations.catalogue import find_ablation
+from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.designs import CORE
+from ablations.presets import FULL
 from ablations.records import load_predictions
 from ablations.results import results_csv, results_json, summarise
 from ablations.study import Study, load_study
 from reports.page import render_page
 from reports.readme import BEGIN, END, insert_results, results_section
+from reports.transfer import render_transfer
 from reports.wording import signed
 from tests.factories import make_results
 from tests.test_catalogue import EXPECTED_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "reference"
+FASHION = REPOSITORY / "docs" / "fashion-mnist"
 README = (REPOSITORY / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def reference() -> Study:
     return load_study(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def fashion() -> Study:
+    return load_study(FASHION)
 
 
 def test_reference_study_is_whole(reference: Study) -> None:
@@ -49,8 +57,20 @@ def test_reference_study_is_whole(reference: Study) -> None:
     assert reference.timing.by_ablation.keys() >= seeds.keys()
 
 
-def test_reference_runs_are_of_the_catalogue_as_it_is(reference: Study) -> None:
-    for record in reference.records:
+def test_study_of_other_data_is_whole(fashion: Study) -> None:
+    assert fashion.problems == ()
+    assert fashion.spec.dataset.name == "fashion-mnist"
+    assert fashion.spec.num_epochs == FULL.num_epochs and fashion.spec.num_train_images is None
+    seeds: dict[str, set[int]] = {}
+    for record in fashion.records:
+        seeds.setdefault(record.experiment.ablation, set()).add(record.experiment.seed)
+    training = [entry for entry in CATALOGUE if entry.kind == "training"]
+    assert seeds.keys() >= {entry.name for entry in (CATALOGUE[0], *CORE, *training)}
+    assert all(found >= {0, 1, 2} for found in seeds.values())
+
+
+def test_reference_runs_are_of_the_catalogue_as_it_is(reference: Study, fashion: Study) -> None:
+    for record in (*reference.records, *fashion.records):
         entry = find_ablation(record.experiment.ablation)
         assert record.experiment.network == entry.network_spec
         assert record.experiment.training == entry.training_spec
@@ -65,13 +85,19 @@ def test_reference_predictions_are_those_of_the_records(reference: Study) -> Non
         load_predictions(REFERENCE / run.ablation / f"seed-{run.seed}", record)
 
 
-def test_reference_report_and_tables_are_fresh(reference: Study) -> None:
+def test_reference_reports_and_tables_are_fresh(reference: Study, fashion: Study) -> None:
     results = summarise(reference)
     assert (REFERENCE / "results.csv").read_text() == results_csv(results)
     assert (REFERENCE / "results.json").read_bytes() == results_json(results)
-    # Another version of matplotlib may draw the same figures with other bytes.
-    page = (REFERENCE / "report.html").read_text()
-    fresh = render_page(results)
+    for folder, found in ((REFERENCE, results), (FASHION, summarise(fashion))):
+        # Another version of matplotlib may draw the same figures with other bytes.
+        page = (folder / "report.html").read_text()
+        assert words(page) == words(render_page(found))
+
+
+def test_page_of_both_studies_is_fresh(reference: Study, fashion: Study) -> None:
+    page = (REPOSITORY / "docs" / "transfer.html").read_text()
+    fresh = render_transfer([summarise(reference), summarise(fashion)])
     assert words(page) == words(fresh)
 
 
@@ -91,15 +117,19 @@ def words(page: str) -> str:
 
 def test_reference_is_small() -> None:
     tracked = subprocess.run(
-        ["git", "ls-files", "docs/reference"], cwd=REPOSITORY, capture_output=True, text=True
+        ["git", "ls-files", "docs/reference", "docs/fashion-mnist"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
     assert sum((REPOSITORY / name).stat().st_size for name in tracked) < 5_000_000
 
 
-def test_readme_has_the_reference_numbers(reference: Study) -> None:
-    assert insert_results(README, summarise(reference)) == README, "stale: run `make readme`"
+def test_readme_has_the_reference_numbers(reference: Study, fashion: Study) -> None:
+    fresh = insert_results(README, summarise(reference), [summarise(fashion)])
+    assert fresh == README, "stale: run `make readme`"
 
 
 def test_targets_accuracy_is_that_of_the_seeds_that_are_compared() -> None:
