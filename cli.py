@@ -19,6 +19,7 @@ from ablations.commands import (
     in_one_line,
 )
 from ablations.designs import CORE, DESIGNS, Design, design_ablations
+from ablations.experiment import DATASET_NAMES
 from ablations.version import project_version
 from speed.arithmetic import ARITHMETICS
 
@@ -207,7 +208,7 @@ def show(ablation: Ablation) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Of several studies: the page to write.  [default: transfer.html beside the first]",
+    help="Of several studies: the page to write.  [default: transfer.html beside the last]",
 )
 @clear_errors
 def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
@@ -229,7 +230,7 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
     if len(studies) > 1:
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is named twice")
-        out = out or study_dirs[0].resolve().parent / TRANSFER_FILE
+        out = out or study_dirs[-1].parent / TRANSFER_FILE
         if is_study(out.resolve().parent):
             raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
         write_transfer(studies, out)
@@ -262,24 +263,35 @@ def compare(sides: tuple[str, ...]) -> None:
       python cli.py compare runs/this-week runs/last-week
     """
     from ablations.comparison import compare_ablations, compare_studies
+    from ablations.results import summarise
     from ablations.study import load_study
     from reports.comparison import comparison_lines
+    from reports.wording import chance_notices
+    from reports.wording import notices as notices_of
 
     if len(sides) == 3:
         names = [AblationName().convert(side, None, None).name for side in sides[:2]]
-        study = load_study(Path(sides[2]))
-        found, notes = [compare_ablations(study, names[0], names[1])], []
-        margin_pct = study.spec.margin_pct
+        studies = [load_study(Path(sides[2]))]
+        found, notes = [compare_ablations(studies[0], names[0], names[1])], []
     elif len(sides) == 2:
-        one, other = (load_study(Path(side)) for side in sides)
-        both = compare_studies(one, other)
-        found, margin_pct = both.comparisons, one.spec.margin_pct
+        studies = [load_study(Path(side)) for side in sides]
+        both = compare_studies(*studies)
+        found = both.comparisons
         notes = [f"They differ in {line}" for line in both.mixed]
         notes += [f"Not compared: {line}" for line in both.left_out]
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
-    for line in [*comparison_lines(found, margin_pct), *notes]:
+    for line in [*comparison_lines(found, studies[0].spec.margin_pct), *notes]:
         click.echo(line)
+    problems = [problem for study in studies for problem in study.problems]
+    warnings = [
+        f"Please note: {line}"
+        for study in studies
+        for line in (*notices_of(study.spec), *chance_notices(summarise(study)))
+    ]
+    for line in dict.fromkeys([*warnings, *(f"Left out: {problem}" for problem in problems)]):
+        click.echo(line, err=True)
+    sys.exit(1 if problems else 0)
 
 
 @main.command()
@@ -352,7 +364,13 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the grade here, too.",
 )
-@dataset_option
+@click.option(
+    "--dataset",
+    type=click.Choice(["auto", *DATASET_NAMES]),
+    default="auto",
+    show_default=True,
+    help="auto is MNIST, which the assignment means; on anything else its accuracy is undecided.",
+)
 @data_dir_option
 @clear_errors
 def check(

@@ -86,7 +86,7 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
 
     A set of ingredients is known by its bare network, with all of them removed; it must share
     seeds with the whole network and with the rest of one design. Sets within one that is told of
-    already are left out, unless they have more seeds. `order` is that of the catalogue.
+    already are left out; but of those with more seeds the largest is told, too. `order` is that of the catalogue.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
@@ -97,12 +97,11 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
         for bare in bare_sets:
             names = sorted(bare, key=order.index)
             seeds = common_seeds(cells, cells_of_design(names))
+            within = [known for known in found if bare <= set(known.names)]
             is_told = any(
-                bare == set(known.names)
-                or (bare < set(known.names) and set(seeds) <= set(known.seeds))
-                for known in found
+                bare == set(known.names) or set(seeds) <= set(known.seeds) for known in within
             )
-            if seeds and not is_told:
+            if seeds and not is_told and len(within) < 2:
                 found.append(attribute_among(cells, names, seeds))
     return found
 

@@ -12,7 +12,7 @@ from ablations.grading import EXIT_CODES, Grade
 from ablations.grading_processes import CheckRequest, check_network
 from ablations.progress import say
 from ablations.records import write_json
-from ablations.requirements import RequirementVerdict
+from ablations.requirements import GUESSING_PCT, RequirementVerdict
 from ablations.words import VERDICT_SYMBOLS, plural
 
 
@@ -63,13 +63,21 @@ def check_and_tell(
 
 def tell(grade: Grade, console: Console) -> None:
     """Print a grade, a line for each requirement."""
+    if grade.problem and not grade.inspection:
+        say(console, f"Problem: {grade.problem}")
+        say(console, f"{grade.network}: {verdict_text(grade.verdict)}; nothing was measured")
+        return
     for requirement in grade.requirements:
         verdict = verdict_text(requirement.verdict)
         say(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
         say(console, f"Note: {note}")
-    if grade.problem and not grade.inspection:
-        say(console, f"Problem: {grade.problem}")
+    if grade.accuracy_pct and grade.accuracy_pct.mean < 2 * GUESSING_PCT:
+        say(
+            console,
+            f"Note: guessing among ten classes is right in {GUESSING_PCT:.0f} %, so it has hardly learnt "
+            "anything: it needs more epochs or images, or cannot learn",
+        )
     say(console, f"{grade.network}: {verdict_text(grade.verdict)}")
 
 

@@ -77,13 +77,7 @@ def check_network(
             seconds = min(INSPECTION_SECONDS, request.seconds_limit)
             answer = process.wait(time.monotonic() + seconds, threading.Event())
         except LimitError as error:
-            text = str(error)
-            if error.is_time:
-                text += (
-                    " of importing the file, making the network and classifying four images; "
-                    "training belongs under: if __name__ == '__main__'"
-                )
-            return failed(*asked, Problem(text, is_limit=True))
+            return failed(*asked, Problem(process.limit_text(error), is_limit=True))
         except UnknownNameError:
             raise
         except NetworkError as error:
@@ -229,6 +223,14 @@ class OneTask:
         if done is None or (answer.trained and answer.trained.seed != self.seed):
             raise NetworkError("its process ended before it was done")
         return answer
+
+    def limit_text(self, error: LimitError) -> str:
+        """What was being done when a limit was reached, and what may help."""
+        if not error.is_time:
+            return str(error)
+        if self.answer_file.exists():
+            return f"{error} of {load_json(self.answer_file, Answer).doing}"
+        return f"{error} of {Answer().doing}; training belongs under: if __name__ == '__main__'"
 
     def epochs_done(self) -> int:
         """Epochs that have been trained so far."""

@@ -61,4 +61,6 @@ class Answer(msgspec.Struct, frozen=True):
     trained: TrainedSeed | None = None
     epochs_done: int = 0
     """While it is being trained."""
+    doing: str = "importing the file and making the network"
+    """While it is being looked at."""
     schema_version: int = 1

@@ -50,7 +50,7 @@ def main() -> None:
         if task.seed is None:
             answer = Answer(inspection=inspect_network(task))
         else:
-            answer = Answer(trained=train_network(task, task.seed, answer_file))
+            answer = Answer(trained=train_network(task, task.seed))
     except (NetworkError, MachineError, DataError, OSError) as error:
         kinds = [kind for kind, error_type in ERRORS.items() if type(error) is error_type]
         answer = Answer(problem=str(error), problem_kind=kinds[0] if kinds else "machine")
@@ -159,11 +159,15 @@ def inspect_network(task: Task) -> Inspection:
     Raises:
         NetworkError: it raises, or does not give ten finite numbers for each image.
     """
-    network = load_network(task, seed=0).train()
+    if not list((network := load_network(task, seed=0).train()).parameters()):
+        raise NetworkError(
+            "it has no parameters of its own: layers in a list belong into an nn.ModuleList"
+        )
     is_seeded = not has_the_same_weights(network, load_network(task, seed=1))
     images = torch.randn(BATCH_SIZE, 1, 28, 28)
     observer = Observer()
     doing = f"classifying images of shape {tuple(images.shape)} in training mode"
+    tell(task, Answer(doing=doing))
     with told(doing, task.file), observer:
         logits = network(images)
     check_logits(logits, images)
@@ -179,6 +183,11 @@ def inspect_network(task: Task) -> Inspection:
             "its initial weights are the same for every seed, so that trainings differ in the order "
             "of images and in dropout only: name a class or a function, and set no seed in the file"
         )
+    if is_random_in_evaluation(network, images):
+        notes.append(
+            "its outputs for the same images differ in evaluation mode, which costs accuracy: "
+            "functional.dropout needs training=self.training"
+        )
     try:
         with told("one image alone cannot be classified", task.file), torch.inference_mode():
             check_logits(network.eval()(images[:1]), images[:1])
@@ -192,6 +201,31 @@ def inspect_network(task: Task) -> Inspection:
         concepts=observer.at_work(logits),
         notes=notes,
     )
+
+
+@torch.inference_mode()
+def is_random_in_evaluation(network: nn.Module, images: Tensor) -> bool:
+    """Whether two passes over the same images give different answers; false where it raises."""
+    network.eval()
+    try:
+        first, second = network(images), network(images)
+        return not torch.equal(first, second) and not bool(first.isnan().any())
+    except Exception:  # noqa: BLE001 (the network's own, which is told of elsewhere)
+        return False
+
+
+def tell(task: Task, answer: Answer) -> None:
+    """Write how far the task is.
+
+    Raises:
+        MachineError: that cannot be written.
+    """
+    if not task.answer_file:
+        return
+    try:
+        write_json(Path(task.answer_file), answer)
+    except OSError as error:
+        raise MachineError(f"{task.answer_file}: {error.strerror}") from error
 
 
 def has_the_same_weights(network: nn.Module, other: nn.Module) -> bool:
@@ -237,7 +271,7 @@ def notes_on(network: nn.Module, logits: Tensor, unregistered: Sequence[Tensor])
     return notes
 
 
-def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
+def train_network(task: Task, seed: int) -> TrainedSeed:
     """Train the network by the reference recipe, for so many epochs.
 
     Raises:
@@ -259,10 +293,7 @@ def train_network(task: Task, seed: int, answer_file: Path) -> TrainedSeed:
     network = load_network(task, derive_seed(seed, "init"))
 
     def after_epoch(record: EpochRecord) -> None:
-        try:
-            write_json(answer_file, Answer(epochs_done=record.epoch))
-        except OSError as error:
-            raise MachineError(f"{answer_file}: {error.strerror}") from error
+        tell(task, Answer(epochs_done=record.epoch))
 
     with told(f"training with seed {seed}", task.file):
         # Layers that find their sizes out by themselves do so with their first images.

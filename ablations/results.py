@@ -107,7 +107,8 @@ def summarise(study: Study) -> Results:
             [ablation.name for ablation in CATALOGUE],
         ),
         requirements=check_requirements(
-            target_runs, {row.ablation.name: row.accuracy_pct for row in rows}
+            target_runs,
+            {row.ablation.name: row.runs for row in rows if row.ablation.kind != "target"},
         )
         if target_runs
         else [],

@@ -13,6 +13,9 @@ from ablations.verdicts import LEVEL, Verdict, VerdictKind
 from ablations.words import plural
 from reports.wording import REMOVED_WORDS, decimal, enumerate_words, interval, signed, unbroken
 
+MANY_SEEDS = 100
+"""From a few seeds no larger number can be told from the next."""
+
 
 class Together(NamedTuple):
     """What the page shows of several ingredients at once."""
@@ -46,8 +49,11 @@ def verdict_details(verdict: Verdict, margin_pct: float) -> str:
     question = ""
     if verdict.effect != "unclear":
         question = f"whether by more than {decimal(margin_pct)} points is open; "
-    if verdict.more_seeds is None:
-        return f"{question}more than 1,000 seeds would be needed"
+    if verdict.more_seeds is None or verdict.more_seeds > MANY_SEEDS:
+        return (
+            f"{question}it lies too close to the margin: more than {MANY_SEEDS} more seeds would be "
+            "needed"
+        )
     return f"{question}about {plural(verdict.more_seeds, 'more seed')} would settle it"
 
 

@@ -47,6 +47,7 @@ def render_page(results: Results) -> str:
         target=target,
         notices=[*wording.notices(study.spec), *wording.chance_notices(results)],
         answer=wording.answer(results),
+        timing_notice=wording.timing_notice(results),
         contents=wording.contents(results),
         compared=compared,
         verdicts=evidence.verdict_sentences(compared),

@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 from ablations.catalogue import CATALOGUE
 from ablations.presets import FULL
+from ablations.requirements import GUESSING_PCT
 from ablations.results import AblationResult, Results
 from ablations.statistics import sampling_noise_pct
 from ablations.study import StudySpec
 from ablations.words import plural
 
-GUESSING_PCT = 10.0
 MINUS = "\N{MINUS SIGN}"
+DISTURBED_RATIO = 2.0
+"""Rounds of one variant that differ by more were not alone: in the reference study it is 1.5."""
 VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
 """Of a requirement, as the page says it of the target."""
 REMOVED_WORDS = {entry.name: entry.removes for entry in CATALOGUE}
@@ -76,6 +78,7 @@ def answer(results: Results) -> Answer:
     compared = [row for row in results.rows if row.difference_pct]
     caveats = []
     if compared:
+        lead += core_sentences(compared)
         lead.append(largest_cost(compared))
         caveats += small_differences(results, compared)
     else:
@@ -93,6 +96,26 @@ def answer(results: Results) -> Answer:
 def unbroken(text: str) -> str:
     """The text with every percent sign tied to its number."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def core_sentences(compared: Sequence[AblationResult]) -> list[str]:
+    """What having each of the assignment's concepts is worth, as far as the tests tell."""
+    found: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
+    for row in compared:
+        if row.ablation.is_core and row.verdict and row.difference_pct:
+            worth = f"{row.ablation.removes} ({signed(-row.difference_pct.mean)} points)"
+            found[row.verdict.effect].append(worth)
+    sentences = []
+    for effect, words in (
+        ("hurts", "Surely better with"),
+        ("helps", "Surely better without"),
+        ("unclear", "Not told from zero"),
+    ):
+        if found[effect]:
+            sentences.append(f"{words}: {enumerate_words(found[effect])}.")
+    if not sentences:
+        return []
+    return ["What having the assignment's concepts adds.", *sentences]
 
 
 def largest_cost(compared: Sequence[AblationResult]) -> str:
@@ -134,7 +157,7 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
     tested = [row.verdict for row in compared if row.verdict and row.verdict.differs_p is not None]
     num_open = sum(verdict.effect == "unclear" for verdict in tested)
     if num_open:
-        of_all = "" if len(tested) == num_all else " with several seeds"
+        of_all = "" if len(tested) == num_all else " that can be tested"
         corrected = f", corrected for {plural(num_all, 'comparison')}," if num_all > 1 else ""
         sentences.append(
             f"For {num_open} of the {len(tested)}{of_all}, the t-test{corrected} does not tell the "
@@ -185,6 +208,25 @@ def chance_notices(results: Results) -> list[str]:
             "what an ingredient is worth. It needs more epochs or images."
         )
     ]
+
+
+def timing_notice(results: Results) -> str:
+    """That something else used the machine while epochs were timed; empty if nothing shows it."""
+    timing = results.study.timing
+    if timing is None:
+        return ""
+    disturbed = [
+        name
+        for name, found in timing.by_ablation.items()
+        if max(found.seconds_by_round) > DISTURBED_RATIO * min(found.seconds_by_round)
+    ]
+    if not disturbed:
+        return ""
+    return (
+        f"The slowest round took more than {DISTURBED_RATIO:g} times the fastest for {enumerate_words(disturbed)}: "
+        "something else used the machine meanwhile, so do not trust these epoch times. To time them again, "
+        "delete timing.json and give the same command on an idle machine."
+    )
 
 
 def length_notice(spec: StudySpec) -> str:

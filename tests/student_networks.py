@@ -133,6 +133,27 @@ class Mean(Layers):
         return self.conv(torch.mean(x, axis=[2, 3]))
 
 
+class DropoutStaysOn(Layers):
+    def forward(self, x):
+        return super().forward(F.dropout(x, 0.1))
+
+
+class AllInAList(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Flatten(), nn.Linear(784, 10)]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class HangsAtOnce(Layers):
+    def forward(self, x):
+        time.sleep(600)
+
+
 class NoDropout(Layers):
     def __init__(self):
         super().__init__()
@@ -187,6 +208,11 @@ class OnlyBatches(Layers):
 
 
 class Nothing(nn.Module):
+    def forward(self, x):
+        return torch.ones(len(x), 10)
+
+
+class Unconnected(Layers):
     def forward(self, x):
         return torch.ones(len(x), 10)
 

@@ -129,6 +129,18 @@ def test_commands(tmp_path: Path) -> None:
         assert message in result.output
 
 
+def test_what_a_reader_must_know_is_said_by_compare_too(tmp_path: Path) -> None:
+    spec = make_spec(DIGITS, "digits", num_epochs=2)
+    study = make_study({"target": range(2), "no-gap": range(2)}, spec=spec)
+    folder = write_study(tmp_path / "digits", study)
+    (folder / "no-gap" / "seed-1" / "record.json").write_text('{"broken": ')
+    result = CliRunner().invoke(main, ["compare", "no-gap", "target", str(folder)])
+    assert result.exit_code == 1
+    assert "These are not MNIST's numbers" in result.stderr
+    assert "Training was cut short" in result.stderr
+    assert "Left out: " in result.stderr and "no-gap" in result.stderr
+
+
 def test_identical_studies_are_called_so(tmp_path: Path) -> None:
     study = write_study(tmp_path / "one", make_study({"target": range(3), "no-gap": range(3)}))
     result = CliRunner().invoke(main, ["compare", str(study), str(study)])

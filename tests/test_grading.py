@@ -122,7 +122,9 @@ def test_parameters_are_counted_with_the_frozen_ones(file: Path) -> None:
         ("Pair", "returns a tuple, not a tensor"),
         ("Infinite", "not finite"),
         ("Raises", "RuntimeError: shapes cannot be multiplied .my network.py, line"),
-        ("Nothing", "nothing can be trained"),
+        ("Nothing", "it has no parameters of its own"),
+        ("AllInAList", "no parameters of its own: layers in a list belong into an nn.ModuleList"),
+        ("Unconnected", "nothing can be trained: no output depends on a parameter"),
         ("NeedsArgument", "calling NeedsArgument.. without arguments: TypeError"),
         ("Ends", "it ends the program .exit 7."),
         ("FIVE", "is of type int"),
@@ -171,6 +173,8 @@ def test_networks_that_find_their_sizes_or_view_their_memory_are_trained(file: P
 def test_hints_for_the_author(file: Path) -> None:
     assert "softmax" in look(file, "Probabilities").notes[0]
     assert "no output depends on" in look(file, "Unused").notes[-1]
+    [note] = look(file, "DropoutStaysOn").notes
+    assert "functional.dropout needs training=self.training" in note
     assert look(file, "Layers").notes == []
 
 
@@ -197,6 +201,11 @@ def test_a_network_is_trained_and_judged(file: Path) -> None:
         ("Crashes", "crashed .SIGSEGV.", "fail"),
         ("RaisesLater", "training with seed [01]: ValueError: later .my network.py, line", "fail"),
         ("Sleeps", "it takes too long: ended after .*see --time-limit", "undecided"),
+        (
+            "HangsAtOnce",
+            "ended after .* of classifying images of shape .* training mode$",
+            "undecided",
+        ),
         ("Greedy", "there is not enough memory .my network.py, line [0-9]+.$", "undecided"),
         (
             "GreedyLater",
@@ -276,6 +285,7 @@ def test_command(file: Path, tmp_path: Path) -> None:
     arguments = ["check", f"{file}:Layers", "--dataset", "digits", "--epochs", "1", "--seeds", "0"]
     result = CliRunner().invoke(main, [*arguments, "--json", str(out)])
     assert result.exit_code == 3, result.output
+    assert "guessing among ten classes" in result.output
     assert "the assignment means MNIST" in result.output
     content = json.loads(out.read_text())
     assert content["network"] == "my network.py:Layers"
