@@ -392,6 +392,35 @@ def test_worth_of_every_ingredient_is_on_the_page() -> None:
     assert "Shapley" not in page_of("ladder").split('id="together"')[1].split("</section>")[0]
 
 
+def test_answer_begins_with_the_assignments_concepts() -> None:
+    results = make_results(several(3, "target", *(entry.name for entry in CORE), "no-relu"))
+    lead = wording.answer(results).lead
+    for row in results.rows:
+        if not row.ablation.is_core:
+            continue
+        assert row.verdict and row.difference_pct
+        words = {"hurts": "better with:", "helps": "better without:", "unclear": "from zero:"}
+        part = lead.split(words[row.verdict.effect])[1].split(". ")[0]
+        worth = wording.signed(-row.difference_pct.mean)
+        assert f"{row.ablation.removes} ({worth} points)" in part
+
+
+def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:
+    study = make_study(several(2, "target", "no-gap"))
+    timing = make_timing(["target", "no-gap"])
+    quiet = summarise(replace(study, timing=timing))
+    assert wording.timing_notice(quiet) == ""
+    times = dict(timing.by_ablation)
+    seconds = times["no-gap"].seconds_by_round
+    times["no-gap"] = msgspec.structs.replace(
+        times["no-gap"], seconds_by_round=[*seconds[:-1], 3 * seconds[0]]
+    )
+    busy = summarise(replace(study, timing=msgspec.structs.replace(timing, by_ablation=times)))
+    notice = wording.timing_notice(busy)
+    assert "for no-gap: something else used the machine" in notice
+    assert notice in render_page(busy)
+
+
 def test_answer_of_an_unfinished_study_says_what_it_contains() -> None:
     contents = wording.contents(make_results({"target": range(3), "no-gap": [0]}))
     assert f"4 runs, of 2 of the catalogue's {len(CATALOGUE)} entries" in contents

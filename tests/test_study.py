@@ -250,6 +250,19 @@ def test_epoch_of_the_last_requirement_is_said_where_runs_diverged() -> None:
     assert 0 <= float(low) <= float(high) <= 100
 
 
+def test_ablations_that_reach_the_accuracy_are_told_by_what_they_break() -> None:
+    names = ["target", "no-gap", "no-dropout", "single-fc", "no-relu"]
+    runs = plan_runs(make_spec(), [find_ablation(name) for name in names], [0])
+    errors = {"target": 0.7, "no-relu": 2.0}
+    records = [make_record(run, last_error_pct=errors.get(run.ablation, 0.4)) for run in runs]
+    accuracy, *_ = summarise(Study("s", make_spec(), tuple(records), None, ())).requirements
+    keeping, breaking = accuracy.note.split("keep the other requirements: ")[1].split(". That did")
+    assert keeping.startswith("single-fc (") and keeping.count("(") == 1
+    assert re.search(r"no-gap \(.*, 43,538 parameters, without global average pooling\)", breaking)
+    assert re.search(r"no-dropout \(.*, without dropout\)", breaking)
+    assert "no-relu" not in accuracy.note
+
+
 def test_failed_requirement_is_said() -> None:
     spec = make_spec()
     [run] = plan_runs(spec, [find_ablation("target")], [0])

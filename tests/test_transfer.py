@@ -85,6 +85,12 @@ def test_page_is_complete_and_the_same_each_time(studies: list[Results]) -> None
         assert word in reader.text
 
 
+def test_each_studys_warnings_are_on_the_page(studies: list[Results]) -> None:
+    text = " ".join(PageReader(render_transfer(studies)).text.split())
+    assert "Please note, of scikit-learn digits: These are not MNIST's numbers." in text
+    assert "Please note, of MNIST" not in text
+
+
 def test_page_of_nothing_and_of_hostile_names() -> None:
     empty = make_results({})
     PageReader(render_transfer([empty, empty]))
