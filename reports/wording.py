@@ -12,6 +12,8 @@ from ablations.study import StudySpec
 from ablations.words import plural
 
 MINUS = "\N{MINUS SIGN}"
+SAME_SIZE = 0.05
+"""Networks whose numbers of parameters differ by less, as a share, count as equally large."""
 DISTURBED_RATIO = 2.0
 """Rounds of one variant that differ by more were not alone: in the reference study it is 1.5."""
 VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
@@ -78,7 +80,7 @@ def answer(results: Results) -> Answer:
     compared = [row for row in results.rows if row.difference_pct]
     caveats = []
     if compared:
-        lead += core_sentences(compared)
+        lead += core_sentences(compared, target.parameters)
         lead.append(largest_cost(compared))
         caveats += small_differences(results, compared)
     else:
@@ -98,12 +100,18 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def core_sentences(compared: Sequence[AblationResult]) -> list[str]:
-    """What having each of the assignment's concepts is worth, as far as the tests tell."""
+def core_sentences(compared: Sequence[AblationResult], num_parameters: int) -> list[str]:
+    """What having each of the assignment's concepts is worth, as far as the tests tell.
+
+    `num_parameters` is the target's: where a network without the concept has another size, that
+    is said, since the difference is not the concept's alone.
+    """
     found: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
     for row in compared:
         if row.ablation.is_core and row.verdict and row.difference_pct:
-            worth = f"{row.ablation.removes} ({signed(-row.difference_pct.mean)} points)"
+            is_alike = abs(row.parameters / num_parameters - 1) < SAME_SIZE
+            size = "" if is_alike else f"; {row.parameters:,} parameters without it"
+            worth = f"{row.ablation.removes} ({signed(-row.difference_pct.mean)} points{size})"
             found[row.verdict.effect].append(worth)
     sentences = []
     for effect, words in (

@@ -402,7 +402,9 @@ def test_answer_begins_with_the_assignments_concepts() -> None:
         words = {"hurts": "better with:", "helps": "better without:", "unclear": "from zero:"}
         part = lead.split(words[row.verdict.effect])[1].split(". ")[0]
         worth = wording.signed(-row.difference_pct.mean)
-        assert f"{row.ablation.removes} ({worth} points)" in part
+        assert f"{row.ablation.removes} ({worth} points" in part
+    assert "points; 43,538 parameters without it)" in lead
+    assert lead.count("parameters without it") == 1
 
 
 def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:
