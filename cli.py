@@ -233,7 +233,7 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
         out = out or study_dirs[-1].parent / TRANSFER_FILE
         if is_study(out.resolve().parent):
             raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
-        write_transfer(studies, out)
+        write_transfer([summarise(study) for study in studies], out)
     elif out:
         raise click.UsageError(
             "--out is for several studies; one study's report lies in its folder"
@@ -263,7 +263,6 @@ def compare(sides: tuple[str, ...]) -> None:
       python cli.py compare runs/this-week runs/last-week
     """
     from ablations.comparison import compare_ablations, compare_studies
-    from ablations.results import summarise
     from ablations.study import load_study
     from reports.comparison import comparison_lines
     from reports.wording import chance_notices
@@ -287,7 +286,7 @@ def compare(sides: tuple[str, ...]) -> None:
     warnings = [
         f"Please note: {line}"
         for study in studies
-        for line in (*notices_of(study.spec), *chance_notices(summarise(study)))
+        for line in (*notices_of(study.spec), *chance_notices(study))
     ]
     for line in dict.fromkeys([*warnings, *(f"Left out: {problem}" for problem in problems)]):
         click.echo(line, err=True)

@@ -86,7 +86,8 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
 
     A set of ingredients is known by its bare network, with all of them removed; it must share
     seeds with the whole network and with the rest of one design. Sets within one that is told of
-    already are left out; but of those with more seeds the largest is told, too. `order` is that of the catalogue.
+    already are left out; but of those with more seeds the largest is told, too. `order` is that of
+    the catalogue.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),

@@ -12,7 +12,7 @@ from ablations.grading import EXIT_CODES, Grade
 from ablations.grading_processes import CheckRequest, check_network
 from ablations.progress import say
 from ablations.records import write_json
-from ablations.requirements import GUESSING_PCT, RequirementVerdict
+from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, RequirementVerdict
 from ablations.words import VERDICT_SYMBOLS, plural
 
 
@@ -72,7 +72,7 @@ def tell(grade: Grade, console: Console) -> None:
         say(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
         say(console, f"Note: {note}")
-    if grade.accuracy_pct and grade.accuracy_pct.mean < 2 * GUESSING_PCT:
+    if grade.accuracy_pct and grade.accuracy_pct.mean < HARDLY_LEARNT_PCT:
         say(
             console,
             f"Note: guessing among ten classes is right in {GUESSING_PCT:.0f} %, so it has hardly learnt "

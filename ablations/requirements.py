@@ -25,6 +25,8 @@ WANTED_PARAMETERS = f"fewer than {PARAMETER_LIMIT:,} parameters"
 WANTED_CONCEPTS = ", ".join(CONCEPTS)
 GUESSING_PCT = 10.0
 """Accuracy of a guess among ten classes."""
+HARDLY_LEARNT_PCT = 2 * GUESSING_PCT
+"""Below it nothing can be said of what a network's parts do."""
 FAR_POINTS = 1.0
 """So far below what is wanted that a single run, or a mean over runs of which some diverged, is
 enough to say so. The target's seeds lie within 0.1 points of their mean in the reference study."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablations.records import write_atomically
 from ablations.results import Results, results_csv, results_json, summarise
-from ablations.study import Study, load_study
+from ablations.study import load_study
 
 TRANSFER_FILE = "transfer.html"
 
@@ -32,12 +32,11 @@ def write_results(results: Results, study_dir: Path) -> Path:
     return path
 
 
-def write_transfer(studies: Sequence[Study], path: Path) -> None:
+def write_transfer(studies: Sequence[Results], path: Path) -> None:
     """The page of several studies side by side."""
     from reports.transfer import render_transfer
 
-    page = render_transfer([summarise(study) for study in studies])
-    write_atomically(path, page.encode())
+    write_atomically(path, render_transfer(studies).encode())
 
 
 def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
@@ -54,12 +53,11 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
     from reports.figures import difference_figure
     from reports.readme import insert_results, standalone_svg
 
-    studies = [load_study(folder) for folder in (study_dir, *others)]
-    results, *elsewhere = [summarise(study) for study in studies]
+    results, *elsewhere = [summarise(load_study(folder)) for folder in (study_dir, *others)]
     for found, folder in zip((results, *elsewhere), (study_dir, *others), strict=True):
         write_results(found, folder)
     if others:
-        write_transfer(studies, study_dir.parent / TRANSFER_FILE)
+        write_transfer([results, *elsewhere], study_dir.parent / TRANSFER_FILE)
     text = insert_results(readme.read_text(encoding="utf-8"), results, elsewhere)
     write_atomically(readme, text.encode())
     figure = difference_figure(results.rows, results.study.spec.margin_pct)

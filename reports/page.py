@@ -45,7 +45,7 @@ def render_page(results: Results) -> str:
         results=results,
         spec=study.spec,
         target=target,
-        notices=[*wording.notices(study.spec), *wording.chance_notices(results)],
+        notices=[*wording.notices(study.spec), *wording.chance_notices(study)],
         answer=wording.answer(results),
         timing_notice=wording.timing_notice(results),
         contents=wording.contents(results),

@@ -33,7 +33,7 @@ def render_transfer(studies: Sequence[Results]) -> str:
     return render_template(
         "transfer.html",
         studies=studies,
-        notices=[[*notices(study.study.spec), *chance_notices(study)] for study in studies],
+        notices=[[*notices(study.study.spec), *chance_notices(study.study)] for study in studies],
         labels=study_labels([study.study for study in studies]),
         rows=rows,
         lead=transfer_lead(rows),

@@ -1,14 +1,16 @@
 """The report's sentences and numbers in words. Pure functions of results, without markup."""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from ablations.catalogue import CATALOGUE
+from ablations.comparison import runs_of
 from ablations.presets import FULL
-from ablations.requirements import GUESSING_PCT
-from ablations.results import AblationResult, Results
+from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT
+from ablations.results import AblationResult, Results, accuracy_by_seed
 from ablations.statistics import sampling_noise_pct
-from ablations.study import StudySpec
+from ablations.study import Study, StudySpec
 from ablations.words import plural
 
 MINUS = "\N{MINUS SIGN}"
@@ -204,14 +206,14 @@ def notices(spec: StudySpec) -> list[str]:
     return found
 
 
-def chance_notices(results: Results) -> list[str]:
+def chance_notices(study: Study) -> list[str]:
     """That the target has learnt nothing, so that nothing can be missed."""
-    target = results.target
-    if target is None or target.accuracy_pct.mean > 2 * GUESSING_PCT:
+    accuracies_pct = accuracy_by_seed(runs_of(study, "target")).values()
+    if not accuracies_pct or fmean(accuracies_pct) > HARDLY_LEARNT_PCT:
         return []
     return [
         (
-            f"The target classifies {decimal(target.accuracy_pct.mean)} % correctly, and guessing among ten "
+            f"The target classifies {decimal(fmean(accuracies_pct))} % correctly, and guessing among ten "
             f"classes {decimal(GUESSING_PCT, 0)} %: it has hardly learnt anything, so no difference below says "
             "what an ingredient is worth. It needs more epochs or images."
         )

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from ablations.data import DataError
 from ablations.grading import Grade, Inspection, Problem, TrainedSeed, failed
 from ablations.grading import grade as grade_on
+from ablations.grading_file import load_network
 from ablations.grading_processes import CheckRequest, check_network
 from ablations.grading_task import MachineError, NetworkError, Task
-from ablations.grading_worker import inspect_network, load_network
+from ablations.grading_worker import inspect_network
 from ablations.requirements import CONCEPTS
 from cli import main
 
