@@ -59,10 +59,6 @@ def inspect_network(task: Task) -> Inspection:
         NetworkError: it raises, or does not give ten finite numbers for each image.
     """
     network = load_network(task, seed=0).train()
-    if not list(network.parameters()):
-        raise NetworkError(
-            "it has no parameters of its own: layers in a list belong into an nn.ModuleList"
-        )
     is_seeded = not has_the_same_weights(network, load_network(task, seed=1))
     images = torch.randn(BATCH_SIZE, 1, 28, 28)
     observer = Observer()
@@ -71,6 +67,10 @@ def inspect_network(task: Task) -> Inspection:
     with told(doing, task.file), observer:
         logits = network(images)
     check_logits(logits, images)
+    if not list(network.parameters()):
+        raise NetworkError(
+            "it has no parameters of its own: layers in a list belong into an nn.ModuleList"
+        )
     if not logits.requires_grad:
         raise NetworkError("nothing can be trained: no output depends on a parameter")
     with told("a backward pass", task.file):

@@ -149,6 +149,11 @@ class AllInAList(nn.Module):
         return x
 
 
+class NothingMade(nn.Module):
+    def forward(self, x):
+        return self.fc(x)
+
+
 class HangsAtOnce(Layers):
     def forward(self, x):
         time.sleep(600)

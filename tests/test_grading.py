@@ -125,6 +125,10 @@ def test_parameters_are_counted_with_the_frozen_ones(file: Path) -> None:
         ("Raises", "RuntimeError: shapes cannot be multiplied .my network.py, line"),
         ("Nothing", "it has no parameters of its own"),
         ("AllInAList", "no parameters of its own: layers in a list belong into an nn.ModuleList"),
+        (
+            "NothingMade",
+            "AttributeError: 'NothingMade' object has no attribute 'fc' .my network.py, line",
+        ),
         ("Unconnected", "nothing can be trained: no output depends on a parameter"),
         ("NeedsArgument", "calling NeedsArgument.. without arguments: TypeError"),
         ("Ends", "it ends the program .exit 7."),
