@@ -1,0 +1,184 @@
+"""A trained network as the plain list of steps that answering needs.
+
+While a network answers, much of what it was trained with does nothing or can be done beforehand:
+dropout passes everything on, and batch norm multiplies and shifts each channel by numbers that do
+not change any more. A convolution can do that by itself, so batch norm right after one goes into
+its weights. The report's page runs these steps in the browser (`reports/static/network.js`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mnist_blocks.spec import IMAGE_SIZE
+from mnist_blocks.summary import leaves, window
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedLayer:
+    """One step: from (in_channels, in_side, in_side) to (out_channels, out_side, out_side).
+
+    A vector of features has side 1. A step that weighs nothing has no weight and no bias.
+    """
+
+    kind: Literal["conv", "scale", "relu", "maxpool", "mean", "linear"]
+    """What the step does: see `run_folded`."""
+    name: str
+    """Dotted name of the network's layer, such as `stage1.block2.conv`."""
+    in_channels: int
+    in_side: int
+    out_channels: int
+    out_side: int
+    kernel: int = 1
+    """Side of the window that one output is computed from."""
+    stride: int = 1
+    padding: int = 0
+    """Rows and columns of zeros on each side of the input."""
+    weight: Tensor | None = None
+    """(out, in, kernel, kernel) of "conv", (channels,) of "scale", (out, in) of "linear"."""
+    bias: Tensor | None = None
+    """(out,); zeros where a convolution has none."""
+
+    @property
+    def stage(self) -> str:
+        """The part of the network that the step belongs to: `stage1`, ..., `head`."""
+        return self.name.split(".")[0]
+
+
+def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[FoldedLayer]:
+    """The steps of a network that `build_network` made, which answer as it does in `eval()` mode.
+
+    Batch norm goes into a convolution before it if both are of one block. Elsewhere it stays a
+    step of its own. After ReLU it comes too late: what was cut off stays cut off. Before a
+    convolution, its shift would also have to move the zeros around the image, which are none of
+    the image's pixels.
+
+    Weights are computed in float64 and rounded once, to `dtype`.
+
+    Raises:
+        ValueError: the network has a layer that `build_network` never makes.
+    """
+    steps: list[FoldedLayer] = []
+    channels, side = 1, IMAGE_SIZE
+    for name, layer in leaves(network):
+        if isinstance(layer, nn.Dropout):
+            continue
+        if isinstance(layer, nn.Flatten):
+            # Nothing to compute: the numbers already lie in this order.
+            channels, side = channels * side**2, 1
+            continue
+        step = make_step(name, layer, channels, side)
+        if step.kind == "scale" and steps and is_conv_of_same_block(steps[-1], step):
+            step = join(steps.pop(), step)
+        channels, side = step.out_channels, step.out_side
+        steps.append(step)
+    return [rounded(step, dtype) for step in steps]
+
+
+def make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedLayer:
+    """One layer as a step, by itself, for an input of that many channels and that side."""
+    step = FoldedLayer("relu", name, channels, side, channels, side)
+    if isinstance(layer, nn.ReLU):
+        return step
+    if isinstance(layer, nn.BatchNorm2d):
+        weight, bias = batch_norm_as_scale(layer)
+        return replace(step, kind="scale", weight=weight, bias=bias)
+    if isinstance(layer, nn.Linear):
+        weight, bias = layer.weight.detach().double(), bias_of(layer)
+        return replace(step, kind="linear", weight=weight, bias=bias, out_channels=len(bias))
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return replace(step, kind="mean", out_side=1, kernel=side, stride=side)
+    if isinstance(layer, nn.MaxPool2d):
+        kernel, stride = window(layer, torch.empty(0))
+        return replace(step, kind="maxpool", out_side=side // kernel, kernel=kernel, stride=stride)
+    if isinstance(layer, nn.Conv2d):
+        kernel, stride = window(layer, torch.empty(0))
+        padding = int(layer.padding[0])
+        return replace(
+            step,
+            kind="conv",
+            out_channels=layer.out_channels,
+            out_side=(side + 2 * padding - kernel) // stride + 1,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            weight=layer.weight.detach().double(),
+            bias=bias_of(layer),
+        )
+    raise ValueError(f"layer {name}: {type(layer).__name__} is no layer of `build_network`")
+
+
+def batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Each channel's factor and shift, in float64.
+
+    With the means and variances that were averaged during training, batch norm is linear (Ioffe
+    and Szegedy, 2015, arXiv:1502.03167, algorithm 2, line 11):
+
+        gamma * (x - mean) / sqrt(variance + epsilon) + beta  =  weight * x + bias
+        where  weight = gamma / sqrt(variance + epsilon)  and  bias = beta - weight * mean.
+    """
+    assert layer.running_mean is not None and layer.running_var is not None
+    gamma, beta = layer.weight.detach().double(), layer.bias.detach().double()
+    weight = gamma / (layer.running_var.double() + layer.eps).sqrt()
+    return weight, beta - weight * layer.running_mean.double()
+
+
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """A layer's bias in float64; zeros where it has none, since a folded one always has."""
+    if layer.bias is None:
+        return torch.zeros(len(layer.weight), dtype=torch.float64)
+    return layer.bias.detach().double()
+
+
+def is_conv_of_same_block(before: FoldedLayer, step: FoldedLayer) -> bool:
+    """Whether the step before is a convolution of the block that this step is of.
+
+    Two layers of different blocks could be joined as well, but then a stage's feature maps would
+    not be what they are in the network.
+    """
+    return before.kind == "conv" and before.name.split(".")[:-1] == step.name.split(".")[:-1]
+
+
+def join(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
+    """A convolution that also does what the step after it did: s (w * x + b) + t = (s w) * x + (s b + t)."""
+    assert conv.weight is not None and conv.bias is not None
+    assert scale.weight is not None and scale.bias is not None
+    return replace(
+        conv,
+        weight=conv.weight * scale.weight[:, None, None, None],
+        bias=conv.bias * scale.weight + scale.bias,
+    )
+
+
+def rounded(step: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
+    """The step with its weights in another number format."""
+    if step.weight is None or step.bias is None:
+        return step
+    return replace(step, weight=step.weight.to(dtype), bias=step.bias.to(dtype))
+
+
+def run_folded(
+    steps: Sequence[FoldedLayer], images: Float[Tensor, "batch 1 28 28"]
+) -> Float[Tensor, "batch 10"]:
+    """The logits of images, which are normalised as in training: what each kind of step does."""
+    values: Tensor = images
+    for step in steps:
+        weight, bias = step.weight, step.bias
+        if step.kind == "conv" and weight is not None:
+            values = functional.conv2d(values, weight, bias, step.stride, step.padding)
+        elif step.kind == "scale" and weight is not None and bias is not None:
+            values = values * weight[:, None, None] + bias[:, None, None]
+        elif step.kind == "relu":
+            values = values.relu()
+        elif step.kind == "maxpool":
+            values = functional.max_pool2d(values, step.kernel, step.stride)
+        elif step.kind == "mean":
+            values = values.mean((2, 3), keepdim=True)
+        elif step.kind == "linear" and weight is not None:
+            values = functional.linear(values.flatten(1), weight, bias)
+    return values.flatten(1)
