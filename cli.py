@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -210,18 +211,26 @@ def show(ablation: Ablation) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Of several studies: the page to write.  [default: transfer.html beside the last]",
 )
+@click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
+@data_dir_option
 @clear_errors
-def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
+def report(
+    study_dirs: tuple[Path, ...], out: Path | None, opens: bool, data_dir: Path | None
+) -> None:
     """Render a study folder's report again, from its records; of several, a page beside that.
+
+    Beside one study's report.html lies report.md, a summary for a pull request. Where the networks'
+    weights and the data set are there, what the page shows of them is measured if that is missing.
 
     With several studies, for example of two data sets, the page says of each conclusion whether
     it holds in all of them.
 
     \b
     Examples:
-      python cli.py report runs/mnist
+      python cli.py report runs/mnist --open
       python cli.py report runs/mnist runs/fashion-mnist
     """
+    from ablations.exhibits import is_up_to_date
     from ablations.results import summarise
     from ablations.study import is_study, load_study
     from reports.files import TRANSFER_FILE, write_results, write_transfer
@@ -239,8 +248,14 @@ def report(study_dirs: tuple[Path, ...], out: Path | None) -> None:
             "--out is for several studies; one study's report lies in its folder"
         )
     else:
+        if not is_up_to_date(study_dirs[0], studies[0]):
+            from ablations.make_exhibits import complete_exhibits
+
+            complete_exhibits(study_dirs[0], studies[0], data_dir, click.echo)
         out = write_results(summarise(studies[0]), study_dirs[0])
     click.echo(f"Report: {out}")
+    if opens and not webbrowser.open(out.resolve().as_uri()):
+        click.echo("No browser could be started; open that file yourself.", err=True)
     problems = [problem for study in studies for problem in study.problems]
     for problem in problems:
         click.echo(f"Left out: {problem}", err=True)
@@ -468,7 +483,9 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
 @click.argument("others", nargs=-1, type=click.Path(path_type=Path), metavar="[OTHER_DIR]...")
 @clear_errors
 def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
-    """Put a study's results into README.md, and whether they hold in others; figures beside them.
+    """Put a study's results into README.md and the lesson plan, and whether they hold in others.
+
+    Figures are written beside the records.
 
     \b
     Example:
@@ -476,7 +493,7 @@ def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
     """
     from reports.files import write_readme
 
-    write_readme(study_dir, others, Path("README.md"))
+    write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))
 
 
 if __name__ == "__main__":

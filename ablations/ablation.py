@@ -36,6 +36,8 @@ class Ablation:
     expectation: str
     """What to expect, and why."""
     source: str
+    expects: Literal["worse", "hardly", "better"] | None = None
+    """The same in a word, against the margin: what the page compares with what is measured."""
     is_core: bool = False
     """Whether the ingredient is one of the four concepts that the assignment asks for."""
     network: Mapping[str, Any] = field(default_factory=dict)

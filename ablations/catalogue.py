@@ -24,6 +24,7 @@ CATALOGUE = (
         name="no-batchnorm",
         removes="batch normalisation",
         question="What does batch normalisation do for a network this small?",
+        expects="worse",
         expectation=(
             "Slower learning and a lower end: without it the scale of each layer's output drifts with "
             "the weights before it, gradients reach the first stage weakly, and the learning rate that "
@@ -40,6 +41,7 @@ CATALOGUE = (
         name="no-dropout",
         removes="dropout",
         question="Does dropout still help when 19,000 parameters meet 60,000 augmented images?",
+        expects="hardly",
         expectation=(
             "Little, and perhaps the other way round: a network that can hardly overfit has little "
             "to gain from noise, and dropout before batch norm shifts the variance between training and test."
@@ -55,6 +57,7 @@ CATALOGUE = (
         name="no-gap",
         removes="global average pooling",
         question="What is lost when the head sees every pixel of the last feature maps?",
+        expects="hardly",
         expectation=(
             "Accuracy about as good, at more than twice the parameters: the first linear layer grows from "
             "528 to 25,104 parameters. What global average pooling saves is parameters, and what it gives is "
@@ -68,6 +71,7 @@ CATALOGUE = (
         name="no-gap-matched",
         removes="global average pooling, at the same size",
         question="Is it global average pooling, or only the parameters that it saves?",
+        expects="worse",
         expectation=(
             "Worse than no-gap: the last stage gives up 18 of its 32 channels to pay for the wide "
             "linear layer, so that the whole network has 19,274 parameters (1.6 % more than the target)."
@@ -79,6 +83,7 @@ CATALOGUE = (
         name="no-fc-head",
         removes="the fully connected head",
         question="Does the network need fully connected layers at all?",
+        expects="hardly",
         expectation=(
             "Little difference: a 1x1 convolution followed by an average is, dropout aside, the same "
             "function as an average followed by one linear layer, and the target's two linear layers "
@@ -96,6 +101,7 @@ CATALOGUE = (
         name="single-fc",
         removes="the second linear layer",
         question="What are two linear layers with nothing between them good for?",
+        expects="hardly",
         expectation=(
             "Little difference in the end: two linear maps in a row are one linear map. They only "
             "change the path that gradient descent takes to it."
@@ -110,6 +116,7 @@ CATALOGUE = (
         name="no-relu",
         removes="the activation function",
         question="How much of the network is left when nothing bends?",
+        expects="worse",
         expectation=(
             "The largest loss of all: convolutions in a row become one linear map. Only the two "
             "max pools are left to make the function anything but linear."
@@ -121,6 +128,7 @@ CATALOGUE = (
         name="no-maxpool",
         removes="max pooling (stride 2 instead)",
         question="Can a convolution learn to halve the image as well as a maximum does?",
+        expects="worse",
         expectation=(
             "A little worse, and faster: the strided convolution computes a quarter of the outputs, and "
             "gives up the maximum's indifference to a shift by a pixel."
@@ -132,6 +140,7 @@ CATALOGUE = (
         name="one-conv-per-stage",
         removes="the second convolution of each stage",
         question="What does depth buy?",
+        expects="worse",
         expectation=(
             "Clearly worse: two 3x3 convolutions see 5x5 pixels with a bend in between; one sees 3x3. "
             "The network keeps a third of its parameters, so this is depth and size together."
@@ -143,6 +152,7 @@ CATALOGUE = (
         name="no-conv-bias",
         removes="the biases of the convolutions",
         question="Does a convolution need a bias when batch norm follows?",
+        expects="hardly",
         expectation=(
             "No difference: batch norm subtracts each channel's mean, and the bias with it; its own "
             "shift takes the bias's place. 112 parameters fewer."
@@ -154,6 +164,7 @@ CATALOGUE = (
         name="relu-before-batchnorm",
         removes="batch norm before ReLU (their order is swapped)",
         question="Does it matter whether batch norm comes before or after the activation?",
+        expects="hardly",
         expectation=(
             "Little difference; people report it both ways. The published notebook has this order, "
             "with as many parameters."
@@ -168,6 +179,7 @@ CATALOGUE = (
         name="no-augmentation",
         removes="zooming and rotating of training images",
         question="What are rotated and zoomed copies worth?",
+        expects="worse",
         expectation=(
             "Somewhat worse on the test set, and better on the training set: without new views of "
             "each digit the network fits the ones that it has."
@@ -182,6 +194,7 @@ CATALOGUE = (
         name="no-lr-schedule",
         removes="the drop of the learning rate",
         question="What do the last five epochs at a tenth of the learning rate do?",
+        expects="worse",
         expectation=(
             "Worse, and more different from seed to seed: at a constant rate the weights go on "
             "bouncing around the minimum, and the last epoch is where the bouncing happened to stop."
@@ -193,6 +206,7 @@ CATALOGUE = (
         name="no-momentum",
         removes="momentum",
         question="What does momentum add to plain gradient descent?",
+        expects="worse",
         expectation=(
             "Slower learning: at momentum 0.9 a lasting gradient moves the weights ten times as far, so "
             "without it the same learning rate is in effect a tenth. This is momentum and step size together."
@@ -204,6 +218,7 @@ CATALOGUE = (
         name="no-input-normalisation",
         removes="normalisation of the input",
         question="Must pixels have zero mean and unit variance?",
+        expects="hardly",
         expectation=(
             "Little difference here: the first batch norm undoes any shift and scale of the image, "
             "except at its border, where padding adds zeros that are black in one case and grey in the other."

@@ -22,7 +22,7 @@ from ablations.interruption import CtrlC
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
-from ablations.records import write_json, write_run
+from ablations.records import RecordError, write_json, write_run
 from ablations.study import (
     Study,
     create_study,
@@ -63,6 +63,7 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
             failures = carry_out(study, write_report, console, ctrl_c, request.stops_at_failure)
             if not (failures and request.stops_at_failure):
                 time_epochs(study, console, ctrl_c)
+            show_networks(study, console)
             say(console, f"Report: {write_report(study.study_dir)}")
     except KeyboardInterrupt:
         if study:
@@ -137,7 +138,7 @@ def carry_out(
     failures: list[RunFailed] = []
     if not study.missing:
         return failures
-    reports = InterimReports(study.study_dir, write_report, console)
+    reports = InterimReports(study, write_report, console)
     progress = StudyProgress(console, len(study.missing), study.spec.num_epochs)
     events = execute(study.missing, study.setup, study.num_jobs)
     with closing(events), progress:
@@ -165,9 +166,9 @@ class InterimReports:
     """
 
     def __init__(
-        self, study_dir: Path, write_report: Callable[[Path], Path], console: Console
+        self, study: PreparedStudy, write_report: Callable[[Path], Path], console: Console
     ) -> None:
-        self.study_dir = study_dir
+        self.study = study
         self.write_report = write_report
         self.console = console
         self.is_first = True
@@ -179,7 +180,8 @@ class InterimReports:
         if started < self.not_before:
             return
         try:
-            path = self.write_report(self.study_dir)
+            show_networks(self.study, self.console)
+            path = self.write_report(self.study.study_dir)
         except OSError as error:
             say(self.console, f"No report for now: {error.filename}: {error.strerror}")
             return
@@ -188,6 +190,16 @@ class InterimReports:
             self.is_first = False
         ended = time.monotonic()
         self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
+
+
+def show_networks(study: PreparedStudy, console: Console) -> None:
+    """Make what the report shows of the networks that are there by now."""
+    from ablations.make_exhibits import make_exhibits
+
+    try:
+        make_exhibits(study.study_dir, load_study(study.study_dir), study.dataset)
+    except RecordError as error:
+        say(console, f"The report shows no networks: {error}")
 
 
 def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:

@@ -5,9 +5,11 @@
         predictions.npz       for each test image the predicted class, and the probability that
                               was given to its true class
         weights.safetensors   the trained network
+        observations.json     what was measured in it afterwards (`observations.py`)
 
 Every file is written under a temporary name, flushed to the disk and renamed; the record comes
-last, and holds the digests of the other two. So a folder with a record is a whole run.
+last, and holds the digests of predictions and weights; the observations name the digest of the
+weights that they were made from. So a folder with a record is a whole run.
 
 Times are a run's share: of seeds that were trained as one network (on a GPU), each is given the
 network's seconds divided by their number. So the seconds of a study's records add up to the time
@@ -34,6 +36,7 @@ SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 WEIGHTS_FILE = "weights.safetensors"
+OBSERVATIONS_FILE = "observations.json"
 
 Decoded = TypeVar("Decoded")
 
@@ -123,11 +126,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that has just been made, before it is written: record and the two other files."""
+    """A run that has just been made, before it is written: record and the other files."""
 
     record: RunRecord
     predictions_npz: bytes
     weights_safetensors: bytes
+    observations_json: bytes
 
 
 def without_times(record: RunRecord) -> RunRecord:
@@ -148,10 +152,11 @@ def encode_predictions(predictions: Predictions) -> bytes:
 
 
 def write_run(run_dir: Path, result: RunResult) -> None:
-    """Write a run's three files, the record last."""
+    """Write a run's files, the record last."""
     run_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(run_dir / PREDICTIONS_FILE, result.predictions_npz)
     write_atomically(run_dir / WEIGHTS_FILE, result.weights_safetensors)
+    write_atomically(run_dir / OBSERVATIONS_FILE, result.observations_json)
     write_json(run_dir / RECORD_FILE, result.record)
 
 
@@ -191,12 +196,30 @@ def load_predictions(run_dir: Path, record: RunRecord) -> Predictions:
     Raises:
         RecordError: the file is missing or is not the file that was recorded.
     """
-    path = run_dir / PREDICTIONS_FILE
-    content = read_bytes(path)
-    if hashlib.sha256(content).hexdigest() != record.file_sha256.get(PREDICTIONS_FILE):
-        raise RecordError(f"{path}: not the file that was recorded: it was changed or cut off")
+    content = read_recorded(run_dir / PREDICTIONS_FILE, record)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return Predictions(arrays["predicted_class"], arrays["true_class_probability"])
+
+
+def load_weights(run_dir: Path, record: RunRecord) -> bytes:
+    """Read a run's weights as safetensors, if they are the ones that its record speaks of.
+
+    Raises:
+        RecordError: the file is missing or is not the file that was recorded.
+    """
+    return read_recorded(run_dir / WEIGHTS_FILE, record)
+
+
+def read_recorded(path: Path, record: RunRecord) -> bytes:
+    """Read a file whose digest a record has.
+
+    Raises:
+        RecordError: it cannot be read, or is not the file that was recorded.
+    """
+    content = read_bytes(path)
+    if hashlib.sha256(content).hexdigest() != record.file_sha256.get(path.name):
+        raise RecordError(f"{path}: not the file that was recorded: it was changed or cut off")
+    return content
 
 
 def load_json(path: Path, kind: type[Decoded]) -> Decoded:

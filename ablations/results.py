@@ -222,6 +222,8 @@ CSV_COLUMNS = (
     "sign_flip_p",
     "verdict",
 )
+TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "verdict")
+"""What is no number among them."""
 
 
 def results_csv(results: Results) -> str:

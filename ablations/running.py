@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numba
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import save
 from ablations.data import Dataset
 from ablations.experiment import Experiment
 from ablations.group_memory import train_as_fits
+from ablations.observe import observe
 from ablations.records import (
     PREDICTIONS_FILE,
     WEIGHTS_FILE,
@@ -55,7 +57,8 @@ def run_experiment(
     started = time.perf_counter()
     trained = train(experiment, dataset, device, after_epoch, arithmetic)
     environment = describe_environment(device, arithmetic, commit)
-    return assemble_result(experiment, trained, environment, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return assemble_result(experiment, trained, dataset, device, environment, seconds)
 
 
 def run_group(
@@ -82,7 +85,9 @@ def run_group(
         for experiment, trained in part:
             yield (
                 experiment,
-                assemble_result(experiment, trained, environment, seconds, num_replicas=len(part)),
+                assemble_result(
+                    experiment, trained, dataset, device, environment, seconds, len(part)
+                ),
             )
         started = time.perf_counter()
 
@@ -96,21 +101,22 @@ def check_dataset(experiment: Experiment, dataset: Dataset) -> None:
 def assemble_result(
     experiment: Experiment,
     trained: TrainedNetwork,
+    dataset: Dataset,
+    device: torch.device,
     environment: Environment,
     wall_seconds: float,
     num_replicas: int = 1,
 ) -> RunResult:
-    """A run's record and files from what its training ended with."""
+    """A run's record and files from what its training ended with, and a look at its network."""
+    predicted_class = trained.test_result.predicted_class.numpy()
     predictions_npz = encode_predictions(
-        Predictions(
-            trained.test_result.predicted_class.numpy(),
-            trained.test_result.true_class_probability.numpy(),
-        )
+        Predictions(predicted_class, trained.test_result.true_class_probability.numpy())
     )
     weights = {
         name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()
     }
     weights_safetensors = save(weights)
+    weights_sha256 = hashlib.sha256(weights_safetensors).hexdigest()
     record = RunRecord(
         experiment=experiment,
         digest=experiment.digest,
@@ -121,14 +127,19 @@ def assemble_result(
         environment=environment,
         file_sha256={
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
-            WEIGHTS_FILE: hashlib.sha256(weights_safetensors).hexdigest(),
+            WEIGHTS_FILE: weights_sha256,
         },
         wrong_test_images=trained.test_result.wrong_images,
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,
     )
-    return RunResult(record, predictions_npz, weights_safetensors)
+    observations = observe(
+        experiment, trained.network, dataset, predicted_class, weights_sha256, device
+    )
+    return RunResult(
+        record, predictions_npz, weights_safetensors, msgspec.json.encode(observations) + b"\n"
+    )
 
 
 def choose_device(name: str) -> str:

@@ -4,14 +4,21 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
+from safetensors.torch import save
+
 from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.exhibits import Exhibits
 from ablations.experiment import DatasetId, Experiment
+from ablations.gallery import Gallery, ImageAnswer, ShownImage, VariantImages, differing_images
+from ablations.observations import BlockSignal, Evidence, Observations
 from ablations.records import Environment, EpochRecord, RunRecord
 from ablations.results import Results, summarise
+from ablations.seeding import initialise_weights
 from ablations.study import Study, StudySpec, plan_runs
 from ablations.timing import EpochTime, Timing, TimingPlan
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
+from mnist_blocks.spec import NUM_CLASSES
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 
 ALL_NAMES = tuple(ablation.name for ablation in CATALOGUE)
@@ -161,4 +168,99 @@ def make_timing(names: Iterable[str] = ALL_NAMES, num_rounds: int = 5) -> Timing
         plan=TimingPlan(num_rounds),
         environment=ENVIRONMENT,
         measured_at="2026-01-31T13:00:00+00:00",
+    )
+
+
+def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Exhibits:
+    """What there is to show of a study's networks: invented, with untrained networks of true shapes."""
+    runs = {
+        (record.experiment.ablation, record.experiment.seed): record
+        for record in study.records
+        if "+" not in record.experiment.ablation
+    }
+    seed = min(seed for name, seed in runs if name == "target")
+    shown = [name for name, found_seed in runs if found_seed == seed]
+    wrong = {name: runs[name, seed].wrong_test_images or [] for name in shown}
+    variants, images = {}, {0, 1, 2}
+    for name in shown:
+        lost, won = differing_images(wrong[name], wrong["target"])
+        counts = len(lost), len(won)
+        lost, won = lost[:8], won[:8]
+        images |= {*lost, *won}
+        answers = {number: ImageAnswer(number % NUM_CLASSES, 0.87) for number in (*lost, *won)}
+        if name != "target":
+            variants[name] = VariantImages(*counts, lost, won, answers)
+    gallery = Gallery(
+        seed=seed,
+        weights_sha256={
+            name: runs[name, seed].file_sha256["weights.safetensors"] for name in shown
+        },
+        input_mean=0.1307,
+        input_std=0.3081,
+        class_names=list(class_names),
+        samples=[0, 1, 2],
+        images=[
+            ShownImage(number, number * 7 % 10, invented_pixels(number))
+            for number in sorted(images)
+        ],
+        target_answers={number: ImageAnswer(number * 7 % 10, 0.99) for number in images},
+        variants=variants,
+    )
+    return Exhibits(
+        observations={key: make_observations(record) for key, record in runs.items()},
+        gallery=gallery,
+        weights={name: untrained_weights(runs[name, seed].experiment.network) for name in shown},
+    )
+
+
+def invented_pixels(number: int) -> bytes:
+    """A picture like a digit's: mostly black."""
+    chance = random.Random(number)
+    return bytes(chance.choice((0, 0, 0, 0, 90, 255)) for _ in range(28 * 28))
+
+
+@cache
+def untrained_weights(network: NetworkSpec) -> bytes:
+    """Weights as a run leaves them."""
+    built = build_network(network)
+    initialise_weights(built, 0)
+    return save(built.state_dict())
+
+
+def make_observations(record: RunRecord) -> Observations:
+    """Measurements of a run's network, invented."""
+    network = record.experiment.network
+    chance = random.Random(f"{record.experiment.ablation}/{record.experiment.seed}/seen")
+    blocks = [
+        f"stage{stage}.block{block}"
+        for stage in range(1, len(network.channels) + 1)
+        for block in range(1, network.convs_per_stage + 1)
+    ]
+
+    def signals() -> list[BlockSignal]:
+        return [
+            BlockSignal(block, chance.uniform(0.5, 1), 0.5, chance.uniform(0.001, 0.01))
+            for block in blocks
+        ]
+
+    num_wrong = len(record.wrong_test_images or [])
+    per_class = record.experiment.dataset.num_test // NUM_CLASSES
+    confusion = [[per_class if true == answer else 0 for answer in range(10)] for true in range(10)]
+    confusion[4][4] -= min(num_wrong, per_class)
+    confusion[4][9] += min(num_wrong, per_class)
+    size = network.feature_size
+    return Observations(
+        weights_sha256=record.file_sha256["weights.safetensors"],
+        signals_at_start=signals(),
+        signals=signals(),
+        num_known_images=10_000,
+        known_accuracy_pct=99.5 + chance.uniform(-0.2, 0.2),
+        known_loss=0.02,
+        confusion=confusion,
+        head_singular_values=[8.0 / (1 + index) for index in range(10)],
+        head_rank=10,
+        evidence=[
+            Evidence(number, 7, [[chance.uniform(-0.2, 1)] * size for _ in range(size)])
+            for number in (0, 1, 2)
+        ],
     )

@@ -16,6 +16,7 @@ from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
 from ablations.experiment import DatasetId, Experiment, TrainingSpec
 from ablations.records import (
+    OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
@@ -55,6 +56,7 @@ def run_dir(result: RunResult, tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(result: RunResult, run_dir: Path) -> None:
     assert sorted(path.name for path in run_dir.iterdir()) == [
+        OBSERVATIONS_FILE,
         PREDICTIONS_FILE,
         RECORD_FILE,
         WEIGHTS_FILE,

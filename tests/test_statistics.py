@@ -132,6 +132,16 @@ def test_t_interval_covers_as_often_as_it_says() -> None:
     assert np.mean([low <= 1 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.015)
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    names = [str(index) for index in range(len(p_values))]
+    found = holm(dict(zip(names, p_values, strict=True)))
+    assert list(found) == names
+    assert list(found.values()) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+
+
 def test_holm_worked_by_hand() -> None:
     # Sorted: 0.01 x 4, 0.02 x 3 and 0.03 x 2, never falling, then 0.5.
     found = holm({"a": 0.03, "b": 0.01, "c": 0.5, "d": 0.02})

@@ -1,0 +1,286 @@
+"""What is measured in trained networks, and shown of them: against other ways to the same numbers."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ablations.catalogue import CATALOGUE, find_ablation
+from ablations.data import Dataset
+from ablations.exhibits import is_up_to_date, load_exhibits
+from ablations.gallery import GALLERY_FILE, NUM_SHOWN, differing_images
+from ablations.images import Images, InputScale, prepare_pixels
+from ablations.make_exhibits import complete_exhibits, load_network, make_exhibits
+from ablations.observe import (
+    count_confusion,
+    find_evidence,
+    head_spectrum,
+    input_scale,
+    measure_signals,
+    observe,
+    sample_images,
+)
+from ablations.records import OBSERVATIONS_FILE, WEIGHTS_FILE, load_predictions, write_run
+from ablations.running import run_experiment
+from ablations.seeding import initialise_weights
+from ablations.study import StudySpec, create_study, load_study, plan_runs, run_folder
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.network import build_network
+
+CPU = torch.device("cpu")
+NAMES = ("target", "no-batchnorm", "no-input-normalisation")
+
+
+@pytest.fixture(scope="module")
+def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three short runs on real digits."""
+    folder = tmp_path_factory.mktemp("studies") / "digits"
+    spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
+    create_study(folder, spec)
+    for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
+        write_run(
+            run_folder(folder, run.ablation, run.seed), run_experiment(run, digits, CPU, commit="-")
+        )
+    return folder
+
+
+def untrained(spec: NetworkSpec = TARGET) -> nn.Sequential:
+    network = build_network(spec)
+    initialise_weights(network, 0)
+    return network
+
+
+def some_images(digits: Dataset, count: int = 64) -> Images:
+    return Images(
+        torch.as_tensor(digits.train_images[:count]),
+        torch.as_tensor(digits.train_labels[:count].astype(np.int64)),
+    )
+
+
+def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> None:
+    network, images = untrained(replace(TARGET, dropout=0.0)).train(), some_images(digits)
+    scale = InputScale(digits.mean, digits.std)
+    signals = measure_signals(network, images, scale)
+    assert [signal.block for signal in signals] == [
+        f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (1, 2)
+    ]
+    activations = prepare_pixels(images.pixels, scale)
+    first = network.stage1.block1(activations)
+    assert signals[0].output_rms == pytest.approx(first.square().mean().sqrt().item(), rel=1e-3)
+    assert signals[0].zero_share == pytest.approx((first == 0).float().mean().item(), abs=1e-4)
+    functional.cross_entropy(network(activations), images.labels).backward()
+    for signal in signals:
+        gradient = network.get_submodule(signal.block).conv.weight.grad
+        assert signal.gradient_rms == pytest.approx(
+            gradient.square().mean().sqrt().item(), rel=1e-3
+        )
+
+
+def test_measuring_leaves_the_network_as_it_was(digits: Dataset) -> None:
+    network = untrained()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    measure_signals(network, some_images(digits), InputScale())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_dropout_is_off_and_nothing_is_random(digits: Dataset) -> None:
+    network = untrained(replace(TARGET, dropout=0.5))
+    one, other = (measure_signals(network, some_images(digits), InputScale()) for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_evidence_adds_up_to_the_logit(name: str, digits: Dataset) -> None:
+    network = untrained(find_ablation(name).network_spec).eval()
+    evidence = find_evidence(network, digits, 3, InputScale(), CPU)
+    assert evidence is not None
+    image = prepare_pixels(torch.as_tensor(digits.test_images[3:4]), InputScale())
+    *stages, head = network.children()
+    features = image
+    for stage in stages:
+        features = stage(features)
+    logit = head(features)[0, evidence.class_index]
+    # The head is affine: what no pixel contributes is what it says of no features at all.
+    constant = head(torch.zeros_like(features))[0, evidence.class_index]
+    total = math.fsum(value for row in evidence.values for value in row)
+    assert total == pytest.approx((logit - constant).item(), rel=0.02, abs=1e-3)
+    assert evidence.class_index == int(network(image).argmax())
+    assert len(evidence.values) == len(evidence.values[0]) == features.shape[-1]
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_head_amounts_to_one_matrix(name: str) -> None:
+    network = untrained(find_ablation(name).network_spec).double().eval()
+    values, rank = head_spectrum(network)
+    layers = [layer for layer in network.head if isinstance(layer, nn.Linear | nn.Conv2d)]
+    inputs = layers[0].weight[0].numel()
+
+    def answer(vectors: torch.Tensor) -> torch.Tensor:
+        for layer in layers:
+            shape = (-1, inputs, 1, 1) if isinstance(layer, nn.Conv2d) else (-1, layer.in_features)
+            vectors = layer(vectors.reshape(shape)).flatten(start_dim=1)
+        return vectors
+
+    with torch.no_grad():
+        matrix = answer(torch.eye(inputs).double()) - answer(torch.zeros(1, inputs).double())
+    expected = torch.linalg.svdvals(matrix)
+    assert values == pytest.approx(expected.tolist(), rel=1e-3)
+    assert rank == torch.linalg.matrix_rank(matrix) == 10
+
+
+def test_narrow_head_has_the_rank_of_its_waist() -> None:
+    _, rank = head_spectrum(untrained(replace(TARGET, hidden_features=(4,))))
+    assert rank == 4
+
+
+def test_confusion_counts_every_image_once() -> None:
+    labels = np.array([0, 0, 1, 9], np.uint8)
+    counts = count_confusion(labels, np.array([0, 1, 1, 0], np.uint8))
+    assert counts[0][:2] == [1, 1] and counts[1][1] == 1 and counts[9][0] == 1
+    assert sum(map(sum, counts)) == 4
+
+
+def test_samples_are_the_first_of_each_class(digits: Dataset) -> None:
+    samples = sample_images(digits.test_labels)
+    assert sorted(digits.test_labels[samples]) == list(range(10))
+    for number in samples:
+        assert digits.test_labels[number] not in digits.test_labels[:number]
+
+
+def test_diverged_network_is_observed_without_numbers(digits: Dataset) -> None:
+    network = untrained()
+    with torch.no_grad():
+        network.stage1.block1.conv.weight.fill_(math.nan)
+    [run] = plan_runs(
+        StudySpec(digits.id, digits.title, 2, 600, device_type="cpu"),
+        [find_ablation("target")],
+        [0],
+    )
+    wrong = np.zeros(digits.id.num_test, np.uint8)
+    found = observe(run, network, digits, wrong, "0" * 64, CPU)
+    assert found.signals[0].output_rms is None and found.evidence == []
+    assert found.known_loss is None
+    msgspec.json.decode(msgspec.json.encode(found), type=type(found))
+
+
+def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    exhibits = load_exhibits(study_dir, study)
+    assert set(exhibits.observations) == {(name, 0) for name in NAMES} and not exhibits.problems
+    for record in study.records:
+        found = exhibits.observations[record.experiment.ablation, 0]
+        assert found.weights_sha256 == record.file_sha256[WEIGHTS_FILE]
+        correct = sum(found.confusion[index][index] for index in range(10))
+        assert correct == record.last_epoch.test_correct
+        assert found.num_known_images == 600
+        # At the start every seed-0 network with batch norm passes on signals of the same size.
+        assert found.signals_at_start != found.signals
+
+
+def test_observing_later_gives_the_same(study_dir: Path, digits: Dataset, tmp_path: Path) -> None:
+    study = load_study(study_dir)
+    for record in study.records:
+        path = run_folder(study_dir, record.experiment.ablation, 0) / OBSERVATIONS_FILE
+        before = path.read_bytes()
+        path.unlink()
+        make_exhibits(study_dir, study, digits)
+        assert path.read_bytes() == before
+
+
+def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    exhibits = load_exhibits(study_dir, study)
+    gallery = exhibits.gallery
+    assert gallery is not None and set(exhibits.weights) == set(NAMES)
+    records = {record.experiment.ablation: record for record in study.records}
+    assert gallery.variants
+    for name, found in gallery.variants.items():
+        wrong, target_wrong = (
+            set(records[one].wrong_test_images or []) for one in (name, "target")
+        )
+        assert found.num_lost == len(wrong - target_wrong)
+        assert found.lost == sorted(wrong - target_wrong)[:NUM_SHOWN]
+        assert found.won == sorted(target_wrong - wrong)[:NUM_SHOWN]
+        predictions = load_predictions(run_folder(study_dir, name, 0), records[name])
+        for number, answer in found.answers.items():
+            image = gallery.image(number)
+            assert image.pixels == digits.test_images[number].tobytes()
+            assert image.class_index == digits.test_labels[number]
+            assert answer.class_index == predictions.predicted_class[number]
+            if number in found.won:
+                truth = predictions.true_class_probability[number]
+                assert answer.probability == pytest.approx(truth, abs=1e-4)
+
+
+def test_gallery_of_other_networks_is_not_used(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path = study_dir / GALLERY_FILE
+    content = path.read_bytes()
+    record = study.records[0]
+    digest = record.file_sha256[WEIGHTS_FILE].encode()
+    path.write_bytes(content.replace(digest, b"0" * 64))
+    assert load_exhibits(study_dir, study).gallery is None
+    assert not is_up_to_date(study_dir, study)
+    make_exhibits(study_dir, study, digits)
+    assert path.read_bytes() == content and is_up_to_date(study_dir, study)
+
+
+def test_damaged_files_are_named_and_left_out(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path = run_folder(study_dir, NAMES[0], 0) / OBSERVATIONS_FILE
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:100])
+        exhibits = load_exhibits(study_dir, study)
+        assert (NAMES[0], 0) not in exhibits.observations
+        assert "not a valid Observations" in exhibits.problems[0]
+        assert str(study_dir) not in exhibits.problems[0]
+    finally:
+        path.write_bytes(content)
+
+
+def test_weights_of_another_run_are_refused(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path = run_folder(study_dir, NAMES[0], 0) / WEIGHTS_FILE
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-4] + b"\0\0\0\0")
+        exhibits = load_exhibits(study_dir, study)
+        assert exhibits.weights == {} and exhibits.gallery is None
+        assert "not the file that was recorded" in exhibits.problems[0]
+        lines: list[str] = []
+        (study_dir / GALLERY_FILE).unlink()
+        complete_exhibits(study_dir, study, None, lines.append)
+        assert "not the file that was recorded" in lines[-1]
+    finally:
+        path.write_bytes(content)
+        make_exhibits(study_dir, study, digits)
+
+
+def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) -> None:
+    """Also the one whose inputs are not normalised."""
+    for record in load_study(study_dir).records:
+        folder = run_folder(study_dir, record.experiment.ablation, 0)
+        network = load_network(folder, record)
+        pixels = prepare_pixels(
+            torch.as_tensor(digits.test_images), input_scale(record.experiment, digits)
+        )
+        with torch.inference_mode():
+            answers = network(pixels).argmax(dim=1).numpy()
+        assert (answers == load_predictions(folder, record).predicted_class).all()
+
+
+def test_images_that_differ() -> None:
+    assert differing_images([1, 2, 5], [2, 3]) == ([1, 5], [3])
+    assert differing_images([], []) == ([], [])
