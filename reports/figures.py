@@ -14,10 +14,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from ablations.records import RunRecord
 from ablations.requirements import WANTED_ACCURACY_PCT
 from ablations.results import AblationResult
-from reports.svg import COLOURS, figure_style, to_svg
+from reports.svg import COLOURS, figure_style, same_again, to_svg
 from reports.wording import decimal, signed
 
 ERROR_TICKS_PCT = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+PANEL_INCHES = (3.4, 2.3)
 SEED_SPREAD = 0.5
 """Share of a row's height over which the dots of its seeds are spread."""
 
@@ -223,7 +224,7 @@ def ablation_curves_figure(
     `limits_pct` holds the errors that all panels must have room for.
     """
     with figure_style():
-        figure = Figure(figsize=(3.4, 2.3))
+        figure = Figure(figsize=PANEL_INCHES)
         figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.14)
         axes = figure.subplots()
         if target:
@@ -232,8 +233,17 @@ def ablation_curves_figure(
         scale_errors(axes, limits_pct)
         sns.despine(ax=axes)
         description = f"Error after the last epoch: {100 - row.accuracy_pct.mean:.2f} %."
-        title = f"Test error of {row.ablation.name} by epoch"
-        return to_svg(figure, name, title, description)
+        return to_svg(figure, name, panel_title(row), description)
+
+
+def panel_title(row: AblationResult) -> str:
+    """What a small panel shows."""
+    return f"Test error of {row.ablation.name} by epoch"
+
+
+def panel_again(row: AblationResult, name: str) -> Markup:
+    """The panel of that name a second time, elsewhere in the page."""
+    return same_again(name, panel_title(row), PANEL_INCHES)
 
 
 def errors_pct(run: RunRecord) -> list[float]:

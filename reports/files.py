@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablations.exhibits import load_exhibits
 from ablations.records import write_atomically
 from ablations.results import Results, results_csv, results_json, summarise
 from ablations.study import load_study
 
 TRANSFER_FILE = "transfer.html"
+SUMMARY_FILE = "report.md"
 
 
 def write_report(study_dir: Path) -> Path:
@@ -21,14 +23,18 @@ def write_report(study_dir: Path) -> Path:
 
 
 def write_results(results: Results, study_dir: Path) -> Path:
-    """The report and the tables; returns the report's path."""
+    """The report, its summary and the tables; returns the report's path."""
     # Jinja and what the figures need take a while to import.
     from reports.page import render_page
+    from reports.readme import results_section
 
+    exhibits = load_exhibits(study_dir, results.study)
+    title = f"## Ablations on {results.study.spec.dataset_title}\n\n"
+    write_atomically(study_dir / SUMMARY_FILE, (title + results_section(results)).encode())
     write_atomically(study_dir / "results.csv", results_csv(results).encode())
     write_atomically(study_dir / "results.json", results_json(results))
     path = study_dir / "report.html"
-    write_atomically(path, render_page(results).encode())
+    write_atomically(path, render_page(results, exhibits).encode())
     return path
 
 
@@ -39,8 +45,9 @@ def write_transfer(studies: Sequence[Results], path: Path) -> None:
     write_atomically(path, render_transfer(studies).encode())
 
 
-def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
-    """The report and the tables; their numbers into the README, and the figure beside the records.
+def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: Path) -> None:
+    """The report and the tables; their numbers into the README and the lesson plan, and the figure
+    beside the records.
 
     Of other studies, on other data: their own reports, the page that sets all side by side
     (`transfer.html` around the study's folder), and what it says into the README.
@@ -48,9 +55,11 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
     Raises:
         StudyError: the folder is not a study.
         RecordError: its `study.json` is damaged or of another schema.
-        ValueError: the README does not have the lines that the numbers belong between.
+        ValueError: a document does not have the lines that the numbers belong between, or asks for
+            something that there is not.
     """
     from reports.figures import difference_figure
+    from reports.lesson import insert_lesson
     from reports.readme import insert_results, standalone_svg
 
     results, *elsewhere = [summarise(load_study(folder)) for folder in (study_dir, *others)]
@@ -60,6 +69,8 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path) -> None:
         write_transfer([results, *elsewhere], study_dir.parent / TRANSFER_FILE)
     text = insert_results(readme.read_text(encoding="utf-8"), results, elsewhere)
     write_atomically(readme, text.encode())
+    text = insert_lesson(lesson.read_text(encoding="utf-8"), [results, *elsewhere])
+    write_atomically(lesson, text.encode())
     figure = difference_figure(results.rows, results.study.spec.margin_pct)
     if figure:
         write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())

@@ -30,11 +30,7 @@ class SeedGroup(NamedTuple):
 
 def spec_changes(experiment: Experiment) -> list[Change]:
     """What a run did differently from the target. The study's own length is not a difference."""
-    training = replace(
-        TARGET_TRAINING,
-        num_epochs=experiment.training.num_epochs,
-        num_train_images=experiment.training.num_train_images,
-    )
+    training = target_training(experiment)
     pairs: list[tuple[Any, Any]] = [(TARGET, experiment.network), (training, experiment.training)]
     return [
         Change(field.name, before, after)
@@ -42,6 +38,15 @@ def spec_changes(experiment: Experiment) -> list[Change]:
         for field in fields(target)
         if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
     ]
+
+
+def target_training(experiment: Experiment) -> TrainingSpec:
+    """The target's recipe at the length of a run's study."""
+    return replace(
+        TARGET_TRAINING,
+        num_epochs=experiment.training.num_epochs,
+        num_train_images=experiment.training.num_train_images,
+    )
 
 
 def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:

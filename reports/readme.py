@@ -10,25 +10,32 @@ from ablations.statistics import Estimate
 from ablations.transfer import transfer
 from ablations.words import plural
 from reports.evidence import attribution_lead, has_one_seed, misled_sentences, verdict_name
+from reports.marks import BEGIN, END, fill_parts
 from reports.svg import COLOURS
 from reports.transfer import study_labels, transfer_lead
 from reports.wording import REMOVED_WORDS, VERDICT_WORDS, decimal, enumerate_words, interval, signed
 
-BEGIN = "<!-- results: made by `make readme` from docs/reference and docs/fashion-mnist; do not edit by hand -->"
-END = "<!-- results end -->"
+RESULTS_PART = "results"
+"""How the part of the README is called that is made here."""
 
 
 def insert_results(readme: str, results: Results, elsewhere: Sequence[Results] = ()) -> str:
-    """The README with the part between its two marks made anew.
+    """The README with its results made anew.
 
     Raises:
-        ValueError: it does not have the two marks.
+        ValueError: it does not have the two marks that they stand between (`marks.py`), once.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise ValueError(f"the README needs the lines {BEGIN!r} and {END!r}, once each")
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{results_section(results, elsewhere)}{END}{after}"
+    if len(re.findall(rf"{BEGIN}{RESULTS_PART}\b", readme)) != 1:
+        raise ValueError(
+            f"the README needs the lines {BEGIN + RESULTS_PART + ' -->'!r} and {END!r}, once each"
+        )
+
+    def make_part(name: str, arguments: Sequence[str]) -> str:
+        if name != RESULTS_PART or arguments:
+            raise ValueError(f"the README has a part {name!r}; it may only have {RESULTS_PART!r}")
+        return results_section(results, elsewhere)
+
+    return fill_parts(readme, make_part)
 
 
 def results_section(results: Results, elsewhere: Sequence[Results] = ()) -> str:
@@ -195,12 +202,15 @@ def provenance(results: Results) -> str:
 
 def standalone_svg(svg: str) -> str:
     """A figure of the page as a file of its own, with the page's colours and a white ground."""
-    colours = "".join(f"--figure-{name}:{value};" for name, value in COLOURS.items())
-    style = f"<style>svg{{{colours}--sans:sans-serif;background:#fff}}</style>"
     # A plain string: Markup would escape what is put into it.
     svg = str(svg).replace(
         "<svg ",
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ',
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'font-family="sans-serif" ',
         1,
     )
+    # Not every program that shows SVG knows CSS variables.
+    for name, value in COLOURS.items():
+        svg = svg.replace(f"var(--figure-{name})", value)
+    style = "<style>svg{background:#fff}</style>"
     return re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1) + "\n"

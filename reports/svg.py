@@ -1,12 +1,13 @@
 """From a matplotlib figure to SVG that may stand in an HTML page beside other SVGs.
 
 The text stays text, in the page's own font. Colours become the page's CSS variables, so that one
-picture serves light, dark and printed pages.
+picture serves light, dark and printed pages. What matplotlib writes as `style="..."`, which the
+page's policy forbids, becomes attributes of SVG's own.
 """
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import matplotlib as mpl
@@ -65,19 +66,68 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     _, _, body = buffer.getvalue().partition("<svg")
-    body = body[body.index(">") + 1 :]
-    # The style element would apply to the whole page, and the page's policy forbids it.
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'href="#|url\(#', lambda found: found[0] + f"{name}-", body)
-    body = re.sub(r"font: ((?:\w+ )*[\d.]+px) [^;\"]+", r"font: \1 var(--sans)", body)
-    for colour, value in COLOURS.items():
-        body = body.replace(value, f"var(--figure-{colour})")
+    body = page_markup(body[body.index(">") + 1 :], name)
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     opening = Markup(
-        '<svg class="plot" role="img" aria-labelledby="{name}-title {name}-description" '
-        'viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        '<svg class="plot" id="{name}-figure" role="img" aria-labelledby="{name}-title {name}-description" '
+        'viewBox="0 0 {width} {height}" width="{width}" height="{height}" stroke-linejoin="round">'
         '<title id="{name}-title">{title}</title><desc id="{name}-description">{text}</desc>'
     ).format(name=name, width=width, height=height, title=title, text=description)
-    return opening + Markup(body.strip())
+    return opening + Markup(body)
+
+
+def page_markup(body: str, name: str) -> str:
+    """The inside of matplotlib's `<svg>` as it may stand in the page."""
+    # The style element would apply to the whole page; it only repeats what `to_svg` opens with.
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    used_ids = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    # Only what is between < and > is rewritten: matplotlib writes these two as &lt; and &gt; in
+    # texts and values, so that a text which looks like markup stays as it is.
+    body = re.sub(r"<[^<>]+>", lambda tag: page_tag(tag[0], name, used_ids), body)
+    return body.replace("<defs>\n</defs>", "").strip()
+
+
+def page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
+    """One tag with ids of its own figure, coordinates as short as eyes need them, and no style."""
+    # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
+    tag = re.sub(
+        r' id="([^"]*)"', lambda id: f' id="{name}-{id[1]}"' if id[1] in used_ids else "", tag
+    )
+    tag = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", tag)
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
+    tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: short_numbers(found[0]), tag)
+    tag = re.sub(r' style="([^"]*)"', lambda style: attributes(style[1]), tag)
+    for colour, value in COLOURS.items():
+        tag = tag.replace(value, f"var(--figure-{colour})")
+    return tag
+
+
+def short_numbers(text: str) -> str:
+    """Coordinates to a hundredth of a pixel."""
+    return re.sub(
+        r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text
+    )
+
+
+def attributes(style: str) -> str:
+    """The declarations of a `style="..."` as attributes; the font's family is left to the page.
+
+    Matplotlib before 3.11 writes the font as one declaration, such as `font: 700 12px 'DejaVu
+    Sans'`, for which SVG has no attribute.
+    """
+    declared = dict(re.findall(r"([\w-]+): ([^;]+)", style))
+    font = re.match(r"(?:(\d+) )?([\d.]+px) ", declared.pop("font", ""))
+    if font:
+        declared |= {"font-weight": font[1] or "400", "font-size": font[2]}
+    declared.pop("font-family", None)
+    return "".join(f' {name}="{value.strip()}"' for name, value in declared.items())
+
+
+def same_again(name: str, title: str, inches: tuple[float, float]) -> Markup:
+    """A figure that stands elsewhere in the page, a second time, for a few bytes."""
+    width, height = (round(72 * side) for side in inches)
+    return Markup(
+        '<svg class="plot" role="img" aria-label="{title}" viewBox="0 0 {width} {height}" '
+        'width="{width}" height="{height}"><use href="#{name}-figure"/></svg>'
+    ).format(name=name, title=title, width=width, height=height)

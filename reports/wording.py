@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ablations.catalogue import CATALOGUE
 from ablations.comparison import runs_of
@@ -57,10 +57,23 @@ def verb(number: int, singular: str, other: str) -> str:
     return singular if number == 1 else other
 
 
+class Worth(NamedTuple):
+    """What having one of the assignment's concepts adds, as far as the tests tell."""
+
+    effect: Literal["hurts", "helps", "unclear"]
+    """What removing it does."""
+    verdict: str
+    """The same, of having it, in words."""
+    words: str
+
+
 class Answer(NamedTuple):
     """What a study found: the sentences to read first, and how far to trust them."""
 
     lead: str
+    worths: list[Worth]
+    lowest: str
+    """Which removal costs most; empty where nothing is compared."""
     caveats: str
 
 
@@ -68,7 +81,7 @@ def answer(results: Results) -> Answer:
     """What the study found, in a few sentences."""
     target = results.target
     if target is None:
-        return Answer("The target has no run yet, so nothing can be compared with it.", "")
+        return Answer("The target has no run yet, so nothing can be compared with it.", [], "", "")
     dataset = results.study.spec.dataset
     num_seeds = len(target.runs)
     evidence = ("mean of " if num_seeds > 1 else "") + plural(num_seeds, "seed")
@@ -80,10 +93,10 @@ def answer(results: Results) -> Answer:
     if target.num_diverged:
         lead.append(f"{target.num_diverged} of its {plural(num_seeds, 'run')} diverged.")
     compared = [row for row in results.rows if row.difference_pct]
-    caveats = []
+    worths, lowest, caveats = [], "", []
     if compared:
-        lead += core_sentences(compared, target.parameters)
-        lead.append(largest_cost(compared))
+        worths = core_worths(compared, target.parameters)
+        lowest = largest_cost(compared)
         caveats += small_differences(results, compared)
     else:
         more = "; combinations stand further below." if results.combinations else "."
@@ -94,7 +107,7 @@ def answer(results: Results) -> Answer:
             f"±{decimal(noise_pct)} points"
             + ("; one seed proves little." if num_seeds == 1 else ".")
         )
-    return Answer(unbroken(" ".join(lead)), unbroken(" ".join(caveats)))
+    return Answer(unbroken(" ".join(lead)), worths, unbroken(lowest), unbroken(" ".join(caveats)))
 
 
 def unbroken(text: str) -> str:
@@ -102,30 +115,37 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def core_sentences(compared: Sequence[AblationResult], num_parameters: int) -> list[str]:
+def core_worths(compared: Sequence[AblationResult], num_parameters: int) -> list[Worth]:
     """What having each of the assignment's concepts is worth, as far as the tests tell.
 
     `num_parameters` is the target's: where a network without the concept has another size, that
     is said, since the difference is not the concept's alone.
     """
-    found: dict[str, list[str]] = {"helps": [], "hurts": [], "unclear": []}
+    found = []
     for row in compared:
         if row.ablation.is_core and row.verdict and row.difference_pct:
-            is_alike = abs(row.parameters / num_parameters - 1) < SAME_SIZE
-            size = "" if is_alike else f"; {row.parameters:,} parameters without it"
-            worth = f"{row.ablation.removes} ({signed(-row.difference_pct.mean)} points{size})"
-            found[row.verdict.effect].append(worth)
-    sentences = []
-    for effect, words in (
-        ("hurts", "Surely better with"),
-        ("helps", "Surely better without"),
-        ("unclear", "Not told from zero"),
-    ):
-        if found[effect]:
-            sentences.append(f"{words}: {enumerate_words(found[effect])}.")
-    if not sentences:
-        return []
-    return ["What having the assignment's concepts adds.", *sentences]
+            difference = row.difference_pct
+            details = [plural(len(difference.by_seed), "seed")]
+            if difference.interval_95:
+                low, high = difference.interval_95
+                details.append(f"95 % interval {interval((-high, -low))}")
+            if abs(row.parameters / num_parameters - 1) >= SAME_SIZE:
+                details.append(f"{row.parameters:,} parameters without it")
+            found.append(
+                Worth(
+                    row.verdict.effect,
+                    {
+                        "hurts": "surely better with it",
+                        "helps": "surely better without it",
+                        "unclear": "not told from zero",
+                    }[row.verdict.effect],
+                    unbroken(
+                        f"{row.ablation.removes}: {signed(-difference.mean)} points "
+                        f"({'; '.join(details)})"
+                    ),
+                )
+            )
+    return found
 
 
 def largest_cost(compared: Sequence[AblationResult]) -> str:

@@ -80,4 +80,5 @@ def test_no_data_set_and_no_clutter_is_committed() -> None:
         pytest.skip("not a git checkout")
     assert not [name for name in tracked if re.search(r"ubyte|\.pyc$|\.egg-info|^runs/", name)]
     large = [name for name in tracked if (REPOSITORY / name).stat().st_size > 1_500_000]
-    assert large == []
+    # The reference report holds sixteen trained networks.
+    assert set(large) <= {"docs/reference/report.html"}

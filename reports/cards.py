@@ -1,0 +1,160 @@
+"""What an ablation's card on the page says beyond its numbers: what happened, and on which images."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ablations.exhibits import Exhibits
+from ablations.gallery import Gallery, ImageAnswer
+from ablations.results import AblationResult
+from ablations.words import plural
+from reports.pictures import image_picture
+from reports.predict import guess_outcome, guess_words
+from reports.wording import decimal, enumerate_words, interval, signed, unbroken
+
+MOST_CONFUSIONS = 3
+
+
+class Picture(NamedTuple):
+    """A test image, and what is to be said of it."""
+
+    url: str
+    words: str
+    caption: str
+
+
+class Confusion(NamedTuple):
+    """Which classes a network takes for which, over the seeds that were observed."""
+
+    num_seeds: int
+    counts: list[list[int]]
+    """Test images: one row for each true class, one column for each answer."""
+    class_names: Sequence[str]
+    words: str
+    most: int
+    """The smallest count that is marked as one of the most frequent."""
+
+
+class ImageLists(NamedTuple):
+    """The images that only one of a variant and the target gets right, at one seed."""
+
+    seed: int
+    num_lost: int
+    num_won: int
+    lost: list[Picture]
+    won: list[Picture]
+
+
+def what_happened(row: AblationResult, margin_pct: float) -> list[str]:
+    """What removing the ingredient did, how sure that is, and whether it was expected."""
+    difference, verdict = row.difference_pct, row.verdict
+    if difference is None or verdict is None:
+        return []
+    margin = decimal(margin_pct)
+    of_seeds = plural(len(difference.by_seed), "seed")
+    mean = f"{signed(difference.mean)} points, mean of {of_seeds}"
+    if difference.interval_95:
+        mean += f", 95 % interval {interval(difference.interval_95)}"
+    direction = "worse" if difference.mean < 0 else "better"
+    by_kind = {
+        "matters": f"It matters: without {row.ablation.removes} the network is {direction} by surely more than {margin} points ({mean}).",
+        "real but small": f"It is real but small: surely not zero, and surely within ±{margin} points ({mean}).",
+        "negligible": f"It is negligible: surely within ±{margin} points, and not told apart from zero ({mean}).",
+        "one seed": f"On the one seed that was run, the difference is {signed(difference.mean)} points. Another seed would have given another, so nothing follows from it.",
+        "undecided": f"The network without it is surely {direction}, but whether by more than {margin} points is open ({mean})."
+        if verdict.effect != "unclear"
+        else f"It is undecided: these seeds do not tell the difference from zero, which is not the same as there being none ({mean}).",
+    }
+    sentences = [by_kind[verdict.kind]]
+    if row.num_diverged:
+        sentences.append(
+            f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss was not a finite number any more."
+        )
+    sentences.append(against_expectation(row, margin_pct))
+    return [unbroken(sentence) for sentence in sentences if sentence]
+
+
+def against_expectation(row: AblationResult, margin_pct: float) -> str:
+    """Whether what the catalogue expects is what was measured."""
+    expected = row.ablation.expects
+    if expected is None or row.difference_pct is None:
+        return ""
+    words = guess_words(expected, margin_pct)
+    outcome = guess_outcome(expected, row.difference_pct, row.verdict, margin_pct)
+    return {
+        "right": f"That is what was expected: {words}.",
+        "wrong": f"Expected was another result: {words}. So the reason given for it is not what decides here.",
+        "still possible": f"Expected was: {words}. That is still possible, and not shown.",
+    }[outcome]
+
+
+def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
+    """The confusion matrix summed over the seeds that were observed."""
+    found = [
+        observations
+        for run in row.runs
+        if (observations := exhibits.observations.get((row.ablation.name, run.experiment.seed)))
+    ]
+    if not found:
+        return None
+    size = len(found[0].confusion)
+    counts = [
+        [sum(one.confusion[true][answer] for one in found) for answer in range(size)]
+        for true in range(size)
+    ]
+    names = exhibits.gallery.class_names if exhibits.gallery else [str(i) for i in range(size)]
+    mistakes = Counter(
+        {
+            (true, answer): counts[true][answer]
+            for true in range(size)
+            for answer in range(size)
+            if true != answer and counts[true][answer]
+        }
+    )
+    most = mistakes.most_common(MOST_CONFUSIONS)
+    words = enumerate_words(
+        f"{names[true]} taken for {names[answer]} ({plural(count, 'time')})"
+        for (true, answer), count in most
+    )
+    return Confusion(
+        num_seeds=len(found),
+        counts=counts,
+        class_names=names,
+        words=f"Most often: {words}." if most else "No test image is classified wrongly.",
+        most=most[-1][1] if most else 0,
+    )
+
+
+def images_of(row: AblationResult, exhibits: Exhibits) -> ImageLists | None:
+    """The images that removing the ingredient loses and wins; None where nothing is known."""
+    gallery = exhibits.gallery
+    found = gallery.variants.get(row.ablation.name) if gallery else None
+    if gallery is None or found is None:
+        return None
+
+    def pictures(numbers: Sequence[int]) -> list[Picture]:
+        return [
+            describe_image(number, gallery, row.ablation.removes, found.answers[number])
+            for number in numbers
+        ]
+
+    return ImageLists(
+        gallery.seed, found.num_lost, found.num_won, pictures(found.lost), pictures(found.won)
+    )
+
+
+def describe_image(number: int, gallery: Gallery, removes: str, answer: ImageAnswer) -> Picture:
+    """One image, with what the target and the network without the ingredient say of it."""
+    image = gallery.image(number)
+    names = gallery.class_names
+    by_target = gallery.target_answers[number]
+    truth = names[image.class_index]
+
+    def said(found: ImageAnswer) -> str:
+        return f"{names[found.class_index]} with probability {decimal(found.probability)}"
+
+    return Picture(
+        url=image_picture(image.pixels),
+        words=f"Test image {number}, true class {truth}: the target says {said(by_target)}, the network without {removes} {said(answer)}",
+        caption=f"{truth}: {names[by_target.class_index]} → {names[answer.class_index]}",
+    )

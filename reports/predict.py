@@ -1,0 +1,106 @@
+"""Predict first: what a reader may guess before seeing a result, and what the study says of it.
+
+A guess is right only where the study's verdict says so. Where the verdict is open, a guess is
+wrong if the interval excludes it, and otherwise still possible: nobody is told to be right by luck.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+from ablations.results import AblationResult
+from ablations.statistics import PairedDifference
+from ablations.verdicts import Verdict
+from reports.evidence import verdict_name
+from reports.wording import decimal, interval
+
+Guess = Literal["worse", "hardly", "better"]
+"""What the network does without the ingredient, against the study's margin."""
+Outcome = Literal["right", "wrong", "still possible"]
+
+
+class Choice(NamedTuple):
+    """One of the answers that a reader may give, and what the study says of it."""
+
+    guess: Guess
+    words: str
+    outcome: Outcome
+    reason: str
+    """One sentence that begins with the outcome."""
+
+
+def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
+    """The three guesses about an ablation, in the order in which they are offered."""
+    found = []
+    for guess in get_args(Guess):
+        outcome = guess_outcome(guess, row.difference_pct, row.verdict, margin_pct)
+        reason = outcome_reason(guess, row.difference_pct, row.verdict, margin_pct)
+        words = guess_words(guess, margin_pct)
+        found.append(Choice(guess, words, outcome, f"{outcome.capitalize()}: {reason}."))
+    return found
+
+
+def guess_outcome(
+    guess: Guess,
+    difference: PairedDifference | None,
+    verdict: Verdict | None,
+    margin_pct: float,
+) -> Outcome:
+    """What the study says of a guess; without an interval it leaves every guess open."""
+    if difference is None or difference.interval_95 is None or verdict is None:
+        return "still possible"
+    decided = decided_guess(verdict)
+    if decided is not None:
+        return "right" if guess == decided else "wrong"
+    return "still possible" if reaches(difference.interval_95, guess, margin_pct) else "wrong"
+
+
+def decided_guess(verdict: Verdict) -> Guess | None:
+    """The guess that a verdict says is right; None where it leaves that open."""
+    if verdict.kind in ("real but small", "negligible"):
+        return "hardly"
+    if verdict.kind == "matters" and verdict.effect != "unclear":
+        return "worse" if verdict.effect == "hurts" else "better"
+    return None
+
+
+def reaches(bounds: tuple[float, float], guess: Guess, margin_pct: float) -> bool:
+    """Whether an interval of the difference contains anything of what a guess says."""
+    low, high = bounds
+    if guess == "worse":
+        return low < -margin_pct
+    if guess == "better":
+        return high > margin_pct
+    return low <= margin_pct and high >= -margin_pct
+
+
+def guess_words(guess: Guess, margin_pct: float) -> str:
+    """A guess as the reader is offered it."""
+    margin = f"{decimal(margin_pct)} points"
+    if guess == "hardly":
+        return f"hardly any difference (within {margin})"
+    return f"{guess}, by more than {margin}"
+
+
+def outcome_reason(
+    guess: Guess,
+    difference: PairedDifference | None,
+    verdict: Verdict | None,
+    margin_pct: float,
+) -> str:
+    """Why a guess has its outcome."""
+    if difference is None or verdict is None:
+        return "no seed was run both with it and without it"
+    if len(difference.by_seed) == 1:
+        return "one seed does not tell what another would give"
+    if difference.interval_95 is None:
+        return "every seed gave the same difference, so nobody knows how far seeds can differ"
+    if decided_guess(verdict) is not None:
+        return f"the verdict is “{verdict_name(verdict)}”"
+    bounds = f"the 95\N{NO-BREAK SPACE}% interval, {interval(difference.interval_95)} points,"
+    reached = [
+        other for other in get_args(Guess) if reaches(difference.interval_95, other, margin_pct)
+    ]
+    if guess not in reached:
+        return f"{bounds} excludes it"
+    if reached == [guess]:
+        return f"{bounds} says so, but corrected for every comparison the verdict is still open"
+    return f"{bounds} allows it, and the verdict is still open"

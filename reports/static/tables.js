@@ -1,0 +1,253 @@
+// Sorting, filtering and linking of the tables that name a view, and the downloads.
+// The sort buttons follow the sortable table of the W3C's ARIA Authoring Practices.
+// A view's state stands in the address: #numbers?sort=difference&order=descending&show=pool
+{
+  const ORDERS = ["ascending", "descending"];
+  const UNSORTED = { sort: "", order: "ascending" };
+  const views = [...document.querySelectorAll("table[data-view]")]
+    .filter((table) => table.tBodies[0].rows.length > 1)
+    .map(makeView);
+
+  // What belongs to one table: its rows in their original order, its controls and its state.
+  function makeView(table) {
+    const name = table.dataset.view;
+    const tools = document.getElementById(`${name}-tools`);
+    return {
+      name,
+      table,
+      tools,
+      rows: [...table.tBodies[0].rows].map((element) => ({ element, text: searchable(element) })),
+      headers: [...table.tHead.rows[0].cells].filter((cell) => cell.dataset.sort),
+      filter: tools.querySelector("input[type=search]"),
+      coreOnly: tools.querySelector("input[type=checkbox]"),
+      count: tools.querySelector(".count"),
+      state: { ...UNSORTED, show: "", core: false },
+    };
+  }
+
+  // The pieces of text that markup divides an element into.
+  function textsOf(element) {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode.data.replace(/\s+/g, " ").trim());
+    return texts.filter((text) => text).map((text) => text.toLowerCase());
+  }
+
+  // Whoever searches types a hyphen where the page has a real minus sign.
+  function searchable(element) {
+    return asTyped(textsOf(element).join(" "));
+  }
+
+  function asTyped(text) {
+    return text.toLowerCase().replaceAll("\u2212", "-");
+  }
+
+  // ---- Sorting
+
+  function addSortButton(view, header) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    const arrow = document.createElement("span");
+    arrow.className = "arrow";
+    arrow.setAttribute("aria-hidden", "true");
+    button.append(...header.childNodes, arrow);
+    header.append(button);
+    button.addEventListener("click", () => change(view, nextOrder(view, header.dataset.sort)));
+  }
+
+  // Ascending, descending, and the third time as the page had it.
+  function nextOrder({ state }, sort) {
+    if (state.sort !== sort) return { sort, order: "ascending" };
+    return state.order === "ascending" ? { sort, order: "descending" } : UNSORTED;
+  }
+
+  // A cell that spans several columns stands in each of them.
+  function cellAt(row, column) {
+    let end = 0;
+    return [...row.cells].find((cell) => (end += cell.colSpan) > column);
+  }
+
+  // A column is one of numbers when any of its cells has a number, and a cell without is missing.
+  function sortedRows({ rows, headers, state }) {
+    const header = headers.find((cell) => cell.dataset.sort === state.sort);
+    if (!header) return rows;
+    const cells = rows.map((row) => cellAt(row.element, header.cellIndex));
+    const isNumeric = cells.some((cell) => cell.dataset.value !== undefined);
+    const keyed = rows.map((row, number) => ({ row, key: sortKey(cells[number], isNumeric) }));
+    const direction = state.order === "descending" ? -1 : 1;
+    const found = keyed.filter(({ key }) => key !== null);
+    found.sort((one, other) => direction * ((one.key > other.key) - (one.key < other.key)));
+    return [...found, ...keyed.filter(({ key }) => key === null)].map(({ row }) => row);
+  }
+
+  // What a cell is sorted by: its number, or the first piece of its text, which is what the smaller
+  // words after it explain. Null where it has none, which stands last in either direction.
+  function sortKey(cell, isNumeric) {
+    if (!isNumeric) return textsOf(cell)[0] ?? null;
+    const number = Number(cell.dataset.value || NaN);
+    return Number.isNaN(number) ? null : number;
+  }
+
+  // ---- Showing a state
+
+  function show(view) {
+    const { table, rows, headers, filter, coreOnly, count, tools, state } = view;
+    table.tBodies[0].append(...sortedRows(view).map((row) => row.element));
+    for (const header of headers) {
+      if (header.dataset.sort === state.sort) header.setAttribute("aria-sort", state.order);
+      else header.removeAttribute("aria-sort");
+    }
+    const words = asTyped(state.show).split(/\s+/);
+    for (const { element, text } of rows) {
+      const isLeftOut = state.core && element.dataset.core === undefined;
+      element.hidden = isLeftOut || !words.every((word) => text.includes(word));
+    }
+    const numShown = rows.filter(({ element }) => !element.hidden).length;
+    count.textContent = `${numShown} of ${rows.length} rows`;
+    tools.classList.toggle("narrowed", numShown < rows.length);
+    // Setting a field's text moves its caret, so not while somebody types.
+    if (filter.value !== state.show) filter.value = state.show;
+    if (coreOnly) coreOnly.checked = state.core;
+  }
+
+  function change(view, changes) {
+    Object.assign(view.state, changes);
+    show(view);
+    writeAddress(view);
+  }
+
+  // ---- The address
+
+  // One view as it stands in an address: its name, and its state where it has any.
+  function describe({ name, state }) {
+    const query = new URLSearchParams();
+    if (state.sort) {
+      query.set("sort", state.sort);
+      query.set("order", state.order);
+    }
+    if (state.show.trim()) query.set("show", state.show.trim());
+    if (state.core) query.set("core", "only");
+    return `${query}` ? `${name}?${query}` : name;
+  }
+
+  // The view that was changed last comes first: that is where the address leads.
+  function writeAddress(changed) {
+    const others = views.filter((view) => view !== changed).map(describe);
+    const parts = [describe(changed), ...others.filter((part) => part.includes("?"))];
+    try {
+      history.replaceState(null, "", `#${parts.join(";")}`);
+    } catch {
+      // Some browsers refuse many changes in a short time. The table itself is sorted all the same.
+    }
+  }
+
+  // An ordinary anchor, without a state, leaves every table as it is and is left to the browser.
+  function readAddress(scroll) {
+    const parts = location.hash.slice(1).split(";").map((part) => part.split(/\?(.*)/s, 2));
+    for (const [name, query] of parts) {
+      const view = views.find((view) => view.name === name);
+      if (!view || query === undefined) continue;
+      view.state = readState(view, new URLSearchParams(query));
+      show(view);
+    }
+    const first = views.find((view) => view.name === parts[0][0]);
+    if (first && location.hash !== `#${first.name}`) goTo(first, scroll);
+  }
+
+  // A state from an address, which anybody may have written: what makes no sense is left out.
+  function readState({ headers, coreOnly }, query) {
+    const sort = query.get("sort");
+    const order = query.get("order");
+    return {
+      sort: headers.some((header) => header.dataset.sort === sort) ? sort : "",
+      order: ORDERS.includes(order) ? order : "ascending",
+      show: query.get("show") ?? "",
+      core: coreOnly !== null && query.get("core") === "only",
+    };
+  }
+
+  // As an anchor does: the section comes into view, and whoever uses the keyboard goes on there.
+  function goTo(view, behavior) {
+    const section = view.table.closest("section");
+    section.tabIndex = -1;
+    section.focus({ preventScroll: true });
+    section.scrollIntoView({ behavior });
+  }
+
+  async function copyLink(view) {
+    const said = view.tools.querySelector(".copied");
+    const field = view.tools.querySelector(".link");
+    const link = `${location.href.split("#")[0]}#${describe(view)}`;
+    try {
+      await navigator.clipboard.writeText(link);
+      field.hidden = true;
+      said.textContent = "Link copied.";
+    } catch {
+      field.value = link;
+      field.hidden = false;
+      field.focus();
+      field.select();
+      said.textContent = "Copy the selected link.";
+    }
+  }
+
+  // ---- Downloads
+
+  // The lines of a CSV file, each a list of texts. Quoted fields may hold anything.
+  function readCsv(text) {
+    const lines = [[]];
+    for (const [, quoted, plain, end] of text.matchAll(/(?:"([^"]*(?:""[^"]*)*)"|([^",\n]*))([,\n])/g)) {
+      lines.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+      if (end === "\n") lines.push([]);
+    }
+    return lines.slice(0, -1);
+  }
+
+  // The same lines as objects: numbers as numbers, and null where there is nothing.
+  function toJson({ csv, text_columns }) {
+    const [columns, ...lines] = readCsv(csv);
+    const objects = lines.map((line) =>
+      Object.fromEntries(
+        columns.map((column, number) => [
+          column,
+          line[number] === "" ? null : text_columns.includes(column) ? line[number] : Number(line[number]),
+        ]),
+      ),
+    );
+    return `[\n${objects.map((object) => JSON.stringify(object)).join(",\n")}\n]\n`;
+  }
+
+  function save(name, type, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
+    link.click();
+    // Some browsers read the file only after the click.
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+
+  function offerDownloads(downloads) {
+    const results = JSON.parse(document.getElementById("results-data").textContent);
+    const [csv, json] = downloads.querySelectorAll("button");
+    csv.addEventListener("click", () => save(`${results.name}.csv`, "text/csv", results.csv));
+    json.addEventListener("click", () => save(`${results.name}.json`, "application/json", toJson(results)));
+    downloads.hidden = false;
+  }
+
+  // ---- Begin
+
+  for (const view of views) {
+    for (const header of view.headers) addSortButton(view, header);
+    view.table.caption.append(" (column headers with buttons sort the rows)");
+    view.filter.addEventListener("input", () => change(view, { show: view.filter.value }));
+    view.coreOnly?.addEventListener("change", () => change(view, { core: view.coreOnly.checked }));
+    view.tools.querySelector("button").addEventListener("click", () => copyLink(view));
+    view.tools.hidden = false;
+    show(view);
+  }
+  const downloads = document.getElementById("downloads");
+  if (downloads) offerDownloads(downloads);
+  readAddress("instant");
+  addEventListener("hashchange", () => readAddress("auto"));
+}

@@ -1,0 +1,67 @@
+"""The numbers behind the page's figures, as small tables for whoever cannot see a figure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ablations.records import RunRecord
+from ablations.results import AblationResult
+from reports.wording import decimal, signed
+
+
+class FigureTable(NamedTuple):
+    """What a figure shows, in words and numbers: ready to be printed."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    """As many cells in each as there are columns; the first names the row."""
+
+
+def differences_table(rows: Sequence[AblationResult]) -> FigureTable | None:
+    """Each ablation's difference from the target at every seed."""
+    found = [row for row in rows if row.difference_pct]
+    seeds = sorted(
+        {seed for row in found if row.difference_pct for seed in row.difference_pct.by_seed}
+    )
+    if not found:
+        return None
+    return FigureTable(
+        "Accuracy minus the target’s with the same seed, in percentage points",
+        ["without", *(f"seed {seed}" for seed in seeds), "mean"],
+        [
+            [
+                row.ablation.name,
+                *(
+                    signed(row.difference_pct.by_seed[seed])
+                    if seed in row.difference_pct.by_seed
+                    else "–"
+                    for seed in seeds
+                ),
+                signed(row.difference_pct.mean),
+            ]
+            for row in found
+            if row.difference_pct
+        ],
+    )
+
+
+def curves_table(
+    runs: Sequence[RunRecord], name: str, published_error_pct: Sequence[float] = ()
+) -> FigureTable:
+    """Each run's test error after every epoch; a diverged run ends early."""
+    num_epochs = max(len(run.epochs) for run in runs)
+    rows = []
+    for index in range(num_epochs):
+        errors = [
+            decimal(100 - run.epochs[index].test_accuracy_pct) if index < len(run.epochs) else "–"
+            for run in runs
+        ]
+        if published_error_pct:
+            errors.append(decimal(published_error_pct[index]))
+        rows.append([str(index + 1), *errors])
+    columns = ["epoch", *(f"seed {run.experiment.seed}" for run in runs)]
+    if published_error_pct:
+        columns.append("published run")
+    return FigureTable(
+        f"Test images that {name} gets wrong after each epoch, in percent", columns, rows
+    )

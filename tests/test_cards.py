@@ -1,0 +1,188 @@
+"""What the cards and the explanations say: words that follow from what was measured."""
+
+import base64
+import io
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from ablations.catalogue import CATALOGUE
+from ablations.exhibits import Exhibits
+from ablations.results import AblationResult, Results
+from ablations.statistics import PairedDifference
+from ablations.verdicts import Verdict, judge
+from reports.cards import confusion_of, images_of, what_happened
+from reports.mechanisms import EXPLANATIONS, make_mechanisms
+from reports.pictures import SQUARE_PIXELS, evidence_picture, image_picture
+from tests.factories import make_exhibits, make_results
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return make_results({ablation.name: range(3) for ablation in CATALOGUE})
+
+
+@pytest.fixture(scope="module")
+def exhibits(results: Results) -> Exhibits:
+    return make_exhibits(results.study)
+
+
+def row_named(results: Results, name: str) -> AblationResult:
+    return next(row for row in results.rows if row.ablation.name == name)
+
+
+def judged(results: Results, by_seed: list[float], name: str = "no-batchnorm") -> AblationResult:
+    """The row, with other differences and the verdict that they get."""
+    from ablations.statistics import paired_difference
+
+    difference = paired_difference(
+        dict(enumerate(by_seed)), dict.fromkeys(range(len(by_seed)), 0.0)
+    )
+    assert isinstance(difference, PairedDifference)
+    [verdict] = judge({name: difference}, 0.1).values()
+    assert isinstance(verdict, Verdict)
+    row = row_named(results, name)
+    return msgspec.structs.replace(row, difference_pct=difference, verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "kind", "finding", "expectation"),
+    [
+        ([-1.0, -1.1, -0.9], "matters", "It matters: without", "That is what was expected"),
+        ([0.5, 0.6, 0.55], "matters", "is better by surely more", "Expected was another result"),
+        (
+            [-0.02, -0.021, -0.019],
+            "real but small",
+            "real but small",
+            "Expected was another result",
+        ),
+        ([0.001, -0.001, 0.0], "negligible", "It is negligible", "Expected was another result"),
+        ([-0.1, -0.11, -0.09], "undecided", "surely worse, but whether", "still possible"),
+        ([-0.5, 0.4, 0.1], "undecided", "not the same as there being none", "still possible"),
+        ([-0.5], "one seed", "nothing follows from it", "still possible"),
+    ],
+)
+def test_words_follow_the_verdict(
+    results: Results, by_seed: list[float], kind: str, finding: str, expectation: str
+) -> None:
+    row = judged(results, by_seed)
+    assert row.verdict and row.verdict.kind == kind
+    sentences = what_happened(row, 0.1)
+    assert finding in sentences[0]
+    assert expectation in sentences[-1]
+
+
+def test_every_entry_says_what_it_expects() -> None:
+    for ablation in CATALOGUE:
+        assert (ablation.expects is None) == (ablation.kind == "target")
+
+
+def test_target_has_nothing_to_say_of_itself(results: Results) -> None:
+    assert results.target is not None
+    assert what_happened(results.target, 0.1) == []
+
+
+def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) -> None:
+    row = row_named(results, "no-relu")
+    found = confusion_of(row, exhibits)
+    assert found is not None and found.num_seeds == 3
+    num_test = results.study.spec.dataset.num_test
+    assert sum(map(sum, found.counts)) == 3 * num_test
+    wrong = sum(len(run.wrong_test_images or []) for run in row.runs)
+    assert found.counts[4][9] == wrong == found.most
+    assert f"4 taken for 9 ({wrong:,} times)" in found.words
+    assert confusion_of(row, Exhibits()) is None
+
+
+def test_faultless_network_has_no_confusions(results: Results, exhibits: Exhibits) -> None:
+    row = row_named(results, "no-relu")
+    diagonal = [[5 if true == answer else 0 for answer in range(10)] for true in range(10)]
+    observations = {
+        key: msgspec.structs.replace(found, confusion=diagonal)
+        for key, found in exhibits.observations.items()
+    }
+    found = confusion_of(row, replace(exhibits, observations=observations))
+    assert found is not None and found.words == "No test image is classified wrongly."
+
+
+def test_images_say_what_both_networks_say(results: Results, exhibits: Exhibits) -> None:
+    found = images_of(row_named(results, "no-relu"), exhibits)
+    assert found is not None and len(found.lost) == len(found.won) == 8
+    assert found.num_lost > 8
+    for picture in (*found.lost, *found.won):
+        assert picture.url.startswith("data:image/png;base64,")
+        assert "true class" in picture.words
+        assert picture.words.count("with probability") == 2
+        assert "the network without the activation function" in picture.words
+
+
+def read_png(url: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+def test_pictures_are_the_images() -> None:
+    pixels = bytes(range(196)) * 4
+    assert read_png(image_picture(pixels)).tobytes() == pixels
+
+
+def test_evidence_is_told_by_shape_too() -> None:
+    picture = read_png(evidence_picture([[1.0, -0.5], [0.0, -1.0]])).astype(int)
+    side, middle = SQUARE_PIXELS, SQUARE_PIXELS // 2
+    assert picture.shape == (2 * side, 2 * side, 3)
+
+    def has_dot(row: int, column: int) -> bool:
+        return not picture[row * side + middle, column * side + middle].any()
+
+    assert [has_dot(0, 0), has_dot(0, 1), has_dot(1, 0), has_dot(1, 1)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    # The stronger, the further from white.
+    assert picture[0, -1].sum() > picture[-1, -1].sum()
+    assert (picture[-1, 0] == 255).all()
+
+
+def test_every_core_ingredient_is_explained(results: Results, exhibits: Exhibits) -> None:
+    mechanisms = make_mechanisms(results, exhibits)
+    core = [ablation for ablation in CATALOGUE if ablation.is_core]
+    assert [mechanism.name for mechanism in mechanisms] == [ablation.name for ablation in core]
+    assert all(set(ablation.network) & EXPLANATIONS.keys() for ablation in core)
+    for mechanism in mechanisms:
+        assert mechanism.figure.count("<svg") == 1
+        columns = len(mechanism.table.columns)
+        assert all(len(row) == columns for row in mechanism.table.rows)
+
+
+def test_explanations_have_the_measured_numbers(results: Results, exhibits: Exhibits) -> None:
+    by_name = {mechanism.name: mechanism for mechanism in make_mechanisms(results, exhibits)}
+    pooling = by_name["no-gap"]
+    assert "528" not in pooling.text and "25,274" in pooling.text and "698" in pooling.text
+    known = [exhibits.observations["no-dropout", seed].known_accuracy_pct for seed in range(3)]
+    assert f"{100 - sum(known) / 3:.2f} % of training images" in by_name["no-dropout"].text
+    first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
+    mean = sum(signal.output_rms or 0 for signal in first) / 3
+    assert f"{mean:.3g}" in by_name["no-batchnorm"].table.rows[0]
+    assert "rank is 10 of at most 10" in by_name["no-fc-head"].text
+    assert len(pooling.evidence) == 3 and len(pooling.evidence[0].maps) == 2
+
+
+def test_diverged_networks_are_not_explained(results: Results, exhibits: Exhibits) -> None:
+    def broken(key: tuple[str, int]) -> object:
+        found = exhibits.observations[key]
+        if key[0] != "no-batchnorm":
+            return found
+        signals = [msgspec.structs.replace(one, output_rms=None) for one in found.signals]
+        return msgspec.structs.replace(found, signals=signals, head_singular_values=[])
+
+    observations = {key: broken(key) for key in exhibits.observations}
+    found = make_mechanisms(results, replace(exhibits, observations=observations))  # type: ignore[arg-type]
+    assert [mechanism.name for mechanism in found] == ["no-dropout", "no-gap", "no-fc-head"]
+
+
+def test_nothing_is_explained_without_observations(results: Results) -> None:
+    assert make_mechanisms(results, Exhibits()) == []

@@ -1,0 +1,399 @@
+"""Predict first: guesses are judged as the study judges, and nothing is lost without a script."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import get_args
+
+import msgspec
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from ablations import verdicts
+from ablations.results import Results
+from ablations.statistics import PairedDifference, paired_difference
+from ablations.verdicts import Verdict, VerdictKind
+from reports.page import render_page
+from reports.predict import Guess, Outcome, choices, decided_guess, guess_outcome, reaches
+from tests.factories import ALL_NAMES, make_results
+
+GUESSES: tuple[Guess, ...] = get_args(Guess)
+MARGIN = 0.1
+HOSTILE = "<img src=x onerror=alert(1)>\"'"
+
+
+def judged(values: list[float], num_compared: int) -> tuple[PairedDifference, Verdict]:
+    """These differences from the target, when so many such ablations were compared."""
+    difference = paired_difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))
+    assert difference
+    with pytest.MonkeyPatch.context() as patch:
+        # How many seeds would settle it takes long to compute, and no guess depends on it.
+        patch.setattr(verdicts, "seeds_to_settle", lambda *_: None)
+        # And statsmodels' Holm collects garbage each time, which takes most of a second here.
+        patch.setattr(gc, "collect", lambda *_: 0)
+        found = verdicts.judge({str(number): difference for number in range(num_compared)}, MARGIN)
+    return difference, found["0"]
+
+
+def outcomes(values: list[float], num_compared: int = 1) -> dict[Guess, Outcome]:
+    """Of each guess."""
+    difference, verdict = judged(values, num_compared)
+    return {guess: guess_outcome(guess, difference, verdict, MARGIN) for guess in GUESSES}
+
+
+@pytest.mark.parametrize(
+    ("values", "worse", "hardly", "better"),
+    [
+        ([-1.0, -1.1, -0.9, -1.0], "right", "wrong", "wrong"),
+        ([1.0, 1.1, 0.9, 1.0], "wrong", "wrong", "right"),
+        ([0.0, 0.01, -0.01, 0.0], "wrong", "right", "wrong"),
+        ([-0.05, -0.051, -0.049, -0.05], "wrong", "right", "wrong"),
+        ([-0.3, 0.3], "still possible", "still possible", "still possible"),
+        ([-0.3, -0.1, -0.05, -0.2], "still possible", "still possible", "wrong"),
+        ([0.3, 0.1, 0.05, 0.2], "wrong", "still possible", "still possible"),
+        ([-1.0], "still possible", "still possible", "still possible"),
+        ([-1.0, -1.0], "still possible", "still possible", "still possible"),
+    ],
+)
+def test_outcome_of_each_guess(values: list[float], worse: str, hardly: str, better: str) -> None:
+    assert outcomes(values) == {"worse": worse, "hardly": hardly, "better": better}
+
+
+def test_interval_beyond_the_margin_is_not_yet_right_among_many_comparisons() -> None:
+    values = [-0.30, -0.20, -0.25]
+    assert outcomes(values)["worse"] == "right"
+    assert outcomes(values, 15) == {"worse": "still possible", "hardly": "wrong", "better": "wrong"}
+
+
+differences = st.lists(st.floats(-2, 2).map(lambda value: round(value, 2)), min_size=1, max_size=6)
+
+
+@settings(max_examples=40)
+@given(differences, st.integers(1, 15))
+def test_one_guess_is_right_if_and_only_if_the_verdict_is_decided(
+    values: list[float], num_compared: int
+) -> None:
+    difference, verdict = judged(values, num_compared)
+    found = list(outcomes(values, num_compared).values())
+    if verdict.kind in ("undecided", "one seed"):
+        assert "right" not in found and "still possible" in found
+    else:
+        assert sorted(found) == ["right", "wrong", "wrong"]
+    if difference.interval_95 is None:
+        assert set(found) == {"still possible"}
+
+
+@settings(max_examples=40)
+@given(differences)
+def test_worse_and_better_change_places_with_the_sign(values: list[float]) -> None:
+    there, back = outcomes(values), outcomes([-value for value in values])
+    assert there == {**back, "worse": back["better"], "better": back["worse"]}
+
+
+@given(
+    st.sampled_from(get_args(VerdictKind)),
+    st.sampled_from(["hurts", "helps", "unclear"]),
+    st.tuples(st.floats(-2, 2), st.floats(-2, 2)).map(sorted).map(tuple),
+)
+def test_any_verdict_at_all_has_at_most_one_right_guess(
+    kind: VerdictKind, effect: str, bounds: tuple[float, float]
+) -> None:
+    verdict = Verdict(kind, effect, None, None, None, None)  # type: ignore[arg-type]
+    difference = paired_difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
+    assert difference
+    difference = msgspec.structs.replace(difference, interval_95=bounds)
+    found = [guess_outcome(guess, difference, verdict, MARGIN) for guess in GUESSES]
+    assert found.count("right") == (decided_guess(verdict) is not None)
+    assert any(reaches(bounds, guess, MARGIN) for guess in GUESSES)
+
+
+def test_reasons_say_what_the_study_says(results: Results) -> None:
+    for row in results.rows:
+        if row.ablation.kind == "target":
+            continue
+        for choice in choices(row, MARGIN):
+            assert choice.reason.lower().startswith(choice.outcome + ": ")
+            assert choice.words.count("0.10 points") == 1
+            if row.verdict and decided_guess(row.verdict):
+                assert row.verdict.kind in choice.reason
+    row = results.rows[1]
+    assert (
+        "no seed was run both"
+        in choices(msgspec.structs.replace(row, difference_pct=None, verdict=None), MARGIN)[
+            0
+        ].reason
+    )
+    assert "more than 0.25 points" in choices(row, 0.25)[0].words
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """Decided and undecided ablations, one with a single seed, one that shares none; and one whose
+    words are hostile."""
+    seeds = {name: range(4) for name in ALL_NAMES}
+    results = make_results(
+        {**seeds, ALL_NAMES[-2]: [0], ALL_NAMES[-1]: [9]}, diverged=[ALL_NAMES[1]]
+    )
+    hostile = replace(results.rows[3].ablation, removes=HOSTILE)
+    rows = list(results.rows)
+    rows[3] = msgspec.structs.replace(rows[3], ablation=hostile)
+    return msgspec.structs.replace(results, rows=rows)
+
+
+@pytest.fixture(scope="module")
+def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the page."""
+    path = tmp_path_factory.mktemp("predict") / "report.html"
+    path.write_text(render_page(results), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser: Browser, report: str) -> Iterator[Page]:
+    """The page, without a network; whatever it complains about fails the test."""
+    context = browser.new_context(offline=True, reduced_motion="reduce")
+    complaints: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(report)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def cards(page: Page) -> Locator:
+    return page.locator("details.predict")
+
+
+def guess(card: Locator, chosen: Guess) -> None:
+    """Open a card and commit to a guess."""
+    card.locator("summary").click()
+    card.locator(f"input[value={chosen}]").check()
+    card.get_by_role("button", name="Commit and see").click()
+
+
+def score(page: Page) -> str:
+    return page.locator("#score-words").inner_text()
+
+
+def test_answer_is_hidden_until_one_commits(page: Page, results: Results) -> None:
+    compared = [row for row in results.rows if row.ablation.kind != "target"]
+    assert cards(page).count() == len(compared)
+    for card, row in zip(cards(page).all(), compared, strict=True):
+        assert card.get_attribute("open") is None
+        words = f"Predict first: what happens without {row.ablation.removes}?"
+        assert card.locator("summary").inner_text() == words
+        expect(card.locator("form")).not_to_be_visible()
+    card = cards(page).first
+    card.locator("summary").click()
+    expect(card.locator("form")).to_be_visible()
+    expect(card.locator(".predicted")).not_to_be_visible()
+    expect(card.locator(".outcome")).not_to_be_visible()
+    # Without a choice the browser asks for one.
+    card.get_by_role("button", name="Commit and see").click()
+    expect(card.locator(".predicted")).not_to_be_visible()
+    card.get_by_label("worse, by more than 0.10 points").check()
+    expect(card.locator(".predicted")).not_to_be_visible()
+    card.get_by_role("button", name="Commit and see").click()
+    expect(card.locator(".predicted")).to_be_visible()
+    expect(card.locator(".predicted")).to_contain_text(f"{compared[0].accuracy_pct.mean:.2f}")
+    expect(card.locator("form")).not_to_be_visible()
+    expect(card.locator(".outcome")).to_be_focused()
+
+
+def test_guess_is_told_what_the_study_says_and_is_counted(page: Page, results: Results) -> None:
+    compared = [row for row in results.rows if row.ablation.kind != "target"]
+    assert score(page) == f"You guessed 0 of {len(compared)}"
+    counts: Counter[str] = Counter()
+    for number, (card, row) in enumerate(zip(cards(page).all(), compared, strict=True)):
+        choice = choices(row, MARGIN)[number % 3]
+        guess(card, choice.guess)
+        expect(card.locator(".outcome")).to_contain_text(choice.reason)
+        expect(card.locator(".outcome")).to_contain_text(f"You said: {choice.words}.")
+        counts[choice.outcome] += 1
+        parts = [f"{counts[kind]} {kind}" for kind in get_args(Outcome) if counts[kind]]
+        parts.sort(key=lambda part: part.endswith("wrong"))
+        assert score(page) == f"You guessed {number + 1} of {len(compared)}: {', '.join(parts)}"
+        line = page.locator("#score li").last.inner_text()
+        assert line.endswith(
+            f"{choice.outcome}: without {row.ablation.removes}: you said {choice.words}"
+        )
+    assert len(counts) == 3
+    assert page.locator("#score-words").get_attribute("role") == "status"
+
+
+def test_guess_by_keyboard(page: Page) -> None:
+    page.locator("details.predict summary").first.focus()
+    for key in ("Enter", "Tab", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(cards(page).first.locator(".outcome")).to_contain_text("You said: hardly any difference")
+    expect(cards(page).first.locator(".outcome")).to_be_focused()
+
+
+def test_showing_an_answer_is_no_guess(page: Page) -> None:
+    card = cards(page).first
+    card.locator("summary").click()
+    card.get_by_role("button", name="Show without guessing").click()
+    expect(card.locator(".outcome")).to_have_text("Shown without a guess.")
+    expect(card.locator(".predicted")).to_be_visible()
+    assert score(page).startswith("You guessed 0 of ")
+    expect(page.locator("#score li")).to_have_count(0)
+
+
+def test_start_again(page: Page) -> None:
+    guess(cards(page).first, "worse")
+    guess(cards(page).nth(1), "better")
+    page.get_by_role("button", name="Start again").click()
+    assert score(page).startswith("You guessed 0 of ")
+    expect(page.locator("#score li")).to_have_count(0)
+    expect(page.locator("details.predict[open]")).to_have_count(0)
+    expect(cards(page).first.locator("summary")).to_be_focused()
+    cards(page).first.locator("summary").click()
+    expect(cards(page).first.locator(".predicted")).not_to_be_visible()
+    expect(cards(page).first.locator("input:checked")).to_have_count(0)
+
+
+def test_every_answer_at_once(page: Page) -> None:
+    guess(cards(page).first, "worse")
+    page.get_by_role("button", name="Open every answer").last.click()
+    for card in cards(page).all():
+        expect(card.locator(".predicted")).to_be_visible()
+    expect(cards(page).first.locator(".outcome")).to_contain_text("You said: worse")
+    assert score(page).startswith("You guessed 1 of ")
+    page.get_by_role("button", name="Close every answer").last.click()
+    expect(page.locator("details.predict[open]")).to_have_count(0)
+
+
+def test_nothing_is_kept_outside_of_the_page(page: Page) -> None:
+    address = page.evaluate("location.href")
+    guess(cards(page).first, "worse")
+    assert page.evaluate("location.href") == address
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    page.reload()
+    assert score(page).startswith("You guessed 0 of ")
+    expect(page.locator("details.predict[open]")).to_have_count(0)
+
+
+def test_hostile_words_stay_words(page: Page) -> None:
+    guess(cards(page).nth(2), "worse")
+    assert HOSTILE in page.locator("#score li").inner_text()
+    assert page.locator("img").count() == 0
+
+
+RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
+
+
+def test_classroom_mode_hides_the_results_until_asked(page: Page) -> None:
+    show = page.get_by_role("button", name="Show the results")
+    expect(show).not_to_be_visible()
+    page.get_by_role("button", name="Predict first: hide the results").click()
+    assert page.evaluate("location.href").endswith("#predict")
+    for section in page.locator(RESULTS).all():
+        expect(section).not_to_be_visible()
+    expect(page.locator("#methods")).to_be_visible()
+    expect(page.get_by_role("link", name="Verdicts")).not_to_be_visible()
+    expect(page.get_by_role("link", name="Methods")).to_be_visible()
+    expect(cards(page).first.locator("summary")).to_be_focused()
+    expect(page.locator("#predict [role=status]")).to_contain_text("results are hidden until")
+    show.click()
+    for section in page.locator(RESULTS).all():
+        expect(section).to_be_visible()
+    assert "#" not in page.evaluate("location.href")
+    expect(page.locator("#answer-heading")).to_be_focused()
+    expect(page.get_by_role("link", name="Verdicts")).to_be_visible()
+
+
+def test_classroom_mode_ends_with_the_last_card(page: Page) -> None:
+    page.evaluate("location.hash = '#predict'")
+    expect(page.locator("#numbers")).not_to_be_visible()
+    for card in cards(page).all():
+        expect(page.locator("#numbers")).not_to_be_visible()
+        guess(card, "hardly")
+    expect(page.locator("#numbers")).to_be_visible()
+    last = cards(page).last.locator(".outcome")
+    expect(last).to_be_focused()
+    expect(last).to_be_in_viewport()
+    expect(last).to_contain_text("the results are shown now")
+    # To hide the results again is to begin again.
+    page.get_by_role("button", name="Predict first: hide the results").click()
+    assert score(page).startswith("You guessed 0 of ")
+    expect(page.locator("#numbers")).not_to_be_visible()
+
+
+def test_classroom_mode_can_be_linked(browser: Browser, report: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{report}#predict")
+    expect(page.locator("#answer")).not_to_be_visible()
+    expect(page.get_by_role("button", name="Show the results")).to_be_visible()
+    expect(page.locator("h1")).to_be_in_viewport()
+    # Paper cannot be pressed.
+    page.emulate_media(media="print")
+    expect(page.locator("#answer")).to_be_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_answers_are_there_without_a_script(browser: Browser, report: str, media: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{report}#predict")
+    page.emulate_media(media=media)
+    expect(page.locator("#answer")).to_be_visible()
+    expect(page.locator("button:visible")).to_have_count(0)
+    card = cards(page).first
+    if media == "screen":
+        card.locator("summary").click()
+    expect(card.locator(".predicted")).to_be_visible()
+    expect(card.locator("form")).not_to_be_visible()
+    context.close()
+
+
+def test_print_shows_every_answer_and_no_form(page: Page) -> None:
+    cards(page).nth(1).locator("summary").click()
+    page.emulate_media(media="print")
+    for card in cards(page).all():
+        expect(card.locator(".predicted dl")).to_be_visible()
+        # A closed card's content has a box even while it is not painted.
+        assert card.locator(".predicted").evaluate(
+            "box => box.checkVisibility({contentVisibilityAuto: true})"
+        )
+        expect(card.locator("form")).not_to_be_visible()
+    expect(page.locator(".controls button:visible")).to_have_count(0)
+
+
+def test_browsers_that_cannot_style_closed_cards_open_them_to_print(page: Page) -> None:
+    guess(cards(page).first, "worse")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("details.predict[open]")).to_have_count(cards(page).count())
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("details.predict[open]")).to_have_count(1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_cards_are_accessible(browser: Browser, report: str, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    page.goto(f"{report}#predict")
+    for number, chosen in enumerate(GUESSES):
+        guess(cards(page).nth(number), chosen)
+    cards(page).nth(4).locator("summary").click()
+    found = Axe().run(page, context={"include": [["#predict"], ["#entries"], ["#score"]]})
+    assert found.response["violations"] == [], found.generate_report()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_cards_fit_their_window(browser: Browser, report: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    page.goto(report)
+    guess(cards(page).first, "worse")
+    cards(page).nth(1).locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for button in page.locator("button:visible, label:visible").all():
+        box = button.bounding_box()
+        assert box and box["width"] >= 24 and box["height"] >= 24
+    page.close()
