@@ -10,7 +10,7 @@ ARGS ?=
 COMPARE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help ablate test check format bench performance readme lock clean
+.PHONY: help ablate test check format bench performance readme screenshots lock clean
 
 help:
 	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
@@ -20,7 +20,8 @@ help:
 	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
 	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
 	@echo 'make performance                     docs/performance.md, from what was measured'
-	@echo 'make readme                          the results in README.md, from docs'
+	@echo 'make readme                          the results in README.md and the lesson, from docs'
+	@echo 'make screenshots                     the pictures in README.md, from docs'
 	@echo 'make lock                            newest versions into requirements.lock'
 
 $(VENV)/.has-run: pyproject.toml requirements.lock
@@ -58,6 +59,9 @@ performance: $(VENV)/.has-run
 
 readme: $(VENV)/.has-run
 	$(BIN)/python cli.py readme docs/reference docs/fashion-mnist
+
+screenshots: $(VENV)/.has-test
+	$(BIN)/python docs/screenshots.py
 
 lock: $(VENV)/.has-test
 	$(BIN)/python -m pip install --quiet uv
