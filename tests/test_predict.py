@@ -172,7 +172,7 @@ def cards(page: Page) -> Locator:
 
 def guess(card: Locator, chosen: Guess) -> None:
     """Open a card and commit to a guess."""
-    card.locator("summary").click()
+    card.locator("> summary").click()
     card.locator(f"input[value={chosen}]").check()
     card.get_by_role("button", name="Commit and see").click()
 
@@ -187,10 +187,10 @@ def test_answer_is_hidden_until_one_commits(page: Page, results: Results) -> Non
     for card, row in zip(cards(page).all(), compared, strict=True):
         assert card.get_attribute("open") is None
         words = f"Predict first: what happens without {row.ablation.removes}?"
-        assert card.locator("summary").inner_text() == words
+        assert card.locator("> summary").inner_text() == words
         expect(card.locator("form")).not_to_be_visible()
     card = cards(page).first
-    card.locator("summary").click()
+    card.locator("> summary").click()
     expect(card.locator("form")).to_be_visible()
     expect(card.locator(".predicted")).not_to_be_visible()
     expect(card.locator(".outcome")).not_to_be_visible()
@@ -228,7 +228,7 @@ def test_guess_is_told_what_the_study_says_and_is_counted(page: Page, results: R
 
 
 def test_guess_by_keyboard(page: Page) -> None:
-    page.locator("details.predict summary").first.focus()
+    page.locator("details.predict > summary").first.focus()
     for key in ("Enter", "Tab", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     expect(cards(page).first.locator(".outcome")).to_contain_text("You said: hardly any difference")
@@ -237,7 +237,7 @@ def test_guess_by_keyboard(page: Page) -> None:
 
 def test_showing_an_answer_is_no_guess(page: Page) -> None:
     card = cards(page).first
-    card.locator("summary").click()
+    card.locator("> summary").click()
     card.get_by_role("button", name="Show without guessing").click()
     expect(card.locator(".outcome")).to_have_text("Shown without a guess.")
     expect(card.locator(".predicted")).to_be_visible()
@@ -252,8 +252,8 @@ def test_start_again(page: Page) -> None:
     assert score(page).startswith("You guessed 0 of ")
     expect(page.locator("#score li")).to_have_count(0)
     expect(page.locator("details.predict[open]")).to_have_count(0)
-    expect(cards(page).first.locator("summary")).to_be_focused()
-    cards(page).first.locator("summary").click()
+    expect(cards(page).first.locator("> summary")).to_be_focused()
+    cards(page).first.locator("> summary").click()
     expect(cards(page).first.locator(".predicted")).not_to_be_visible()
     expect(cards(page).first.locator("input:checked")).to_have_count(0)
 
@@ -298,7 +298,7 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page) -> None:
     expect(page.locator("#methods")).to_be_visible()
     expect(page.get_by_role("link", name="Verdicts")).not_to_be_visible()
     expect(page.get_by_role("link", name="Methods")).to_be_visible()
-    expect(cards(page).first.locator("summary")).to_be_focused()
+    expect(cards(page).first.locator("> summary")).to_be_focused()
     expect(page.locator("#predict [role=status]")).to_contain_text("results are hidden until")
     show.click()
     for section in page.locator(RESULTS).all():
@@ -347,14 +347,14 @@ def test_answers_are_there_without_a_script(browser: Browser, report: str, media
     expect(page.locator("button:visible")).to_have_count(0)
     card = cards(page).first
     if media == "screen":
-        card.locator("summary").click()
+        card.locator("> summary").click()
     expect(card.locator(".predicted")).to_be_visible()
     expect(card.locator("form")).not_to_be_visible()
     context.close()
 
 
 def test_print_shows_every_answer_and_no_form(page: Page) -> None:
-    cards(page).nth(1).locator("summary").click()
+    cards(page).nth(1).locator("> summary").click()
     page.emulate_media(media="print")
     for card in cards(page).all():
         expect(card.locator(".predicted dl")).to_be_visible()
@@ -380,7 +380,7 @@ def test_cards_are_accessible(browser: Browser, report: str, scheme: str) -> Non
     page.goto(f"{report}#predict")
     for number, chosen in enumerate(GUESSES):
         guess(cards(page).nth(number), chosen)
-    cards(page).nth(4).locator("summary").click()
+    cards(page).nth(4).locator("> summary").click()
     found = Axe().run(page, context={"include": [["#predict"], ["#entries"], ["#score"]]})
     assert found.response["violations"] == [], found.generate_report()
     page.close()
@@ -391,7 +391,7 @@ def test_cards_fit_their_window(browser: Browser, report: str, width: int) -> No
     page = browser.new_page(viewport={"width": width, "height": 800}, reduced_motion="reduce")
     page.goto(report)
     guess(cards(page).first, "worse")
-    cards(page).nth(1).locator("summary").click()
+    cards(page).nth(1).locator("> summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for button in page.locator("button:visible, label:visible").all():
         box = button.bounding_box()

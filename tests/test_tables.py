@@ -225,7 +225,7 @@ def test_filter_shows_rows_that_have_all_words(
     page = open_page()
     original = names(page, "numbers")
     assert shown(page, "numbers") == f"{len(original)} of {len(original)} rows"
-    field = page.get_by_label("Show rows with").nth(1)
+    field = page.locator("#numbers-tools").get_by_label("Show rows with")
     field.fill("  DROPOUT core ")
     assert names(page, "numbers") == ["no-dropout"]
     assert shown(page, "numbers") == f"1 of {len(original)} rows"
@@ -258,9 +258,9 @@ def test_core_concepts_only(open_page: Callable[..., Page], results: Results) ->
 def test_view_is_the_same_in_another_window(open_page: Callable[..., Page]) -> None:
     page = open_page()
     header(page, "evidence", "effect-size").get_by_role("button").click()
-    page.get_by_label("Show rows with").nth(2).fill("pool")
+    page.locator("#evidence-tools").get_by_label("Show rows with").fill("pool")
     page.get_by_label("core concepts only").check()
-    page.get_by_label("Show rows with").nth(1).fill("no-")
+    page.locator("#numbers-tools").get_by_label("Show rows with").fill("no-")
     for _ in range(2):
         header(page, "numbers", "difference").get_by_role("button").click()
     other = open_page("#" + address(page).split("#")[1])
@@ -268,7 +268,7 @@ def test_view_is_the_same_in_another_window(open_page: Callable[..., Page]) -> N
         assert names(other, view) == names(page, view)
         assert shown(other, view) == shown(page, view)
     assert header(other, "numbers", "difference").get_attribute("aria-sort") == "descending"
-    assert other.get_by_label("Show rows with").nth(1).input_value() == "no-"
+    assert other.locator("#numbers-tools").get_by_label("Show rows with").input_value() == "no-"
     expect(other.get_by_label("core concepts only")).to_be_checked()
     # It begins where the view was changed last.
     expect(other.locator("#numbers")).to_be_focused()
@@ -280,9 +280,9 @@ def test_view_is_the_same_in_another_window(open_page: Callable[..., Page]) -> N
 )
 def test_any_words_survive_the_address(open_page: Callable[..., Page], words: str) -> None:
     page = open_page()
-    page.get_by_label("Show rows with").nth(1).fill(words)
+    page.locator("#numbers-tools").get_by_label("Show rows with").fill(words)
     other = open_page("#" + address(page).split("#")[1])
-    assert other.get_by_label("Show rows with").nth(1).input_value() == words
+    assert other.locator("#numbers-tools").get_by_label("Show rows with").input_value() == words
     assert names(other, "numbers") == names(page, "numbers")
     assert names(page, "numbers") == ([THIRD] if words == HOSTILE else [])
     expect(other.get_by_label("core concepts only")).not_to_be_checked()
@@ -336,7 +336,7 @@ def test_link_is_copied_or_stands_there_to_be_copied(open_page: Callable[..., Pa
     page.evaluate(
         "() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }"
     )
-    copy = page.get_by_role("button", name="Copy link to this view").nth(0)
+    copy = page.locator("#evidence-tools").get_by_role("button")
     copy.click()
     expect(page.locator("#evidence-tools .copied")).to_have_text("Link copied.")
     # The link is to this table's view alone.
@@ -444,7 +444,7 @@ def test_tables_are_accessible(browser: Browser, report: str, scheme: str) -> No
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(f"{report}#numbers?sort=difference&order=descending&show=no;evidence?sort=loss")
     page.evaluate(NO_CLIPBOARD)
-    page.get_by_role("button", name="Copy link to this view").nth(1).click()
+    page.locator("#numbers-tools").get_by_role("button").click()
     sections = [["#numbers"], ["#evidence"], ["#combinations"]]
     found = Axe().run(page, context={"include": sections})
     assert found.response["violations"] == [], found.generate_report()
@@ -456,7 +456,7 @@ def test_tables_fit_their_window(browser: Browser, report: str, width: int) -> N
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(report)
     page.evaluate(NO_CLIPBOARD)
-    page.get_by_role("button", name="Copy link to this view").nth(1).click()
+    page.locator("#numbers-tools").get_by_role("button").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for control in page.locator("button:visible, label:visible, input:visible").all():
         box = control.bounding_box()
