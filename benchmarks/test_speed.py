@@ -21,7 +21,7 @@ from ablations.study import StudySpec, plan_runs
 from ablations.training import evaluate, prepare_training, train_epoch
 from mnist_blocks.network import build_network
 from reports.page import render_page
-from tests.factories import ALL_NAMES, make_study
+from tests.factories import ALL_NAMES, make_exhibits, make_study
 
 BATCH_SIZE = 128
 CPU = torch.device("cpu")
@@ -96,8 +96,13 @@ def test_evaluation_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> N
 
 
 def test_report(benchmark: BenchmarkFixture) -> None:
-    """16 variants x 10 seeds."""
-    results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(10))))
-    page = benchmark.pedantic(render_page, args=[results], rounds=3)  # type: ignore[no-untyped-call]
-    assert len(results.rows) == len(CATALOGUE)
-    assert page.lower().startswith("<!doctype html>")
+    """16 variants x 10 seeds with their networks, images and observations: from records to page."""
+    study = make_study(dict.fromkeys(ALL_NAMES, range(10)))
+    exhibits = make_exhibits(study)
+
+    def report() -> str:
+        return render_page(summarise(study), exhibits)
+
+    page = benchmark.pedantic(report, rounds=3)  # type: ignore[no-untyped-call]
+    assert page.count('<article class="entry"') == len(CATALOGUE)
+    assert len(page.encode()) < 4_000_000
