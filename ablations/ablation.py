@@ -37,7 +37,8 @@ class Ablation:
     """What to expect, and why."""
     source: str
     expects: Literal["worse", "hardly", "better"] | None = None
-    """The same in a word, against the margin: what the page compares with what is measured."""
+    """The same in a word, of a run of full length: what the page compares with what is measured. None
+    where the expectation is about another network than the target."""
     is_core: bool = False
     """Whether the ingredient is one of the four concepts that the assignment asks for."""
     network: Mapping[str, Any] = field(default_factory=dict)

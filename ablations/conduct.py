@@ -22,7 +22,7 @@ from ablations.interruption import CtrlC
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
-from ablations.records import RecordError, write_json, write_run
+from ablations.records import write_json, write_run
 from ablations.study import (
     Study,
     create_study,
@@ -196,10 +196,9 @@ def show_networks(study: PreparedStudy, console: Console) -> None:
     """Make what the report shows of the networks that are there by now."""
     from ablations.make_exhibits import make_exhibits
 
-    try:
-        make_exhibits(study.study_dir, load_study(study.study_dir), study.dataset)
-    except RecordError as error:
-        say(console, f"The report shows no networks: {error}")
+    found = load_study(study.study_dir)
+    for problem in make_exhibits(study.study_dir, found, study.dataset):
+        say(console, f"The report shows less of the networks: {problem}")
 
 
 def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:

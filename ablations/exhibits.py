@@ -4,18 +4,13 @@
 what is missing, from a study's weights and the data set.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations.gallery import Gallery, load_gallery, shown_runs
+from ablations.gallery import Gallery, has_weights, load_gallery, shown_runs
 from ablations.observations import Observations, load_observations
-from ablations.records import (
-    OBSERVATIONS_FILE,
-    WEIGHTS_FILE,
-    RecordError,
-    RunRecord,
-    load_weights,
-)
+from ablations.records import RecordError, RunRecord, load_weights
 from ablations.study import Study, run_folder
 
 
@@ -47,13 +42,15 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
     gallery, runs = None, shown_runs(study, study_dir)
     try:
         gallery = load_gallery(study_dir, runs)
-        if gallery:
-            for name, record in runs.items():
-                weights[name] = load_weights(record_folder(study_dir, record), record)
     except RecordError as error:
         problems.append(str(error))
-        gallery, weights = None, {}
-    named = tuple(problem.replace(f"{study_dir}/", "") for problem in problems)
+    for name, record in runs.items() if gallery else ():
+        try:
+            weights[name] = load_weights(record_folder(study_dir, record), record)
+        except RecordError as error:
+            problems.append(str(error))
+    # Named within the study: a report is passed on, and whose disk it was is nobody's affair.
+    named = tuple(problem.replace(f"{study_dir}{os.sep}", "") for problem in problems)
     return Exhibits(observations, gallery, weights, named)
 
 
@@ -63,13 +60,20 @@ def record_folder(study_dir: Path, record: RunRecord) -> Path:
 
 
 def unobserved_runs(study_dir: Path, study: Study) -> list[RunRecord]:
-    """The runs whose weights are there, and that nobody has looked at."""
-    found = []
-    for record in study.records:
-        folder = record_folder(study_dir, record)
-        if (folder / WEIGHTS_FILE).is_file() and not (folder / OBSERVATIONS_FILE).is_file():
-            found.append(record)
-    return found
+    """The runs whose weights are there, and whose networks nobody has looked at, or another's."""
+    return [
+        record
+        for record in study.records
+        if has_weights(study_dir, record) and not is_observed(study_dir, record)
+    ]
+
+
+def is_observed(study_dir: Path, record: RunRecord) -> bool:
+    """Whether there are observations of a run's own network."""
+    try:
+        return load_observations(record_folder(study_dir, record), record) is not None
+    except RecordError:
+        return False
 
 
 def is_up_to_date(study_dir: Path, study: Study) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ablations.records import SCHEMA_VERSION, WEIGHTS_FILE, RunRecord, load_json
-from ablations.study import Study
+from ablations.records import SCHEMA_VERSION, WEIGHTS_FILE, RecordError, RunRecord, load_json
+from ablations.study import Study, run_folder
+from mnist_blocks.spec import IMAGE_SIZE, NUM_CLASSES
 
 GALLERY_FILE = "gallery.json"
 NUM_SHOWN = 8
@@ -73,20 +74,22 @@ class Gallery(msgspec.Struct, frozen=True):
 
 def shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
     """The runs whose networks a report shows: of the lowest seed that the target's weights are
-    there for, every entry's run with weights. Combinations are not shown."""
+    there for, every entry's run with the weights that its record names. Combinations are not shown.
+    """
     by_seed: dict[int, dict[str, RunRecord]] = {}
     for record in study.records:
         run = record.experiment
-        has_weights = (study_dir / run.ablation / f"seed-{run.seed}" / WEIGHTS_FILE).is_file()
-        if has_weights and "+" not in run.ablation:
+        if "+" not in run.ablation and has_weights(study_dir, record):
             by_seed.setdefault(run.seed, {})[run.ablation] = record
     found = [runs for _, runs in sorted(by_seed.items()) if "target" in runs]
     return found[0] if found else {}
 
 
-def is_gallery_of(gallery: Gallery, runs: Mapping[str, RunRecord]) -> bool:
-    """Whether a gallery was made from exactly these runs' networks."""
-    return gallery.weights_sha256 == weights_digests(runs)
+def has_weights(study_dir: Path, record: RunRecord) -> bool:
+    """Whether a run's weights are there; whether they are the recorded ones is seen when read."""
+    run = record.experiment
+    path = run_folder(study_dir, run.ablation, run.seed) / WEIGHTS_FILE
+    return WEIGHTS_FILE in record.file_sha256 and path.is_file()
 
 
 def weights_digests(runs: Mapping[str, RunRecord]) -> dict[str, str]:
@@ -104,7 +107,33 @@ def load_gallery(study_dir: Path, runs: Mapping[str, RunRecord]) -> Gallery | No
     if not path.is_file():
         return None
     gallery = load_json(path, Gallery)
-    return gallery if is_gallery_of(gallery, runs) else None
+    if gallery.weights_sha256 != weights_digests(runs):
+        return None
+    if not is_sound(gallery):
+        raise RecordError(f"{path}: its parts do not fit together")
+    return gallery
+
+
+def is_sound(gallery: Gallery) -> bool:
+    """Whether everything that is named is there, and of the right size."""
+    numbers = {image.number for image in gallery.images}
+    classes = {image.class_index for image in gallery.images}
+    named = {*gallery.samples}
+    for found in gallery.variants.values():
+        shown = {*found.lost, *found.won}
+        if not shown <= found.answers.keys():
+            return False
+        named |= shown
+        classes |= {answer.class_index for answer in found.answers.values()}
+    classes |= {answer.class_index for answer in gallery.target_answers.values()}
+    return (
+        len(gallery.class_names) == NUM_CLASSES
+        and classes <= set(range(NUM_CLASSES))
+        and all(len(image.pixels) == IMAGE_SIZE**2 for image in gallery.images)
+        and named <= numbers
+        and numbers == gallery.target_answers.keys()
+        and gallery.input_std > 0
+    )
 
 
 def differing_images(

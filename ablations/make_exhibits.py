@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from safetensors.torch import load
 from torch import nn
@@ -38,23 +39,30 @@ from ablations.study import Study
 from mnist_blocks.network import build_network
 
 
-def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> None:
+def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     """Write the observations and the gallery that are missing or of other networks.
 
+    Returns what could not be made, and why, such as for a run whose weights were changed.
+
     Raises:
-        RecordError: a run's weights or predictions are not those of its record.
         ValueError: the data set is not the study's.
     """
     if dataset.id != study.spec.dataset:
         raise ValueError(f"study of {study.spec.dataset}, but the data set is {dataset.id}")
+    problems = []
     for record in unobserved_runs(study_dir, study):
-        observe_run(record_folder(study_dir, record), record, dataset)
+        try:
+            observe_run(record_folder(study_dir, record), record, dataset)
+        except (RecordError, RuntimeError) as error:
+            problems.append(str(error))
     runs = shown_runs(study, study_dir)
     with contextlib.suppress(RecordError):  # A damaged gallery is made anew.
         if not runs or load_gallery(study_dir, runs):
-            return
-    gallery = make_gallery(study_dir, runs, dataset)
-    write_atomically(study_dir / GALLERY_FILE, msgspec.json.encode(gallery) + b"\n")
+            return problems
+    gallery, not_shown = make_gallery(study_dir, runs, dataset)
+    if gallery:
+        write_atomically(study_dir / GALLERY_FILE, msgspec.json.encode(gallery) + b"\n")
+    return [*problems, *not_shown]
 
 
 def complete_exhibits(
@@ -66,9 +74,11 @@ def complete_exhibits(
             study.spec.dataset.name, data_dir, fetch=False, say=lambda line: None
         )
         say("Looking at the networks, for what the page shows of them ...")
-        make_exhibits(study_dir, study, load_dataset(name, folder))
-    except (DataError, RecordError, ValueError) as error:
-        say(f"The page shows less of the networks: {error}")
+        problems = make_exhibits(study_dir, study, load_dataset(name, folder))
+    except (DataError, ValueError) as error:
+        problems = [str(error)]
+    for problem in dict.fromkeys(problems):
+        say(f"The page shows less of the networks: {problem}")
 
 
 def observe_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
@@ -95,21 +105,28 @@ def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
     return network.eval()
 
 
-def make_gallery(study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset) -> Gallery:
-    """The images on which each variant and the target differ, and what both say of them."""
+def make_gallery(
+    study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset
+) -> tuple[Gallery | None, list[str]]:
+    """The images on which each variant and the target differ, and what both say of them.
+
+    Also returns why a variant has none; there is no gallery without the target.
+    """
     samples = sample_images(dataset.test_labels)
-    networks = {
-        name: load_network(record_folder(study_dir, record), record)
-        for name, record in runs.items()
-    }
+    networks, wrong, problems = {}, {}, []
+    for name, record in runs.items():
+        folder = record_folder(study_dir, record)
+        try:
+            networks[name] = load_network(folder, record)
+            wrong[name] = wrong_images(folder, record, dataset)
+        except RecordError as error:
+            problems.append(str(error))
+    if "target" not in wrong:
+        return None, problems
     variants = {}
     shown = set(samples)
-    for name, record in runs.items():
-        if name == "target":
-            continue
-        lost, won = differing_images(
-            record.wrong_test_images or [], runs["target"].wrong_test_images or []
-        )
+    for name in wrong.keys() - {"target"}:
+        lost, won = differing_images(wrong[name], wrong["target"])
         some = [*lost[:NUM_SHOWN], *won[:NUM_SHOWN]]
         shown |= set(some)
         variants[name] = VariantImages(
@@ -117,10 +134,10 @@ def make_gallery(study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset) 
             num_won=len(won),
             lost=lost[:NUM_SHOWN],
             won=won[:NUM_SHOWN],
-            answers=ask(networks[name], record, dataset, some),
+            answers=ask(networks[name], runs[name], dataset, some),
         )
     numbers = sorted(shown)
-    return Gallery(
+    gallery = Gallery(
         seed=runs["target"].experiment.seed,
         weights_sha256=weights_digests(runs),
         input_mean=dataset.mean,
@@ -134,8 +151,19 @@ def make_gallery(study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset) 
             for number in numbers
         ],
         target_answers=ask(networks["target"], runs["target"], dataset, numbers),
-        variants=variants,
+        variants=dict(sorted(variants.items())),
     )
+    return gallery, problems
+
+
+def wrong_images(run_dir: Path, record: RunRecord, dataset: Dataset) -> list[int]:
+    """The test images that a run got wrong, from its predictions: old records do not name them.
+
+    Raises:
+        RecordError: the predictions are missing or are not those that were recorded.
+    """
+    predicted_class = load_predictions(run_dir, record).predicted_class
+    return [int(number) for number in np.flatnonzero(predicted_class != dataset.test_labels)]
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@
 the weights: of other weights they are not used.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from ablations.records import (
     RunRecord,
     load_json,
 )
-from mnist_blocks.spec import NUM_CLASSES
+from mnist_blocks.spec import NUM_CLASSES, NetworkSpec
 
 
 class BlockSignal(msgspec.Struct, frozen=True):
@@ -85,9 +86,26 @@ def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
     if not path.exists():
         return None
     found = load_json(path, Observations)
-    is_sound = len(found.confusion) == NUM_CLASSES and all(
-        len(row) == NUM_CLASSES for row in found.confusion
+    if found.weights_sha256 != record.file_sha256.get(WEIGHTS_FILE):
+        return None
+    if not is_sound(found, record.experiment.network):
+        raise RecordError(f"{path}: not what was seen in a network of this kind")
+    return found
+
+
+def is_sound(found: Observations, network: NetworkSpec) -> bool:
+    """Whether there is as much of everything as a network of that kind shows."""
+    num_blocks = len(network.channels) * network.convs_per_stage
+    maps = [evidence.values for evidence in found.evidence]
+    return (
+        len(found.signals_at_start) == len(found.signals) == num_blocks
+        and len(found.head_singular_values) in (0, NUM_CLASSES)
+        and all(0 <= evidence.class_index < NUM_CLASSES for evidence in found.evidence)
+        and is_square(found.confusion, NUM_CLASSES)
+        and all(is_square(values, network.feature_size) for values in maps)
     )
-    if not is_sound:
-        raise RecordError(f"{path}: not what this program writes")
-    return found if found.weights_sha256 == record.file_sha256.get(WEIGHTS_FILE) else None
+
+
+def is_square(table: Sequence[Sequence[float]], side: int) -> bool:
+    """Whether a table has that many rows, and each as many columns."""
+    return len(table) == side and all(len(row) == side for row in table)

@@ -131,7 +131,8 @@ class RunResult:
     record: RunRecord
     predictions_npz: bytes
     weights_safetensors: bytes
-    observations_json: bytes
+    observations_json: bytes | None
+    """None when looking at the network failed: that is no reason to lose it."""
 
 
 def without_times(record: RunRecord) -> RunRecord:
@@ -156,7 +157,8 @@ def write_run(run_dir: Path, result: RunResult) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(run_dir / PREDICTIONS_FILE, result.predictions_npz)
     write_atomically(run_dir / WEIGHTS_FILE, result.weights_safetensors)
-    write_atomically(run_dir / OBSERVATIONS_FILE, result.observations_json)
+    if result.observations_json is not None:
+        write_atomically(run_dir / OBSERVATIONS_FILE, result.observations_json)
     write_json(run_dir / RECORD_FILE, result.record)
 
 

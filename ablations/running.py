@@ -1,5 +1,6 @@
 """An experiment, or several seeds of it, from start to finish: train, and put together what is left."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -134,12 +135,14 @@ def assemble_result(
         finished_at=utc_now(),
         num_replicas=num_replicas,
     )
-    observations = observe(
-        experiment, trained.network, dataset, predicted_class, weights_sha256, device
-    )
-    return RunResult(
-        record, predictions_npz, weights_safetensors, msgspec.json.encode(observations) + b"\n"
-    )
+    observations_json = None
+    # The run is made, and may have taken hours; a report can have it looked at again.
+    with contextlib.suppress(RuntimeError):
+        observations = observe(
+            experiment, trained.network, dataset, predicted_class, weights_sha256, device
+        )
+        observations_json = msgspec.json.encode(observations) + b"\n"
+    return RunResult(record, predictions_npz, weights_safetensors, observations_json)
 
 
 def choose_device(name: str) -> str:

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ablations.exhibits import Exhibits
 from ablations.gallery import Gallery, ImageAnswer
 from ablations.results import AblationResult
+from ablations.statistics import PairedDifference
+from ablations.study import StudySpec
+from ablations.verdicts import Verdict
 from ablations.words import plural
 from reports.pictures import image_picture
-from reports.predict import guess_outcome, guess_words
 from reports.wording import decimal, enumerate_words, interval, signed, unbroken
 
 MOST_CONFUSIONS = 3
@@ -45,47 +47,59 @@ class ImageLists(NamedTuple):
     won: list[Picture]
 
 
-def what_happened(row: AblationResult, margin_pct: float) -> list[str]:
+def what_happened(row: AblationResult, spec: StudySpec) -> list[str]:
     """What removing the ingredient did, how sure that is, and whether it was expected."""
     difference, verdict = row.difference_pct, row.verdict
     if difference is None or verdict is None:
         return []
-    margin = decimal(margin_pct)
-    of_seeds = plural(len(difference.by_seed), "seed")
-    mean = f"{signed(difference.mean)} points, mean of {of_seeds}"
-    if difference.interval_95:
-        mean += f", 95 % interval {interval(difference.interval_95)}"
-    direction = "worse" if difference.mean < 0 else "better"
-    by_kind = {
-        "matters": f"It matters: without {row.ablation.removes} the network is {direction} by surely more than {margin} points ({mean}).",
-        "real but small": f"It is real but small: surely not zero, and surely within ±{margin} points ({mean}).",
-        "negligible": f"It is negligible: surely within ±{margin} points, and not told apart from zero ({mean}).",
-        "one seed": f"On the one seed that was run, the difference is {signed(difference.mean)} points. Another seed would have given another, so nothing follows from it.",
-        "undecided": f"The network without it is surely {direction}, but whether by more than {margin} points is open ({mean})."
-        if verdict.effect != "unclear"
-        else f"It is undecided: these seeds do not tell the difference from zero, which is not the same as there being none ({mean}).",
-    }
-    sentences = [by_kind[verdict.kind]]
+    sentences = [finding(difference, verdict, row.ablation.removes, decimal(spec.margin_pct))]
     if row.num_diverged:
         sentences.append(
             f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss was not a finite number any more."
         )
-    sentences.append(against_expectation(row, margin_pct))
-    return [unbroken(sentence) for sentence in sentences if sentence]
+    if row.ablation.expects and spec.is_full_length:
+        sentences.append(against_expectation(row.ablation.expects, verdict))
+    return [unbroken(sentence) for sentence in sentences]
 
 
-def against_expectation(row: AblationResult, margin_pct: float) -> str:
-    """Whether what the catalogue expects is what was measured."""
-    expected = row.ablation.expects
-    if expected is None or row.difference_pct is None:
-        return ""
-    words = guess_words(expected, margin_pct)
-    outcome = guess_outcome(expected, row.difference_pct, row.verdict, margin_pct)
-    return {
-        "right": f"That is what was expected: {words}.",
-        "wrong": f"Expected was another result: {words}. So the reason given for it is not what decides here.",
-        "still possible": f"Expected was: {words}. That is still possible, and not shown.",
-    }[outcome]
+def finding(difference: PairedDifference, verdict: Verdict, removes: str, margin_words: str) -> str:
+    """The verdict in a sentence, with the numbers that it rests on."""
+    numbers = f"{signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
+    if difference.interval_95:
+        numbers += f", 95 % interval {interval(difference.interval_95)}"
+    direction = "worse" if difference.mean < 0 else "better"
+    within = f"within ±{margin_words} points"
+    if verdict.kind == "one seed":
+        return (
+            f"On the one seed that was run, the difference is {signed(difference.mean)} points. Another seed would have given "
+            "another, so nothing follows from it."
+        )
+    if verdict.kind == "matters":
+        return f"It matters: without {removes} the network is {direction} by surely more than {margin_words} points ({numbers})."
+    if verdict.kind == "real but small":
+        return f"It is real but small: surely not zero, and surely {within} ({numbers})."
+    if verdict.kind == "negligible":
+        return f"It is negligible: surely {within}, and not told apart from zero ({numbers})."
+    if verdict.effect != "unclear":
+        return f"The network without it is surely {direction}, but whether by more than {margin_words} points is open ({numbers})."
+    return f"It is undecided: these seeds do not tell the difference from zero, which is not the same as there being none ({numbers})."
+
+
+def against_expectation(expected: Literal["worse", "hardly", "better"], verdict: Verdict) -> str:
+    """Whether what the catalogue expects is what was measured: of a direction, whether it is that."""
+    words = "hardly any difference" if expected == "hardly" else f"that it would be {expected}"
+    measured = {"hurts": "worse", "helps": "better", "unclear": ""}[verdict.effect]
+    if verdict.kind in ("real but small", "negligible"):
+        agrees = expected in ("hardly", measured)
+    elif verdict.kind == "matters" or (measured and expected != "hardly"):
+        agrees = expected == measured
+    else:
+        return f"Expected was {words}; that is neither shown nor excluded."
+    return (
+        f"That agrees with what was expected: {words.removeprefix('that ')}."
+        if agrees
+        else f"Expected was {words}; that is not what was measured."
+    )
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:

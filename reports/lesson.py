@@ -150,8 +150,8 @@ def guesses_part(studies: Sequence[Results], rows: Sequence[AblationResult]) -> 
     ]
     num_open = sum(bool(row.verdict and row.verdict.kind in OPEN_KINDS) for row in rows)
     note = (
-        f"Open: {num_open} of {len(rows)}. Of an open one the page calls a guess wrong that the interval excludes, and the "
-        "others still possible: neither right nor wrong. What counts is the reason that was given."
+        f"Open: {num_open} of {len(rows)}. Where the study leaves it open, the page calls a guess wrong only if the direction is sure "
+        "and another, and still possible otherwise. What counts is the reason that was given."
     )
     return "\n\n".join([markdown_table(head, cells, num_words=5), *([note] if num_open else [])])
 

@@ -169,7 +169,7 @@ def make_sections(results: Results, exhibits: Exhibits) -> list[AblationSection]
             ),
             changes=methods.spec_changes(row.runs[0].experiment),
             layers=layer_table(row.runs[0].experiment.network),
-            happened=what_happened(row, results.study.spec.margin_pct),
+            happened=what_happened(row, results.study.spec),
             curves_again=figures.panel_again(row, f"curves-{slug(row.ablation.name)}"),
             curves_table=curves_table(row.runs, row.ablation.name),
             confusion=confusion_of(row, exhibits),

@@ -1,7 +1,7 @@
 """Predict first: what a reader may guess before seeing a result, and what the study says of it.
 
-A guess is right only where the study's verdict says so. Where the verdict is open, a guess is
-wrong if the interval excludes it, and otherwise still possible: nobody is told to be right by luck.
+A guess is right only where the study's verdict says so. Where the verdict is open, a guess
+is wrong if the direction is sure and another, and otherwise still possible.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -31,26 +31,26 @@ def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
     """The three guesses about an ablation, in the order in which they are offered."""
     found = []
     for guess in get_args(Guess):
-        outcome = guess_outcome(guess, row.difference_pct, row.verdict, margin_pct)
-        reason = outcome_reason(guess, row.difference_pct, row.verdict, margin_pct)
+        outcome = guess_outcome(guess, row.verdict)
+        reason = outcome_reason(guess, row.difference_pct, row.verdict)
         words = guess_words(guess, margin_pct)
         found.append(Choice(guess, words, outcome, f"{outcome.capitalize()}: {reason}."))
     return found
 
 
-def guess_outcome(
-    guess: Guess,
-    difference: PairedDifference | None,
-    verdict: Verdict | None,
-    margin_pct: float,
-) -> Outcome:
-    """What the study says of a guess; without an interval it leaves every guess open."""
-    if difference is None or difference.interval_95 is None or verdict is None:
+def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
+    """What the study says of a guess, by tests that are corrected for every comparison: the verdict,
+    and while that is open the direction, if that is sure."""
+    if verdict is None:
         return "still possible"
     decided = decided_guess(verdict)
     if decided is not None:
         return "right" if guess == decided else "wrong"
-    return "still possible" if reaches(difference.interval_95, guess, margin_pct) else "wrong"
+    return (
+        "wrong"
+        if guess == {"hurts": "better", "helps": "worse"}.get(verdict.effect)
+        else "still possible"
+    )
 
 
 def decided_guess(verdict: Verdict) -> Guess | None:
@@ -62,16 +62,6 @@ def decided_guess(verdict: Verdict) -> Guess | None:
     return None
 
 
-def reaches(bounds: tuple[float, float], guess: Guess, margin_pct: float) -> bool:
-    """Whether an interval of the difference contains anything of what a guess says."""
-    low, high = bounds
-    if guess == "worse":
-        return low < -margin_pct
-    if guess == "better":
-        return high > margin_pct
-    return low <= margin_pct and high >= -margin_pct
-
-
 def guess_words(guess: Guess, margin_pct: float) -> str:
     """A guess as the reader is offered it."""
     margin = f"{decimal(margin_pct)} points"
@@ -81,10 +71,7 @@ def guess_words(guess: Guess, margin_pct: float) -> str:
 
 
 def outcome_reason(
-    guess: Guess,
-    difference: PairedDifference | None,
-    verdict: Verdict | None,
-    margin_pct: float,
+    guess: Guess, difference: PairedDifference | None, verdict: Verdict | None
 ) -> str:
     """Why a guess has its outcome."""
     if difference is None or verdict is None:
@@ -95,12 +82,10 @@ def outcome_reason(
         return "every seed gave the same difference, so nobody knows how far seeds can differ"
     if decided_guess(verdict) is not None:
         return f"the verdict is “{verdict_name(verdict)}”"
-    bounds = f"the 95\N{NO-BREAK SPACE}% interval, {interval(difference.interval_95)} points,"
-    reached = [
-        other for other in get_args(Guess) if reaches(difference.interval_95, other, margin_pct)
-    ]
-    if guess not in reached:
-        return f"{bounds} excludes it"
-    if reached == [guess]:
-        return f"{bounds} says so, but corrected for every comparison the verdict is still open"
-    return f"{bounds} allows it, and the verdict is still open"
+    bounds = f"95\N{NO-BREAK SPACE}% interval {interval(difference.interval_95)} points"
+    if verdict.effect == "unclear":
+        return f"corrected for every comparison, these seeds do not tell ({bounds})"
+    direction = "worse" if verdict.effect == "hurts" else "better"
+    if guess_outcome(guess, verdict) == "wrong":
+        return f"it is surely {direction} ({bounds})"
+    return f"it is surely {direction}; corrected for every comparison, how much is still open ({bounds})"

@@ -17,7 +17,7 @@ from ablations.verdicts import Verdict, judge
 from reports.cards import confusion_of, images_of, what_happened
 from reports.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.pictures import SQUARE_PIXELS, evidence_picture, image_picture
-from tests.factories import make_exhibits, make_results
+from tests.factories import make_exhibits, make_results, make_spec
 
 
 @pytest.fixture(scope="module")
@@ -49,40 +49,53 @@ def judged(results: Results, by_seed: list[float], name: str = "no-batchnorm") -
 
 
 @pytest.mark.parametrize(
-    ("by_seed", "kind", "finding", "expectation"),
+    ("by_seed", "kind", "finding", "expected"),
     [
-        ([-1.0, -1.1, -0.9], "matters", "It matters: without", "That is what was expected"),
-        ([0.5, 0.6, 0.55], "matters", "is better by surely more", "Expected was another result"),
-        (
-            [-0.02, -0.021, -0.019],
-            "real but small",
-            "real but small",
-            "Expected was another result",
-        ),
-        ([0.001, -0.001, 0.0], "negligible", "It is negligible", "Expected was another result"),
-        ([-0.1, -0.11, -0.09], "undecided", "surely worse, but whether", "still possible"),
-        ([-0.5, 0.4, 0.1], "undecided", "not the same as there being none", "still possible"),
-        ([-0.5], "one seed", "nothing follows from it", "still possible"),
+        ([-1.0, -1.1, -0.9], "matters", "It matters: without", {"worse": True, "hardly": False}),
+        ([0.5, 0.6, 0.55], "matters", "is better by surely", {"worse": False, "better": True}),
+        ([-0.02, -0.021, -0.019], "real but small", "real but small", {"worse": True, "hardly": True, "better": False}),
+        ([0.001, -0.001, 0.0], "negligible", "It is negligible", {"worse": False, "hardly": True}),
+        ([-0.1, -0.11, -0.09], "undecided", "surely worse, but", {"worse": True, "hardly": None, "better": False}),
+        ([-0.5, 0.4, 0.1], "undecided", "not the same as there", {"worse": None, "hardly": None}),
+        ([-0.5], "one seed", "nothing follows from it", {"worse": None, "hardly": None}),
     ],
-)
+)  # fmt: skip
 def test_words_follow_the_verdict(
-    results: Results, by_seed: list[float], kind: str, finding: str, expectation: str
+    results: Results,
+    by_seed: list[float],
+    kind: str,
+    finding: str,
+    expected: dict[str, bool | None],
 ) -> None:
     row = judged(results, by_seed)
     assert row.verdict and row.verdict.kind == kind
-    sentences = what_happened(row, 0.1)
-    assert finding in sentences[0]
-    assert expectation in sentences[-1]
+    words = {
+        True: "agrees with what was expected",
+        False: "is not what was measured",
+        None: "neither shown nor",
+    }
+    for expectation, agrees in expected.items():
+        ablation = replace(row.ablation, expects=expectation)
+        sentences = what_happened(msgspec.structs.replace(row, ablation=ablation), make_spec())
+        assert finding in sentences[0]
+        assert words[agrees] in sentences[-1]
+
+
+def test_short_runs_are_not_held_against_expectations(results: Results) -> None:
+    [sentence] = what_happened(judged(results, [-1.0, -1.1, -0.9]), make_spec(num_epochs=2))
+    assert "expected" not in sentence
 
 
 def test_every_entry_says_what_it_expects() -> None:
     for ablation in CATALOGUE:
-        assert (ablation.expects is None) == (ablation.kind == "target")
+        others = [entry.name for entry in CATALOGUE if entry.name + ":" in ablation.expectation]
+        compares_others = ablation.expectation.startswith("Worse than") or others
+        assert (ablation.expects is None) == bool(ablation.kind == "target" or compares_others)
 
 
 def test_target_has_nothing_to_say_of_itself(results: Results) -> None:
     assert results.target is not None
-    assert what_happened(results.target, 0.1) == []
+    assert what_happened(results.target, make_spec()) == []
 
 
 def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) -> None:

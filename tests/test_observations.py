@@ -1,6 +1,7 @@
 """What is measured in trained networks, and shown of them: against other ways to the same numbers."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from torch.nn import functional
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
 from ablations.exhibits import is_up_to_date, load_exhibits
-from ablations.gallery import GALLERY_FILE, NUM_SHOWN, differing_images
+from ablations.gallery import GALLERY_FILE, NUM_SHOWN, Gallery, ShownImage, differing_images
 from ablations.images import Images, InputScale, prepare_pixels
 from ablations.make_exhibits import complete_exhibits, load_network, make_exhibits
+from ablations.observations import Evidence, Observations
 from ablations.observe import (
     count_confusion,
     find_evidence,
@@ -26,12 +28,21 @@ from ablations.observe import (
     observe,
     sample_images,
 )
-from ablations.records import OBSERVATIONS_FILE, WEIGHTS_FILE, load_predictions, write_run
+from ablations.records import (
+    OBSERVATIONS_FILE,
+    WEIGHTS_FILE,
+    load_predictions,
+    load_record,
+    write_json,
+    write_run,
+)
+from ablations.results import summarise
 from ablations.running import run_experiment
 from ablations.seeding import initialise_weights
 from ablations.study import StudySpec, create_study, load_study, plan_runs, run_folder
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
+from reports.page import render_page
 
 CPU = torch.device("cpu")
 NAMES = ("target", "no-batchnorm", "no-input-normalisation")
@@ -180,7 +191,6 @@ def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: D
         correct = sum(found.confusion[index][index] for index in range(10))
         assert correct == record.last_epoch.test_correct
         assert found.num_known_images == 600
-        # At the start every seed-0 network with batch norm passes on signals of the same size.
         assert found.signals_at_start != found.signals
 
 
@@ -249,23 +259,122 @@ def test_damaged_files_are_named_and_left_out(study_dir: Path, digits: Dataset) 
         path.write_bytes(content)
 
 
-def test_weights_of_another_run_are_refused(study_dir: Path, digits: Dataset) -> None:
+def test_weights_of_another_run_are_left_out_alone(study_dir: Path, digits: Dataset) -> None:
     study = load_study(study_dir)
     make_exhibits(study_dir, study, digits)
-    path = run_folder(study_dir, NAMES[0], 0) / WEIGHTS_FILE
-    content = path.read_bytes()
+    folder = run_folder(study_dir, NAMES[1], 0)
+    files = {name: (folder / name).read_bytes() for name in (WEIGHTS_FILE, OBSERVATIONS_FILE)}
     try:
-        path.write_bytes(content[:-4] + b"\0\0\0\0")
+        (folder / WEIGHTS_FILE).write_bytes(files[WEIGHTS_FILE][:-4] + b"\0\0\0\0")
         exhibits = load_exhibits(study_dir, study)
-        assert exhibits.weights == {} and exhibits.gallery is None
+        assert set(exhibits.weights) == set(NAMES) - {NAMES[1]}
         assert "not the file that was recorded" in exhibits.problems[0]
-        lines: list[str] = []
         (study_dir / GALLERY_FILE).unlink()
+        (folder / OBSERVATIONS_FILE).unlink()
+        lines: list[str] = []
         complete_exhibits(study_dir, study, None, lines.append)
-        assert "not the file that was recorded" in lines[-1]
+        assert len(lines) == 2 and "not the file that was recorded" in lines[-1]
+        gallery = load_exhibits(study_dir, study).gallery
+        assert gallery and set(gallery.variants) == {NAMES[2]}
     finally:
-        path.write_bytes(content)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (study_dir / GALLERY_FILE).unlink()
         make_exhibits(study_dir, study, digits)
+
+
+def test_files_that_do_not_fit_are_left_out_and_made_again(
+    study_dir: Path, digits: Dataset
+) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path, gallery_path = (
+        run_folder(study_dir, NAMES[1], 0) / OBSERVATIONS_FILE,
+        study_dir / GALLERY_FILE,
+    )
+    seen = msgspec.json.decode(path.read_bytes(), type=Observations)
+    gallery = msgspec.json.decode(gallery_path.read_bytes(), type=Gallery)
+    some = gallery.images[0]
+    broken: list[tuple[Path, object]] = [
+        (path, msgspec.structs.replace(seen, signals=seen.signals[1:])),
+        (path, msgspec.structs.replace(seen, confusion=[[1]])),
+        (path, msgspec.structs.replace(seen, head_singular_values=[1.0])),
+        (path, msgspec.structs.replace(seen, evidence=[Evidence(0, 1, [])])),
+        (path, msgspec.structs.replace(seen, weights_sha256="0" * 64)),
+        (gallery_path, msgspec.structs.replace(gallery, images=gallery.images[1:])),
+        (gallery_path, msgspec.structs.replace(gallery, class_names=["zero"])),
+        (gallery_path, msgspec.structs.replace(gallery, target_answers={})),
+        (
+            gallery_path,
+            msgspec.structs.replace(
+                gallery, images=[ShownImage(some.number, 12, some.pixels), *gallery.images[1:]]
+            ),
+        ),
+        (
+            gallery_path,
+            msgspec.structs.replace(
+                gallery, images=[ShownImage(some.number, 1, b"short"), *gallery.images[1:]]
+            ),
+        ),
+    ]
+    for file, value in broken:
+        content = file.read_bytes()
+        file.write_bytes(msgspec.json.encode(value))
+        exhibits = load_exhibits(study_dir, study)
+        if file == path:
+            assert (NAMES[1], 0) not in exhibits.observations
+        else:
+            assert exhibits.gallery is None
+        render_page(summarise(study), exhibits)
+        assert not is_up_to_date(study_dir, study)
+        assert make_exhibits(study_dir, study, digits) == []
+        assert file.read_bytes() == content
+
+
+def test_records_that_do_not_name_wrong_images_say_nothing_false(
+    study_dir: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(study_dir, folder)
+    before = (folder / GALLERY_FILE).read_bytes()
+    (folder / GALLERY_FILE).unlink()
+    for path in folder.glob("*/seed-0/record.json"):
+        record = load_record(path.parent)
+        write_json(path, msgspec.structs.replace(record, wrong_test_images=None))
+    make_exhibits(folder, load_study(folder), digits)
+    assert (folder / GALLERY_FILE).read_bytes() == before
+
+
+def test_records_without_digests_show_no_networks(study_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(study_dir, folder)
+    for path in folder.glob("*/seed-0/record.json"):
+        write_json(path, msgspec.structs.replace(load_record(path.parent), file_sha256={}))
+    study = load_study(folder)
+    assert len(study.records) == len(NAMES)
+    exhibits = load_exhibits(folder, study)
+    assert exhibits.weights == {} and exhibits.observations == {}
+    assert is_up_to_date(folder, study)
+
+
+def test_failing_to_look_does_not_lose_a_run(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr("ablations.running.observe", fail)
+    spec = StudySpec(digits.id, digits.title, 1, 300, device_type="cpu")
+    [run] = plan_runs(spec, [find_ablation("target")], [0])
+    result = run_experiment(run, digits, CPU, commit="-")
+    create_study(tmp_path / "study", spec)
+    folder = run_folder(tmp_path / "study", "target", 0)
+    write_run(folder, result)
+    assert not (folder / OBSERVATIONS_FILE).exists()
+    study = load_study(tmp_path / "study")
+    assert not is_up_to_date(tmp_path / "study", study)
+    make_exhibits(tmp_path / "study", study, digits)
+    assert (folder / OBSERVATIONS_FILE).exists()
 
 
 def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) -> None:

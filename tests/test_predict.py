@@ -18,7 +18,7 @@ from ablations.results import Results
 from ablations.statistics import PairedDifference, paired_difference
 from ablations.verdicts import Verdict, VerdictKind
 from reports.page import render_page
-from reports.predict import Guess, Outcome, choices, decided_guess, guess_outcome, reaches
+from reports.predict import Guess, Outcome, choices, decided_guess, guess_outcome
 from tests.factories import ALL_NAMES, make_results
 
 GUESSES: tuple[Guess, ...] = get_args(Guess)
@@ -41,8 +41,8 @@ def judged(values: list[float], num_compared: int) -> tuple[PairedDifference, Ve
 
 def outcomes(values: list[float], num_compared: int = 1) -> dict[Guess, Outcome]:
     """Of each guess."""
-    difference, verdict = judged(values, num_compared)
-    return {guess: guess_outcome(guess, difference, verdict, MARGIN) for guess in GUESSES}
+    _, verdict = judged(values, num_compared)
+    return {guess: guess_outcome(guess, verdict) for guess in GUESSES}
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def outcomes(values: list[float], num_compared: int = 1) -> dict[Guess, Outcome]
         ([0.0, 0.01, -0.01, 0.0], "wrong", "right", "wrong"),
         ([-0.05, -0.051, -0.049, -0.05], "wrong", "right", "wrong"),
         ([-0.3, 0.3], "still possible", "still possible", "still possible"),
-        ([-0.3, -0.1, -0.05, -0.2], "still possible", "still possible", "wrong"),
-        ([0.3, 0.1, 0.05, 0.2], "wrong", "still possible", "still possible"),
+        ([-0.3, -0.1, -0.15, -0.2], "still possible", "still possible", "wrong"),
+        ([0.3, 0.1, 0.15, 0.2], "wrong", "still possible", "still possible"),
         ([-1.0], "still possible", "still possible", "still possible"),
         ([-1.0, -1.0], "still possible", "still possible", "still possible"),
     ],
@@ -66,7 +66,10 @@ def test_outcome_of_each_guess(values: list[float], worse: str, hardly: str, bet
 def test_interval_beyond_the_margin_is_not_yet_right_among_many_comparisons() -> None:
     values = [-0.30, -0.20, -0.25]
     assert outcomes(values)["worse"] == "right"
-    assert outcomes(values, 15) == {"worse": "still possible", "hardly": "wrong", "better": "wrong"}
+    # Its direction is sure, though.
+    expected = {"worse": "still possible", "hardly": "still possible", "better": "wrong"}
+    assert outcomes(values, 3) == expected
+    assert set(outcomes(values, 1000).values()) == {"still possible"}
 
 
 differences = st.lists(st.floats(-2, 2).map(lambda value: round(value, 2)), min_size=1, max_size=6)
@@ -94,21 +97,13 @@ def test_worse_and_better_change_places_with_the_sign(values: list[float]) -> No
     assert there == {**back, "worse": back["better"], "better": back["worse"]}
 
 
-@given(
-    st.sampled_from(get_args(VerdictKind)),
-    st.sampled_from(["hurts", "helps", "unclear"]),
-    st.tuples(st.floats(-2, 2), st.floats(-2, 2)).map(sorted).map(tuple),
-)
-def test_any_verdict_at_all_has_at_most_one_right_guess(
-    kind: VerdictKind, effect: str, bounds: tuple[float, float]
-) -> None:
+@given(st.sampled_from(get_args(VerdictKind)), st.sampled_from(["hurts", "helps", "unclear"]))
+def test_any_verdict_at_all_has_at_most_one_right_guess(kind: VerdictKind, effect: str) -> None:
     verdict = Verdict(kind, effect, None, None, None, None)  # type: ignore[arg-type]
-    difference = paired_difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
-    assert difference
-    difference = msgspec.structs.replace(difference, interval_95=bounds)
-    found = [guess_outcome(guess, difference, verdict, MARGIN) for guess in GUESSES]
-    assert found.count("right") == (decided_guess(verdict) is not None)
-    assert any(reaches(bounds, guess, MARGIN) for guess in GUESSES)
+    found = [guess_outcome(guess, verdict) for guess in GUESSES]
+    is_decided = decided_guess(verdict) is not None
+    assert found.count("right") == is_decided
+    assert found.count("wrong") == (2 if is_decided else effect != "unclear")
 
 
 def test_reasons_say_what_the_study_says(results: Results) -> None:
