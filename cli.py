@@ -237,6 +237,8 @@ def report(
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     if len(studies) > 1:
+        if data_dir:
+            raise click.UsageError("--data-dir is for one study, whose networks are looked at")
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is named twice")
         out = out or study_dirs[-1].parent / TRANSFER_FILE

@@ -100,6 +100,10 @@ def attribution_lead(found: Attribution, results: Results) -> str:
         f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
     )
     sentences = [whole]
+    if results.target and len(found.seeds) < len(results.target.runs):
+        sentences.append(
+            f"These are the seeds that all combinations share; the target has {len(results.target.runs)}, so intervals are wider here than elsewhere on this page."
+        )
     if bare_size > full_size:
         sentences.append(
             "Taking ingredients away made the network larger here, so this is no comparison at one size."

@@ -1,6 +1,8 @@
 """Figures of how an ingredient works, drawn from what was observed in trained networks."""
 
 from collections.abc import Sequence
+from math import log10
+from typing import TYPE_CHECKING
 
 import seaborn as sns
 from markupsafe import Markup
@@ -8,9 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from reports.svg import COLOURS, figure_style, to_svg
+
+if TYPE_CHECKING:
+    from reports.mechanisms import SignalLine
 
 PANEL_SIZE = (11, 3.6)
 """Inches: 72 pixels of the page."""
@@ -19,27 +24,23 @@ PANEL_SIZE = (11, 3.6)
 def signal_figure(
     name: str,
     blocks: Sequence[str],
-    panels: Sequence[tuple[str, Sequence[tuple[str, bool, bool, Sequence[float]]]]],
+    panels: Sequence[tuple[str, Sequence["SignalLine"]]],
 ) -> Markup:
-    """What passes through each block, in logarithmic panels.
-
-    A panel is a title and its lines: label, whether it is the target's, whether it is of before
-    the first step, and a value for each block.
-    """
+    """What passes through each block, in logarithmic panels: a title, and a line for each network."""
     with figure_style():
         figure = Figure(figsize=PANEL_SIZE, layout="constrained")
-        for axes, (title, lines) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-            for label, is_target, is_start, values in lines:
+        for axes, (title, lines) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            for line in lines:
                 axes.plot(
-                    range(len(blocks)), values, linewidth=2, markersize=7, label=label,
-                    color=COLOURS["target" if is_target else "variant"],
-                    linestyle="--" if is_start else "-",
-                    marker="s" if is_target else "o",
-                    markerfacecolor=COLOURS["paper"] if is_start else None,
+                    range(len(blocks)), line.values, linewidth=2, markersize=7, label=line.label,
+                    color=COLOURS["target" if line.is_target else "variant"],
+                    linestyle="--" if line.is_start else "-",
+                    marker="s" if line.is_target else "o",
+                    markerfacecolor=COLOURS["paper"] if line.is_start else None,
                 )  # fmt: skip
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_locator(NullLocator())
+            scale_logarithmically(axes, [value for line in lines for value in line.values])
             axes.set_xticks(range(len(blocks)), blocks)
             axes.set_title(title, loc="left", fontsize=13)
             axes.grid(axis="x", visible=False)
@@ -49,11 +50,21 @@ def signal_figure(
             frameon=False,
         )  # fmt: skip
         description = "; ".join(
-            f"{title}: {label} from {values[0]:.3g} to {values[-1]:.3g}"
+            f"{title}: {line.label} from {line.values[0]:.3g} to {line.values[-1]:.3g}"
             for title, lines in panels
-            for label, _, _, values in lines
+            for line in lines
         )
         return to_svg(figure, name, "Signals and gradients, block by block", description)
+
+
+def scale_logarithmically(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis with a few ticks in plain numbers, however far the values reach."""
+    decades = log10(max(values) / min(values))
+    axes.set_yscale("log")
+    steps = (1.0,) if decades > 2 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def gap_figure(name: str, rows: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Markup:
@@ -137,9 +148,7 @@ def spectrum_figure(name: str, lines: Sequence[tuple[str, Sequence[float]]]) -> 
         axes = figure.subplots()
         for index, (label, values) in enumerate(lines):
             draw_spectrum(axes, label, [value / values[0] for value in values], is_target=not index)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        scale_logarithmically(axes, [value / values[0] for _, values in lines for value in values])
         axes.set_xticks(range(1, 1 + max(len(values) for _, values in lines)))
         axes.set_xlabel("singular value, largest first")
         axes.set_ylabel("relative to the largest")

@@ -11,13 +11,16 @@ from markupsafe import Markup
 
 from ablations.exhibits import Exhibits
 from ablations.observations import BlockSignal, Evidence, Observations
+from ablations.requirements import PARAMETER_LIMIT
 from ablations.results import AblationResult, Results
+from ablations.statistics import paired_difference
 from ablations.words import plural
-from mnist_blocks.spec import NetworkSpec, parse_recipe
+from mnist_blocks.spec import NUM_CLASSES, NetworkSpec, parse_recipe
 from mnist_blocks.summary import LayerRow, layer_table
+from reports.evidence import verdict_name
 from reports.pictures import evidence_picture, image_picture
 from reports.tables import FigureTable
-from reports.wording import decimal, signed
+from reports.wording import decimal, interval, same_size, signed, unbroken
 
 
 class EvidenceRow(NamedTuple):
@@ -28,6 +31,16 @@ class EvidenceRow(NamedTuple):
     image_words: str
     maps: list[tuple[str, str, str]]
     """Label, data URL, and what it shows in words."""
+
+
+class SignalLine(NamedTuple):
+    """A measure of one network, block by block."""
+
+    label: str
+    is_target: bool
+    is_start: bool
+    """Whether it was measured before the first step."""
+    values: list[float]
 
 
 class Mechanism(NamedTuple):
@@ -48,10 +61,12 @@ class Pair(NamedTuple):
     """An ablation beside the target: their observations at the seeds that both have."""
 
     row: AblationResult
+    target: AblationResult
     label: str
     """Of the ablation, in a legend."""
+    seeds: list[int]
     with_it: list[Observations]
-    """The target's."""
+    """The target's, one for each seed."""
     without: list[Observations]
 
 
@@ -60,87 +75,101 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
     mechanisms = []
     for row in results.rows:
         fields = [field for field in row.ablation.network if field in EXPLANATIONS]
-        pair = find_pair(row, exhibits)
-        if row.ablation.is_core and fields and pair:
+        pair = find_pair(row, results.target, exhibits) if row.ablation.is_core else None
+        if pair and fields:
             found = EXPLANATIONS[fields[0]](pair, results, exhibits)
             if found:
                 mechanisms.append(found)
     return mechanisms
 
 
-def find_pair(row: AblationResult, exhibits: Exhibits) -> Pair | None:
+def find_pair(
+    row: AblationResult, target: AblationResult | None, exhibits: Exhibits
+) -> Pair | None:
     """What was observed in an ablation and in the target; None where no seed is there for both."""
-    name = row.ablation.name
+    seen, name = exhibits.observations, row.ablation.name
     seeds = [
         seed
-        for ablation, seed in sorted(exhibits.observations)
-        if ablation == name and ("target", seed) in exhibits.observations
+        for seed in row.accuracy_pct.by_seed
+        if (name, seed) in seen and ("target", seed) in seen
     ]
-    if not seeds:
+    if target is None or not seeds:
         return None
     return Pair(
         row,
+        target,
         f"without {row.ablation.removes}",
-        [exhibits.observations["target", seed] for seed in seeds],
-        [exhibits.observations[name, seed] for seed in seeds],
+        seeds,
+        [seen["target", seed] for seed in seeds],
+        [seen[name, seed] for seed in seeds],
     )
+
+
+def anchor_of(pair: Pair) -> str:
+    """Where an explanation stands in the page."""
+    return f"why-{pair.row.ablation.name}"
 
 
 def explain_signals(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What keeps signals and gradients at one scale (Ioffe and Szegedy, 2015)."""
-    networks = [
-        (label, is_target, when, signals)
-        for label, is_target, found in (
-            ("target", True, pair.with_it),
-            (pair.label, False, pair.without),
-        )
-        for when, signals in (
-            ("before training", [one.signals_at_start for one in found]),
-            ("after training", [one.signals for one in found]),
-        )
-    ]
     blocks = [signal.block for signal in pair.without[0].signals]
-    if "bn" in parse_recipe(pair.row.ablation.network_spec.block):
+    is_normalised = "bn" in parse_recipe(pair.row.ablation.network_spec.block)
+    if is_normalised or [signal.block for signal in pair.with_it[0].signals] != blocks:
         return None
-    if [signal.block for signal in pair.with_it[0].signals] != blocks:
+    outputs, gradients = (signal_lines(pair, measure) for measure in (output_rms, gradient_rms))
+    if outputs is None or gradients is None:
         return None
-    lines: dict[str, list[tuple[str, bool, bool, list[float]]]] = {}
-    for title, measure in (
-        ("Outputs of each block (root mean square)", output_rms),
-        ("Gradients of its weights (root mean square)", gradient_rms),
-    ):
-        for label, is_target, when, signals in networks:
-            values = mean_by_block(signals, measure)
-            if values is None:
-                return None
-            line = (f"{label}, {when}", is_target, when == "before training", values)
-            lines.setdefault(title, []).append(line)
     from reports.mechanism_figures import signal_figure
 
+    removes = pair.row.ablation.removes
     short = [block.replace("stage", "").replace(".block", ".") for block in blocks]
-    anchor = f"why-{pair.row.ablation.name}"
-    outputs, gradients = lines.values()
     return Mechanism(
-        anchor=anchor,
+        anchor=anchor_of(pair),
         name=pair.row.ablation.name,
-        removes=pair.row.ablation.removes,
-        text=signal_words(pair, [line[3] for line in outputs], [line[3] for line in gradients]),
-        figure=signal_figure(anchor, short, list(lines.items())),
+        removes=removes,
+        text=signal_words(pair, outputs, gradients),
+        figure=signal_figure(
+            anchor_of(pair),
+            short,
+            [
+                ("Outputs of each block (root mean square)", outputs),
+                ("Gradients of its weights (root mean square)", gradients),
+            ],
+        ),
         caption=(
-            f"Mean of {plural(len(pair.without), 'seed')}, over one batch of training images, block by block (stage.block). "
-            "Axes are logarithmic: each step is a factor of ten. Grey squares are the target, blue circles the network without "
-            f"{pair.row.ablation.removes}; hollow and dashed is before the first step, solid is after training."
+            f"Mean of {plural(len(pair.seeds), 'seed')}, over one batch of training images, block by block (stage.block), on logarithmic axes. "
+            f"Grey squares are the target, blue circles the network without {removes}; hollow and dashed is before the first step, "
+            "solid is after training."
         ),
         table=FigureTable(
             "Root mean square of each block’s outputs and of the gradient of its weights",
             ["what", *short],
             [
-                [f"{what}, {label}", *(f"{value:.3g}" for value in values)]
-                for what, found in (("outputs", outputs), ("gradients", gradients))
-                for label, _, _, values in found
+                [f"{what}, {line.label}", *(f"{value:.3g}" for value in line.values)]
+                for what, lines in (("outputs", outputs), ("gradients", gradients))
+                for line in lines
             ],
         ),
     )
+
+
+def signal_lines(
+    pair: Pair, measure: Callable[[BlockSignal], float | None]
+) -> list[SignalLine] | None:
+    """The target before and after training, then the ablation; None where a network diverged."""
+    lines = []
+    for label, is_target, found in (
+        ("target", True, pair.with_it),
+        (pair.label, False, pair.without),
+    ):
+        for is_start in (True, False):
+            runs = [one.signals_at_start if is_start else one.signals for one in found]
+            values = mean_by_block(runs, measure)
+            if values is None:
+                return None
+            when = "before training" if is_start else "after training"
+            lines.append(SignalLine(f"{label}, {when}", is_target, is_start, values))
+    return lines
 
 
 def output_rms(signal: BlockSignal) -> float | None:
@@ -166,74 +195,64 @@ def mean_by_block(
     return means
 
 
-def signal_words(
-    pair: Pair, outputs: Sequence[Sequence[float]], gradients: Sequence[Sequence[float]]
-) -> str:
-    """What the figure of signals shows; the four lines are in the order of the legend."""
-    with_start, with_end, without_start, without_end = outputs
+def signal_words(pair: Pair, outputs: Sequence[SignalLine], gradients: Sequence[SignalLine]) -> str:
+    """What the figure of signals shows, and what it may have to do with the ingredient."""
+    with_start, with_end, without_start, without_end = (line.values for line in outputs)
     removes = pair.row.ablation.removes
-    ratio = gradients[2][0] / gradients[0][0]
-    comparison = (
-        f"{factor(1 / ratio)} smaller than" if ratio < 1 else f"{factor(ratio)} larger than"
-    )
+    ratio = gradients[2].values[0] / gradients[0].values[0]
+    spreads = [max(values) / min(values) for values in (with_end, without_end)]
+    is_more_even = spreads[0] < spreads[1]
     return (
-        f"Before the first step, the outputs without {removes} go from {without_start[0]:.2g} after the first block to "
-        f"{without_start[-1]:.2g} after the last (with it: {with_start[0]:.2g} to {with_start[-1]:.2g}), and the first block’s weights "
-        f"get a gradient that is {comparison} the target’s. After training they go from {without_end[0]:.2g} to as much as {max(without_end):.2g} "
-        f"(with it: never above {max(with_end):.2g}). With {removes}, every layer finds its inputs at the scale that it was made for, "
-        "from the first step to the last, so that one learning rate suits all of them."
+        f"Before the first step, the outputs without {removes} go from {brief(without_start[0])} after the first block to "
+        f"{brief(without_start[-1])} after the last (with it: {brief(with_start[0])} to {brief(with_start[-1])}), and the first block’s weights "
+        f"get a gradient {times_words(ratio)} the target’s. After training, the loudest block is {brief(spreads[1])} times as loud as the quietest "
+        f"(with it: {brief(spreads[0])} times). {removes[0].upper()}{removes[1:]} is made to keep the inputs of every layer at one scale, so that one learning rate may "
+        f"suit all of them (Ioffe and Szegedy 2015, arXiv:1502.03167); {'so it is' if is_more_even else 'that is not what is seen'} in these networks."
     )
 
 
-def factor(ratio: float) -> str:
-    """A ratio above one, with the digits that it is worth."""
-    return f"{ratio:.2g} times" if ratio < 100 else f"about {round(ratio, -1):,.0f} times"
+def brief(value: float) -> str:
+    """A measurement with two significant digits, and without an exponent where it is readable."""
+    shown = float(f"{value:.2g}")
+    return f"{shown:,.0f}" if 100 <= shown < 1e6 else f"{shown:g}"
+
+
+def times_words(ratio: float) -> str:
+    """How a size compares with another, in words."""
+    if 0.9 < ratio < 1.1:
+        return "about as large as"
+    return (
+        f"{brief(ratio)} times as large as"
+        if ratio > 1
+        else f"{brief(1 / ratio)} times smaller than"
+    )
 
 
 def explain_gap(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """The gap between training and test images (Srivastava et al., 2014)."""
     from reports.mechanism_figures import gap_figure
 
-    test = {
-        row.ablation.name: row.accuracy_pct.by_seed
-        for row in results.rows
-        if row.ablation.name in ("target", pair.row.ablation.name)
-    }
-    seeds = sorted(test["target"].keys() & test[pair.row.ablation.name].keys())
-    rows = []
-    for label, name in (("target", "target"), (pair.label, pair.row.ablation.name)):
-        found = [
-            exhibits.observations[name, seed]
-            for seed in seeds
-            if (name, seed) in exhibits.observations
-        ]
-        rows.append(
-            (
-                label,
-                [100 - one.known_accuracy_pct for one in found],
-                [100 - test[name][seed] for seed in seeds if (name, seed) in exhibits.observations],
-            )
+    rows = [
+        (
+            label,
+            [100 - one.known_accuracy_pct for one in found],
+            [100 - row.accuracy_pct.by_seed[seed] for seed in pair.seeds],
         )
-    (_, known_with, test_with), (_, known_without, test_without) = rows
-    gaps = [fmean(test_with) - fmean(known_with), fmean(test_without) - fmean(known_without)]
-    anchor = f"why-{pair.row.ablation.name}"
-    removes = pair.row.ablation.removes
-    change = "widens" if gaps[1] > gaps[0] else "narrows"
+        for label, row, found in (
+            ("target", pair.target, pair.with_it),
+            (pair.label, pair.row, pair.without),
+        )
+    ]
     return Mechanism(
-        anchor=anchor,
+        anchor=anchor_of(pair),
         name=pair.row.ablation.name,
-        removes=removes,
-        text=(
-            f"Without {removes} the network gets {decimal(fmean(known_without))} % of training images wrong, asked as test images are (with it: "
-            f"{decimal(fmean(known_with))} %), and {decimal(fmean(test_without))} % of test images (with it: {decimal(fmean(test_with))} %). "
-            f"So the gap between the two {change} from {signed(gaps[0])} to {signed(gaps[1])} points. Whatever makes training harder can narrow this gap; it pays only where "
-            "the error on test images falls, too. A network this small has little room to learn its training images by heart."
-        ),
-        figure=gap_figure(anchor, rows),
+        removes=pair.row.ablation.removes,
+        text=gap_words(pair, rows),
+        figure=gap_figure(anchor_of(pair), rows),
         caption=(
-            f"Large marks are means of {plural(len(known_with), 'seed')}, small ones below them the seeds. Training images are the first "
-            f"{pair.without[0].num_known_images:,}, neither zoomed nor rotated, and nothing is dropped out: the accuracy of the training log is lower, because it "
-            "was measured with both."
+            f"Large marks are means of {plural(len(pair.seeds), 'seed')}, small ones below them the seeds. Training images are the first "
+            f"{pair.without[0].num_known_images:,}, neither zoomed nor rotated, and nothing is dropped out. The accuracy of the training log is another number: it is taken "
+            "while the weights change, on augmented images, with dropout where there is one."
         ),
         table=FigureTable(
             "Images wrong, in percent, mean over seeds",
@@ -242,12 +261,33 @@ def explain_gap(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism |
                 [
                     label,
                     decimal(fmean(known)),
-                    decimal(fmean(tested)),
-                    signed(fmean(tested) - fmean(known)),
+                    decimal(fmean(test)),
+                    signed(fmean(test) - fmean(known)),
                 ]
-                for label, known, tested in rows
+                for label, known, test in rows
             ],
         ),
+    )
+
+
+def gap_words(pair: Pair, rows: Sequence[tuple[str, list[float], list[float]]]) -> str:
+    """How far training and test images are apart, with the ingredient and without."""
+    gaps = [
+        {seed: wrong - own for seed, own, wrong in zip(pair.seeds, known, test, strict=True)}
+        for _, known, test in rows
+    ]
+    (_, known_with, test_with), (_, known_without, test_without) = rows
+    change = paired_difference(gaps[1], gaps[0])
+    bounds = (
+        f", 95 % interval {interval(change.interval_95)}" if change and change.interval_95 else ""
+    )
+    removes, verdict = pair.row.ablation.removes, pair.row.verdict
+    return unbroken(
+        f"Without {removes} the network gets {decimal(fmean(known_without))} % of training images wrong (with it: {decimal(fmean(known_with))} %), "
+        f"and {decimal(fmean(test_without))} % of test images (with it: {decimal(fmean(test_with))} %). So test images are {signed(fmean(gaps[1].values()))} points harder "
+        f"for it than training images, and {signed(fmean(gaps[0].values()))} for the target: a change of "
+        f"{signed(change.mean if change else 0.0)} points ({plural(len(pair.seeds), 'seed')}{bounds}). A network that has more room to learn training images by heart gains more from noise "
+        f"that keeps it from doing so (Srivastava et al. 2014). What counts is the error on test images: there the verdict on removing it is “{verdict_name(verdict) if verdict else 'none'}”."
     )
 
 
@@ -255,27 +295,17 @@ def explain_pooling(pair: Pair, results: Results, exhibits: Exhibits) -> Mechani
     """What pooling saves, and what it lets one see (Lin et al., 2013; Zhou et al., 2015)."""
     from reports.mechanism_figures import parameters_figure
 
-    if results.target is None:
-        return None
-    specs = [results.target.runs[0].experiment.network, pair.row.runs[0].experiment.network]
+    specs = [row.runs[0].experiment.network for row in (pair.target, pair.row)]
     rows = [
         (label, *split_parameters(spec))
         for label, spec in zip(("target", pair.label), specs, strict=True)
     ]
-    (_, _, head_with), (_, _, head_without) = rows
-    anchor = f"why-{pair.row.ablation.name}"
-    removes = pair.row.ablation.removes
-    features = specs[1].channels[-1] * specs[1].feature_size ** 2
     return Mechanism(
-        anchor=anchor,
+        anchor=anchor_of(pair),
         name=pair.row.ablation.name,
-        removes=removes,
-        text=(
-            f"With {removes} the head sees {specs[0].channels[-1]} numbers, one for each channel; without it {features:,}, one for each pixel of each channel. "
-            f"So the head has {head_with:,} parameters with it and {head_without:,} without. With it every place in the image counts alike: the average does not know where a "
-            "stroke was. Without it the head may learn a weight of its own for each place, and on centred digits places mean something."
-        ),
-        figure=parameters_figure(anchor, rows),
+        removes=pair.row.ablation.removes,
+        text=pooling_words(pair, results, specs[1], [head for _, _, head in rows]),
+        figure=parameters_figure(anchor_of(pair), rows),
         caption="Parameters of the convolution stages and of the head.",
         table=FigureTable(
             "Parameters",
@@ -287,10 +317,35 @@ def explain_pooling(pair: Pair, results: Results, exhibits: Exhibits) -> Mechani
         ),
         evidence=evidence_rows(pair, exhibits),
         evidence_caption=(
-            "Where the answer comes from (class activation maps, Zhou et al. 2015, arXiv:1512.04150): the logit of the answer is a sum over the pixels of the last feature maps, and each "
+            "Where the answer comes from (class activation maps, Zhou et al. 2015, arXiv:1512.04150): the score of the answer is a sum over the pixels of the last feature maps, and each "
             "square shows one pixel’s part. Blue speaks for the answer, orange (with a dot) against it; the stronger, the more. The scale is each map’s own."
         ),
     )
+
+
+def pooling_words(pair: Pair, results: Results, without: NetworkSpec, heads: Sequence[int]) -> str:
+    """What the head sees and costs with the ingredient and without, and how a fair size compares."""
+    removes = pair.row.ablation.removes
+    features = without.channels[-1] * without.feature_size**2
+    text = (
+        f"With {removes} the head sees {pair.target.runs[0].experiment.network.channels[-1]} numbers, one for each channel; without it {features:,}, one for each pixel of each channel. "
+        f"So the head has {heads[0]:,} parameters with it and {heads[1]:,} without. With it every place in the image counts alike: the average does not know where a "
+        "stroke was. Without it the head may learn a weight of its own for each place"
+        + (
+            "; MNIST’s digits are centred, so places mean something."
+            if results.study.spec.is_mnist
+            else "."
+        )
+    )
+    if pair.row.parameters >= PARAMETER_LIMIT:
+        text += f" At {pair.row.parameters:,} parameters in all it is beyond the assignment’s {PARAMETER_LIMIT:,}."
+    matched = same_size(pair.row, pair.target, results.rows)
+    if matched and matched.verdict and matched.difference_pct:
+        text += (
+            f" Without it at about the target’s size ({matched.ablation.name}, {matched.parameters:,} parameters) the difference is "
+            f"{signed(matched.difference_pct.mean)} points: {verdict_name(matched.verdict)}."
+        )
+    return text
 
 
 def split_parameters(spec: NetworkSpec) -> tuple[int, int]:
@@ -308,18 +363,17 @@ def is_of_head(row: LayerRow) -> bool:
 def evidence_rows(pair: Pair, exhibits: Exhibits) -> list[EvidenceRow]:
     """The same test images under both networks of the gallery's seed; nothing without a gallery."""
     gallery = exhibits.gallery
-    if gallery is None:
+    if gallery is None or gallery.seed not in pair.seeds:
         return []
-    both = [
-        (label, found)
-        for label, name in (("target", "target"), (pair.label, pair.row.ablation.name))
-        if (found := exhibits.observations.get((name, gallery.seed)))
+    index = pair.seeds.index(gallery.seed)
+    maps = [
+        (label, {evidence.image: evidence for evidence in found[index].evidence})
+        for label, found in (("target", pair.with_it), (pair.label, pair.without))
     ]
+    shown = {image.number for image in gallery.images}
     rows = []
-    for index, evidence in enumerate(both[0][1].evidence if len(both) == 2 else []):
-        if any(len(found.evidence) <= index for _, found in both):
-            break
-        image = gallery.image(evidence.image)
+    for number in sorted(shown.intersection(*(found.keys() for _, found in maps))):
+        image = gallery.image(number)
         rows.append(
             EvidenceRow(
                 image_picture(image.pixels),
@@ -327,10 +381,10 @@ def evidence_rows(pair: Pair, exhibits: Exhibits) -> list[EvidenceRow]:
                 [
                     (
                         label,
-                        evidence_picture(found.evidence[index].values),
-                        evidence_words(label, found.evidence[index], gallery.class_names),
+                        evidence_picture(found[number].values),
+                        evidence_words(label, found[number], gallery.class_names),
                     )
-                    for label, found in both
+                    for label, found in maps
                 ],
             )
         )
@@ -356,43 +410,48 @@ def explain_head(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism 
     """What linear layers in a row multiply out to (Saxe et al., 2013)."""
     from reports.mechanism_figures import spectrum_figure
 
-    if results.target is None:
-        return None
     lines = []
     for label, found in (("target", pair.with_it), (pair.label, pair.without)):
         spectra = [one.head_singular_values for one in found]
-        if not all(spectra) or not all(min(values) > 0 for values in spectra):
+        if not all(values and min(values) > 0 for values in spectra):
             return None
         lines.append((label, [fmean(values) for values in zip(*spectra, strict=True)]))
-    specs = [results.target.runs[0].experiment.network, pair.row.runs[0].experiment.network]
-    sizes = [split_parameters(spec)[1] for spec in specs]
-    widths = " to ".join(
-        str(width) for width in (specs[0].channels[-1], *specs[0].hidden_features, 10)
-    )
-    ranks = sorted({one.head_rank for one in pair.with_it})
-    others = sorted({one.head_rank for one in pair.without})
-    anchor = f"why-{pair.row.ablation.name}"
+    falls_faster = lines[0][1][-1] / lines[0][1][0] < lines[1][1][-1] / lines[1][1][0]
     return Mechanism(
-        anchor=anchor,
+        anchor=anchor_of(pair),
         name=pair.row.ablation.name,
         removes=pair.row.ablation.removes,
-        text=(
-            f"The target’s linear layers take {widths} numbers with nothing between them, so they multiply out to one matrix. Its rank is "
-            f"{' or '.join(map(str, ranks))} of at most 10; without the head it is {' or '.join(map(str, others))}. "
-            f"The head’s {sizes[0]:,} parameters can express what {sizes[1]:,} can: what they change is the path of training, not what can be learnt."
-        ),
-        figure=spectrum_figure(anchor, lines),
+        text=head_words(pair),
+        figure=spectrum_figure(anchor_of(pair), lines),
         caption=(
-            f"Singular values of the one matrix that each head amounts to (mean of {plural(len(pair.with_it), 'seed')}). A matrix of "
-            "rank ten has ten that are not zero. The target’s fall faster: a product of two factors learns its strong directions first (Saxe et al. 2013, arXiv:1312.6120)."
-            if lines[0][1][-1] / lines[0][1][0] < lines[1][1][-1] / lines[1][1][0]
-            else f"Singular values of the one matrix that each head amounts to (mean of {plural(len(pair.with_it), 'seed')}). A matrix of rank ten has ten that are not zero."
+            f"Singular values of the one matrix that each head amounts to, that is how strongly it passes on each of its ten directions (mean of {plural(len(pair.seeds), 'seed')})."
+            + (
+                " The target’s fall faster, as Saxe et al. (2013, arXiv:1312.6120) would have it: a product of two factors learns its strong directions first."
+                if falls_faster
+                else ""
+            )
         ),
         table=FigureTable(
             "Singular values relative to the largest",
             ["network", *(str(number) for number in range(1, 1 + len(lines[0][1])))],
             [[label, *(f"{value / values[0]:.2g}" for value in values)] for label, values in lines],
         ),
+    )
+
+
+def head_words(pair: Pair) -> str:
+    """What the head's layers amount to, with the ingredient and without."""
+    specs = [row.runs[0].experiment.network for row in (pair.target, pair.row)]
+    sizes = [split_parameters(spec)[1] for spec in specs]
+    widths = (specs[0].channels[-1], *specs[0].hidden_features, NUM_CLASSES)
+    ranks, others = (
+        " or ".join(str(rank) for rank in sorted({one.head_rank for one in found}))
+        for found in (pair.with_it, pair.without)
+    )
+    return (
+        f"The target’s linear layers take {' to '.join(map(str, widths))} numbers with nothing between them, so they multiply out to one matrix. Its rank "
+        f"(how many directions it can tell apart) is {ranks} of at most {NUM_CLASSES}; without the head it is {others}. The head’s {sizes[0]:,} parameters can express what {sizes[1]:,} can: what they "
+        "change is the path of training, not what can be learnt."
     )
 
 

@@ -21,7 +21,7 @@ from reports.cards import Confusion, ImageLists, confusion_of, images_of, what_h
 from reports.diagrams import ablation_diagram
 from reports.live import Live, LiveVariant, Sample, live_networks
 from reports.mechanisms import make_mechanisms
-from reports.tables import FigureTable, curves_table, differences_table
+from reports.tables import FigureTable, curves_table, differences_table, seeds_table
 
 NO_EXHIBITS = Exhibits()
 """Of a study without its networks' weights."""
@@ -40,6 +40,7 @@ class AblationSection(NamedTuple):
     curves_again: Markup
     """For the card: the same as in the overview."""
     curves_table: FigureTable
+    seeds_table: FigureTable | None
     confusion: Confusion | None
     images: ImageLists | None
 
@@ -172,6 +173,7 @@ def make_sections(results: Results, exhibits: Exhibits) -> list[AblationSection]
             happened=what_happened(row, results.study.spec),
             curves_again=figures.panel_again(row, f"curves-{slug(row.ablation.name)}"),
             curves_table=curves_table(row.runs, row.ablation.name),
+            seeds_table=seeds_table(row, results.target),
             confusion=confusion_of(row, exhibits),
             images=images_of(row, exhibits),
             curves=figures.ablation_curves_figure(

@@ -45,6 +45,21 @@ def differences_table(rows: Sequence[AblationResult]) -> FigureTable | None:
     )
 
 
+def seeds_table(row: AblationResult, target: AblationResult | None) -> FigureTable | None:
+    """Target and ablation at each seed that both have; None for the target itself."""
+    if target is None or row.difference_pct is None:
+        return None
+    accuracies = target.accuracy_pct.by_seed, row.accuracy_pct.by_seed
+    return FigureTable(
+        "Every seed: test accuracy in percent, and the difference in points",
+        ["seed", "target", "without", "difference"],
+        [
+            [str(seed), *(decimal(found[seed]) for found in accuracies), signed(difference)]
+            for seed, difference in row.difference_pct.by_seed.items()
+        ],
+    )
+
+
 def curves_table(
     runs: Sequence[RunRecord], name: str, published_error_pct: Sequence[float] = ()
 ) -> FigureTable:

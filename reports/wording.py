@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from ablations.catalogue import CATALOGUE
 from ablations.comparison import runs_of
 from ablations.presets import FULL
-from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT
+from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, PARAMETER_LIMIT
 from ablations.results import AblationResult, Results, accuracy_by_seed
 from ablations.statistics import sampling_noise_pct
 from ablations.study import Study, StudySpec
@@ -60,11 +60,15 @@ def verb(number: int, singular: str, other: str) -> str:
 class Worth(NamedTuple):
     """What having one of the assignment's concepts adds, as far as the tests tell."""
 
+    name: str
     effect: Literal["hurts", "helps", "unclear"]
     """What removing it does."""
     verdict: str
     """The same, of having it, in words."""
-    words: str
+    points: str
+    concept: str
+    size: str
+    """That the comparison is not one at one size; empty where it is."""
 
 
 class Answer(NamedTuple):
@@ -95,7 +99,7 @@ def answer(results: Results) -> Answer:
     compared = [row for row in results.rows if row.difference_pct]
     worths, lowest, caveats = [], "", []
     if compared:
-        worths = core_worths(compared, target.parameters)
+        worths = core_worths(compared, target)
         lowest = largest_cost(compared)
         caveats += small_differences(results, compared)
     else:
@@ -115,37 +119,85 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def core_worths(compared: Sequence[AblationResult], num_parameters: int) -> list[Worth]:
+def core_worths(compared: Sequence[AblationResult], target: AblationResult) -> list[Worth]:
     """What having each of the assignment's concepts is worth, as far as the tests tell.
 
-    `num_parameters` is the target's: where a network without the concept has another size, that
-    is said, since the difference is not the concept's alone.
+    Where a network without the concept has another size, that is said, since the difference is not
+    the concept's alone, and what the same is at the target's size.
     """
     found = []
     for row in compared:
-        if row.ablation.is_core and row.verdict and row.difference_pct:
-            difference = row.difference_pct
-            details = [plural(len(difference.by_seed), "seed")]
-            if difference.interval_95:
-                low, high = difference.interval_95
-                details.append(f"95 % interval {interval((-high, -low))}")
-            if abs(row.parameters / num_parameters - 1) >= SAME_SIZE:
-                details.append(f"{row.parameters:,} parameters without it")
-            found.append(
-                Worth(
-                    row.verdict.effect,
-                    {
-                        "hurts": "surely better with it",
-                        "helps": "surely better without it",
-                        "unclear": "not told from zero",
-                    }[row.verdict.effect],
-                    unbroken(
-                        f"{row.ablation.removes}: {signed(-difference.mean)} points "
-                        f"({'; '.join(details)})"
-                    ),
-                )
+        if not (row.ablation.is_core and row.verdict and row.difference_pct):
+            continue
+        difference = row.difference_pct
+        details = [plural(len(difference.by_seed), "seed")]
+        if difference.interval_95:
+            low, high = difference.interval_95
+            details.append(f"95 % interval {interval((-high, -low))}")
+        words = {
+            "hurts": "surely better with it",
+            "helps": "surely better without it",
+            "unclear": "not told from zero",
+        }
+        found.append(
+            Worth(
+                row.ablation.name,
+                row.verdict.effect,
+                words[row.verdict.effect],
+                unbroken(f"{signed(-difference.mean)} points ({', '.join(details)})"),
+                row.ablation.removes,
+                unbroken(size_words(row, target, compared)),
             )
+        )
     return found
+
+
+def size_words(
+    row: AblationResult, target: AblationResult, compared: Sequence[AblationResult]
+) -> str:
+    """That a network is larger or smaller than the target, and what becomes of it at its size."""
+    if is_alike(row.parameters, target.parameters):
+        return ""
+    text = f"Without it the network has {row.parameters:,} parameters"
+    if row.parameters >= PARAMETER_LIMIT:
+        text += f", beyond the assignment’s limit of {PARAMETER_LIMIT:,}"
+    matched = same_size(row, target, compared)
+    if matched and matched.difference_pct and matched.verdict:
+        text += (
+            f"; at about the target’s size having it adds {signed(-matched.difference_pct.mean)} points "
+            f"({plural(len(matched.difference_pct.by_seed), 'seed')}"
+        )
+        if matched.difference_pct.interval_95:
+            low, high = matched.difference_pct.interval_95
+            text += f", 95 % interval {interval((-high, -low))}"
+        sure = {"hurts": "surely better with it", "helps": "surely better without it"}
+        text += f"), {sure.get(matched.verdict.effect, 'not told from zero')}"
+    return text + "."
+
+
+def same_size(
+    row: AblationResult, target: AblationResult, rows: Sequence[AblationResult]
+) -> AblationResult | None:
+    """The entry that removes the same and has about the target's size; None where there is none, or
+    where the entry itself has it."""
+    if is_alike(row.parameters, target.parameters):
+        return None
+    changes = row.ablation.network.items()
+    return next(
+        (
+            other
+            for other in rows
+            if changes < other.ablation.network.items()
+            and not other.ablation.training
+            and is_alike(other.parameters, target.parameters)
+        ),
+        None,
+    )
+
+
+def is_alike(size: int, other: int) -> bool:
+    """Whether two networks count as equally large."""
+    return abs(size / other - 1) < SAME_SIZE
 
 
 def largest_cost(compared: Sequence[AblationResult]) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from dataclasses import replace
 
 import msgspec
@@ -11,11 +12,13 @@ from PIL import Image
 
 from ablations.catalogue import CATALOGUE
 from ablations.exhibits import Exhibits
+from ablations.observations import Observations
 from ablations.results import AblationResult, Results
 from ablations.statistics import PairedDifference
 from ablations.verdicts import Verdict, judge
 from reports.cards import confusion_of, images_of, what_happened
-from reports.mechanisms import EXPLANATIONS, make_mechanisms
+from reports.mechanism_figures import signal_figure
+from reports.mechanisms import EXPLANATIONS, SignalLine, brief, make_mechanisms, times_words
 from reports.pictures import SQUARE_PIXELS, evidence_picture, image_picture
 from tests.factories import make_exhibits, make_results, make_spec
 
@@ -174,13 +177,17 @@ def test_every_core_ingredient_is_explained(results: Results, exhibits: Exhibits
 def test_explanations_have_the_measured_numbers(results: Results, exhibits: Exhibits) -> None:
     by_name = {mechanism.name: mechanism for mechanism in make_mechanisms(results, exhibits)}
     pooling = by_name["no-gap"]
+    assert "beyond the assignment’s 20,000" in pooling.text and "no-gap-matched" in pooling.text
     assert "528" not in pooling.text and "25,274" in pooling.text and "698" in pooling.text
     known = [exhibits.observations["no-dropout", seed].known_accuracy_pct for seed in range(3)]
-    assert f"{100 - sum(known) / 3:.2f} % of training images" in by_name["no-dropout"].text
+    assert (
+        f"{100 - sum(known) / 3:.2f}\N{NO-BREAK SPACE}% of training images"
+        in by_name["no-dropout"].text
+    )
     first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
     mean = sum(signal.output_rms or 0 for signal in first) / 3
     assert f"{mean:.3g}" in by_name["no-batchnorm"].table.rows[0]
-    assert "rank is 10 of at most 10" in by_name["no-fc-head"].text
+    assert "is 10 of at most 10; without the head it is 10" in by_name["no-fc-head"].text
     assert len(pooling.evidence) == 3 and len(pooling.evidence[0].maps) == 2
 
 
@@ -199,3 +206,68 @@ def test_diverged_networks_are_not_explained(results: Results, exhibits: Exhibit
 
 def test_nothing_is_explained_without_observations(results: Results) -> None:
     assert make_mechanisms(results, Exhibits()) == []
+
+
+def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> None:
+    """One seed of the ablation is compared with the same seed of the target alone."""
+    kept = {
+        key: found
+        for key, found in exhibits.observations.items()
+        if key[0] != "no-dropout" or key[1] == 1
+    }
+    by_name = {
+        mechanism.name: mechanism
+        for mechanism in make_mechanisms(results, replace(exhibits, observations=kept))
+    }
+    row = by_name["no-dropout"].table.rows[0]
+    assert results.target is not None
+    known = 100 - kept["target", 1].known_accuracy_pct
+    test = 100 - results.target.accuracy_pct.by_seed[1]
+    assert row[1:3] == [f"{known:.2f}", f"{test:.2f}"]
+    assert "(1 seed)" in by_name["no-dropout"].text
+
+
+def test_explanations_say_what_is_not_seen(results: Results, exhibits: Exhibits) -> None:
+    """Where signals are no more uneven without batch norm, it is not said that they are."""
+
+    def even(found: Observations) -> Observations:
+        signals = [msgspec.structs.replace(one, output_rms=0.5) for one in found.signals]
+        return msgspec.structs.replace(found, signals=signals)
+
+    kept = {
+        key: even(found) if key[0] == "no-batchnorm" else found
+        for key, found in exhibits.observations.items()
+    }
+    texts = [
+        make_mechanisms(results, replace(exhibits, observations=found))[0].text
+        for found in (kept, exhibits.observations)
+    ]
+    assert "that is not what is seen" in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0213, "0.021"), (2.0, "2"), (99.7, "1e+02"), (123.4, "120"), (43210.0, "43,000")],
+)
+def test_measurements_are_brief(value: float, words: str) -> None:
+    assert brief(value) == words.replace("1e+02", "100")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (1.05, "about as large as"),
+        (30.0, "30 times as large as"),
+        (1 / 300, "300 times smaller than"),
+    ],
+)
+def test_ratios_in_words(ratio: float, words: str) -> None:
+    assert times_words(ratio) == words
+
+
+@pytest.mark.parametrize("values", [[0.0021, 0.0047], [1e-9, 100.0], [0.5, 0.5]])
+def test_every_logarithmic_axis_has_ticks(values: list[float]) -> None:
+    lines = [SignalLine("target", True, False, values)]
+    svg = signal_figure("ticks", ["1.1", "1.2"], [("outputs", lines)])
+    labels = set(re.findall(r">([^<>]+)</text>", svg)) - {"1.1", "1.2", "outputs", "target"}
+    assert len(labels) >= 2

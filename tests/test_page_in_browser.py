@@ -52,9 +52,7 @@ def open_page(browser: Browser, page_url: str) -> Iterator[object]:
     for context in contexts:
         context.close()
     assert messages == []
-    assert {url for url in requests if not url.startswith("data:")} <= {
-        url.partition("#")[0] for url in requests if url.startswith("file:")
-    }
+    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} <= {page_url}
 
 
 def open_everything(page: Page) -> None:

@@ -471,14 +471,23 @@ def test_answer_begins_with_the_assignments_concepts() -> None:
     for row, worth in zip(core, worths, strict=True):
         assert row.verdict and row.difference_pct and row.difference_pct.interval_95
         low, high = row.difference_pct.interval_95
-        assert worth.effect == row.verdict.effect
-        having = f"{wording.signed(-row.difference_pct.mean)} points (3 seeds; 95\N{NO-BREAK SPACE}% interval"
-        assert f"{row.ablation.removes}: {having}" in worth.words
-        assert f"{wording.signed(-high)} to {wording.signed(-low)}" in worth.words
+        assert worth.effect == row.verdict.effect and worth.concept == row.ablation.removes
+        mean = wording.signed(-row.difference_pct.mean)
+        bounds = f"{wording.signed(-high)} to {wording.signed(-low)}"
+        assert worth.points == f"{mean} points (3 seeds, 95\N{NO-BREAK SPACE}% interval {bounds})"
         words = {"hurts": "better with it", "helps": "better without it", "unclear": "from zero"}
         assert words[worth.effect] in worth.verdict
-    sizes = [worth.words for worth in worths if "parameters without it" in worth.words]
-    assert len(sizes) == 1 and "43,538 parameters without it)" in sizes[0]
+    [size] = [worth.size for worth in worths if worth.size]
+    assert "43,538 parameters, beyond the assignment’s limit of 20,000" in size
+    assert "at about the target" not in size
+
+
+def test_answer_compares_at_one_size_where_that_was_run() -> None:
+    results = make_results(several(3, "target", "no-gap", "no-gap-matched"))
+    [worth] = wording.answer(results).worths
+    matched = results.rows[2].difference_pct
+    assert matched is not None and results.rows[2].verdict
+    assert f"size having it adds {wording.signed(-matched.mean)} points (3 seeds" in worth.size
 
 
 def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:
