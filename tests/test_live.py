@@ -30,6 +30,8 @@ BODY = (
 )
 NETWORKS = "JSON.parse(document.getElementById('live-data').textContent).networks"
 
+FRAME = '<div class="scroll" tabindex="0" role="region" aria-label="Frame">narrow</div>'
+
 # Points of strokes, in shares of the board.
 ONE = [[(0.5, 0.1), (0.49, 0.5), (0.5, 0.9)]]
 SEVEN = [[(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)]]
@@ -249,21 +251,113 @@ def test_picking_an_image_by_keyboard(page: Page, digits: Dataset) -> None:
     expect(answer_of(page, "target")).to_have_text("1")
 
 
-def test_the_answer_is_said_once(page: Page) -> None:
+def watch(page: Page, name: str) -> None:
+    """Collect every text of an element in a list of its own, from the page's beginning."""
     page.evaluate(
-        """() => {
-            window.said = [];
-            const status = document.getElementById("draw-status");
-            new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true });
-        }"""
+        """name => {
+            const element = document.getElementById(name);
+            const texts = (window[name] = []);
+            new MutationObserver(() => texts.push(element.textContent)).observe(element, { childList: true });
+        }""",
+        name,
     )
+
+
+def test_the_answer_is_said_once(page: Page) -> None:
+    watch(page, "draw-status")
+    page.wait_for_timeout(900)
+    # What stands there from the beginning is not written again.
+    assert page.evaluate("window['draw-status']") == []
     draw_by_mouse(page, ONE + [[(0.2, 0.9), (0.8, 0.9)]])
     expect(page.locator("#draw-status")).to_contain_text("The target answers")
     page.wait_for_timeout(1000)
-    said = page.evaluate("said")
+    said = page.evaluate("window['draw-status']")
     # On a slow machine, the beginning of a drawing may be followed by a pause.
     assert 1 <= len(said) <= 2
     assert len(set(said)) == len(said)
+    # To ask for the same picture again is not worth a word.
+    number = len(said)
+    page.evaluate("document.querySelectorAll('.draw-sample')[1].click()")
+    expect(page.locator("#draw-status")).to_contain_text("test image 1")
+    page.evaluate("document.querySelectorAll('.draw-sample')[1].click()")
+    page.wait_for_timeout(1000)
+    assert len(page.evaluate("window['draw-status']")) == number + 1
+
+
+def test_the_sentence_changes_with_the_answers(page: Page) -> None:
+    sentence = page.locator("#draw-sentence")
+    expect(sentence).to_have_attribute("aria-hidden", "true")
+    expect(sentence).to_have_text("Nothing is drawn yet.")
+    # Whenever something is painted, the sentence is that of the tiles.
+    page.evaluate(
+        """() => {
+            window.wrong = [];
+            window.painted = 0;
+            function look() {
+                const answer = document.querySelector(".draw-class").textContent;
+                const words = document.getElementById("draw-sentence").textContent;
+                const expected = answer === "–" ? "Nothing is drawn yet." : ` answers ${answer} (`;
+                if (!words.includes(expected)) wrong.push([answer, words]);
+                painted += answer !== "–";
+                setTimeout(look);
+            }
+            look();
+        }"""
+    )
+    draw_by_mouse(page, ONE)
+    expect(sentence).to_contain_text("The target answers 1 (")
+    # Those who listen are told after a pause.
+    expect(page.locator("#draw-status")).to_have_text("Nothing is drawn yet.")
+    expect(page.locator("#draw-status")).to_contain_text("The target answers 1 (")
+    page.locator("#draw-clear").click()
+    draw_by_mouse(page, SEVEN)
+    expect(sentence).to_contain_text("The target answers 7 (")
+    assert page.evaluate("painted") > 0
+    assert page.evaluate("wrong") == []
+
+
+def test_ink_beside_the_board_does_not_count(page: Page) -> None:
+    points = page.evaluate("[-3, 0, 0.4, 1, 1.2].map(withinBoard)")
+    assert points == [0, 0, 0.4, 1, 1]
+    # An L whose foot runs far out of the board is the same L as one that ends at its edge.
+    found = []
+    for end in (0.999, 1.4):
+        draw_by_mouse(page, [[(0.5, 0.1), (0.5, 0.9), (end, 0.9)]])
+        page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        found.append(read_grey(page, "#draw-seen"))
+        page.locator("#draw-clear").click()
+    assert np.abs(found[1] - found[0]).mean() < 2
+
+
+@pytest.mark.parametrize("kind", ["lostpointercapture", "pointercancel"])
+def test_board_outlives_a_pointer_that_is_lost(page: Page, kind: str) -> None:
+    [[first, second, third]] = on_board(page, ONE)
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*second)
+    page.evaluate(
+        """kind => {
+            const board = document.getElementById("draw-board");
+            board.dispatchEvent(new PointerEvent(kind, { pointerId: 1 }));
+            // Nor is the board told that the button went up.
+            addEventListener("pointerup", (event) => event.stopPropagation(), { capture: true, once: true });
+        }""",
+        kind,
+    )
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    before = read_grey(page, "#draw-seen")
+    page.mouse.move(*third)
+    page.wait_for_timeout(100)
+    assert np.array_equal(read_grey(page, "#draw-seen"), before)
+    page.locator("#draw-clear").evaluate("button => button.click()")
+    draw_by_touch(page, SEVEN)
+    expect(answer_of(page, "target")).to_have_text("7")
+    page.locator("#draw-clear").click()
+    draw_by_mouse(page, ONE)
+    expect(answer_of(page, "target")).to_have_text("1")
 
 
 def test_feature_maps(page: Page) -> None:
@@ -432,6 +526,23 @@ def test_a_network_that_diverged_has_no_answer(
         expect(answer_of(page, "target")).to_have_text("1")
         expect(answer_of(page, other.name)).to_have_text("–")
     expect(page.locator("#draw-status")).to_contain_text("The target has no answer")
+
+
+def test_broken_networks_leave_the_rest_working(
+    browser: Browser, live_file: Path, folder: Path
+) -> None:
+    broken = folder / "broken.html"
+    begin = 'id="live-data">'
+    text = live_file.read_text()
+    assert begin in text
+    broken.write_text(text.replace(begin, f"{begin}broken").replace("<h2", FRAME + "<h2"))
+    context = browser.new_context(offline=True)
+    page = open_page(context, broken)
+    assert len(page.problems) == 1  # type: ignore[attr-defined]
+    expect(page.locator("#draw-live")).to_be_hidden()
+    # Another part of the page, whose script stands after that.
+    expect(page.locator(".scroll")).not_to_have_attribute("tabindex", "0")
+    context.close()
 
 
 def test_only_pages_that_ask_have_the_script(folder: Path) -> None:

@@ -1,9 +1,11 @@
 """Predict first: guesses are judged as the study judges, and nothing is lost without a script."""
 
 import gc
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -169,7 +171,7 @@ def guess(card: Locator, chosen: Guess) -> None:
     """Open a card and commit to a guess."""
     card.locator("> summary").click()
     card.locator(f"input[value={chosen}]").check()
-    card.get_by_role("button", name="Commit and see").click()
+    card.get_by_role("button", name="Commit").click()
 
 
 def score(page: Page) -> str:
@@ -181,7 +183,7 @@ def test_answer_is_hidden_until_one_commits(page: Page, results: Results) -> Non
     assert cards(page).count() == len(compared)
     for card, row in zip(cards(page).all(), compared, strict=True):
         assert card.get_attribute("open") is None
-        words = f"Predict first: what happens without {row.ablation.removes}?"
+        words = f"Predict first: what does {row.ablation.name} do to the accuracy?"
         assert card.locator("> summary").inner_text() == words
         expect(card.locator("form")).not_to_be_visible()
     card = cards(page).first
@@ -283,10 +285,18 @@ def test_hostile_words_stay_words(page: Page) -> None:
 RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
 
 
-def test_classroom_mode_hides_the_results_until_asked(page: Page) -> None:
-    show = page.get_by_role("button", name="Show the results")
-    expect(show).not_to_be_visible()
+def mode_button(page: Page) -> Locator:
+    return page.locator("#predict").get_by_role("button", name="Show the results")
+
+
+def begin_mode(page: Page) -> None:
     page.get_by_role("button", name="Predict first: hide the results").click()
+
+
+def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Results) -> None:
+    show = mode_button(page)
+    expect(show).not_to_be_visible()
+    begin_mode(page)
     assert page.evaluate("location.href").endswith("#predict")
     for section in page.locator(RESULTS).all():
         expect(section).not_to_be_visible()
@@ -294,7 +304,12 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page) -> None:
     expect(page.get_by_role("link", name="Verdicts")).not_to_be_visible()
     expect(page.get_by_role("link", name="Methods")).to_be_visible()
     expect(cards(page).first.locator("> summary")).to_be_focused()
-    expect(page.locator("#predict [role=status]")).to_contain_text("results are hidden until")
+    num_core = sum(row.ablation.is_core for row in results.rows)
+    assert 0 < num_core < cards(page).count()
+    expect(page.locator("#predict [role=status]")).to_have_text(
+        f"The results of {cards(page).count()} cards are hidden. "
+        f"Guess at least the {num_core} core cards, then press Show the results."
+    )
     show.click()
     for section in page.locator(RESULTS).all():
         expect(section).to_be_visible()
@@ -303,19 +318,111 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page) -> None:
     expect(page.get_by_role("link", name="Verdicts")).to_be_visible()
 
 
-def test_classroom_mode_ends_with_the_last_card(page: Page) -> None:
+def test_core_cards_are_those_of_the_core(page: Page, results: Results) -> None:
+    core = [row.ablation.name for row in results.rows if row.ablation.is_core]
+    assert page.locator("article:has(.tag:text-is('core'))").count() == len(core)
+    summaries = page.locator("details.predict[data-core] > summary").all_inner_texts()
+    for summary, name in zip(summaries, core, strict=True):
+        assert f" {name} " in summary
+    begin_mode(page)
+    assert score(page) == f"You guessed 0 of {cards(page).count()} (core cards: 0 of {len(core)})"
+    guess(page.locator("details.predict[data-core]").first, "worse")
+    guess(page.locator("details.predict:not([data-core])").first, "worse")
+    assert score(page) == f"You guessed 2 of {cards(page).count()} (core cards: 1 of {len(core)})"
+
+
+def test_every_link_to_a_hidden_result_is_hidden(browser: Browser, report: str) -> None:
+    page = browser.new_page()
+    # In a card, and in running text; the script has not begun when they are put there.
+    page.add_init_script(
+        """document.addEventListener('DOMContentLoaded', () => {
+            for (const place of document.querySelectorAll('.predict > form, #methods > p')) {
+                const link = document.createElement('a');
+                link.href = '#numbers-heading';
+                link.textContent = 'Why it happens';
+                link.className = 'leading';
+                place.append(link);
+            }
+        })"""
+    )
+    page.goto(report)
+    cards(page).first.locator("> summary").click()
+    expect(page.locator("#methods .leading").first).to_be_visible()
+    expect(cards(page).first.locator(".leading")).to_be_visible()
+    begin_mode(page)
+    expect(page.locator(".leading:visible")).to_have_count(0)
+    expect(page.locator("a[href='#methods']").first).to_be_visible()
+    page.close()
+
+
+def test_in_classroom_mode_a_guess_is_noted_and_tells_nothing(page: Page) -> None:
+    shown, first, second = (cards(page).nth(number) for number in range(3))
+    shown.locator("> summary").click()
+    shown.get_by_role("button", name="Show without guessing").click()
+    guess(first, "better")
+    expect(first.locator(".predicted")).to_be_visible()
+    begin_mode(page)
+    # What was open before is hidden with the rest; a guess is kept, and a look is not.
+    expect(page.locator(".predicted:visible")).to_have_count(0)
+    expect(shown.locator(".outcome")).not_to_be_visible()
+    guess(second, "worse")
+    expect(second.locator(".predicted")).not_to_be_visible()
+    words = second.locator("input[value=worse]").get_attribute("data-words")
+    expect(second.locator(".outcome")).to_have_text(
+        f"Noted: you said {words}. The answer appears with the results."
+    )
+    expect(second.locator(".outcome")).to_be_focused()
+    expect(second.locator("> summary")).to_contain_text("guessed")
+    expect(page.locator(".guessed:visible")).to_have_count(2)
+    assert not re.search("right|wrong|possible", page.locator("#score").inner_text())
+    cards(page).nth(3).locator("> summary").click()
+    button = page.get_by_role("button", name=re.compile("without guessing|Open every answer"))
+    expect(button).to_have_count(0)
+    mode_button(page).click()
+    for card, chosen in ((first, "better"), (second, "worse")):
+        card.evaluate("card => { card.open = true }")
+        reason = card.locator(f"input[value={chosen}]").get_attribute("data-reason")
+        expect(card.locator(".outcome")).to_contain_text(str(reason))
+        expect(card.locator(".predicted")).to_be_visible()
+    expect(page.locator(".guessed:visible")).to_have_count(0)
+    expect(page.locator("#score li")).to_have_count(2)
+    assert re.search("right|wrong|possible", score(page))
+    # A card that nobody guessed is still to be guessed.
+    shown.evaluate("card => { card.open = true }")
+    expect(shown.locator("form")).to_be_visible()
+
+
+def test_results_are_shown_from_beside_the_cards(page: Page) -> None:
+    for number, place in enumerate(("#entries p.predict-tools", "#score")):
+        begin_mode(page)
+        guess(cards(page).nth(number), "worse")
+        assert score(page).startswith(f"You guessed {number + 1} of ")
+        expect(page.locator(place).locator(".score-words")).to_have_text(score(page))
+        page.locator(place).get_by_role("button", name="Show the results").click()
+        expect(page.locator("#numbers")).to_be_visible()
+        expect(page.locator(place)).to_be_focused()
+        expect(page.locator(place)).to_be_in_viewport()
+
+
+def test_last_card_offers_the_results_and_does_not_show_them(page: Page) -> None:
     page.evaluate("location.hash = '#predict'")
     expect(page.locator("#numbers")).not_to_be_visible()
     for card in cards(page).all():
-        expect(page.locator("#numbers")).not_to_be_visible()
         guess(card, "hardly")
-    expect(page.locator("#numbers")).to_be_visible()
+    expect(page.locator("#numbers")).not_to_be_visible()
+    expect(page.locator(".predicted:visible")).to_have_count(0)
+    assert score(page).endswith("This is every card: press Show the results.")
     last = cards(page).last.locator(".outcome")
     expect(last).to_be_focused()
     expect(last).to_be_in_viewport()
-    expect(last).to_contain_text("the results are shown now")
+    expect(last).to_contain_text("This was the last card.")
+    last.get_by_role("button", name="Show the results").click()
+    expect(page.locator("#numbers")).to_be_visible()
+    expect(page.locator(".predicted:visible")).to_have_count(cards(page).count())
+    expect(last).to_be_focused()
+    expect(last).to_be_in_viewport()
     # To hide the results again is to begin again.
-    page.get_by_role("button", name="Predict first: hide the results").click()
+    begin_mode(page)
     assert score(page).startswith("You guessed 0 of ")
     expect(page.locator("#numbers")).not_to_be_visible()
 
@@ -324,11 +431,59 @@ def test_classroom_mode_can_be_linked(browser: Browser, report: str) -> None:
     page = browser.new_page()
     page.goto(f"{report}#predict")
     expect(page.locator("#answer")).not_to_be_visible()
-    expect(page.get_by_role("button", name="Show the results")).to_be_visible()
+    expect(mode_button(page)).to_be_visible()
     expect(page.locator("h1")).to_be_in_viewport()
     # Paper cannot be pressed.
     page.emulate_media(media="print")
     expect(page.locator("#answer")).to_be_visible()
+    page.close()
+
+
+def test_classroom_mode_outlives_links_and_reloads_until_it_is_ended(page: Page) -> None:
+    begin_mode(page)
+    guess(cards(page).first, "worse")
+    page.get_by_role("link", name="Methods").click()
+    page.wait_for_function("location.hash === '#methods'")
+    expect(page.locator("#numbers")).not_to_be_visible()
+    expect(cards(page).first.locator(".outcome")).to_contain_text("Noted")
+    page.wait_for_function("history.state?.predicting")
+    page.reload()
+    expect(page.locator("#numbers")).not_to_be_visible()
+    # Guesses live in the page alone.
+    assert score(page).startswith("You guessed 0 of ")
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    mode_button(page).click()
+    page.reload()
+    expect(page.locator("#numbers")).to_be_visible()
+    # Nor does it begin again for whoever goes back.
+    page.go_back()
+    page.wait_for_function("history.state === null")
+    expect(page.locator("#numbers")).to_be_visible()
+    page.reload()
+    expect(page.locator("#numbers")).to_be_visible()
+
+
+def test_sorting_a_table_does_not_end_the_mode(page: Page) -> None:
+    begin_mode(page)
+    page.evaluate("document.querySelector('table[data-view] .sort').click()")
+    assert "sort=" in page.evaluate("location.hash")
+    page.reload()
+    expect(page.locator("#numbers")).not_to_be_visible()
+
+
+def test_error_in_this_part_leaves_the_others_working(
+    browser: Browser, report: str, tmp_path: Path
+) -> None:
+    text = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
+    path = tmp_path / "report.html"
+    path.write_text(text.replace('class="outcome"', 'class="lost"'), encoding="utf-8")
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    assert len(errors) == 1
+    page.locator("table[data-view=numbers] .sort").first.click()
+    expect(page.locator("[aria-sort]")).to_have_count(1)
     page.close()
 
 
@@ -373,9 +528,12 @@ def test_browsers_that_cannot_style_closed_cards_open_them_to_print(page: Page) 
 def test_cards_are_accessible(browser: Browser, report: str, scheme: str) -> None:
     page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.goto(f"{report}#predict")
+    expect(page.locator("#answer")).not_to_be_visible()
     for number, chosen in enumerate(GUESSES):
         guess(cards(page).nth(number), chosen)
     cards(page).nth(4).locator("> summary").click()
+    if scheme == "dark":
+        page.locator("#score").get_by_role("button", name="Show the results").click()
     found = Axe().run(page, context={"include": [["#predict"], ["#entries"], ["#score"]]})
     assert found.response["violations"] == [], found.generate_report()
     page.close()

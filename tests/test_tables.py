@@ -229,7 +229,6 @@ def test_filter_shows_rows_that_have_all_words(
     field.fill("  DROPOUT core ")
     assert names(page, "numbers") == ["no-dropout"]
     assert shown(page, "numbers") == f"1 of {len(original)} rows"
-    assert page.locator("#numbers-tools .count").get_attribute("role") == "status"
     assert address(page).endswith("#numbers?show=DROPOUT+core")
     # A hyphen finds a real minus sign, and what stands in two lines of a cell is two words.
     mean = results.rows[1].difference_pct
@@ -239,9 +238,65 @@ def test_filter_shows_rows_that_have_all_words(
     field.fill("nothing like it")
     assert names(page, "numbers") == []
     assert shown(page, "numbers") == f"0 of {len(original)} rows"
-    field.fill("")
+    expect(page.get_by_text("No row contains “nothing like it”.").first).to_be_visible()
+    page.locator("#numbers-tools").get_by_role("button", name="Clear").click()
+    expect(field).to_be_focused()
+    expect(page.locator(".no-rows:visible")).to_have_count(0)
+    assert address(page).endswith("#numbers")
     assert names(page, "numbers") == original
     assert names(page, "evidence") == own_names(rows_of(results, "evidence"), "evidence")
+
+
+HEAR = """selector => {
+    window.heard = [];
+    for (const status of document.querySelectorAll(selector)) {
+        new MutationObserver(() => heard.push(status.textContent)).observe(status, { childList: true });
+    }
+}"""
+
+
+def test_count_is_said_once_after_typing_and_only_when_it_changes(
+    open_page: Callable[..., Page], results: Results
+) -> None:
+    page = open_page()
+    page.clock.install()
+    page.evaluate(HEAR, "#numbers [role=status]")
+    expect(page.locator("#numbers-tools .count")).to_have_attribute("aria-hidden", "true")
+    header(page, "numbers", "accuracy").get_by_role("button").click()
+    page.clock.run_for(2000)
+    assert page.evaluate("heard") == []
+    page.locator("#numbers-tools").get_by_label("Show rows with").press_sequentially("dropout")
+    found = f"{len(names(page, 'numbers'))} of {len(results.rows)} rows"
+    assert shown(page, "numbers") == found
+    page.clock.run_for(300)
+    assert page.evaluate("heard") == []
+    page.clock.run_for(2000)
+    assert page.evaluate("heard") == [found]
+    header(page, "numbers", "accuracy").get_by_role("button").click()
+    page.clock.run_for(2000)
+    assert page.evaluate("heard") == [found]
+    page.locator("#numbers-tools").get_by_label("Show rows with").press_sequentially(" zzz")
+    page.clock.run_for(2000)
+    assert page.evaluate("heard") == [found, "No row contains “dropout zzz”."]
+
+
+def test_broken_downloads_leave_the_rest_working(
+    browser: Browser, report: str, tmp_path: Path
+) -> None:
+    text = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
+    begin = '<script type="application/json" id="results-data">'
+    assert begin in text
+    path = tmp_path / "report.html"
+    path.write_text(text.replace(begin, f"{begin}broken"), encoding="utf-8")
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{path.as_uri()}#numbers?sort=name&order=descending")
+    assert len(errors) == 1
+    expect(page.locator("#downloads")).not_to_be_visible()
+    assert header(page, "numbers", "name").get_attribute("aria-sort") == "descending"
+    expect(page.get_by_role("button", name="Predict first")).to_be_visible()
+    page.close()
 
 
 def test_core_concepts_only(open_page: Callable[..., Page], results: Results) -> None:
@@ -339,6 +394,10 @@ def test_link_is_copied_or_stands_there_to_be_copied(open_page: Callable[..., Pa
     copy = page.locator("#evidence-tools").get_by_role("button")
     copy.click()
     expect(page.locator("#evidence-tools .copied")).to_have_text("Link copied.")
+    header(page, "evidence", "loss").get_by_role("button").click()
+    expect(page.locator("#evidence-tools .copied")).to_have_text("")
+    for _ in range(2):
+        header(page, "evidence", "loss").get_by_role("button").click()
     # The link is to this table's view alone.
     assert page.evaluate("copied").endswith("report.html#evidence?sort=loss&order=ascending")
     page.evaluate(NO_CLIPBOARD)

@@ -28,6 +28,7 @@ function startDrawing() {
     board: document.getElementById("draw-board"),
     seen: document.getElementById("draw-seen"),
     hint: document.getElementById("draw-hint"),
+    sentence: document.getElementById("draw-sentence"),
     status: document.getElementById("draw-status"),
     stages: document.getElementById("draw-stages"),
     noMaps: document.getElementById("draw-no-maps"),
@@ -38,6 +39,7 @@ function startDrawing() {
     results: live.networks.map(() => null),
     strokes: [],
     sample: null, // the number of the picked image, if it is one that is shown
+    targetSample: null, // the one that the target has answered
     pixels: null, // what the networks see; null while that is nothing
     pointer: null, // the finger or button that is down
     numWaiting: 0,
@@ -60,12 +62,13 @@ function listenToPen(state) {
     const stroke = state.strokes[state.strokes.length - 1];
     const box = board.getBoundingClientRect();
     for (const { clientX, clientY } of events.length ? events : [event]) {
-      stroke.push([(clientX - box.left) / box.width, (clientY - box.top) / box.height]);
+      stroke.push([withinBoard((clientX - box.left) / box.width), withinBoard((clientY - box.top) / box.height)]);
     }
     requestPicture(state);
   }
   board.addEventListener("pointerdown", (event) => {
-    if (state.pointer !== null || event.button !== 0) {
+    const isOther = state.pointer !== null && state.pointer !== event.pointerId;
+    if (isOther || event.button !== 0) {
       return;
     }
     event.preventDefault();
@@ -80,13 +83,19 @@ function listenToPen(state) {
       addPoints(event);
     }
   });
-  for (const kind of ["pointerup", "pointercancel"]) {
+  // Whoever loses the pointer in any other way is not told that it went up.
+  for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) {
     board.addEventListener(kind, (event) => {
       if (event.pointerId === state.pointer) {
         state.pointer = null;
       }
     });
   }
+}
+
+// A captured pointer goes on outside, where nobody sees its ink.
+function withinBoard(share) {
+  return Math.min(Math.max(share, 0), 1);
 }
 
 function listenToButtons(state) {
@@ -264,6 +273,7 @@ function runWaitingNetworks(state) {
     state.numWaiting = 0;
     state.results.fill(null);
     state.cards.forEach((_, number) => showAnswer(state, number));
+    say(state.sentence, answerSentence(state));
     showMaps(state);
     return;
   }
@@ -276,12 +286,16 @@ function runWaitingNetworks(state) {
     state.results[number] = runNetwork(state.prepared[number], state.pixels);
     state.nextNetwork = (number + 1) % state.networks.length;
     state.numWaiting--;
+    if (number === 0) {
+      state.targetSample = state.sample;
+    }
     // The others' agreement depends on the target, which is the first.
     (number === 0 ? state.cards.map((_, i) => i) : [number]).forEach((i) => showAnswer(state, i));
     if (number === Number(state.choice.value)) {
       showMaps(state);
     }
   } while (state.numWaiting > 0 && performance.now() < end);
+  say(state.sentence, answerSentence(state));
   if (state.numWaiting > 0) {
     requestAnimationFrame(() => runWaitingNetworks(state));
   }
@@ -328,28 +342,31 @@ function probabilitySentence({ classNames }, { probabilities }) {
   return `Probabilities: ${likely.map(({ name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`;
 }
 
-// Once after a pause, for those who listen as for those who look.
+// Those who listen are told once, after a pause.
 function sayAnswer(state) {
-  const { status, sample, samples, classNames, results } = state;
-  if (!state.pixels) {
-    status.textContent = "Nothing is drawn yet.";
-    return;
-  }
-  if (state.numWaiting > 0) {
+  if (state.pixels && state.numWaiting > 0) {
     state.timer = setTimeout(() => sayAnswer(state), PAUSE_BEFORE_STATUS_MS);
     return;
   }
+  say(state.status, answerSentence(state));
+}
+
+// The answers as they stand there, in words. How many agree is known when all have answered.
+function answerSentence({ results, targetSample, samples, classNames }) {
+  if (!results[0]) {
+    return "Nothing is drawn yet.";
+  }
   const [target, ...others] = results.map(answerOf);
-  const subject = sample === null ? "The target" : `This is ${samples[sample].words}. The target`;
+  const subject = targetSample === null ? "The target" : `This is ${samples[targetSample].words}. The target`;
   if (target < 0) {
-    status.textContent = `${subject} has no answer: it diverged in training.`;
-    return;
+    return `${subject} has no answer: it diverged in training.`;
   }
   const probability = percent(results[0].probabilities[target]);
   const numAgree = others.filter((answer) => answer === target).length;
   const share = numAgree === others.length ? "All" : `${numAgree} of the`;
-  const agreement = others.length > 1 ? ` ${share} ${others.length} others agree.` : "";
-  status.textContent = `${subject} answers ${classNames[target]} (${probability}).${agreement}`;
+  const isKnown = others.length > 1 && results.every((result) => result);
+  const agreement = isKnown ? ` ${share} ${others.length} others agree.` : "";
+  return `${subject} answers ${classNames[target]} (${probability}).${agreement}`;
 }
 
 // All channels of each stage of the chosen network.

@@ -3,10 +3,12 @@
 {
   const SYMBOLS = { right: "\u2713", "still possible": "?", wrong: "\u2717" };
   const cards = [...document.querySelectorAll("details.predict")];
+  const numCore = cards.filter((card) => card.dataset.core !== undefined).length;
   const tools = document.querySelectorAll(".predict-tools");
   const score = document.getElementById("score");
   const classroom = document.getElementById("predict");
-  // Of every card that shows its answer: the chosen field, or null where it was shown unguessed.
+  // Of every card that is answered: the chosen field, or null where it was shown unguessed. While
+  // the results are hidden, an answered card keeps its answer for later.
   const answered = new Map();
 
   // ---- One card
@@ -15,48 +17,68 @@
     return document.documentElement.classList.contains("predicting");
   }
 
-  // Show a card's answer. The guess stays what it is from then on.
-  function showAnswer(card, chosen) {
-    answered.set(card, chosen);
+  function outcomeWords(chosen) {
+    if (!chosen) return "Shown without a guess.";
+    const { outcome, reason, words } = chosen.dataset;
+    return `${SYMBOLS[outcome]} ${reason} You said: ${words}.`;
+  }
+
+  // A card as it is: still to be guessed, guessed and noted for later, or with its answer.
+  function showCard(card) {
+    const isAnswered = answered.has(card);
+    const isNoted = isAnswered && isHiding();
+    const chosen = answered.get(card);
     const outcome = card.querySelector(".outcome");
-    outcome.textContent = chosen
-      ? `${SYMBOLS[chosen.dataset.outcome]} ${chosen.dataset.reason} You said: ${chosen.dataset.words}.`
-      : "Shown without a guess.";
-    outcome.dataset.outcome = chosen?.dataset.outcome ?? "";
-    outcome.hidden = false;
-    card.querySelector(".guess").hidden = true;
-    card.querySelector(".predicted").hidden = false;
+    if (isNoted) outcome.textContent = `Noted: you said ${chosen.dataset.words}. The answer appears with the results.`;
+    else if (isAnswered) outcome.textContent = outcomeWords(chosen);
+    outcome.dataset.outcome = isNoted ? "" : (chosen?.dataset.outcome ?? "");
+    outcome.hidden = !isAnswered;
+    card.querySelector(".guess").hidden = isAnswered;
+    card.querySelector(".guessed").hidden = !isNoted;
+    card.querySelector(".predicted").hidden = !isAnswered || isNoted;
   }
 
   // The button that was pressed is gone, so the outcome is where one reads on.
   function answerCard(card, chosen) {
     const outcome = card.querySelector(".outcome");
-    showAnswer(card, chosen);
+    answered.set(card, chosen);
+    showCard(card);
     showScore();
-    if (answered.size === cards.length && isHiding()) {
-      showResults(`All ${cards.length} cards are answered: here are the results.`);
-      outcome.append(" This was the last card: the results are shown now.");
-    }
+    if (isHiding() && answered.size === cards.length) outcome.append(" This was the last card. ", showButton());
     outcome.focus();
   }
 
-  function closeCard(card) {
-    const form = card.querySelector(".guess");
-    form.reset();
-    form.hidden = false;
-    card.querySelector(".outcome").hidden = true;
-    card.querySelector(".predicted").hidden = true;
+  function showButton() {
+    const place = document.createElement("span");
+    const button = document.createElement("button");
+    place.className = "controls";
+    button.type = "button";
+    button.textContent = "Show the results";
+    button.addEventListener("click", actions.show);
+    place.append(button);
+    return place;
+  }
+
+  function resetCard(card) {
+    answered.delete(card);
+    card.querySelector(".guess").reset();
     card.open = false;
+    showCard(card);
   }
 
   // ---- The score
 
-  function scoreWords(guesses) {
+  function scoreWords(guessedCards, guesses) {
+    const found = `You guessed ${guesses.length} of ${cards.length}`;
+    if (isHiding()) {
+      const numGuessed = guessedCards.filter((card) => card.dataset.core !== undefined).length;
+      const all = guesses.length === cards.length ? ". This is every card: press Show the results." : "";
+      return (numCore ? `${found} (core cards: ${numGuessed} of ${numCore})` : found) + all;
+    }
     const counts = Object.keys(SYMBOLS)
       .map((outcome) => [guesses.filter((chosen) => chosen.dataset.outcome === outcome).length, outcome])
       .filter(([number]) => number > 0)
       .map(([number, outcome]) => `${number} ${outcome}`);
-    const found = `You guessed ${guesses.length} of ${cards.length}`;
     return counts.length ? `${found}: ${counts.join(", ")}` : found;
   }
 
@@ -66,13 +88,17 @@
     link.href = `#${card.id}`;
     link.textContent = card.dataset.words;
     const { words, outcome } = chosen.dataset;
-    line.append(`${SYMBOLS[outcome]} ${outcome}: `, link, `: you said ${words}`);
+    line.append(isHiding() ? "noted: " : `${SYMBOLS[outcome]} ${outcome}: `, link, `: you said ${words}`);
     return line;
   }
 
   function showScore() {
     const guessed = [...answered].filter(([, chosen]) => chosen);
-    score.querySelector("#score-words").textContent = scoreWords(guessed.map(([, chosen]) => chosen));
+    const words = scoreWords(
+      guessed.map(([card]) => card),
+      guessed.map(([, chosen]) => chosen),
+    );
+    for (const element of document.querySelectorAll(".score-words")) say(element, words);
     score.querySelector("ol").replaceChildren(...guessed.map(scoreLine));
     score.classList.toggle("begun", guessed.length > 0);
   }
@@ -81,11 +107,11 @@
 
   function openAll() {
     for (const card of cards) {
-      if (!answered.has(card)) showAnswer(card, null);
+      if (!answered.has(card)) answered.set(card, null);
+      showCard(card);
       card.open = true;
     }
     showScore();
-    if (isHiding()) showResults("Every answer is open: here are the results.");
   }
 
   function closeAll() {
@@ -93,36 +119,60 @@
   }
 
   function startAgain() {
-    answered.clear();
-    for (const card of cards) closeCard(card);
+    for (const card of cards) resetCard(card);
     showScore();
   }
 
-  // ---- Classroom mode
+  // ---- Classroom mode: a class guesses first, then everything is opened at once.
 
   function setHiding(isHidden, words) {
     document.documentElement.classList.toggle("predicting", isHidden);
-    classroom.querySelector("[data-predict=hide]").hidden = isHidden;
-    classroom.querySelector("[data-predict=show]").hidden = !isHidden;
-    classroom.querySelector("[role=status]").textContent = words;
+    for (const button of document.querySelectorAll("[data-predict=hide]")) button.hidden = isHidden;
+    for (const button of document.querySelectorAll("[data-predict=show]")) button.hidden = !isHidden;
+    say(classroom.querySelector("[role=status]"), words);
+    cards.forEach(showCard);
+    showScore();
   }
 
+  // What was shown without a guess is hidden again, and can be guessed.
   function hideResults() {
     if (answered.size === cards.length) startAgain();
-    setHiding(true, `The results are hidden until each of the ${cards.length} cards below is answered.`);
+    for (const [card, chosen] of [...answered]) if (!chosen) resetCard(card);
+    const enough = numCore ? `at least the ${numCore} core cards` : "as many as you like";
+    setHiding(true, `The results of ${cards.length} cards are hidden. Guess ${enough}, then press Show the results.`);
   }
 
-  function showResults(words) {
-    setHiding(false, words);
-    if (location.hash === "#predict") setAddress(location.href.split("#")[0]);
+  function showResults() {
+    setHiding(false, "");
+    rememberMode(withoutMode());
   }
 
-  function setAddress(address) {
+  // ---- The mode stands in the history beside the address: so it outlives a link to elsewhere in
+  // the page, and a reload.
+
+  function withoutMode() {
+    return location.hash === "#predict" ? location.href.split("#")[0] : location.href;
+  }
+
+  function rememberMode(address) {
     try {
-      history.replaceState(null, "", address);
+      history.replaceState(isHiding() ? { predicting: true } : null, "", address);
     } catch {
       // Some browsers refuse that for files. The page works all the same.
     }
+  }
+
+  function followAddress() {
+    const isLeft = !isHiding() && history.state?.predicting;
+    // One went back to where the mode was on, after it was ended: it stays ended.
+    if (isLeft) return rememberMode(withoutMode());
+    if (location.hash === "#predict" && !isHiding()) hideResults();
+    if (isHiding()) rememberMode(location.href);
+  }
+
+  function beginMode() {
+    if (location.hash === "#predict" || history.state?.predicting) hideResults();
+    if (isHiding()) rememberMode(location.href);
   }
 
   function goTo(element) {
@@ -139,12 +189,14 @@
     },
     hide() {
       hideResults();
-      setAddress("#predict");
+      rememberMode("#predict");
       goTo(cards.find((card) => !answered.has(card)).querySelector("summary"));
     },
-    show() {
-      showResults("");
-      goTo(document.querySelector(".result :is(h2, h3)") ?? classroom);
+    // Beside the cards one goes on there, with the outcomes; above them, with the results.
+    show({ target }) {
+      const place = target.closest(".outcome, .predict-tools:not(.classroom)");
+      showResults();
+      goTo(place ?? document.querySelector(".result :is(h2, h3)") ?? classroom);
     },
   };
 
@@ -164,7 +216,7 @@
 
   function beginCard(card) {
     const form = card.querySelector(".guess");
-    closeCard(card);
+    resetCard(card);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       answerCard(card, form.querySelector(":checked"));
@@ -174,13 +226,15 @@
 
   // What leads to something hidden is hidden with it.
   function markLinks() {
-    for (const link of document.querySelectorAll("nav a[href^='#']")) {
+    for (const link of document.querySelectorAll("a[href^='#']")) {
       const target = document.getElementById(link.hash.slice(1));
-      if (target?.closest(".result")) (link.closest("li") ?? link).classList.add("result");
+      const place = link.closest("nav li") ?? link;
+      if (target?.closest(".result")) place.classList.add("to-result");
     }
   }
 
-  if (cards.length && score && classroom) {
+  document.addEventListener("DOMContentLoaded", () => {
+    if (!cards.length || !score || !classroom) return;
     cards.forEach(beginCard);
     markLinks();
     showScore();
@@ -188,10 +242,9 @@
     for (const button of document.querySelectorAll("button[data-predict]")) {
       button.addEventListener("click", actions[button.dataset.predict]);
     }
-    const hideWhenLinked = () => location.hash === "#predict" && hideResults();
-    hideWhenLinked();
-    addEventListener("hashchange", hideWhenLinked);
+    beginMode();
+    addEventListener("hashchange", followAddress);
     addEventListener("beforeprint", openForPrint);
     addEventListener("afterprint", closeAfterPrint);
-  }
+  });
 }

@@ -4,9 +4,8 @@
 {
   const ORDERS = ["ascending", "descending"];
   const UNSORTED = { sort: "", order: "ascending" };
-  const views = [...document.querySelectorAll("table[data-view]")]
-    .filter((table) => table.tBodies[0].rows.length > 1)
-    .map(makeView);
+  const PAUSE_BEFORE_STATUS_MS = 700;
+  let views = [];
 
   // What belongs to one table: its rows in their original order, its controls and its state.
   function makeView(table) {
@@ -21,6 +20,10 @@
       filter: tools.querySelector("input[type=search]"),
       coreOnly: tools.querySelector("input[type=checkbox]"),
       count: tools.querySelector(".count"),
+      status: tools.querySelector(".counted"),
+      told: "", // what those who listen know of the rows
+      timer: 0,
+      none: tools.querySelector(".no-rows"),
       state: { ...UNSORTED, show: "", core: false },
     };
   }
@@ -92,7 +95,7 @@
   // ---- Showing a state
 
   function show(view) {
-    const { table, rows, headers, filter, coreOnly, count, tools, state } = view;
+    const { table, rows, headers, filter, coreOnly, tools, state } = view;
     table.tBodies[0].append(...sortedRows(view).map((row) => row.element));
     for (const header of headers) {
       if (header.dataset.sort === state.sort) header.setAttribute("aria-sort", state.order);
@@ -104,16 +107,38 @@
       element.hidden = isLeftOut || !words.every((word) => text.includes(word));
     }
     const numShown = rows.filter(({ element }) => !element.hidden).length;
-    count.textContent = `${numShown} of ${rows.length} rows`;
+    showCount(view, numShown);
     tools.classList.toggle("narrowed", numShown < rows.length);
     // Setting a field's text moves its caret, so not while somebody types.
     if (filter.value !== state.show) filter.value = state.show;
     if (coreOnly) coreOnly.checked = state.core;
   }
 
+  function showCount({ count, none, rows, state }, numShown) {
+    say(count, `${numShown} of ${rows.length} rows`);
+    none.hidden = numShown > 0;
+    say(none.querySelector("span"), numShown ? "" : `No row contains \u201c${state.show.trim()}\u201d.`);
+  }
+
+  // Those who listen are told once, after a pause: not at each letter, and not what they know.
+  function tellCount(view) {
+    clearTimeout(view.timer);
+    view.timer = setTimeout(() => {
+      const words = countWords(view);
+      if (words !== view.told) say(view.status, words);
+      view.told = words;
+    }, PAUSE_BEFORE_STATUS_MS);
+  }
+
+  function countWords({ count, none }) {
+    return none.querySelector("span").textContent || count.textContent;
+  }
+
   function change(view, changes) {
     Object.assign(view.state, changes);
     show(view);
+    tellCount(view);
+    forgetLink(view);
     writeAddress(view);
   }
 
@@ -136,7 +161,7 @@
     const others = views.filter((view) => view !== changed).map(describe);
     const parts = [describe(changed), ...others.filter((part) => part.includes("?"))];
     try {
-      history.replaceState(null, "", `#${parts.join(";")}`);
+      history.replaceState(history.state, "", `#${parts.join(";")}`);
     } catch {
       // Some browsers refuse many changes in a short time. The table itself is sorted all the same.
     }
@@ -150,6 +175,8 @@
       if (!view || query === undefined) continue;
       view.state = readState(view, new URLSearchParams(query));
       show(view);
+      tellCount(view);
+      forgetLink(view);
     }
     const first = views.find((view) => view.name === parts[0][0]);
     if (first && location.hash !== `#${first.name}`) goTo(first, scroll);
@@ -175,6 +202,12 @@
     section.scrollIntoView({ behavior });
   }
 
+  // A link that was copied is of the view as it was then.
+  function forgetLink({ tools }) {
+    tools.querySelector(".link").hidden = true;
+    say(tools.querySelector(".copied"), "");
+  }
+
   async function copyLink(view) {
     const said = view.tools.querySelector(".copied");
     const field = view.tools.querySelector(".link");
@@ -182,13 +215,13 @@
     try {
       await navigator.clipboard.writeText(link);
       field.hidden = true;
-      said.textContent = "Link copied.";
+      say(said, "Link copied.");
     } catch {
       field.value = link;
       field.hidden = false;
       field.focus();
       field.select();
-      said.textContent = "Copy the selected link.";
+      say(said, "Copy the selected link.");
     }
   }
 
@@ -227,7 +260,9 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
 
-  function offerDownloads(downloads) {
+  function offerDownloads() {
+    const downloads = document.getElementById("downloads");
+    if (!downloads) return;
     const results = JSON.parse(document.getElementById("results-data").textContent);
     const [csv, json] = downloads.querySelectorAll("button");
     csv.addEventListener("click", () => save(`${results.name}.csv`, "text/csv", results.csv));
@@ -237,17 +272,31 @@
 
   // ---- Begin
 
-  for (const view of views) {
-    for (const header of view.headers) addSortButton(view, header);
-    view.table.caption.append(" (column headers with buttons sort the rows)");
-    view.filter.addEventListener("input", () => change(view, { show: view.filter.value }));
-    view.coreOnly?.addEventListener("change", () => change(view, { core: view.coreOnly.checked }));
-    view.tools.querySelector("button").addEventListener("click", () => copyLink(view));
-    view.tools.hidden = false;
+  function beginView(view) {
+    const { table, headers, tools, filter, coreOnly, none } = view;
+    for (const header of headers) addSortButton(view, header);
+    table.caption.append(" (column headers with buttons sort the rows)");
+    filter.addEventListener("input", () => change(view, { show: filter.value }));
+    coreOnly?.addEventListener("change", () => change(view, { core: coreOnly.checked }));
+    tools.querySelector(".copy").addEventListener("click", () => copyLink(view));
+    none.querySelector("button").addEventListener("click", () => {
+      change(view, { show: "" });
+      filter.focus();
+    });
+    tools.hidden = false;
     show(view);
+    view.told = countWords(view);
   }
-  const downloads = document.getElementById("downloads");
-  if (downloads) offerDownloads(downloads);
-  readAddress("instant");
-  addEventListener("hashchange", () => readAddress("auto"));
+
+  function startTables() {
+    views = [...document.querySelectorAll("table[data-view]")]
+      .filter((table) => table.tBodies[0].rows.length > 1)
+      .map(makeView);
+    views.forEach(beginView);
+    readAddress("instant");
+    addEventListener("hashchange", () => readAddress("auto"));
+  }
+
+  document.addEventListener("DOMContentLoaded", startTables);
+  document.addEventListener("DOMContentLoaded", offerDownloads);
 }

@@ -1,0 +1,85 @@
+// Frames that scroll sideways: one can be focused only where there is something to scroll, says so
+// until it has been scrolled, and a diagram begins where it differs from the target.
+
+const FRAME_HINTS = ["scrolls sideways \u2192", "\u2190 scrolls sideways \u2192", "\u2190 scrolls sideways"];
+const MARKED_BOX = "g:is(.removed, .added, .changed, .moved):not(.shape)";
+// Distances on the screen are rounded, and not always in the same direction.
+const ROUNDING_PX = 2;
+
+document.addEventListener("DOMContentLoaded", startFrames);
+
+function startFrames() {
+  const frames = new Map();
+  // It also reports a frame that gets its size only when the part around it is opened, and always
+  // before that is painted, so nothing moves afterwards. A size that is the frame's own must not be
+  // changed from here: the hint stands beside it.
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      updateFrame(frames.get(target) ?? frames.get(target.parentElement));
+    }
+  });
+  for (const element of document.querySelectorAll(".scroll[tabindex]")) {
+    const frame = { element, hint: null, start: 0, isScrolled: false };
+    frames.set(element, frame);
+    element.addEventListener("scroll", () => noticeScroll(frame), { passive: true });
+    for (const part of [element, ...element.children]) {
+      observer.observe(part);
+    }
+  }
+}
+
+function updateFrame(frame) {
+  const { element } = frame;
+  if (!element.clientWidth || matchMedia("print").matches) {
+    return;
+  }
+  const isWider = element.scrollWidth > element.clientWidth + ROUNDING_PX;
+  if (isWider) {
+    element.tabIndex = 0;
+  } else {
+    element.removeAttribute("tabindex");
+  }
+  if (isWider && !frame.isScrolled) {
+    scrollToMark(frame);
+  }
+  showHint(frame, isWider);
+}
+
+// To the first box that differs, where the frame's beginning does not show all of it.
+function scrollToMark(frame) {
+  const { element } = frame;
+  const box = element.querySelector(`.diagram ${MARKED_BOX}`);
+  if (!box) {
+    return;
+  }
+  const { left, right } = box.getBoundingClientRect();
+  const offset = element.scrollLeft - element.getBoundingClientRect().left;
+  const isBeyond = right + offset > element.clientWidth;
+  element.scrollLeft = isBeyond ? (left + right - element.clientWidth) / 2 + offset : 0;
+  frame.start = element.scrollLeft;
+}
+
+// Where a hint has stood, its place stays free: nothing moves below whoever scrolls.
+function showHint(frame, isWider) {
+  const { element, isScrolled } = frame;
+  if (!frame.hint && isWider && !isScrolled) {
+    frame.hint = document.createElement("p");
+    frame.hint.className = "frame-hint";
+    frame.hint.setAttribute("aria-hidden", "true");
+    element.before(frame.hint);
+  }
+  if (!frame.hint) {
+    return;
+  }
+  const isAtEnd = element.scrollLeft + element.clientWidth >= element.scrollWidth - ROUNDING_PX;
+  frame.hint.textContent = FRAME_HINTS[element.scrollLeft <= ROUNDING_PX ? 0 : isAtEnd ? 2 : 1];
+  frame.hint.hidden = !isWider;
+  frame.hint.classList.toggle("past", isScrolled);
+}
+
+function noticeScroll(frame) {
+  if (Math.abs(frame.element.scrollLeft - frame.start) > ROUNDING_PX) {
+    frame.isScrolled = true;
+    frame.hint?.classList.add("past");
+  }
+}
