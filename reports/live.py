@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import UInt8
 from numpy import ndarray
 from safetensors.torch import load
 
+from ablations.gallery import ShownImage
 from mnist_blocks import NetworkSpec
 from mnist_blocks.folding import FoldedLayer, fold
 from mnist_blocks.network import build_network
@@ -131,16 +131,13 @@ def describe_step(step: FoldedLayer) -> dict[str, object]:
     }
 
 
-def live_samples(
-    images: UInt8[ndarray, "images 28 28"],
-    labels: UInt8[ndarray, " images"],
-    class_names: Sequence[str],
-    numbers: Iterable[int],
-) -> list[Sample]:
-    """The test images with these numbers."""
+def live_samples(images: Iterable[ShownImage], class_names: Sequence[str]) -> list[Sample]:
+    """The test images that a reader may pick."""
     return [
-        Sample(number, class_names[labels[number]], encode_bytes(images[number]))
-        for number in numbers
+        Sample(
+            image.number, class_names[image.class_index], base64.b64encode(image.pixels).decode()
+        )
+        for image in images
     ]
 
 

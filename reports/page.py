@@ -19,7 +19,7 @@ from mnist_blocks.summary import LayerRow, layer_table
 from reports import evidence, methods, predict, wording
 from reports.cards import Confusion, ImageLists, confusion_of, images_of, what_happened
 from reports.diagrams import ablation_diagram
-from reports.live import Live, LiveVariant, Sample, live_networks
+from reports.live import Live, LiveVariant, live_networks, live_samples
 from reports.mechanisms import make_mechanisms
 from reports.tables import FigureTable, curves_table, differences_table, seeds_table
 
@@ -134,19 +134,13 @@ def make_live(results: Results, exhibits: Exhibits) -> Live | None:
         for row in results.rows
         if row.ablation.name in exhibits.weights
     ]
-    samples = [gallery.image(number) for number in gallery.samples]
     return Live(
         networks=live_networks(variants),
         class_names=tuple(gallery.class_names),
         dataset_title=results.study.spec.dataset_title,
-        samples=[
-            Sample(
-                image.number,
-                gallery.class_names[image.class_index],
-                base64.b64encode(image.pixels).decode(),
-            )
-            for image in samples
-        ],
+        samples=live_samples(
+            [gallery.image(number) for number in gallery.samples], gallery.class_names
+        ),
         seed=gallery.seed,
     )
 

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from ablations.catalogue import CATALOGUE
 from ablations.data import Dataset, load_dataset
+from ablations.gallery import ShownImage
 from ablations.images import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 from reports import page as pages
@@ -70,9 +71,15 @@ def write_page(path: Path, body: str = '{% include "draw.html" %}', **values: ob
 
 
 def make_live(dataset: Dataset, chosen: list[LiveVariant], class_names: tuple[str, ...]) -> Live:
-    samples = live_samples(
-        dataset.test_images, dataset.test_labels % len(class_names), class_names, range(6)
-    )
+    shown = [
+        ShownImage(
+            number,
+            int(dataset.test_labels[number]) % len(class_names),
+            dataset.test_images[number].tobytes(),
+        )
+        for number in range(6)
+    ]
+    samples = live_samples(shown, class_names)
     return Live(live_networks(chosen), class_names, dataset.title, samples, seed=0)
 
 
