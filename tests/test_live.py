@@ -61,8 +61,8 @@ def write_page(path: Path, body: str = '{% include "draw.html" %}', **values: ob
         environment = make_environment()
         assert environment.loader
         template = DictLoader({"body.html": BODY.replace("BODY", body)})
-        environment.loader = ChoiceLoader([environment.loader, template])
-        return environment
+        # The environment itself is everybody's, and stays what it is.
+        return environment.overlay(loader=ChoiceLoader([template, environment.loader]))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "template_environment", with_body)

@@ -265,7 +265,8 @@ def test_count_is_said_once_after_typing_and_only_when_it_changes(
     header(page, "numbers", "accuracy").get_by_role("button").click()
     page.clock.run_for(2000)
     assert page.evaluate("heard") == []
-    page.locator("#numbers-tools").get_by_label("Show rows with").press_sequentially("dropout")
+    field = page.locator("#numbers-tools").get_by_label("Show rows with")
+    field.press_sequentially("dropout")
     found = f"{len(names(page, 'numbers'))} of {len(results.rows)} rows"
     assert shown(page, "numbers") == found
     page.clock.run_for(300)
@@ -275,7 +276,7 @@ def test_count_is_said_once_after_typing_and_only_when_it_changes(
     header(page, "numbers", "accuracy").get_by_role("button").click()
     page.clock.run_for(2000)
     assert page.evaluate("heard") == [found]
-    page.locator("#numbers-tools").get_by_label("Show rows with").press_sequentially(" zzz")
+    field.fill("dropout zzz")
     page.clock.run_for(2000)
     assert page.evaluate("heard") == [found, "No row contains “dropout zzz”."]
 

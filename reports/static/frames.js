@@ -19,7 +19,7 @@ function startFrames() {
     }
   });
   for (const element of document.querySelectorAll(".scroll[tabindex]")) {
-    const frame = { element, hint: null, start: 0, isScrolled: false };
+    const frame = { element, hint: null, width: 0, start: 0, isScrolled: false };
     frames.set(element, frame);
     element.addEventListener("scroll", () => noticeScroll(frame), { passive: true });
     for (const part of [element, ...element.children]) {
@@ -42,6 +42,8 @@ function updateFrame(frame) {
   if (isWider && !frame.isScrolled) {
     scrollToMark(frame);
   }
+  frame.width = element.clientWidth;
+  frame.start = element.scrollLeft;
   showHint(frame, isWider);
 }
 
@@ -56,7 +58,6 @@ function scrollToMark(frame) {
   const offset = element.scrollLeft - element.getBoundingClientRect().left;
   const isBeyond = right + offset > element.clientWidth;
   element.scrollLeft = isBeyond ? (left + right - element.clientWidth) / 2 + offset : 0;
-  frame.start = element.scrollLeft;
 }
 
 // Where a hint has stood, its place stays free: nothing moves below whoever scrolls.
@@ -77,8 +78,10 @@ function showHint(frame, isWider) {
   frame.hint.classList.toggle("past", isScrolled);
 }
 
+// A frame that gets another width may be scrolled by that, and not by the reader.
 function noticeScroll(frame) {
-  if (Math.abs(frame.element.scrollLeft - frame.start) > ROUNDING_PX) {
+  const { element, width, start } = frame;
+  if (element.clientWidth === width && Math.abs(element.scrollLeft - start) > ROUNDING_PX) {
     frame.isScrolled = true;
     frame.hint?.classList.add("past");
   }
