@@ -11,11 +11,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Each test process has a cache of compiled loops of its own, so that no test depends on what
-# another process compiled before; `test_compiling.py` shares one on purpose.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    NUMBA_CACHE = REPOSITORY / ".pytest_cache" / f"numba-{os.environ['PYTEST_XDIST_WORKER']}"
-    os.environ["NUMBA_CACHE_DIR"] = str(NUMBA_CACHE)
+# What one test process has compiled, the others need not; away from what the user's own runs
+# keep, since the code that tests run has its arrays checked.
+os.environ["NUMBA_CACHE_DIR"] = str(REPOSITORY / ".pytest_cache" / "numba")
 
 # In the modules that handle arrays, the shapes in signatures are checked at every call while
 # tests run. It works for what is imported after this line.
@@ -79,6 +77,12 @@ def mnist_folder() -> Path:
 def one_thread() -> None:
     """Compute as worker processes do; the test processes themselves use the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What a test draws does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
