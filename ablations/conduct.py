@@ -18,13 +18,15 @@ from rich.console import Console
 from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, execute
 from ablations.experiment import Experiment
-from ablations.interruption import CtrlC
+from ablations.interruption import Interruption
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
+from ablations.processes import ProcessPool
 from ablations.progress import StudyProgress, say
 from ablations.records import write_json, write_run
 from ablations.study import (
     Study,
+    StudyError,
     create_study,
     is_study,
     load_study,
@@ -39,19 +41,21 @@ REPORT_SHARE_OF_TIME = 0.1
 """While runs are under way, reports take at most this share of the time."""
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+"""The second is for Ctrl-C; after another signal it is 128 and that signal's number."""
 
 
 def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     """Carry out a study. `write_report` renders a study folder's report and returns its path.
 
-    Returns the exit code: 0, or 1 when a run failed, or 130 after Ctrl-C.
+    Returns the exit code: 0, or 1 when a run failed, or 128 and a signal's number after it (130
+    after Ctrl-C).
 
     Raises:
         DataError, StudyError, RecordError: the data or the folder cannot be used.
     """
     console = Console()
     study = None
-    ctrl_c = CtrlC()
+    interruption = Interruption()
     try:
         study = prepare(request, console)
         announce(study, console)
@@ -59,16 +63,21 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
             list_runs(study, console)
             return 0
         create_study(study.study_dir, study.spec)
-        with ctrl_c, only_one_process(study.study_dir):
-            failures = carry_out(study, write_report, console, ctrl_c, request.stops_at_failure)
-            if not (failures and request.stops_at_failure):
-                time_epochs(study, console, ctrl_c)
+        with interruption, only_one_process(study.study_dir):
+            failures = carry_out(
+                study, write_report, console, interruption, request.stops_at_failure
+            )
+            is_cut_short = interruption.wants_to_finish or (failures and request.stops_at_failure)
+            if not is_cut_short:
+                time_epochs(study, console, interruption)
             show_networks(study, console)
             say(console, f"Report: {write_report(study.study_dir)}")
+            if interruption.wants_to_finish:
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         if study:
             say_how_to_go_on(study, console)
-        return EXIT_INTERRUPTED
+        return interruption.exit_code
     for failure in failures:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
         say(console, failure.details)
@@ -131,22 +140,35 @@ def carry_out(
     study: PreparedStudy,
     write_report: Callable[[Path], Path],
     console: Console,
-    ctrl_c: CtrlC,
+    interruption: Interruption,
     stops_at_failure: bool,
 ) -> list[RunFailed]:
-    """Do the missing runs, and write each one as it ends. Returns those that failed."""
+    """Do the missing runs, and write each one as it ends. Returns those that failed.
+
+    Raises:
+        StudyError: a run cannot be written.
+    """
     failures: list[RunFailed] = []
     if not study.missing:
         return failures
     reports = InterimReports(study, write_report, console)
     progress = StudyProgress(console, len(study.missing), study.spec.num_epochs)
-    events = execute(study.missing, study.setup, study.num_jobs)
-    with closing(events), progress:
+    is_said = False
+
+    def should_stop() -> bool:
+        nonlocal is_said
+        interruption.check()
+        if interruption.wants_to_finish and not is_said:
+            is_said = True
+            say(console, progress.finishing_words())
+        return interruption.wants_to_finish
+
+    events = execute(study.missing, ProcessPool(study.setup, study.num_jobs), should_stop)
+    with closing(events), progress, interruption.finishing_first():
         for event in events:
             if isinstance(event, RunFinished):
-                folder = run_folder(study.study_dir, event.run.ablation, event.run.seed)
-                write_run(folder, event.result)
-            ctrl_c.check()
+                keep(study, event)
+            interruption.check()
             progress.show(event)
             if isinstance(event, RunFailed):
                 failures.append(event)
@@ -155,6 +177,24 @@ def carry_out(
             if isinstance(event, RunFinished):
                 reports.update()
     return failures
+
+
+def keep(study: PreparedStudy, event: RunFinished) -> None:
+    """Write a finished run to the disk.
+
+    Raises:
+        StudyError: it cannot be written; then nothing after it could be, either.
+    """
+    folder = run_folder(study.study_dir, event.run.ablation, event.run.seed)
+    try:
+        write_run(folder, event.result)
+    except OSError as error:
+        num_kept = len(study.runs) - len(missing_runs(study.study_dir, study.runs))
+        raise StudyError(
+            f"{folder} cannot be written ({error.strerror}), so the study has stopped; "
+            f"{num_kept} of {plural(len(study.runs), 'run')} are kept: once that is mended, the same "
+            "command does the rest"
+        ) from error
 
 
 class InterimReports:
@@ -201,7 +241,7 @@ def show_networks(study: PreparedStudy, console: Console) -> None:
         say(console, f"The report shows less of the networks: {problem}")
 
 
-def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
+def time_epochs(study: PreparedStudy, console: Console, interruption: Interruption) -> None:
     """Time an epoch of every ablation in the folder, unless that has been done for them all.
 
     Times are only comparable when they were measured together, so a new ablation means that all
@@ -221,7 +261,7 @@ def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
     with StudyProgress.counting(console, "timing epochs", num_measurements) as advance:
 
         def after_measurement() -> None:
-            ctrl_c.check()
+            interruption.check()
             advance()
 
         timing = measure_epoch_times(

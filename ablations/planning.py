@@ -75,8 +75,9 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
     """
     from ablations.data import DataError, load_dataset, resolve_dataset
     from ablations.estimate import trial_epoch_seconds
-    from ablations.execution import WorkerSetup, default_num_jobs
+    from ablations.execution import WorkerSetup
     from ablations.grouping import default_num_replicas
+    from ablations.processes import default_num_jobs
     from ablations.running import choose_device
     from ablations.study import plan_runs
     from speed.arithmetic import choose_arithmetic
@@ -95,7 +96,9 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
         )
     device = choose_device("auto")
     arithmetic = choose_arithmetic("auto", device)
-    setup = WorkerSetup(name, folder, device, arithmetic, "", default_num_replicas(device))
+    setup = WorkerSetup(
+        name, folder, device, arithmetic, "", num_replicas=default_num_replicas(device)
+    )
     [run] = plan_runs(study.spec, [CATALOGUE[0]], [0])
     group = [replace(run, seed=seed) for seed in range(setup.num_replicas)]
     seconds = trial_epoch_seconds(group, dataset, setup) * study.spec.num_epochs

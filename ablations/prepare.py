@@ -9,10 +9,11 @@ from rich.console import Console
 
 from ablations.ablation import Ablation
 from ablations.data import Dataset, load_dataset, resolve_dataset
-from ablations.execution import WorkerSetup, default_num_jobs
+from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
 from ablations.grouping import default_num_replicas
 from ablations.presets import Preset, choose_preset
+from ablations.processes import default_num_jobs
 from ablations.progress import say
 from ablations.study import (
     StudyError,
@@ -62,7 +63,7 @@ class PreparedStudy:
 
 def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
     """Find the data, the device and the folder, and see what is there already."""
-    from ablations.running import choose_device, source_commit
+    from ablations.running import choose_device, source_commit, source_digest
 
     name, folder = resolve_dataset(
         request.dataset_name, request.data_dir, say=lambda line: say(console, line)
@@ -99,6 +100,7 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
             device_name,
             arithmetic,
             source_commit(),
+            source_digest(),
             default_num_replicas(device_name),
         ),
         dataset=dataset,

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ablations.execution import EpochFinished, Event, RunFailed, RunFinished, RunStarted
 from ablations.experiment import Experiment
-from ablations.words import duration
+from ablations.words import duration, plural
 
 
 class StudyProgress:
@@ -27,6 +27,8 @@ class StudyProgress:
         self.num_epochs = num_epochs
         self.num_ended = 0
         self.epochs_done: dict[Experiment, int] = {}
+        self.epoch_seconds = 0.0
+        """Of the slowest epoch so far."""
         self.started = time.monotonic()
         self.lines: dict[Experiment, TaskID] = {}
         self.bars = Progress(
@@ -98,6 +100,7 @@ class StudyProgress:
     def move_line(self, event: EpochFinished) -> None:
         """A run has finished an epoch."""
         self.epochs_done[event.run] = event.epoch.epoch
+        self.epoch_seconds = max(self.epoch_seconds, event.epoch.seconds)
         self.bars.update(
             self.lines[event.run],
             completed=event.epoch.epoch,
@@ -126,6 +129,18 @@ class StudyProgress:
         line = self.lines.pop(run, None)
         if line is not None:
             self.bars.remove_task(line)
+
+    def finishing_words(self) -> str:
+        """After the first Ctrl-C: what is finished yet, and how to stop at once."""
+        if not self.lines:
+            return "Stopping ..."
+        num_epochs = max(run.training.num_epochs - self.epochs_done[run] for run in self.lines)
+        known = self.epoch_seconds
+        about = f" (about {duration(num_epochs * known)})" if known else ""
+        return (
+            f"Finishing the {plural(len(self.lines), 'run')} under way{about}, to keep "
+            f"{'it' if len(self.lines) == 1 else 'them'}; Ctrl-C again stops at once."
+        )
 
     def remaining(self) -> str:
         """How much longer, at the pace so far."""

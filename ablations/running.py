@@ -37,6 +37,8 @@ from mnist_blocks.summary import count_parameters, total_multiply_adds
 from speed.arithmetic import Arithmetic
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+SOURCE_PACKAGES = ("ablations", "mnist_blocks", "speed")
+"""What decides a result."""
 
 
 def run_experiment(
@@ -217,10 +219,20 @@ def source_commit() -> str:
         # Installed into somebody else's repository, this source is not what its commits say.
         git("ls-files", "--error-unmatch", __file__)
         # Only the source counts: a changed document or a new record changes no result.
-        changes = git("status", "--porcelain", "--", "ablations", "mnist_blocks", "speed")
+        changes = git("status", "--porcelain", "--", *SOURCE_PACKAGES)
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+@functools.cache
+def source_digest() -> str:
+    """One word for all source that decides a result, as it is on the disk when this is first asked."""
+    digest = hashlib.sha256()
+    for package in SOURCE_PACKAGES:
+        for path in sorted((PROJECT_DIR / package).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def utc_now() -> str:

@@ -1,6 +1,7 @@
 """A study: a folder of runs that belong together, which of them it needs, and which are there."""
 
 import os
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from mnist_blocks import NetworkSpec
 from speed.arithmetic import Arithmetic
 
 STUDY_FILE = "study.json"
+OWNER_FILE = ".owner"
+"""Who is at work in the study, while `.lock` is held."""
 
 
 class StudyError(Exception):
@@ -179,6 +182,9 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
 def only_one_process(study_dir: Path) -> Iterator[None]:
     """Keep a second process out of a study: it would do the same runs, and disturb the timing.
 
+    The system lets go of a lock when its process ends, however that went, so that a lock file
+    that was left behind keeps nobody out.
+
     Raises:
         StudyError: another process is at work there.
     """
@@ -187,13 +193,27 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise StudyError(
-            f"another process is at work in {study_dir}; wait for it, or choose another folder "
-            "with --out"
+            f"{read_owner(study_dir)} is at work in {study_dir}; wait for it, or choose another "
+            "folder with --out"
         ) from error
     try:
+        write_owner(study_dir)
         yield
     finally:
         lock.release()
+
+
+def write_owner(study_dir: Path) -> None:
+    """Leave word of who holds the lock. The lock file itself cannot be read on Windows."""
+    (study_dir / OWNER_FILE).write_text(f"process {os.getpid()} on {platform.node()}\n")
+
+
+def read_owner(study_dir: Path) -> str:
+    """Who holds the lock, in words."""
+    try:
+        return (study_dir / OWNER_FILE).read_text().strip() or "another process"
+    except OSError:
+        return "another process"
 
 
 def is_study(study_dir: Path) -> bool:

@@ -16,10 +16,10 @@ from ablations.execution import (
     RunFailed,
     RunFinished,
     WorkerSetup,
-    default_num_jobs,
     execute,
 )
 from ablations.experiment import Experiment
+from ablations.processes import ProcessPool, default_num_jobs
 from ablations.study import StudySpec, plan_runs
 from benchmarks.floor import forward_flop, training_flop
 from benchmarks.measurements import StudyTime, StudyTimes, spread
@@ -91,7 +91,7 @@ def time_study(runs: Sequence[Experiment], setup: WorkerSetup) -> OneStudy:
     started = time.perf_counter()
     startup_seconds: float | None = None
     finished = started
-    for event in execute(runs, setup, default_num_jobs(setup.device)):
+    for event in execute(runs, ProcessPool(setup, default_num_jobs(setup.device))):
         if isinstance(event, RunFailed):
             raise StudyFailed(f"{event.reason}\n{event.details}".strip())
         if isinstance(event, EpochFinished) and startup_seconds is None:

@@ -10,16 +10,18 @@ import pytest
 from ablations.catalogue import find_ablation
 from ablations.data import Dataset
 from ablations.execution import (
+    MAX_ATTEMPTS,
     EpochFinished,
     Event,
     RunFailed,
     RunFinished,
     RunStarted,
     WorkerSetup,
-    default_num_jobs,
     execute,
 )
 from ablations.experiment import DatasetId, Experiment
+from ablations.processes import ProcessPool, default_num_jobs
+from ablations.running import source_digest
 from ablations.study import StudySpec, plan_runs
 
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
@@ -36,7 +38,7 @@ def kinds(events: list[Event], run: Experiment) -> list[type]:
 
 def test_every_run_starts_reports_its_epochs_and_ends(digits: Dataset) -> None:
     runs = runs_on(digits, range(3), epochs=2)
-    events = list(execute(runs, SETUP, num_jobs=2))
+    events = list(execute(runs, ProcessPool(SETUP, 2)))
     for run in runs:
         assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
     started = [event.run.seed for event in events if isinstance(event, RunStarted)]
@@ -47,14 +49,16 @@ def test_seeds_that_share_a_network_are_told_of_one_by_one(digits: Dataset) -> N
     setup = replace(SETUP, num_replicas=3)
     targets = runs_on(digits, range(4), epochs=2)
     runs = [*targets, replace(targets[0], ablation="a namesake")]
-    events = list(execute(runs, setup, num_jobs=1))
+    events = list(execute(runs, ProcessPool(setup, 1)))
     for run in runs:
         assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
     records = {e.run: e.result.record for e in events if isinstance(e, RunFinished)}
     # Four seeds of one experiment, three at most: two groups of two.
     assert [records[run].num_replicas for run in runs] == [2, 2, 2, 2, 1]
     assert all(records[run].experiment == run for run in runs)
-    alone = {e.run: e for e in execute(targets[:1], setup, 1) if isinstance(e, RunFinished)}
+    alone = {
+        e.run: e for e in execute(targets[:1], ProcessPool(setup, 1)) if isinstance(e, RunFinished)
+    }
     theirs = alone[targets[0]].result.record.last_epoch
     ours = records[targets[0]].last_epoch
     assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
@@ -64,7 +68,7 @@ def test_group_that_raises_is_told_of_each_run(digits: Dataset) -> None:
     setup = replace(SETUP, num_replicas=3)
     bad = DatasetId("digits", "0" * 64, 1437, 360)
     runs = [replace(run, dataset=bad) for run in runs_on(digits, range(2))]
-    events = list(execute(runs, setup, num_jobs=1))
+    events = list(execute(runs, ProcessPool(setup, 1)))
     for run in runs:
         assert kinds(events, run) == [RunStarted, RunFailed]
 
@@ -72,7 +76,7 @@ def test_group_that_raises_is_told_of_each_run(digits: Dataset) -> None:
 def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
     good, bad, also_good = runs_on(digits, range(3))
     bad = replace(bad, dataset=DatasetId("digits", "0" * 64, 1437, 360))
-    events = list(execute([good, bad, also_good], SETUP, num_jobs=1))
+    events = list(execute([good, bad, also_good], ProcessPool(SETUP, 1)))
     assert kinds(events, bad) == [RunStarted, RunFailed]
     [failure] = [event for event in events if isinstance(event, RunFailed)]
     assert failure.reason.startswith("ValueError: ")
@@ -82,13 +86,16 @@ def test_run_that_raises_is_told_and_the_others_go_on(digits: Dataset) -> None:
 
 def test_missing_data_fails_each_run_with_the_reason(digits: Dataset, tmp_path: Path) -> None:
     setup = WorkerSetup("mnist", tmp_path, "cpu", "float32", "a commit")
-    [event] = [e for e in execute(runs_on(digits, range(1)), setup, 1) if isinstance(e, RunFailed)]
+    events = execute(runs_on(digits, range(1)), ProcessPool(setup, 1))
+    [event] = [event for event in events if isinstance(event, RunFailed)]
     assert "DataError" in event.reason
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2])
-@pytest.mark.parametrize(("num_kills", "ends_with"), [(1, RunFinished), (2, RunFailed)])
-def test_killed_process_is_replaced_once(
+@pytest.mark.parametrize(
+    ("num_kills", "ends_with"), [(MAX_ATTEMPTS - 1, RunFinished), (MAX_ATTEMPTS, RunFailed)]
+)
+def test_killed_process_is_replaced_a_few_times(
     digits: Dataset, num_kills: int, ends_with: type, num_replicas: int
 ) -> None:
     # Many epochs, so that the run is still under way when its process is killed.
@@ -97,7 +104,7 @@ def test_killed_process_is_replaced_once(
     events: list[Event] = []
     kills = 0
     setup = replace(SETUP, num_replicas=num_replicas)
-    for event in execute([first, *sharing, second], setup, num_jobs=1):
+    for event in execute([first, *sharing, second], ProcessPool(setup, 1)):
         events.append(event)
         is_first = event.run == first and isinstance(event, EpochFinished)
         if is_first and event.epoch.epoch == 1 and kills < num_kills:
@@ -105,20 +112,44 @@ def test_killed_process_is_replaced_once(
             for child in children_of(os.getpid()):
                 os.kill(child, signal.SIGKILL)
     assert kills == num_kills
-    assert kinds(events, first).count(RunStarted) == 2
+    assert kinds(events, first).count(RunStarted) == MAX_ATTEMPTS
     for run in (first, *sharing):
         assert kinds(events, run)[-1] is ends_with
     assert kinds(events, second)[-1] is RunFinished
     failures = [event for event in events if isinstance(event, RunFailed)]
-    assert all("its process died 2 times" in failure.reason for failure in failures)
+    assert all("died 3 times (exit code -9)" in failure.reason for failure in failures)
 
 
 def test_leaving_the_loop_stops_the_workers(digits: Dataset) -> None:
-    events = execute(runs_on(digits, range(4), epochs=50), SETUP, num_jobs=2)
+    events = execute(runs_on(digits, range(4), epochs=50), ProcessPool(SETUP, 2))
     next(event for event in events if isinstance(event, EpochFinished))
     assert children_of(os.getpid())
     events.close()
     assert children_of(os.getpid()) == []
+
+
+def test_stopping_finishes_what_is_under_way(digits: Dataset) -> None:
+    runs = runs_on(digits, range(6), epochs=3)
+    events: list[Event] = []
+
+    def has_begun() -> bool:
+        return any(isinstance(event, EpochFinished) for event in events)
+
+    for event in execute(runs, ProcessPool(SETUP, 2), has_begun):
+        events.append(event)
+    for run in runs[:2]:
+        assert kinds(events, run)[-1] is RunFinished
+    assert {event.run for event in events} == set(runs[:2])
+
+
+def test_source_that_changed_meanwhile_is_not_mixed_in(digits: Dataset) -> None:
+    runs = runs_on(digits, range(2))
+    good, other = source_digest(), "0" * 64
+    for digest, ends_with in ((good, RunFinished), (other, RunFailed)):
+        pool = ProcessPool(replace(SETUP, source_digest=digest), 1)
+        events = list(execute(runs, pool))
+        assert isinstance(events[-1], ends_with)
+    assert all("the source was changed" in e.reason for e in events if isinstance(e, RunFailed))
 
 
 def test_default_number_of_jobs() -> None:
