@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from ablations.ablation import Ablation
+from ablations.backends import BACKENDS, Backend
 from ablations.catalogue import CATALOGUE
 from ablations.commands import (
     AblationName,
     SeedList,
+    ShardOf,
     a_number,
     clear_errors,
     data_dir_option,
@@ -21,12 +23,13 @@ from ablations.commands import (
 )
 from ablations.designs import CORE, DESIGNS, Design, design_ablations
 from ablations.experiment import DATASET_NAMES
-from ablations.version import project_version
+from ablations.grouping import Shard
+from ablations.version import VERSION
 from speed.arithmetic import ARITHMETICS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(project_version(), prog_name="mnist-ablations")
+@click.version_option(VERSION, prog_name="mnist-ablations")
 def main() -> None:
     """What is each ingredient of a 19,000-parameter MNIST network worth? Take it out and see.
 
@@ -91,6 +94,32 @@ def main() -> None:
     help="Runs at a time.  [default: one for each CPU core; 1 on a GPU]",
 )
 @click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=BACKENDS[0],
+    show_default=True,
+    help="Where runs are carried out: in processes of this machine, or on a Ray cluster "
+    "(docs/scaling.md).",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Of the Ray cluster: auto, or HOST:PORT.  [default: one is started, on this machine]",
+)
+@click.option(
+    "--gpus-per-task",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    callback=a_number,
+    help="On a Ray cluster: 0.5 lets two groups of seeds share a GPU.  [default: 1]",
+)
+@click.option(
+    "--shard",
+    type=ShardOf(),
+    metavar="I/N",
+    help="Only the I-th of N parts of the runs, into a folder of its own; the folders are merged by "
+    "copying them into one (docs/scaling.md).",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Study folder: runs that it holds already are not run again.  [default: under runs/]",
@@ -117,6 +146,10 @@ def ablate(
     device: str,
     arithmetic: str,
     jobs: int | None,
+    backend: Backend,
+    ray_address: str | None,
+    gpus_per_task: float | None,
+    shard: Shard | None,
     out: Path | None,
     margin: float | None,
     dry_run: bool,
@@ -136,6 +169,8 @@ def ablate(
       python cli.py ablate --design ladder batchnorm dropout augmentation
       python cli.py ablate --all --dry-run
       python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
+      python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
+      python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
     from ablations.conduct import conduct
     from ablations.prepare import StudyRequest
@@ -143,6 +178,8 @@ def ablate(
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
+    if backend != "ray" and (ray_address or gpus_per_task):
+        raise click.UsageError("--ray-address and --gpus-per-task are for --backend ray")
     is_plain = design == "leave-one-out"
     if not all_ablations and not names and preset is None and is_plain:
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
@@ -161,6 +198,10 @@ def ablate(
         device_name=device,
         arithmetic_name=arithmetic,
         num_jobs=jobs,
+        backend=backend,
+        ray_address=ray_address,
+        gpus_per_task=gpus_per_task or 1.0,
+        shard=shard,
         study_dir=out,
         margin_pct=margin,
         is_dry_run=dry_run,

@@ -12,6 +12,7 @@ import click
 from ablations.ablation import Ablation
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import DATASET_NAMES
+from ablations.grouping import Shard
 
 
 class SeedList(click.ParamType[tuple[int, ...]]):
@@ -39,6 +40,23 @@ class SeedList(click.ParamType[tuple[int, ...]]):
         if len(set(seeds)) != len(seeds):
             self.fail(f"'{value}' names a seed twice", param, ctx)
         return tuple(seeds)
+
+
+class ShardOf(click.ParamType[Shard]):
+    """One of several equal parts of a study's runs: `3/8` is the third of eight."""
+
+    name = "shard"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        number, _, count = value.partition("/")
+        try:
+            return Shard(int(number), int(count))
+        except ValueError:
+            self.fail(f"'{value}' is no part of a whole; write 1/8 to 8/8", param, ctx)
 
 
 class AblationName(click.ParamType[Ablation]):
@@ -78,13 +96,14 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from ablations.cluster import ClusterError
         from ablations.data import DataError
         from ablations.records import RecordError
         from ablations.study import StudyError
 
         try:
             return command(*args, **kwargs)
-        except (DataError, RecordError, StudyError) as error:
+        except (ClusterError, DataError, RecordError, StudyError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(in_one_line(error)) from error

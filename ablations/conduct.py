@@ -15,13 +15,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ablations.backends import connection, make_pool
 from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, execute
 from ablations.experiment import Experiment
 from ablations.interruption import Interruption
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
-from ablations.processes import ProcessPool
 from ablations.progress import StudyProgress, say
 from ablations.records import write_json, write_run
 from ablations.study import (
@@ -55,49 +55,80 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     """
     console = Console()
     study = None
+    failures: list[RunFailed] = []
     interruption = Interruption()
-    try:
-        study = prepare(request, console)
-        announce(study, console)
-        if request.is_dry_run:
-            list_runs(study, console)
-            return 0
-        create_study(study.study_dir, study.spec)
-        with interruption, only_one_process(study.study_dir):
-            failures = carry_out(
-                study, write_report, console, interruption, request.stops_at_failure
-            )
-            is_cut_short = interruption.wants_to_finish or (failures and request.stops_at_failure)
-            if not is_cut_short:
-                time_epochs(study, console, interruption)
-            show_networks(study, console)
-            say(console, f"Report: {write_report(study.study_dir)}")
-            if interruption.wants_to_finish:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        if study:
-            say_how_to_go_on(study, console)
-        return interruption.exit_code
+    backend = request.backend, request.ray_address, request.num_jobs, request.gpus_per_task
+    with interruption:
+        try:
+            with connection(*backend) as cluster:
+                study = prepare(request, console, cluster)
+                announce(study, console)
+                if request.is_dry_run:
+                    list_runs(study, console)
+                    return 0
+                create_study(study.study_dir, study.spec)
+                with only_one_process(study.study_dir):
+                    failures = make_study(
+                        study, write_report, console, interruption, request.stops_at_failure
+                    )
+            interruption.check()
+        except KeyboardInterrupt:
+            if study:
+                say_how_to_go_on(study, console)
+            return interruption.exit_code
     for failure in failures:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
         say(console, failure.details)
     return EXIT_FAILED if failures else 0
 
 
+def make_study(
+    study: PreparedStudy,
+    write_report: Callable[[Path], Path],
+    console: Console,
+    interruption: Interruption,
+    stops_at_failure: bool,
+) -> list[RunFailed]:
+    """Do the missing runs, time epochs, and write the last report. Returns the runs that failed.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; whatever there is, is on the disk.
+        StudyError: a run cannot be written.
+    """
+    failures = carry_out(study, write_report, console, interruption, stops_at_failure)
+    is_cut_short = interruption.wants_to_finish or (failures and stops_at_failure)
+    if not is_cut_short and not study.shard:
+        if study.is_device_here:
+            time_epochs(study, console, interruption)
+        else:
+            say(console, f"Epochs are not timed: there is no {study.setup.device} on this machine.")
+    show_networks(study, console)
+    say(console, f"Report: {write_report(study.study_dir)}")
+    if interruption.wants_to_finish:
+        raise KeyboardInterrupt
+    return failures
+
+
 def announce(study: PreparedStudy, console: Console) -> None:
     """Say what will be done, and about how long it will take."""
     spec = study.spec
     num_images = spec.num_train_images or spec.dataset.num_train
+    num_variants = len({run.ablation for run in study.runs})
     num_seeds = len({run.seed for run in study.runs})
+    part = ""
+    if study.shard:
+        part = f"part {study.shard.number} of {study.shard.count}: {plural(len(study.runs), 'run')} of "
     say(
         console,
-        f"{plural(len(study.runs) // num_seeds, 'variant')} x {plural(num_seeds, 'seed')}, "
+        f"{part}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
         f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
         f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
     at_a_time = f"{study.num_jobs} at a time"
     if study.setup.num_replicas > 1:
         at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
+    if study.cluster:
+        at_a_time += f", {plural(study.num_jobs, 'task')} on a Ray cluster"
     say(
         console,
         f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
@@ -112,6 +143,12 @@ def announce(study: PreparedStudy, console: Console) -> None:
     if not study.missing:
         return
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
+    if not done and not study.is_device_here:
+        say(
+            console,
+            f"How long it will take cannot be tried out: there is no {study.setup.device} here.",
+        )
+        return
     if not done:
         say(console, "A few steps are tried out, to say how long it will take ...")
         if study.setup.arithmetic != "plain":
@@ -163,7 +200,8 @@ def carry_out(
             say(console, progress.finishing_words())
         return interruption.wants_to_finish
 
-    events = execute(study.missing, ProcessPool(study.setup, study.num_jobs), should_stop)
+    pool = make_pool(study.setup, study.num_jobs, study.cluster, study.dataset)
+    events = execute(study.missing, pool, should_stop)
     with closing(events), progress, interruption.finishing_first():
         for event in events:
             if isinstance(event, RunFinished):

@@ -1,16 +1,42 @@
-"""Which runs share a network: on a GPU, seeds of one experiment train as one (`group_training.py`).
+"""Which runs share a network, and which share a machine.
 
-On a CPU every run is by itself, whatever else is to be done.
+On a GPU, seeds of one experiment train as one network (`group_training.py`). On a CPU every run is
+by itself, whatever else is to be done.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from ablations.experiment import Experiment
 
 MAX_REPLICAS = 32
 """On a GPU, at most this many seeds share a network; fewer where memory is short."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a study's runs, for as many machines that know nothing of each other.
+
+    Raises ValueError for a part that there is not.
+    """
+
+    number: int
+    """From 1."""
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise ValueError(f"{self.number}/{self.count}: there is no such part")
+
+    def part_of(self, runs: Sequence[Experiment], max_size: int) -> list[Experiment]:
+        """This part of the runs: every `count`-th group of those that may share a network.
+
+        All parts together are all the runs, each once.
+        """
+        groups = split_into_groups(runs, max_size)[self.number - 1 :: self.count]
+        mine = {run for group in groups for run in group}
+        return [run for run in runs if run in mine]
 
 
 def default_num_replicas(device: str) -> int:

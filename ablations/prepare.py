@@ -8,10 +8,12 @@ import msgspec
 from rich.console import Console
 
 from ablations.ablation import Ablation
+from ablations.backends import Backend
+from ablations.cluster import Cluster
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
-from ablations.grouping import default_num_replicas
+from ablations.grouping import Shard, default_num_replicas
 from ablations.presets import Preset, choose_preset
 from ablations.processes import default_num_jobs
 from ablations.progress import say
@@ -41,6 +43,10 @@ class StudyRequest:
     device_name: str
     arithmetic_name: str
     num_jobs: int | None
+    backend: Backend
+    ray_address: str | None
+    gpus_per_task: float
+    shard: Shard | None
     study_dir: Path | None
     margin_pct: float | None
     is_dry_run: bool
@@ -59,18 +65,23 @@ class PreparedStudy:
     runs: list[Experiment]
     missing: list[Experiment]
     timing_plan: TimingPlan
+    cluster: Cluster | None
+    """Where the runs are carried out; None: in processes of this machine."""
+    shard: Shard | None
+    is_device_here: bool
+    """Whether this machine, too, has the kind of device that runs are made on."""
 
 
-def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
+def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) -> PreparedStudy:
     """Find the data, the device and the folder, and see what is there already."""
-    from ablations.running import choose_device, source_commit, source_digest
+    from ablations.running import source_commit, source_digest
 
     name, folder = resolve_dataset(
         request.dataset_name, request.data_dir, say=lambda line: say(console, line)
     )
     dataset = load_dataset(name, folder)
     try:
-        device_name = choose_device(request.device_name)
+        device_name = find_device(request.device_name, cluster)
         arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
@@ -83,14 +94,22 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
         device_type=device_name,
         arithmetic=arithmetic,
     )
-    study_dir = request.study_dir or default_study_dir(preset, spec)
+    study_dir = request.study_dir or default_study_dir(preset, spec, request.shard)
     margin_pct = request.margin_pct
     if margin_pct is None and is_study(study_dir):
         margin_pct = load_spec(study_dir).margin_pct
     if margin_pct is not None:
         spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
     check_folder(study_dir, spec)
+    num_replicas = default_num_replicas(device_name)
     runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
+    if request.shard:
+        runs = request.shard.part_of(runs, num_replicas)
+        if not runs:
+            raise StudyError(
+                f"--shard: nothing is left for part {request.shard.number}; take fewer parts"
+            )
+    num_jobs = request.num_jobs or default_num_jobs(device_name)
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -101,17 +120,48 @@ def prepare(request: StudyRequest, console: Console) -> PreparedStudy:
             arithmetic,
             source_commit(),
             source_digest(),
-            default_num_replicas(device_name),
+            num_replicas,
         ),
         dataset=dataset,
-        num_jobs=request.num_jobs or default_num_jobs(device_name),
+        num_jobs=max(1, cluster.num_slots(device_name)) if cluster else num_jobs,
         runs=runs,
         missing=missing_runs(study_dir, runs),
         timing_plan=preset.timing,
+        cluster=cluster,
+        shard=request.shard,
+        is_device_here=is_here(device_name),
     )
 
 
-def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
+def find_device(name: str, cluster: Cluster | None) -> str:
+    """The device that runs are made on, here or on the cluster's machines.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    from ablations.running import choose_device
+
+    if cluster is None:
+        return choose_device(name)
+    if name == "auto":
+        return cluster.device()
+    if cluster.num_slots(name) == 0:
+        raise ValueError(f"the cluster has no {name} device that is free to use; try --device cpu")
+    return name
+
+
+def is_here(device_name: str) -> bool:
+    """Whether this machine has such a device."""
+    from ablations.running import choose_device
+
+    try:
+        choose_device(device_name)
+    except ValueError:
+        return False
+    return True
+
+
+def default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:
     """A folder under `runs/` whose name says what sets the study apart.
 
     The same request finds the same folder again, which is how it goes on where it stopped.
@@ -125,4 +175,6 @@ def default_study_dir(preset: Preset, spec: StudySpec) -> Path:
         parts.append(spec.device_type)
     if spec.arithmetic != choose_arithmetic("auto", spec.device_type):
         parts.append(spec.arithmetic)
+    if shard:
+        parts.append(f"shard-{shard.number}-of-{shard.count}")
     return Path("runs") / "-".join(parts)

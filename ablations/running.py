@@ -32,7 +32,7 @@ from ablations.records import (
     encode_predictions,
 )
 from ablations.training import TrainedNetwork, train
-from ablations.version import project_version
+from ablations.version import VERSION
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 from speed.arithmetic import Arithmetic
 
@@ -186,7 +186,7 @@ def describe_environment(
         python_version=platform.python_version(),
         torch_version=str(torch.__version__),  # a subclass of str, which JSON refuses
         numpy_version=np.__version__,
-        project_version=project_version(),
+        project_version=VERSION,
         commit=commit or source_commit(),
         arithmetic=arithmetic,
         numba_version=numba.__version__,

@@ -200,6 +200,7 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
         write_owner(study_dir)
         yield
     finally:
+        (study_dir / OWNER_FILE).unlink(missing_ok=True)
         lock.release()
 
 
