@@ -38,6 +38,9 @@ PREDICTIONS_FILE = "predictions.npz"
 WEIGHTS_FILE = "weights.safetensors"
 OBSERVATIONS_FILE = "observations.json"
 
+TEMPORARY_SUFFIX = ".tmp"
+"""Of a file that is being written; its name begins with a dot."""
+
 Decoded = TypeVar("Decoded")
 
 
@@ -263,7 +266,7 @@ def read_bytes(path: Path) -> bytes:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -16,6 +16,7 @@ from ablations.presets import FULL
 from ablations.records import (
     RECORD_FILE,
     SCHEMA_VERSION,
+    TEMPORARY_SUFFIX,
     RecordError,
     RunRecord,
     load_json,
@@ -198,10 +199,17 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
         ) from error
     try:
         write_owner(study_dir)
+        remove_leftovers(study_dir)
         yield
     finally:
         (study_dir / OWNER_FILE).unlink(missing_ok=True)
         lock.release()
+
+
+def remove_leftovers(study_dir: Path) -> None:
+    """Take away what a process that was killed had not finished writing. For who holds the lock."""
+    for path in study_dir.rglob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def write_owner(study_dir: Path) -> None:

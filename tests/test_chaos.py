@@ -1,0 +1,176 @@
+"""Studies that are killed at random moments, again and again, and then run to their end.
+
+Ten kills by default; `make chaos` does a hundred and more, and notes them for
+`docs/reliability.md`. The seed of the random moments is printed when a test fails.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ablations.records import load_record, without_times
+from tests.faults import tell_fault
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="who is whose child is read from /proc"
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUM_KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
+SEED = int(os.environ.get("CHAOS_SEED", "0"))
+VARIANTS = ["no-augmentation", "no-lr-schedule", "no-momentum"]
+"""Beside the target: those that need no compiling of their own."""
+START_SECONDS = 8.0
+"""About how long a study takes from its start to its first run."""
+FAULTS = {
+    "driver killed (SIGKILL)": signal.SIGKILL,
+    "worker killed (SIGKILL)": signal.SIGKILL,
+    "driver told to end (SIGTERM)": signal.SIGTERM,
+    "Ctrl-C twice": signal.SIGINT,
+}
+WEIGHTS = [4, 4, 1, 1]
+"""How often each is drawn, in proportion."""
+
+
+def start_study(out: Path, seeds: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", *VARIANTS]
+    command += ["--dataset", "digits", "--epochs", "1", "--seeds", f"0-{seeds - 1}"]
+    command += ["--jobs", "2", "--out", str(out)]
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def records_in(out: Path) -> dict[Path, bytes]:
+    """The content of every record, by its place in the study."""
+    return {path.relative_to(out): path.read_bytes() for path in out.glob("*/seed-*/record.json")}
+
+
+def children_of(parent: int) -> list[int]:
+    """The worker processes of a driver."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                ppid = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if ppid == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except (OSError, IndexError):
+                continue  # It has just ended.
+    return found
+
+
+def group_is_empty(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_until(condition: object, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def wait_for_moment(draw: random.Random, process: subprocess.Popen[bytes], out: Path) -> None:
+    """Until a random moment: while the study starts, or shortly after its next runs."""
+    if draw.random() < 0.3:
+        wait_until(lambda: process.poll() is not None, draw.uniform(0, START_SECONDS))
+        return
+    wanted = len(records_in(out)) + draw.randint(1, 2)
+    wait_until(lambda: process.poll() is not None or len(records_in(out)) >= wanted, 120)
+    # A run takes about half a second: its files are written somewhere in between.
+    time.sleep(draw.uniform(0, 0.6))
+
+
+def strike(draw: random.Random, fault: str, process: subprocess.Popen[bytes]) -> bool:
+    """Do the harm; whether there was anything to do it to."""
+    if process.poll() is not None:
+        return False
+    if fault.startswith("worker"):
+        workers = children_of(process.pid)
+        if not workers:
+            return False
+        os.kill(draw.choice(workers), FAULTS[fault])
+        return True
+    process.send_signal(FAULTS[fault])
+    if fault.startswith("Ctrl-C"):
+        time.sleep(0.1)
+        if process.poll() is None:
+            process.send_signal(FAULTS[fault])
+    return True
+
+
+def test_study_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    seeds = max(3, NUM_KILLS // 2)
+    num_runs = (1 + len(VARIANTS)) * seeds
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    _, errors = start_study(whole, seeds).communicate(timeout=900)
+    assert len(records_in(whole)) == num_runs, errors.decode()
+
+    draw = random.Random(SEED)
+    kills: Counter[str] = Counter()
+    kept: dict[Path, bytes] = {}
+    while sum(kills.values()) < NUM_KILLS:
+        assert len(kept) < num_runs, f"the study ended after {kills}; it is too short (seed {SEED})"
+        process = start_study(killed, seeds)
+        while process.poll() is None and sum(kills.values()) < NUM_KILLS:
+            wait_for_moment(draw, process, killed)
+            fault = draw.choices(list(FAULTS), WEIGHTS)[0]
+            if strike(draw, fault, process):
+                kills[fault] += 1
+            if not fault.startswith("worker"):
+                break
+        if process.poll() is None and sum(kills.values()) >= NUM_KILLS:
+            process.kill()
+        process.communicate(timeout=120)
+        # Nobody is left who computes for a driver that is gone.
+        assert wait_until(lambda leader=process.pid: group_is_empty(leader), 20), f"seed {SEED}"
+        now = records_in(killed)
+        lost = [path for path in kept if now.get(path) != kept[path]]
+        assert not lost, f"{lost} changed or went (seed {SEED})"
+        kept = now
+
+    process = start_study(killed, seeds)
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors.decode()
+    assert_equal_studies(whole, killed, num_runs)
+    now = records_in(killed)
+    assert all(now[path] == content for path, content in kept.items())
+    assert not list(killed.rglob("*.tmp"))
+    for fault, times in kills.items():
+        tell_fault(
+            "processes",
+            fault,
+            "no finished run lost or done twice; the same command ends with the same numbers, bit by bit",
+            times=times,
+        )
+
+
+def assert_equal_studies(one: Path, other: Path, num_runs: int) -> None:
+    """Equal but for times: records, predictions and weights."""
+    paths = records_in(one)
+    assert records_in(other).keys() == paths.keys()
+    assert len(paths) == num_runs
+    for path in paths:
+        ours, theirs = (load_record((out / path).parent) for out in (one, other))
+        assert without_times(ours) == without_times(theirs), path
+        for name in ours.file_sha256:
+            files = [((out / path).parent / name).read_bytes() for out in (one, other)]
+            assert files[0] == files[1], path
