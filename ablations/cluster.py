@@ -16,6 +16,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ablations.data import Dataset
 
 WAY_OUT = 'install it with: pip install -e ".[ray]"'
+
+CONNECT_SECONDS = 10.0
 
 
 class ClusterError(Exception):
@@ -82,6 +85,8 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
             f"--ray-address {address}: a remote client cannot be used; run this on a machine of the "
             "cluster, with --ray-address auto, or submit it with: ray job submit"
         )
+    if address and address != "auto":
+        check_reachable(address)
     with staged_source() as source, own_signals():
         try:
             ray.init(
@@ -100,6 +105,17 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
         yield Cluster(gpus_per_task, max_tasks)
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Raise ClusterError unless somebody answers there: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Ray cluster at {address} ({error}); write HOST:PORT, or auto on one of its machines"
+        ) from error
 
 
 @contextlib.contextmanager
