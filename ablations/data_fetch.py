@@ -83,7 +83,7 @@ def check_inside(target: Path, path: Path) -> None:
     """
     real_path, real_target = os.path.realpath(path), os.path.realpath(target)
     if not Path(real_path).is_relative_to(real_target):
-        raise DataError(f"{path} is a link that leads out of {target}, to {real_path}")
+        raise DataError(f"a link leads from {path} out of {target}, to {real_path}")
 
 
 @contextmanager
