@@ -32,6 +32,7 @@ from tests.faults import tell_fault
 from tests.tiny_data import (
     BODY_FAULTS,
     MIRROR_FAULTS,
+    STATUS_FAULTS,
     TEST_LABELS,
     WEB_PAGE,
     Mirror,
@@ -47,6 +48,9 @@ from tests.tiny_data import (
 RAW = Path("data/MNIST/raw")
 TRAIN_LABELS = "train-labels-idx1-ubyte"
 NOBODY = 65_534
+
+SILENT_SECONDS = 0.5
+"""How long a server may be silent in a test of silence; good ones answer in a few milliseconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +166,7 @@ def test_encrypted_mirror_whose_certificate_is_not_known(
     """Its files are verified by their content: they are asked for without encryption."""
     encrypted = mirror.url.replace("http:", "https:")
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [encrypted])
-    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", SILENT_SECONDS)
     resolve_dataset("mnist", say=quiet)
     assert set(mirror.requests) >= set(mirror.files)
 
@@ -174,7 +178,8 @@ def test_encrypted_mirror_whose_certificate_is_not_known(
 def test_next_mirror_is_tried(
     mirror: Mirror, checkout: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 0.2)
+    if "silent" in fault:
+        monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", SILENT_SECONDS)
     said: list[str] = []
     with serving(mirror.files, fault) as faulty:
         use_mirrors(monkeypatch, faulty, mirror)
@@ -188,12 +193,18 @@ def test_next_mirror_is_tried(
         assert "\n" not in warning
     assert files_under(checkout / "data") == COMPLETE
     load_dataset("mnist", RAW)
-    tell_fault("data files", f"a mirror: {fault}", "the next one is tried", times=len(FILE_SHAPES))
+    if fault in STATUS_FAULTS:
+        kind = "refuses or redirects (403, 404, 429, 503, in a circle, to a file)"
+    elif fault in BODY_FAULTS:
+        kind = "sends something else (login page, half a file, bad content, gzip bomb)"
+    else:
+        kind = "hangs up, resets, falls silent, answers no HTTP, sends without end"
+    tell_fault("data files", f"a mirror {kind}", "the next one is tried", times=len(FILE_SHAPES))
 
 
 def test_last_of_many_mirrors(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """All the others are faulty, each in its own way, and one is not there at all."""
-    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", SILENT_SECONDS)
     with ExitStack() as stack:
         faulty = [stack.enter_context(serving(mirror.files, fault)) for fault in MIRROR_FAULTS]
         nobody = Mirror(f"http://127.0.0.1:{closed_port()}/", {})
@@ -228,7 +239,8 @@ def test_failed_download(
     fault: str,
 ) -> None:
     """It says why and what to do, leaves nothing behind, and touches no file that was there."""
-    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 0.2)
+    if "silent" in fault:
+        monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", SILENT_SECONDS)
     raw = write_files(checkout / RAW, tiny)
     (raw / TRAIN_LABELS).unlink()
     (raw / "train-images-idx3-ubyte").write_bytes(b"half")
@@ -247,6 +259,8 @@ def test_failed_download(
     tell_fault("data files", "no mirror has the right file", "one line; the good files untouched")
     mirror.fault = ""
     use_mirrors(monkeypatch, mirror)
+    # Good by now, however slow the machine is.
+    monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 10.0)
     resolve_dataset("mnist", say=quiet)
     load_dataset("mnist", RAW)
 
@@ -440,7 +454,8 @@ def test_odd_file_is_refused_and_set_aside(
     assert os.path.lexists(raw / f"{odd.name}.bad")
     assert sorted(outside.iterdir()) == before
     assert (outside / "precious").read_bytes() == b"precious"
-    tell_fault("data files", f"in place of a file: a {kind}", "refused at once, set aside")
+    fault = "a pipe, or a link to nothing, itself, a folder or a device, in place of a file"
+    tell_fault("data files", fault, "refused at once, set aside")
 
 
 def test_good_files_are_read_through_links(tiny: dict[str, bytes], checkout: Path) -> None:
@@ -660,8 +675,11 @@ def test_killed_while_downloading(
     for number in range(num_tried):
         shutil.rmtree(checkout / "data", ignore_errors=True)
         mirror.silent_seconds, mirror.num_pieces = 0.003, 4
+        mirror.requests.clear()
         child = run_in_child(lambda: resolve_dataset(name, say=quiet) and None)
-        time.sleep(0.006 * number)
+        # Before the first request, or some milliseconds after one of the four.
+        wait_until(lambda: len(mirror.requests) >= number % 5)  # noqa: B023
+        time.sleep(0.004 * (number // 5))
         os.kill(child, signal.SIGKILL)
         assert exit_code_of(child) in (-signal.SIGKILL, 0)
         mirror.silent_seconds, mirror.num_pieces = 0.0, 1
@@ -680,6 +698,13 @@ def test_killed_while_downloading(
     assert len(left_by_killed) >= 3, "the moments are too alike"
     outcome = "no half file; the next call works"
     tell_fault("data files", "killed while downloading", outcome, times=num_tried)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def dying(real: Callable[..., Any], *, afterwards: bool) -> Callable[..., Any]:
