@@ -24,7 +24,9 @@ from typing import Any
 
 import pytest
 import torchvision.datasets
+from click.testing import CliRunner
 
+import cli
 from ablations import data_fetch
 from ablations.data import load_dataset, resolve_dataset
 from ablations.data_files import FILE_SHAPES, SOURCES, inspect_folder
@@ -214,12 +216,13 @@ def test_last_of_many_mirrors(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -
     assert Counter(mirror.requests) == asked(*FILE_SHAPES)
 
 
+# What each fault is called in the line that says why a download failed.
 REASONS = {
     "403": "403",
     "404": "404",
     "login page": "starts with a web page, so it is not gzipped",
     "gzipped login page": "starts with a web page, not 00000803",
-    "half a file": "bytes",
+    "half a file": "sent ",
     "half a file, announced as one": "damaged gzip file",
     "other values": "not MNIST's file, its SHA-256 differs",
     "gzip bomb": "goes on after its 4,720 bytes",
@@ -325,6 +328,19 @@ def test_only_what_is_missing_or_bad_is_downloaded(
     num_files = len(states) * len(FILE_SHAPES)
     outcome = "downloaded alone, bad ones set aside, good ones kept"
     tell_fault("data files", "some of the files bad or missing", outcome, times=num_files * 2 // 3)
+
+
+def test_command_tells_what_it_sets_aside(
+    mirror: Mirror, tiny: dict[str, bytes], checkout: Path
+) -> None:
+    damaged_raw(checkout, tiny)
+    refused = CliRunner().invoke(cli.main, ["data", "--dataset", "mnist"])
+    assert refused.exit_code == 1
+    assert f"bad       {RAW / TRAIN_LABELS}: starts with 626164" in refused.output
+    fetched = CliRunner().invoke(cli.main, ["data", "--dataset", "mnist", "--fetch"])
+    assert fetched.exit_code == 0, fetched.output
+    line = f"set aside the bad {RAW / TRAIN_LABELS} as {TRAIN_LABELS}.bad"
+    assert line in fetched.output.splitlines()
 
 
 def test_bad_files_are_numbered(mirror: Mirror, tiny: dict[str, bytes], checkout: Path) -> None:
