@@ -539,6 +539,15 @@ def test_bad_file_does_not_hide_a_good_one(
         assert [line.split(":")[:2] for line in said] == [["warning", f" data/{TEST_LABELS}"]]
 
 
+def test_of_two_files_the_one_that_is_verified_best_is_read(
+    tiny: dict[str, bytes], checkout: Path
+) -> None:
+    """Of KMNIST's plain files nothing but the form can be verified."""
+    original = load_dataset("kmnist", write_files(checkout / "data", tiny, suffix=".gz"))
+    write_files(checkout / "data", {TEST_LABELS: tiny[TEST_LABELS][:-1] + b"\x09"})
+    assert load_dataset("kmnist", Path("data")).id == original.id
+
+
 def test_inspection_tells_the_state_of_every_file(tiny: dict[str, bytes], checkout: Path) -> None:
     folder = write_files(checkout / "given" / "mnist", tiny, suffix=".gz")
     (folder / f"{TEST_LABELS}.gz").write_bytes(WEB_PAGE)
