@@ -509,10 +509,13 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
     if data_dir and not fetch and not data_dir.expanduser().is_dir():
         click.echo(f"warning: there is no folder {data_dir}; looking elsewhere", err=True)
     for file in inspect_dataset(name, data_dir):
-        if file.status == "verified" or file.problem:
-            click.echo(f"{file.status:<9} {file.problem or file.path}")
-    # What is wrong with a file has just been said.
-    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, say=lambda line: None)
+        if file.problem:
+            click.echo(f"bad       {file.problem}")
+        if file.status == "verified":
+            click.echo(f"verified  {file.path}")
+    # What is wrong with a file has just been said; what a download does has not.
+    say = click.echo if fetch else lambda line: None
+    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, say=say)
     found = load_dataset(found_name, folder)
     click.echo(
         f"{found.title} in {found.source}: {found.id.num_train:,} training and "

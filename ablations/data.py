@@ -74,10 +74,12 @@ def resolve_dataset(
     Returns the name and the folder with the verified files, which is None for `"digits"`.
 
     Raises:
-        DataError: the name is unknown, the data set cannot be had, or `data_dir` has bad files of it.
+        DataError: the name is unknown, the data set cannot be had, or `data_dir` has nothing but
+            bad files of it where a download does not replace them.
     """
     if data_dir is not None and name != "digits":
-        check_named_folder(source_named("mnist" if name == "auto" else name), data_dir, say)
+        source = source_named("mnist" if name == "auto" else name)
+        check_named_folder(source, data_dir, fetch, say)
     if name == "auto":
         try:
             return "mnist", find_or_fetch(source_named("mnist"), data_dir, fetch, say)
@@ -189,35 +191,37 @@ def find_folder(
     """The first folder with all four files. What is wrong with a folder before it is said."""
     for folder in candidate_folders(source, data_dir):
         files = inspect_folder(source, folder)
-        problems = [file.problem for file in files if file.status == "bad"]
         missing = [file.path.name for file in files if file.status == "missing"]
-        if problems:
-            say(f"warning: {problems[0]}")
-        elif not missing:
+        problems = [file.problem for file in files if file.problem]
+        for problem in problems:
+            say(f"warning: {problem}")
+        if all(file.status == "verified" for file in files):
             return folder
-        elif len(missing) < len(files):
+        if not problems and len(missing) < len(files):
             say(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
     return None
 
 
-def check_named_folder(source: DataSource, data_dir: Path, say: Callable[[str], None]) -> None:
+def check_named_folder(
+    source: DataSource, data_dir: Path, fetch: bool, say: Callable[[str], None]
+) -> None:
     """Say so when the folder that was asked for has no files of the data set.
 
     Raises:
-        DataError: it has them, and they are bad: another copy is not what was asked for.
+        DataError: it has them, and they are bad: another copy is not what was asked for. Unless
+            they lie where a download may replace them.
     """
     root = data_dir.expanduser()
-    files = [
-        file
-        for folder in folders_under(source, root)
-        for file in inspect_folder(source, folder)
-        if file.status != "missing"
-    ]
-    problems = [file.problem for file in files if file.status == "bad"]
-    if problems and not any(file.status == "verified" for file in files):
-        raise DataError(problems[0])
-    if not files:
+    found = {folder: inspect_folder(source, folder) for folder in folders_under(source, root)}
+    statuses = {file.status for files in found.values() for file in files}
+    if statuses == {"missing"}:
         say(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
+    if "verified" in statuses:
+        return
+    for folder, files in found.items():
+        for file in files:
+            if file.status == "bad" and not (fetch and folder == raw_folder(source, root)):
+                raise DataError(file.problem)
 
 
 def folders_under(source: DataSource, root: Path) -> tuple[Path, Path, Path]:

@@ -1,6 +1,9 @@
-"""The data sets that come as four idx files: which files, with which content, in which folder."""
+"""The data sets that come as four idx files: which files, with which content, in which folder.
 
-import stat
+A folder or file may be a link, wherever it leads: what is read is verified, not where it lies.
+"""
+
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +11,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from ablations.idx import WAY_OUT, DataError, read_idx
+from ablations.idx import (
+    MAX_GZIP_EXTRA_BYTES,
+    WAY_OUT,
+    ContentError,
+    DataError,
+    idx_bytes,
+    parse_idx,
+    read_bytes,
+    unpack,
+)
 
 FILE_SHAPES: dict[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -35,6 +47,13 @@ class DataSource:
     """Where it may lie besides the folders that the user names."""
     sha256: tuple[str, ...] = ()
     """Digests of the four uncompressed files, in the order of `FILE_SHAPES`; empty: not known."""
+    gzip_md5: tuple[str, ...] = ()
+    """Digests of the four files as they are published, gzipped, where no others are known."""
+
+    @property
+    def suffix(self) -> str:
+        """What a file's name ends in when it was downloaded: what can be verified is kept."""
+        return "" if self.sha256 else ".gz"
 
 
 MNIST = DataSource(
@@ -77,6 +96,13 @@ KMNIST = DataSource(
     title="KMNIST",
     torchvision_class="KMNIST",
     class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    # torchvision's.
+    gzip_md5=(
+        "bdb82020997e1d708af4cf47b453dcf7",
+        "e144d726b3acfaa3e44228e80efcd344",
+        "5c965bf0a639b31b8f53240b1b52f4d7",
+        "7320c461ea6c1c855c0b718fb2a4b134",
+    ),
 )
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
@@ -92,7 +118,8 @@ class FoundFile:
     status: Literal["verified", "missing", "bad"]
     """`verified`: it is the data set's file, as far as its published digest is known."""
     problem: str = ""
-    """Why it is bad, and the way out; empty otherwise."""
+    """Why it is bad, and the way out; of a verified file, the same of another one beside it that
+    was passed over; empty otherwise."""
 
 
 def read_folder(source: DataSource, folder: Path) -> list[UInt8[np.ndarray, "..."]]:
@@ -103,63 +130,103 @@ def read_folder(source: DataSource, folder: Path) -> list[UInt8[np.ndarray, "...
     """
     arrays = []
     for name in FILE_SHAPES:
-        path = find_file(folder, name)
-        if path is None:
-            raise DataError(f"{folder / name}: not there, nor with .gz; put {source.title}'s there")
-        arrays.append(read_file(source, path, name))
+        found, values = find_file(source, folder, name)
+        if values is None:
+            missing = f"{folder / name}: not there, nor with .gz; put {source.title}'s there"
+            raise DataError(found.problem or missing)
+        arrays.append(values)
     return arrays
-
-
-def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, "..."]:
-    """One of the four files, `name`, which lies at `path`.
-
-    Raises:
-        DataError: it is damaged, or is not this data set's file.
-    """
-    values, digest = read_idx(path, FILE_SHAPES[name])
-    expected = dict(zip(FILE_SHAPES, source.sha256, strict=False)).get(name)
-    if digest != expected and digest in TITLE_OF_DIGEST:
-        other = TITLE_OF_DIGEST[digest]
-        raise DataError(f"{path}: belongs to {other}, not to {source.title}; {WAY_OUT}")
-    if expected is not None and digest != expected:
-        raise DataError(f"{path}: not {source.title}'s file, its SHA-256 differs; {WAY_OUT}")
-    if values.ndim == 1 and values.max() >= NUM_CLASSES:
-        raise DataError(f"{path}: has the label {values.max()}, labels go to 9; {WAY_OUT}")
-    return values
-
-
-def find_file(folder: Path, name: str) -> Path | None:
-    """Where one of the four files lies in a folder, plain or gzipped; None if it does not.
-
-    Raises:
-        DataError: something of that name is there, but it is no file, or cannot be looked at.
-    """
-    for path in (folder / name, folder / f"{name}.gz"):
-        try:
-            mode = path.stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); mend that") from error
-        if not stat.S_ISREG(mode):
-            raise DataError(f"{path}: a folder or device, not a file; {WAY_OUT}")
-        return path
-    return None
 
 
 def inspect_folder(source: DataSource, folder: Path) -> list[FoundFile]:
     """What a folder holds of the four files; raises nothing."""
-    return [inspect_file(source, folder, name) for name in FILE_SHAPES]
+    return [find_file(source, folder, name)[0] for name in FILE_SHAPES]
 
 
-def inspect_file(source: DataSource, folder: Path, name: str) -> FoundFile:
-    """What a folder holds of one of the four files; raises nothing."""
-    path: Path | None = None
+def find_file(
+    source: DataSource, folder: Path, name: str
+) -> tuple[FoundFile, UInt8[np.ndarray, "..."] | None]:
+    """What a folder holds of one of the four files, and its values if it is verified.
+
+    A bad file does not hide a good one beside it: whoever unpacks on a full disk has half a file
+    and the whole one, gzipped. Raises nothing.
+    """
+    bad = None
+    for path in possible_paths(source, folder, name):
+        try:
+            if is_there(path):
+                values = read_file(source, path, name)
+                return FoundFile(path, "verified", bad.problem if bad else ""), values
+        except DataError as error:
+            bad = bad or FoundFile(path, "bad", str(error))
+    return bad or FoundFile(folder / name, "missing"), None
+
+
+def possible_paths(source: DataSource, folder: Path, name: str) -> tuple[Path, Path]:
+    """Where in a folder one of the four files may lie, the one that is verified best first."""
+    plain, gzipped = folder / name, folder / f"{name}.gz"
+    return (gzipped, plain) if source.suffix else (plain, gzipped)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, if only a link that leads nowhere.
+
+    Raises:
+        DataError: that cannot be told.
+    """
     try:
-        path = find_file(folder, name)
-        if path is None:
-            return FoundFile(folder / name, "missing")
-        read_file(source, path, name)
-        return FoundFile(path, "verified")
-    except DataError as error:
-        return FoundFile(path or folder / name, "bad", str(error))
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); mend that") from error
+    return True
+
+
+def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, "..."]:
+    """One of the four files, `name`, which lies at `path`, gzipped if that ends in `.gz`.
+
+    Raises:
+        DataError: it cannot be read, is damaged, or is not this data set's file.
+    """
+    stored = read_bytes(path, max_stored_bytes(name))
+    try:
+        return check_file(source, name, stored, gzipped=path.suffix == ".gz")
+    except ContentError as error:
+        raise DataError(f"{path}: {error}; {WAY_OUT}") from error
+
+
+def max_stored_bytes(name: str) -> int:
+    """How many bytes of one of the four files are worth reading, plain or gzipped."""
+    return idx_bytes(FILE_SHAPES[name]) + MAX_GZIP_EXTRA_BYTES
+
+
+def check_file(
+    source: DataSource, name: str, stored: bytes, *, gzipped: bool
+) -> UInt8[np.ndarray, "..."]:
+    """The values in one of the four files, from its bytes as they are stored or sent.
+
+    Raises:
+        ContentError: it is damaged, or is not this data set's file.
+    """
+    shape = FILE_SHAPES[name]
+    content = unpack(stored, idx_bytes(shape)) if gzipped else stored
+    values = parse_idx(content, shape)
+    digest = hashlib.sha256(content).hexdigest()
+    expected = digest_of(source.sha256, name)
+    if digest != expected and digest in TITLE_OF_DIGEST:
+        raise ContentError(f"belongs to {TITLE_OF_DIGEST[digest]}, not to {source.title}")
+    if expected and digest != expected:
+        raise ContentError(f"not {source.title}'s file, its SHA-256 differs")
+    if values.ndim == 1 and values.max() >= NUM_CLASSES:
+        raise ContentError(f"has the label {values.max()}, labels go to 9")
+    expected_md5 = digest_of(source.gzip_md5, name) if gzipped else None
+    # Against accidents: MD5 is what torchvision knows of it.
+    if expected_md5 and hashlib.md5(stored, usedforsecurity=False).hexdigest() != expected_md5:
+        raise ContentError(f"not {source.title}'s file, its MD5 differs")
+    return values
+
+
+def digest_of(digests: tuple[str, ...], name: str) -> str | None:
+    """That of one of the four files; None if there are none."""
+    return dict(zip(FILE_SHAPES, digests, strict=False)).get(name)
