@@ -105,7 +105,6 @@ NUMBERS: Keys = {
     "epoch-time": lambda row: row.epoch_time and row.epoch_time.median_seconds,
     "multiply-adds": lambda row: row.multiply_adds,
     "best-epoch": lambda row: row.best_epoch_accuracy_pct.mean,
-    "removed": lambda row: row.ablation.removes.lower(),
 }
 EVIDENCE: Keys = {
     "name": lambda row: row.ablation.name,
