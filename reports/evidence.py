@@ -149,9 +149,9 @@ def interaction_sentences(found: Attribution) -> str:
             beside, without = worth_beside_and_without(found, one)
             name, partner = (REMOVED_WORDS[name] for name in one.names)
             sentences.append(
-                f"Having {name} is worth {signed(beside)} points with {partner}, and {signed(without)} without."
+                f"having {name} is worth {signed(beside)} points with {partner}, and {signed(without)} without"
             )
-    return " ".join(sentences)
+    return "; ".join(sentences)
 
 
 def has_one_seed(rows: Sequence[AblationResult]) -> bool:

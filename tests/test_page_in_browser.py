@@ -115,12 +115,6 @@ def test_first_columns_are_wide_enough_for_their_words(open_page) -> None:  # ty
     assert (narrow, broken) == ([], [])
 
 
-def test_table_of_all_numbers_fits_a_laptop(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(viewport={"width": 1300, "height": 900})
-    frame = page.locator("#numbers .scroll")
-    assert frame.evaluate("frame => frame.scrollWidth <= frame.clientWidth")
-
-
 def test_tools_stand_where_the_headings_do(open_page) -> None:  # type: ignore[no-untyped-def]
     page = open_page(viewport={"width": 1300, "height": 900})
     left = page.locator("#entries-heading").bounding_box()["x"]

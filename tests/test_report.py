@@ -443,7 +443,7 @@ def test_interactions_are_read_out_where_their_intervals_miss_zero() -> None:
         one = msgspec.structs.replace(first, effect=effect)
         told = evidence.interaction_sentences(msgspec.structs.replace(found, interactions=[one]))
         beside, without = map(wording.signed, worth_beside_and_without(found, one))
-        words = f"Having batch normalisation is worth {beside} points with dropout, and {without} without."
+        words = f"having batch normalisation is worth {beside} points with dropout, and {without} without"
         assert told == (words if is_told else "")
 
 
