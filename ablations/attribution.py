@@ -208,6 +208,15 @@ def interaction(accuracy: Accuracies, names: Sequence[str], pair: tuple[str, str
     )
 
 
+def worth_beside_and_without(found: Attribution, one: Interaction) -> tuple[float, float]:
+    """The mean worth of an interaction's first ingredient where the second is there, and where it is
+    not: its main effect is half of their sum, and the interaction half of their difference."""
+    worth = next(worth for worth in found.worths if worth.name == one.names[0])
+    assert worth.main_effect is not None, "interactions come with main effects"
+    main = worth.main_effect.mean
+    return main + one.effect.mean, main - one.effect.mean
+
+
 def climb(
     names: Sequence[str], over_seeds: Callable[[Callable[[Accuracies], float]], Estimate]
 ) -> list[Step]:

@@ -207,7 +207,7 @@ CATALOGUE = (
         question="What does momentum add to plain gradient descent?",
         expects="worse",
         expectation=(
-            "Slower learning: at momentum 0.9 a lasting gradient moves the weights ten times as far, so "
+            "Slower learning and a lower end: at momentum 0.9 a lasting gradient moves the weights ten times as far, so "
             "without it the same learning rate is in effect a tenth. This is momentum and step size together."
         ),
         source="Sutskever et al., On the Importance of Initialization and Momentum in Deep Learning, ICML 2013.",

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ablations.attribution import Attribution, Worth
 from ablations.statistics import Estimate
-from reports.svg import COLOURS, figure_style, to_svg
+from reports.svg import COLOURS, ZERO_LINE, figure_style, to_svg
 from reports.wording import decimal, signed
 
 MEASURES = {
@@ -36,7 +36,7 @@ def worths_figure(found: Attribution, words: Mapping[str, str], name: str) -> Ma
             for number, measure in enumerate(measures):
                 offset = 0.17 * (number - (len(measures) - 1) / 2)
                 draw_measure(axes, worth, measure, height + offset)
-        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2, gid=ZERO_LINE)
         axes.set_yticks(
             range(len(found.worths)), [words[worth.name] for worth in found.worths],
             color=COLOURS["ink"],

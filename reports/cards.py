@@ -57,14 +57,14 @@ def what_happened(row: AblationResult, spec: StudySpec) -> list[str]:
         sentences.append(
             f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss was not a finite number any more."
         )
-    if row.ablation.expects and spec.is_full_length:
+    if spec.is_full_length:
         sentences.append(against_expectation(row.ablation.expects, verdict))
     return [unbroken(sentence) for sentence in sentences]
 
 
 def finding(difference: PairedDifference, verdict: Verdict, removes: str, margin_words: str) -> str:
     """The verdict in a sentence, with the numbers that it rests on."""
-    numbers = f"{signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
+    numbers = f"removing it: {signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
     if difference.interval_95:
         numbers += f", 95 % interval {interval(difference.interval_95)}"
     direction = "worse" if difference.mean < 0 else "better"
@@ -79,14 +79,19 @@ def finding(difference: PairedDifference, verdict: Verdict, removes: str, margin
     if verdict.kind == "real but small":
         return f"It is real but small: surely not zero, and surely {within} ({numbers})."
     if verdict.kind == "negligible":
-        return f"It is negligible: surely {within}, and not told apart from zero ({numbers})."
+        return f"It is negligible: surely {within}, and no effect is clear ({numbers})."
     if verdict.effect != "unclear":
         return f"The network without it is surely {direction}, but whether by more than {margin_words} points is open ({numbers})."
-    return f"It is undecided: these seeds do not tell the difference from zero, which is not the same as there being none ({numbers})."
+    return f"It is undecided: corrected for every comparison, these seeds do not tell the difference from zero, which is not the same as there being none ({numbers})."
 
 
-def against_expectation(expected: Literal["worse", "hardly", "better"], verdict: Verdict) -> str:
-    """Whether what the catalogue expects is what was measured: of a direction, whether it is that."""
+def against_expectation(
+    expected: Literal["worse", "hardly", "better"] | None, verdict: Verdict
+) -> str:
+    """Whether what the catalogue expects is what was measured. Only the direction is compared, or that
+    there is hardly any difference: the rest of an expectation is told and not checked."""
+    if expected is None:
+        return "What was expected compares with another network than the target, so it is not checked here."
     words = "hardly any difference" if expected == "hardly" else f"that it would be {expected}"
     measured = {"hurts": "worse", "helps": "better", "unclear": ""}[verdict.effect]
     if verdict.kind in ("real but small", "negligible"):
@@ -95,11 +100,11 @@ def against_expectation(expected: Literal["worse", "hardly", "better"], verdict:
         agrees = expected == measured
     else:
         return f"Expected was {words}; that is neither shown nor excluded."
-    return (
-        f"That agrees with what was expected: {words.removeprefix('that ')}."
-        if agrees
-        else f"Expected was {words}; that is not what was measured."
-    )
+    if not agrees:
+        return f"Expected was {words}; that is not what was measured."
+    if expected == "hardly":
+        return "The size is as expected: hardly any difference. The reasons given are not checked here."
+    return f"The direction is as expected: {expected}. The rest of what was expected is not checked here."
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:

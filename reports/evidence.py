@@ -1,15 +1,15 @@
 """Verdicts and attributions in words. Pure functions of results, without markup."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from ablations.attribution import Attribution
+from ablations.attribution import Attribution, worth_beside_and_without
 from ablations.designs import names_of
 from ablations.results import AblationResult, Results
 from ablations.statistics import Estimate
-from ablations.verdicts import LEVEL, Verdict, VerdictKind
+from ablations.verdicts import LEVEL, Verdict
 from ablations.words import plural
 from reports.wording import REMOVED_WORDS, decimal, enumerate_words, interval, signed, unbroken
 
@@ -25,8 +25,12 @@ class Together(NamedTuple):
     """The ingredients."""
     attribution: Attribution
     lead: str
+    short: str
+    """The same in one sentence, of removing them."""
     misled: str
     """Where leaving one out gives another picture than all combinations; empty if nowhere."""
+    interactions: str
+    """What those mean whose own intervals miss zero; empty if none does."""
     worths: Markup
     ladder: Markup | None
 
@@ -69,21 +73,18 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def verdict_sentences(compared: Sequence[AblationResult]) -> str:
-    """How the verdicts are distributed, by name."""
-    by_words: dict[str, list[str]] = {}
-    for kind in get_args(VerdictKind):
-        for row in compared:
-            if row.verdict and row.verdict.kind == kind != "one seed":
-                words = (
-                    kind if row.verdict.effect == "unclear" else f"{kind} ({row.verdict.effect})"
-                )
-                by_words.setdefault(words, []).append(row.ablation.name)
-    sentences = [
-        f"{words[0].upper()}{words[1:]}: {enumerate_words(names)}."
-        for words, names in by_words.items()
-    ]
-    return " ".join(["Verdicts on removing an ingredient.", *sentences]) if sentences else ""
+def together_sentence(found: Attribution) -> str:
+    """What removing all of several ingredients at once does."""
+    lead = found.full_minus_bare
+    ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
+    bounds = ""
+    if lead.interval_95:
+        low, high = lead.interval_95
+        bounds = f", 95 % interval {interval((-high, -low))}"
+    return unbroken(
+        f"Removing {ingredients} at once: {signed(-lead.mean)} points "
+        f"({plural(len(found.seeds), 'seed')}{bounds})."
+    )
 
 
 def attribution_lead(found: Attribution, results: Results) -> str:
@@ -137,6 +138,20 @@ def misled_sentences(found: Attribution) -> str:
                 f"{interval_words(worth.alone)}: {'more' if is_more else 'less'} without them."
             )
     return unbroken(" ".join(sentences))
+
+
+def interaction_sentences(found: Attribution) -> str:
+    """What the interactions mean whose own intervals miss zero."""
+    sentences = []
+    for one in found.interactions:
+        bounds = one.effect.interval_95
+        if bounds and (bounds[0] > 0 or bounds[1] < 0):
+            beside, without = worth_beside_and_without(found, one)
+            name, partner = (REMOVED_WORDS[name] for name in one.names)
+            sentences.append(
+                f"having {name} is worth {signed(beside)} points with {partner}, and {signed(without)} without"
+            )
+    return "; ".join(sentences)
 
 
 def has_one_seed(rows: Sequence[AblationResult]) -> bool:

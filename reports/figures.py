@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from ablations.records import RunRecord
 from ablations.requirements import WANTED_ACCURACY_PCT
 from ablations.results import AblationResult
-from reports.svg import COLOURS, figure_style, same_again, to_svg
+from reports.svg import COLOURS, ZERO_LINE, figure_style, same_again, to_svg
 from reports.wording import decimal, signed
 
 ERROR_TICKS_PCT = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -49,7 +49,7 @@ def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Diff
         linear_up_to_pct = scale_differences(axes, rows)
         for height, row in enumerate(rows):
             draw_difference(axes, row, height)
-        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2, gid=ZERO_LINE)
         for edge in (-margin_pct, margin_pct):
             axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
         axes.annotate(

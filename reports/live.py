@@ -5,6 +5,7 @@ The page gets each network as the steps of `mnist_blocks/folding.py` and one str
 """
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,12 +13,14 @@ import torch
 from numpy import ndarray
 from safetensors.torch import load
 
-from ablations.gallery import ShownImage
+from ablations.gallery import Gallery, ShownImage
 from mnist_blocks import NetworkSpec
 from mnist_blocks.folding import FoldedLayer, fold
 from mnist_blocks.network import build_network
 
 DIGITS = tuple("0123456789")
+NUM_DISPUTED = 10
+"""Of the images on which networks disagree, how many a reader may pick: a row of buttons."""
 
 
 class LiveVariant(NamedTuple):
@@ -41,6 +44,8 @@ class Sample(NamedTuple):
     class_name: str
     pixels: str
     """784 bytes, 0 (black) to 255 (white), row by row, as base64."""
+    is_disputed: bool = False
+    """Picked because networks of the study answer it differently."""
 
     @property
     def words(self) -> str:
@@ -131,14 +136,31 @@ def describe_step(step: FoldedLayer) -> dict[str, object]:
     }
 
 
-def live_samples(images: Iterable[ShownImage], class_names: Sequence[str]) -> list[Sample]:
+def live_samples(
+    images: Iterable[ShownImage], class_names: Sequence[str], *, is_disputed: bool = False
+) -> list[Sample]:
     """The test images that a reader may pick."""
     return [
         Sample(
-            image.number, class_names[image.class_index], base64.b64encode(image.pixels).decode()
+            image.number,
+            class_names[image.class_index],
+            base64.b64encode(image.pixels).decode(),
+            is_disputed,
         )
         for image in images
     ]
+
+
+def disputed_images(gallery: Gallery) -> list[int]:
+    """The shown images that most ablations answer otherwise than the target."""
+    counts = Counter(
+        number
+        for found in gallery.variants.values()
+        for number in (*found.lost, *found.won)
+        if number not in gallery.samples
+        and found.answers[number].class_index != gallery.target_answers[number].class_index
+    )
+    return sorted(counts, key=lambda number: (-counts[number], number))[:NUM_DISPUTED]
 
 
 def encode_bytes(numbers: ndarray) -> str:

@@ -22,6 +22,10 @@ from reports.pictures import evidence_picture, image_picture
 from reports.tables import FigureTable
 from reports.wording import decimal, interval, same_size, signed, unbroken
 
+HARDLY_BY_HEART = 0.5
+"""A network that gets at least this share as many training images wrong as test images has not learnt
+the training images by heart."""
+
 
 class EvidenceRow(NamedTuple):
     """One test image, and where in it each network's answer comes from."""
@@ -54,6 +58,8 @@ class Mechanism(NamedTuple):
     caption: str
     table: FigureTable
     evidence: Sequence[EvidenceRow] = ()
+    evidence_key: str = ""
+    """A picture of the shades, as a data URL."""
     evidence_caption: str = ""
 
 
@@ -207,7 +213,8 @@ def signal_words(pair: Pair, outputs: Sequence[SignalLine], gradients: Sequence[
         f"{brief(without_start[-1])} after the last (with it: {brief(with_start[0])} to {brief(with_start[-1])}), and the first block’s weights "
         f"get a gradient {times_words(ratio)} the target’s. After training, the loudest block is {brief(spreads[1])} times as loud as the quietest "
         f"(with it: {brief(spreads[0])} times). {removes[0].upper()}{removes[1:]} is made to keep the inputs of every layer at one scale, so that one learning rate may "
-        f"suit all of them (Ioffe and Szegedy 2015, arXiv:1502.03167); {'so it is' if is_more_even else 'that is not what is seen'} in these networks."
+        f"suit all of them (Ioffe and Szegedy 2015, arXiv:1502.03167); {'so it is' if is_more_even else 'that is not what is seen'} in these networks. "
+        "The figure shows scales; it does not show that they cause the difference in accuracy, and without it no other learning rate was tried."
     )
 
 
@@ -282,13 +289,40 @@ def gap_words(pair: Pair, rows: Sequence[tuple[str, list[float], list[float]]]) 
         f", 95 % interval {interval(change.interval_95)}" if change and change.interval_95 else ""
     )
     removes, verdict = pair.row.ablation.removes, pair.row.verdict
+    shown = [round(fmean(found.values()), 2) for found in gaps]
+    is_exact = change is None or round(shown[1] - shown[0], 2) == round(change.mean, 2)
+    rounding = "" if is_exact else "; taken before rounding"
     return unbroken(
         f"Without {removes} the network gets {decimal(fmean(known_without))} % of training images wrong (with it: {decimal(fmean(known_with))} %), "
         f"and {decimal(fmean(test_without))} % of test images (with it: {decimal(fmean(test_with))} %). So test images are {signed(fmean(gaps[1].values()))} points harder "
         f"for it than training images, and {signed(fmean(gaps[0].values()))} for the target: a change of "
-        f"{signed(change.mean if change else 0.0)} points ({plural(len(pair.seeds), 'seed')}{bounds}). A network that has more room to learn training images by heart gains more from noise "
+        f"{signed(change.mean if change else 0.0)} points ({plural(len(pair.seeds), 'seed')}{bounds}{rounding}). {known_words(pair, rows)}A network that has more room to learn training images by heart gains more from noise "
         f"that keeps it from doing so (Srivastava et al. 2014). What counts is the error on test images: there the verdict on removing it is “{verdict_name(verdict) if verdict else 'none'}”."
     )
+
+
+def known_words(pair: Pair, rows: Sequence[tuple[str, list[float], list[float]]]) -> str:
+    """What the ingredient does to training images, where that is sure and test images do not show
+    it; empty elsewhere."""
+    (_, known_with, _), (_, known_without, test_without) = rows
+    change = paired_difference(
+        dict(zip(pair.seeds, known_with, strict=True)),
+        dict(zip(pair.seeds, known_without, strict=True)),
+    )
+    is_raised = change and change.interval_95 and change.interval_95[0] > 0
+    if not (change and is_raised and pair.row.verdict and pair.row.verdict.effect == "unclear"):
+        return ""
+    removes = pair.row.ablation.removes
+    text = (
+        f"Here {removes} makes training images harder ({signed(change.mean)} points of error, 95 % interval "
+        f"{interval(change.interval_95 or (0, 0))}), and test images show no clear effect. "
+    )
+    if fmean(known_without) >= HARDLY_BY_HEART * fmean(test_without):
+        text += (
+            "Even without it, training images are not learnt by heart: this network has little room for what "
+            f"{removes} is made to prevent. "
+        )
+    return text
 
 
 def explain_pooling(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism | None:
@@ -316,7 +350,9 @@ def explain_pooling(pair: Pair, results: Results, exhibits: Exhibits) -> Mechani
             ],
         ),
         evidence=evidence_rows(pair, exhibits),
+        evidence_key=evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]]),
         evidence_caption=(
+            "What to look for: whether the darkest blue lies on the stroke, and whether both networks find it in the same place. "
             "Where the answer comes from (class activation maps, Zhou et al. 2015, arXiv:1512.04150): the score of the answer is a sum over the pixels of the last feature maps, and each "
             "square shows one pixel’s part. Blue speaks for the answer, orange (with a dot) against it; the stronger, the more. The scale is each map’s own."
         ),
@@ -342,7 +378,7 @@ def pooling_words(pair: Pair, results: Results, without: NetworkSpec, heads: Seq
     matched = same_size(pair.row, pair.target, results.rows)
     if matched and matched.verdict and matched.difference_pct:
         text += (
-            f" Without it at about the target’s size ({matched.ablation.name}, {matched.parameters:,} parameters) the difference is "
+            f" Without it at about the target’s size ({matched.ablation.name}, {matched.parameters:,} parameters) removing it gives "
             f"{signed(matched.difference_pct.mean)} points: {verdict_name(matched.verdict)}."
         )
     return text
@@ -450,8 +486,8 @@ def head_words(pair: Pair) -> str:
     )
     return (
         f"The target’s linear layers take {' to '.join(map(str, widths))} numbers with nothing between them, so they multiply out to one matrix. Its rank "
-        f"(how many directions it can tell apart) is {ranks} of at most {NUM_CLASSES}; without the head it is {others}. The head’s {sizes[0]:,} parameters can express what {sizes[1]:,} can: what they "
-        "change is the path of training, not what can be learnt."
+        f"(how many directions it can tell apart) is {ranks} of at most {NUM_CLASSES}; without the head it is {others}. The head’s {sizes[0]:,} parameters can express no more than {sizes[1]:,} can. What they "
+        "can change is the path of training; whether that path costs accuracy, these figures do not show."
     )
 
 

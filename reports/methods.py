@@ -110,6 +110,22 @@ def length_options(spec: StudySpec) -> str:
     return options
 
 
+def introduction(results: Results) -> str:
+    """What the target is and how it was trained, in a sentence; empty where it has no run."""
+    if results.target is None:
+        return ""
+    run = results.target.runs[0].experiment
+    network, training = run.network, run.training
+    num_images = training.num_train_images or run.dataset.num_train
+    num_blocks = len(network.channels) * network.convs_per_stage
+    return (
+        f"The network: {plural(num_blocks, 'convolutional block')} in {plural(len(network.channels), 'stage')} and "
+        f"{results.target.parameters:,} parameters, trained from scratch by gradient descent with momentum, for "
+        f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"
+        + (", zoomed and rotated at random." if training.augment else ".")
+    )
+
+
 def recipe(results: Results) -> list[tuple[str, str]]:
     """How the target is trained in this study: what, and how much of it."""
     spec = results.study.spec

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablations.ablation import Change
+from ablations.attribution import worth_beside_and_without
 from ablations.exhibits import Exhibits
 from ablations.results import TEXT_COLUMNS, AblationResult, Results, results_csv
 from ablations.words import VERDICT_SYMBOLS, plural
@@ -19,7 +20,7 @@ from mnist_blocks.summary import LayerRow, layer_table
 from reports import evidence, methods, predict, wording
 from reports.cards import Confusion, ImageLists, confusion_of, images_of, what_happened
 from reports.diagrams import ablation_diagram
-from reports.live import Live, LiveVariant, live_networks, live_samples
+from reports.live import Live, LiveVariant, disputed_images, live_networks, live_samples
 from reports.mechanisms import make_mechanisms
 from reports.tables import FigureTable, curves_table, differences_table, seeds_table
 
@@ -69,8 +70,8 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         answer=wording.answer(results),
         timing_notice=wording.timing_notice(results),
         contents=wording.contents(results),
+        introduction=methods.introduction(results),
         compared=compared,
-        verdicts=evidence.verdict_sentences(compared),
         margin_images=f"{study.spec.margin_pct * study.spec.dataset.num_test / 100:g}",
         has_single_seed=evidence.has_one_seed(compared),
         with_images=with_images,
@@ -107,7 +108,9 @@ def make_together(results: Results) -> list[evidence.Together]:
             words=wording.enumerate_words(words[name] for name in found.names),
             attribution=found,
             lead=evidence.attribution_lead(found, results),
+            short=evidence.together_sentence(found),
             misled=evidence.misled_sentences(found),
+            interactions=evidence.interaction_sentences(found),
             worths=worths_figure(found, words, f"worths-{number}"),
             ladder=ladder_figure(found, words, f"ladder-{number}") if found.ladder else None,
         )
@@ -140,6 +143,11 @@ def make_live(results: Results, exhibits: Exhibits) -> Live | None:
         dataset_title=results.study.spec.dataset_title,
         samples=live_samples(
             [gallery.image(number) for number in gallery.samples], gallery.class_names
+        )
+        + live_samples(
+            [gallery.image(number) for number in disputed_images(gallery)],
+            gallery.class_names,
+            is_disputed=True,
         ),
         seed=gallery.seed,
     )
@@ -269,6 +277,8 @@ def template_environment() -> Environment:
     environment.globals |= {
         "verdict_name": evidence.verdict_name,
         "verdict_details": evidence.verdict_details,
+        "worth_beside_and_without": worth_beside_and_without,
+        "effect_symbols": wording.EFFECT_SYMBOLS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,
         "environment_rows": methods.environment_rows,

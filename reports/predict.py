@@ -15,6 +15,7 @@ from reports.wording import decimal, interval
 Guess = Literal["worse", "hardly", "better"]
 """What the network does without the ingredient, against the study's margin."""
 Outcome = Literal["right", "wrong", "still possible"]
+RIGHT_DIRECTION = "Right direction"
 
 
 class Choice(NamedTuple):
@@ -24,7 +25,7 @@ class Choice(NamedTuple):
     words: str
     outcome: Outcome
     reason: str
-    """One sentence that begins with the outcome."""
+    """One sentence that begins with the outcome, or with what is sure of it."""
 
 
 def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
@@ -32,9 +33,10 @@ def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
     found = []
     for guess in get_args(Guess):
         outcome = guess_outcome(guess, row.verdict)
-        reason = outcome_reason(guess, row.difference_pct, row.verdict)
-        words = guess_words(guess, margin_pct)
-        found.append(Choice(guess, words, outcome, f"{outcome.capitalize()}: {reason}."))
+        reason = outcome_reason(guess, row.difference_pct, row.verdict, margin_pct)
+        if not reason.startswith(RIGHT_DIRECTION):
+            reason = f"{outcome.capitalize()}: {reason}"
+        found.append(Choice(guess, guess_words(guess, margin_pct), outcome, f"{reason}."))
     return found
 
 
@@ -71,7 +73,10 @@ def guess_words(guess: Guess, margin_pct: float) -> str:
 
 
 def outcome_reason(
-    guess: Guess, difference: PairedDifference | None, verdict: Verdict | None
+    guess: Guess,
+    difference: PairedDifference | None,
+    verdict: Verdict | None,
+    margin_pct: float,
 ) -> str:
     """Why a guess has its outcome."""
     if difference is None or verdict is None:
@@ -84,8 +89,11 @@ def outcome_reason(
         return f"the verdict is “{verdict_name(verdict)}”"
     bounds = f"95\N{NO-BREAK SPACE}% interval {interval(difference.interval_95)} points"
     if verdict.effect == "unclear":
-        return f"corrected for every comparison, these seeds do not tell ({bounds})"
+        return f"these seeds do not tell once corrected for every comparison ({bounds})"
     direction = "worse" if verdict.effect == "hurts" else "better"
     if guess_outcome(guess, verdict) == "wrong":
         return f"it is surely {direction} ({bounds})"
-    return f"it is surely {direction}; corrected for every comparison, how much is still open ({bounds})"
+    open_words = f"whether by more than {decimal(margin_pct)} points is not settled ({bounds})"
+    if guess == direction:
+        return f"{RIGHT_DIRECTION}; {open_words}"
+    return f"it is surely {direction}, but {open_words}"

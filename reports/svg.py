@@ -28,6 +28,9 @@ COLOURS = {
 """What figures are drawn with. `page.css` gives each a value for light and for dark pages, blue
 and orange after Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
+ZERO_LINE = "zero-line"
+"""The id that a figure gives to the line of no difference: the page finds it by its class `zero`."""
+
 
 @contextmanager
 def figure_style() -> Iterator[None]:
@@ -90,6 +93,7 @@ def page_markup(body: str, name: str) -> str:
 
 def page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
     """One tag with ids of its own figure, coordinates as short as eyes need them, and no style."""
+    tag = tag.replace(f' id="{ZERO_LINE}"', ' class="zero"')
     # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
     tag = re.sub(
         r' id="([^"]*)"', lambda id: f' id="{name}-{id[1]}"' if id[1] in used_ids else "", tag

@@ -11,17 +11,22 @@ from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, PARAMETER_LI
 from ablations.results import AblationResult, Results, accuracy_by_seed
 from ablations.statistics import sampling_noise_pct
 from ablations.study import Study, StudySpec
+from ablations.verdicts import Verdict
 from ablations.words import plural
 
 MINUS = "\N{MINUS SIGN}"
 SAME_SIZE = 0.05
 """Networks whose numbers of parameters differ by less, as a share, count as equally large."""
+NO_CLEAR_EFFECT = "no clear effect, which is not the same as being equal"
+"""Where the corrected test does not tell a difference from zero."""
 DISTURBED_RATIO = 2.0
 """Rounds of one variant that differ by more were not alone: in the reference study it is 1.5."""
 VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
 """Of a requirement, as the page says it of the target."""
 REMOVED_WORDS = {entry.name: entry.removes for entry in CATALOGUE}
 """What each entry of the catalogue removes, in words that fit after \"without\"."""
+EFFECT_SYMBOLS = {"hurts": MINUS, "helps": "+", "unclear": "?"}
+"""Of what removing an ingredient surely does: the sign of the difference. Beside a word, never alone."""
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -57,16 +62,17 @@ def verb(number: int, singular: str, other: str) -> str:
     return singular if number == 1 else other
 
 
-class Worth(NamedTuple):
-    """What having one of the assignment's concepts adds, as far as the tests tell."""
+class Removal(NamedTuple):
+    """What removing one of the assignment's concepts does, as far as the tests tell."""
 
     name: str
     effect: Literal["hurts", "helps", "unclear"]
-    """What removing it does."""
     verdict: str
-    """The same, of having it, in words."""
+    """The same in words."""
     points: str
     concept: str
+    chance: str
+    """That its interval says more than the corrected test; empty where it does not."""
     size: str
     """That the comparison is not one at one size; empty where it is."""
 
@@ -75,9 +81,9 @@ class Answer(NamedTuple):
     """What a study found: the sentences to read first, and how far to trust them."""
 
     lead: str
-    worths: list[Worth]
+    removals: list[Removal]
     lowest: str
-    """Which removal costs most; empty where nothing is compared."""
+    """Which removal costs most, and what the others do; empty where nothing is compared."""
     caveats: str
 
 
@@ -97,11 +103,11 @@ def answer(results: Results) -> Answer:
     if target.num_diverged:
         lead.append(f"{target.num_diverged} of its {plural(num_seeds, 'run')} diverged.")
     compared = [row for row in results.rows if row.difference_pct]
-    worths, lowest, caveats = [], "", []
+    removals, lowest, caveats = [], "", []
     if compared:
-        worths = core_worths(compared, target)
-        lowest = largest_cost(compared)
-        caveats += small_differences(results, compared)
+        removals = core_removals(compared, target)
+        lowest = f"{largest_cost(compared)} {tally(compared)}"
+        caveats += untested_differences(compared)
     else:
         more = "; combinations stand further below." if results.combinations else "."
         lead.append(f"There is no single ablation to compare with it yet{more}")
@@ -111,7 +117,7 @@ def answer(results: Results) -> Answer:
             f"±{decimal(noise_pct)} points"
             + ("; one seed proves little." if num_seeds == 1 else ".")
         )
-    return Answer(unbroken(" ".join(lead)), worths, unbroken(lowest), unbroken(" ".join(caveats)))
+    return Answer(unbroken(" ".join(lead)), removals, unbroken(lowest), unbroken(" ".join(caveats)))
 
 
 def unbroken(text: str) -> str:
@@ -119,37 +125,55 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def core_worths(compared: Sequence[AblationResult], target: AblationResult) -> list[Worth]:
-    """What having each of the assignment's concepts is worth, as far as the tests tell.
+def core_removals(compared: Sequence[AblationResult], target: AblationResult) -> list[Removal]:
+    """What removing each of the assignment's concepts does, as far as the tests tell.
 
     Where a network without the concept has another size, that is said, since the difference is not
     the concept's alone, and what the same is at the target's size.
     """
-    found = []
-    for row in compared:
-        if not (row.ablation.is_core and row.verdict and row.difference_pct):
-            continue
-        difference = row.difference_pct
-        details = [plural(len(difference.by_seed), "seed")]
-        if difference.interval_95:
-            low, high = difference.interval_95
-            details.append(f"95 % interval {interval((-high, -low))}")
-        words = {
-            "hurts": "surely better with it",
-            "helps": "surely better without it",
-            "unclear": "not told from zero",
-        }
-        found.append(
-            Worth(
-                row.ablation.name,
-                row.verdict.effect,
-                words[row.verdict.effect],
-                unbroken(f"{signed(-difference.mean)} points ({', '.join(details)})"),
-                row.ablation.removes,
-                unbroken(size_words(row, target, compared)),
-            )
+    return [
+        Removal(
+            row.ablation.name,
+            row.verdict.effect,
+            effect_words(row.verdict),
+            unbroken(f"Removing it: {measured_words(row)}"),
+            row.ablation.removes,
+            chance_words(row, len(compared)),
+            unbroken(size_words(row, target, compared)),
         )
-    return found
+        for row in compared
+        if row.ablation.is_core and row.verdict
+    ]
+
+
+def effect_words(verdict: Verdict) -> str:
+    """What a network is without an ingredient, as far as the corrected test tells."""
+    if verdict.kind == "one seed":
+        return "one seed does not tell"
+    sure = {"hurts": "surely worse without it", "helps": "surely better without it"}
+    return sure.get(verdict.effect, "no clear effect")
+
+
+def measured_words(row: AblationResult) -> str:
+    """A difference from the target with what it rests on: `+0.13 points (3 seeds, ...)`."""
+    difference = row.difference_pct
+    assert difference is not None
+    details = [plural(len(difference.by_seed), "seed")]
+    if difference.interval_95:
+        details.append(f"95 % interval {interval(difference.interval_95)}")
+    return f"{signed(difference.mean)} points ({', '.join(details)})"
+
+
+def chance_words(row: AblationResult, num_compared: int) -> str:
+    """That an interval misses zero while the corrected test leaves it open; empty elsewhere."""
+    bounds = row.difference_pct.interval_95 if row.difference_pct else None
+    is_open = row.verdict and row.verdict.effect == "unclear"
+    if not (bounds and is_open and (bounds[0] > 0 or bounds[1] < 0)):
+        return ""
+    return (
+        "Its own interval misses zero, which among "
+        f"{plural(num_compared, 'comparison')} can happen by chance."
+    )
 
 
 def size_words(
@@ -162,16 +186,13 @@ def size_words(
     if row.parameters >= PARAMETER_LIMIT:
         text += f", beyond the assignment’s limit of {PARAMETER_LIMIT:,}"
     matched = same_size(row, target, compared)
-    if matched and matched.difference_pct and matched.verdict:
+    if matched and matched.verdict:
         text += (
-            f"; at about the target’s size having it adds {signed(-matched.difference_pct.mean)} points "
-            f"({plural(len(matched.difference_pct.by_seed), 'seed')}"
+            f"; removing it at about the target’s size: {measured_words(matched)}, "
+            f"{effect_words(matched.verdict)}"
         )
-        if matched.difference_pct.interval_95:
-            low, high = matched.difference_pct.interval_95
-            text += f", 95 % interval {interval((-high, -low))}"
-        sure = {"hurts": "surely better with it", "helps": "surely better without it"}
-        text += f"), {sure.get(matched.verdict.effect, 'not told from zero')}"
+        chance = chance_words(matched, len(compared))
+        return f"{text}. {chance}" if chance else f"{text}."
     return text + "."
 
 
@@ -212,7 +233,8 @@ def largest_cost(compared: Sequence[AblationResult]) -> str:
         low, high = difference.interval_95
         num_seeds = len(difference.by_seed)
         evidence = f"mean of {num_seeds} seeds, 95 % interval {signed(low)} to {signed(high)}"
-        evidence += "" if high < 0 else ", so not told apart from the target"
+        sure = worst.verdict and worst.verdict.effect == "hurts"
+        evidence += "" if sure else ": no clear effect"
     if worst.num_diverged:
         evidence += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
     name = f"{worst.ablation.name} (without {worst.ablation.removes})"
@@ -220,6 +242,21 @@ def largest_cost(compared: Sequence[AblationResult]) -> str:
     if len(compared) == 1:
         return f"{name} ended {distance}."
     return f"Of {len(compared)} ablations, {name} ended lowest: {distance}."
+
+
+def tally(compared: Sequence[AblationResult]) -> str:
+    """How many ablations are surely worse than the target, surely better, and neither."""
+    effects = [row.verdict.effect for row in compared if row.verdict]
+    are = [
+        (effects.count("hurts"), "is", "are", "surely worse than the target"),
+        (effects.count("helps"), "is", "are", "surely better than the target"),
+        (effects.count("unclear"), "shows", "show", NO_CLEAR_EFFECT),
+    ]
+    if len(effects) == 1:
+        [(_, form, _, words)] = [one for one in are if one[0]]
+        return f"The one that was compared {form} {words}."
+    counts = [f"{num} {verb(num, form, other)} {words}" for num, form, other, words in are if num]
+    return f"Of the {len(effects)}, {enumerate_words(counts)}."
 
 
 def small_differences(results: Results, compared: Sequence[AblationResult]) -> list[str]:
@@ -249,6 +286,13 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
         sentences.append(
             "Of 20 intervals of 95 %, one is expected to miss the true difference by chance."
         )
+    return sentences + untested_differences(compared)
+
+
+def untested_differences(compared: Sequence[AblationResult]) -> list[str]:
+    """How many differences cannot be tested, and why."""
+    differences = [row.difference_pct for row in compared if row.difference_pct]
+    num_all, sentences = len(differences), []
     num_single = sum(len(difference.by_seed) == 1 for difference in differences)
     if num_single:
         which = "All" if num_single == num_all > 1 else f"{num_single} of {num_all}"
@@ -256,7 +300,9 @@ def small_differences(results: Results, compared: Sequence[AblationResult]) -> l
             f"{which} {verb(num_single, 'was', 'were')} compared on one seed, and one seed proves "
             "little: another seed would have ended elsewhere."
         )
-    num_same = num_all - len(intervals) - num_single
+    num_same = sum(
+        len(difference.by_seed) > 1 and not difference.interval_95 for difference in differences
+    )
     if num_same:
         sentences.append(
             f"{num_same} of {num_all} differed by the same at every seed, which gives no interval."

@@ -11,7 +11,13 @@ from scipy import stats
 from statsmodels.api import OLS, add_constant
 from statsmodels.stats.multitest import multipletests
 
-from ablations.attribution import Attribution, Cells, attribute, subsets
+from ablations.attribution import (
+    Attribution,
+    Cells,
+    attribute,
+    subsets,
+    worth_beside_and_without,
+)
 
 ORDER = ["a", "b", "c", "d"]
 
@@ -80,6 +86,24 @@ def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
             gains.append(cells[removed - {worth.name}][0] - cells[removed][0])
         assert worth.shapley is not None
         assert worth.shapley.by_seed[0] == pytest.approx(fmean(gains))
+
+
+@given(cells_of_factorials)
+def test_worth_beside_and_without_another_is_the_mean_over_the_rest(cells: Cells) -> None:
+    found = factorial_of(cells)
+    for one in found.interactions:
+        name, other = one.names
+        rest = [entry for entry in found.names if entry not in one.names]
+        worths = [
+            fmean(
+                cells[removed][seed] - cells[removed | {name}][seed]
+                for chosen in subsets(rest)
+                for removed in [frozenset(chosen) | gone]
+                for seed in found.seeds
+            )
+            for gone in (frozenset[str](), frozenset({other}))
+        ]
+        assert worth_beside_and_without(found, one) == pytest.approx(tuple(worths))
 
 
 @given(cells_of_factorials)

@@ -18,7 +18,16 @@ from ablations.statistics import PairedDifference
 from ablations.verdicts import Verdict, judge
 from reports.cards import confusion_of, images_of, what_happened
 from reports.mechanism_figures import signal_figure
-from reports.mechanisms import EXPLANATIONS, SignalLine, brief, make_mechanisms, times_words
+from reports.mechanisms import (
+    EXPLANATIONS,
+    SignalLine,
+    brief,
+    find_pair,
+    gap_words,
+    known_words,
+    make_mechanisms,
+    times_words,
+)
 from reports.pictures import SQUARE_PIXELS, evidence_picture, image_picture
 from tests.factories import make_exhibits, make_results, make_spec
 
@@ -73,7 +82,7 @@ def test_words_follow_the_verdict(
     row = judged(results, by_seed)
     assert row.verdict and row.verdict.kind == kind
     words = {
-        True: "agrees with what was expected",
+        True: " is as expected: ",
         False: "is not what was measured",
         None: "neither shown nor",
     }
@@ -82,6 +91,11 @@ def test_words_follow_the_verdict(
         sentences = what_happened(msgspec.structs.replace(row, ablation=ablation), make_spec())
         assert finding in sentences[0]
         assert words[agrees] in sentences[-1]
+        # Of an expectation, only that much is compared.
+        assert not agrees or "not checked here" in sentences[-1]
+    ablation = replace(row.ablation, expects=None)
+    sentences = what_happened(msgspec.structs.replace(row, ablation=ablation), make_spec())
+    assert "another network than the target, so it is not checked" in sentences[-1]
 
 
 def test_short_runs_are_not_held_against_expectations(results: Results) -> None:
@@ -243,6 +257,49 @@ def test_explanations_say_what_is_not_seen(results: Results, exhibits: Exhibits)
         for found in (kept, exhibits.observations)
     ]
     assert "that is not what is seen" in texts[0]
+    assert all("does not show that they cause" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("known_with", "known_without", "test_without", "effect", "is_raised", "is_roomless"),
+    [
+        (0.60, 0.32, 0.59, "unclear", True, True),
+        (0.60, 0.10, 0.59, "unclear", True, False),
+        (0.60, 0.32, 0.59, "hurts", False, False),
+        (0.32, 0.60, 0.59, "unclear", False, False),
+    ],
+)
+def test_room_to_overfit_is_spoken_of_only_as_measured(
+    results: Results,
+    exhibits: Exhibits,
+    known_with: float,
+    known_without: float,
+    test_without: float,
+    effect: str,
+    is_raised: bool,
+    is_roomless: bool,
+) -> None:
+    row = row_named(results, "no-dropout")
+    assert row.verdict
+    row = msgspec.structs.replace(row, verdict=msgspec.structs.replace(row.verdict, effect=effect))
+    pair = find_pair(row, results.target, exhibits)
+    assert pair
+    spread = (-0.01, 0.0, 0.02)
+    known, known_other = ([mean + by for by in spread] for mean in (known_with, known_without))
+    known_other[0] += 0.005
+    words = known_words(pair, [("target", known, known), ("-", known_other, [test_without] * 3)])
+    raised = f"makes training images harder (+{known_with - known_without:.2f} points"
+    assert (raised in words) == is_raised
+    assert ("not learnt by heart" in words) == is_roomless
+
+
+def test_numbers_that_do_not_add_up_say_why(results: Results, exhibits: Exhibits) -> None:
+    pair = find_pair(row_named(results, "no-dropout"), results.target, exhibits)
+    assert pair
+    zeros = [0.0] * 3
+    for gap_with, gap_without, is_said in ((0.044, 0.266, True), (0.04, 0.27, False)):
+        rows = [("target", zeros, [gap_with] * 3), ("-", zeros, [gap_without] * 3)]
+        assert ("before rounding" in gap_words(pair, rows)) == is_said
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,20 @@ def test_diagrams_begin_at_what_differs(open_page: Callable[..., Page]) -> None:
     assert moved[0].evaluate("frame => frame.scrollLeft") == 0
 
 
+def test_figures_begin_at_their_zero_line(open_page: Callable[..., Page]) -> None:
+    page = open_page(390)
+    frame = page.locator("#differences .scroll").first
+    assert frame.evaluate(OVERFLOWS)
+    is_shown = """frame => {
+        const inner = frame.querySelector(".plot .zero").getBoundingClientRect();
+        const outer = frame.getBoundingClientRect();
+        return outer.left < inner.left && inner.right < outer.right;
+    }"""
+    assert frame.evaluate(is_shown)
+    frame.evaluate("frame => { frame.scrollLeft = 0 }")
+    assert not frame.evaluate(is_shown)
+
+
 def test_frames_in_closed_parts_are_ready_when_these_open(open_page: Callable[..., Page]) -> None:
     page = open_page(360)
     details = page.locator("details:has(> .scroll)").first

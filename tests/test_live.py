@@ -1,5 +1,6 @@
 """Networks in the page: they answer as PyTorch does, and a reader can ask them in any way."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,15 @@ from ablations.gallery import ShownImage
 from ablations.images import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 from reports import page as pages
-from reports.live import Live, LiveVariant, live_networks, live_samples
+from reports.live import (
+    NUM_DISPUTED,
+    Live,
+    LiveVariant,
+    disputed_images,
+    live_networks,
+    live_samples,
+)
+from tests.factories import make_exhibits, make_results
 from tests.test_report import HOSTILE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -511,6 +520,58 @@ def test_classes_with_names(context: BrowserContext, folder: Path, digits: Datas
     assert page.locator("#draw img").count() == 0
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_images_that_most_networks_dispute_are_offered() -> None:
+    results = make_results(
+        {name: range(2) for name in ("target", "no-relu", "no-gap", "no-dropout")}
+    )
+    gallery = make_exhibits(results.study).gallery
+    assert gallery is not None
+    found = disputed_images(gallery)
+
+    def num_disputing(number: int) -> int:
+        said = gallery.target_answers[number].class_index
+        answers = [one.answers.get(number) for one in gallery.variants.values()]
+        return sum(answer is not None and answer.class_index != said for answer in answers)
+
+    counts = [num_disputing(number) for number in found]
+    assert 0 < len(found) <= NUM_DISPUTED and min(counts) > 0
+    assert counts == sorted(counts, reverse=True)
+    assert not set(found) & set(gallery.samples)
+    rest = {image.number for image in gallery.images} - {*found, *gallery.samples}
+    assert max(map(num_disputing, rest)) <= counts[-1]
+
+
+def test_disputed_images_stand_apart_and_can_be_picked(
+    context: BrowserContext, folder: Path, digits: Dataset
+) -> None:
+    live = make_live(digits, variants()[:2], digits.class_names)
+    samples = [
+        sample._replace(is_disputed=number > 3) for number, sample in enumerate(live.samples)
+    ]
+    file = write_page(
+        folder / "disputed.html", has_script=True, live=live._replace(samples=samples)
+    )
+    page = open_page(context, file)
+    group = page.get_by_role("group", name=re.compile("networks disagree"))
+    expect(group.locator("button")).to_have_count(2)
+    button = group.locator("button").last
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#draw-sentence")).to_contain_text(f"This is {samples[-1].words}.")
+
+
+def test_samples_fit_a_phone(context: BrowserContext, folder: Path, digits: Dataset) -> None:
+    live = make_live(digits, variants()[:1], digits.class_names)
+    live = live._replace(samples=(2 * live.samples)[:10])
+    page = open_page(context, write_page(folder / "samples.html", has_script=True, live=live))
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 740})
+        for button in page.locator(".draw-samples button").all():
+            box = button.bounding_box()
+            assert box and min(box["width"], box["height"]) >= 24
+            assert 0 <= box["x"] and box["x"] + box["width"] <= width
 
 
 def test_a_network_that_diverged_has_no_answer(

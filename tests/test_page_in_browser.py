@@ -90,8 +90,47 @@ def test_nothing_is_wider_than_the_window(open_page, width: int) -> None:  # typ
     assert page.locator("svg text").count() > 100
 
 
-def test_tab_reaches_what_can_be_used_and_shows_where_it_is(open_page) -> None:  # type: ignore[no-untyped-def]
+def test_first_columns_are_wide_enough_for_their_words(open_page) -> None:  # type: ignore[no-untyped-def]
+    page = open_page(viewport={"width": 390, "height": 900})
+    cells = page.locator("th.sticky:visible")
+    narrow = cells.evaluate_all(
+        """cells => cells.filter(cell => cell.getBoundingClientRect().width < 8 * parseFloat(getComputedStyle(cell).fontSize) - 1)
+            .map(cell => cell.textContent)"""
+    )
+    # A line may end at a space or behind a hyphen, and nowhere else.
+    broken = cells.evaluate_all(
+        """cells => cells.flatMap(cell => {
+            const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [];
+            while (walker.nextNode()) {
+                for (const part of walker.currentNode.data.matchAll(/[^\\s-]+/g)) {
+                    const range = document.createRange();
+                    range.setStart(walker.currentNode, part.index);
+                    range.setEnd(walker.currentNode, part.index + part[0].length);
+                    if (range.getClientRects().length > 1) found.push(part[0]);
+                }
+            }
+            return found; })"""
+    )
+    assert cells.count() > 30
+    assert (narrow, broken) == ([], [])
+
+
+def test_tools_stand_where_the_headings_do(open_page) -> None:  # type: ignore[no-untyped-def]
     page = open_page(viewport={"width": 1300, "height": 900})
+    left = page.locator("#entries-heading").bounding_box()["x"]
+    for place in ("#numbers-tools", "#entries .contents"):
+        assert page.locator(place).bounding_box()["x"] == left, place
+
+
+def test_every_section_leads_back_to_the_top(open_page) -> None:  # type: ignore[no-untyped-def]
+    page = open_page("#noise", reduced_motion="reduce")
+    assert page.evaluate("scrollY") > 1000
+    page.locator("#noise").get_by_role("link", name="To the top").click()
+    page.wait_for_function("scrollY === 0")
+
+
+def test_tab_reaches_what_can_be_used_and_shows_where_it_is(open_page) -> None:  # type: ignore[no-untyped-def]
+    page = open_page(viewport={"width": 900, "height": 900})
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     seen = set()

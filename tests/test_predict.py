@@ -113,7 +113,11 @@ def test_reasons_say_what_the_study_says(results: Results) -> None:
         if row.ablation.kind == "target":
             continue
         for choice in choices(row, MARGIN):
-            assert choice.reason.lower().startswith(choice.outcome + ": ")
+            is_half_right = choice.reason.startswith("Right direction; whether by more than 0.10 ")
+            assert is_half_right or choice.reason.lower().startswith(choice.outcome + ": ")
+            if is_half_right:
+                assert choice.outcome == "still possible" and row.verdict
+                assert choice.guess == {"hurts": "worse", "helps": "better"}[row.verdict.effect]
             assert choice.words.count("0.10 points") == 1
             if row.verdict and decided_guess(row.verdict):
                 assert row.verdict.kind in choice.reason
@@ -232,6 +236,21 @@ def test_guess_by_keyboard(page: Page) -> None:
     expect(cards(page).first.locator(".outcome")).to_be_focused()
 
 
+def test_committing_to_nothing_says_what_is_missing(page: Page) -> None:
+    card = cards(page).first
+    card.locator("> summary").click()
+    missing = card.get_by_role("alert")
+    expect(missing).not_to_be_visible()
+    card.get_by_role("button", name="Commit").click()
+    expect(missing).to_have_text("Choose one of the three first.")
+    expect(card.locator("input").first).to_be_focused()
+    expect(card.locator(".predicted")).not_to_be_visible()
+    card.locator("input[value=hardly]").check()
+    expect(missing).not_to_be_visible()
+    card.get_by_role("button", name="Commit").click()
+    expect(card.locator(".predicted")).to_be_visible()
+
+
 def test_showing_an_answer_is_no_guess(page: Page) -> None:
     card = cards(page).first
     card.locator("> summary").click()
@@ -303,7 +322,12 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
     expect(page.locator("#methods")).to_be_visible()
     expect(page.get_by_role("link", name="Verdicts")).not_to_be_visible()
     expect(page.get_by_role("link", name="Methods")).to_be_visible()
-    expect(cards(page).first.locator("> summary")).to_be_focused()
+    # One reads on at the instruction, which leads to the cards.
+    link = page.get_by_role("link", name="To the first card")
+    expect(link).to_be_focused()
+    expect(page.locator("#predict [role=status]")).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 0
+    assert link.evaluate("link => link.hash") == "#" + str(cards(page).first.get_attribute("id"))
     num_core = sum(row.ablation.is_core for row in results.rows)
     assert 0 < num_core < cards(page).count()
     expect(page.locator("#predict [role=status]")).to_have_text(
@@ -315,7 +339,7 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
         expect(section).to_be_visible()
     assert "#" not in page.evaluate("location.href")
     expect(page.locator("#answer-heading")).to_be_focused()
-    expect(page.get_by_role("link", name="Verdicts")).to_be_visible()
+    expect(page.get_by_role("link", name="Verdicts", exact=True)).to_be_visible()
 
 
 def test_core_cards_are_those_of_the_core(page: Page, results: Results) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ablations.attribution import attribute
+from ablations.attribution import attribute, worth_beside_and_without
 from ablations.catalogue import CATALOGUE
 from ablations.designs import CORE, design_ablations
 from ablations.presets import QUICK
@@ -325,10 +325,9 @@ def test_answer_names_the_largest_cost_and_its_seeds() -> None:
 def test_answer_says_that_single_seeds_prove_little() -> None:
     answer = wording.answer(make_results(several(1, "target", "no-relu", "no-gap")))
     assert "(1 seed)" in answer.lead
-    assert "one seed proves little" in answer.caveats
-    assert re.search(
-        r"less than 0\.1[3-7] points, which is about how much another draw", answer.caveats
-    )
+    assert "All were compared on one seed, and one seed proves little" in answer.caveats
+    [removal] = answer.removals
+    assert removal.verdict == "one seed does not tell"
 
 
 def test_noise_of_a_test_set_is_the_binomial_interval() -> None:
@@ -341,10 +340,39 @@ def test_difference_that_is_not_told_from_zero_is_not_called_equal() -> None:
     answer = wording.answer(results)
     verdicts = {row.ablation.name: row.verdict for row in results.rows if row.verdict}
     assert verdicts["single-fc"].effect == "unclear" != verdicts["no-relu"].effect
-    assert (
-        "For 1 of the 2, the t-test, corrected for 2 comparisons, does not tell" in answer.caveats
+    assert answer.lowest.endswith(
+        "Of the 2, 1 is surely worse than the target and 1 shows no clear effect, which is not the "
+        "same as being equal."
     )
-    assert "which is not the same as being equal" in answer.caveats
+    small = wording.small_differences(results, results.rows[1:])
+    assert "For 1 of the 2, the t-test, corrected for 2 comparisons, does not tell" in small[1]
+    assert wording.tally(results.rows[2:]) == (
+        "The one that was compared is surely worse than the target."
+    )
+
+
+def test_interval_that_says_more_than_the_corrected_test_is_put_right() -> None:
+    results = make_results(several(3, "target", "no-gap", "no-gap-matched"))
+    row = results.rows[1]
+    assert row.difference_pct and row.verdict
+    for bounds, effect, is_said in (
+        ((0.02, 0.16), "unclear", True),
+        ((-0.16, -0.02), "unclear", True),
+        ((-0.02, 0.16), "unclear", False),
+        ((0.02, 0.16), "helps", False),
+        (None, "unclear", False),
+    ):
+        changed = msgspec.structs.replace(
+            row,
+            difference_pct=msgspec.structs.replace(row.difference_pct, interval_95=bounds),
+            verdict=msgspec.structs.replace(row.verdict, effect=effect),
+        )
+        answer = wording.answer(
+            msgspec.structs.replace(results, rows=[results.rows[0], changed, results.rows[2]])
+        )
+        [removal] = answer.removals
+        assert bool(removal.chance) == is_said
+        assert not is_said or "among 2 comparisons can happen by chance" in removal.chance
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -407,6 +435,36 @@ def test_worth_alone_is_compared_only_where_the_test_tells() -> None:
         assert told.endswith(words) and bool(told) == bool(words)
 
 
+def test_interactions_are_read_out_where_their_intervals_miss_zero() -> None:
+    [found] = STUDIES["factorial"]().attributions
+    first = found.interactions[0]
+    for bounds, is_told in (((0.1, 0.3), True), ((-0.3, -0.1), True), ((-0.1, 0.3), False), (None, False)):  # fmt: skip
+        effect = msgspec.structs.replace(first.effect, interval_95=bounds)
+        one = msgspec.structs.replace(first, effect=effect)
+        told = evidence.interaction_sentences(msgspec.structs.replace(found, interactions=[one]))
+        beside, without = map(wording.signed, worth_beside_and_without(found, one))
+        words = f"having batch normalisation is worth {beside} points with dropout, and {without} without"
+        assert told == (words if is_told else "")
+
+
+def test_answer_says_what_removing_everything_does() -> None:
+    [found] = STUDIES["factorial"]().attributions
+    text = " ".join(PageReader(page_of("factorial")).text.split())
+    section = text.split("The answer The whole")[1].split("To the top")[0]
+    assert f"at once: {wording.signed(-found.full_minus_bare.mean)} points (3 seeds, 95" in section
+    assert "minus the bare one" not in section
+
+
+def test_page_begins_with_what_the_network_is(full_page: str) -> None:
+    begin = " ".join(full_page.split("<nav")[0].split("<h1>")[1].split())
+    assert "6 convolutional blocks in 3 stages and 18,962 parameters" in begin
+    assert "for 20 epochs of 60,000 images" in begin
+    assert 'href="#requirements">its four requirements' in begin and "In a hurry?" in begin
+    assert "for 1 epoch of" in page_of("one epoch").split("<nav")[0]
+    assert "The network:" not in page_of("no target").split("<nav")[0]
+    assert len(STUDIES["one seed"]().requirements) == 4
+
+
 def test_legend_has_every_measure_once() -> None:
     # All three removed, each put back alone; left out of the whole only one of them.
     names = ("no-batchnorm", "no-dropout", "no-gap")
@@ -458,6 +516,8 @@ def test_worth_of_every_ingredient_is_on_the_page() -> None:
             assert wording.signed(measure.mean) in text
     for interaction in attribution.interactions:
         assert wording.signed(interaction.effect.mean) in text
+        beside, without = worth_beside_and_without(attribution, interaction)
+        assert f"{wording.signed(beside)} {wording.signed(without)}" in text
     for row in results.combinations:
         assert row.ablation.removes in text
     assert "Shapley" not in page_of("ladder").split('id="together"')[1].split("</section>")[0]
@@ -465,29 +525,29 @@ def test_worth_of_every_ingredient_is_on_the_page() -> None:
 
 def test_answer_begins_with_the_assignments_concepts() -> None:
     results = make_results(several(3, "target", *(entry.name for entry in CORE), "no-relu"))
-    worths = wording.answer(results).worths
+    removals = wording.answer(results).removals
     core = [row for row in results.rows if row.ablation.is_core]
-    assert len(worths) == len(core) == 4
-    for row, worth in zip(core, worths, strict=True):
+    assert len(removals) == len(core) == 4
+    for row, removal in zip(core, removals, strict=True):
         assert row.verdict and row.difference_pct and row.difference_pct.interval_95
-        low, high = row.difference_pct.interval_95
-        assert worth.effect == row.verdict.effect and worth.concept == row.ablation.removes
-        mean = wording.signed(-row.difference_pct.mean)
-        bounds = f"{wording.signed(-high)} to {wording.signed(-low)}"
-        assert worth.points == f"{mean} points (3 seeds, 95\N{NO-BREAK SPACE}% interval {bounds})"
-        words = {"hurts": "better with it", "helps": "better without it", "unclear": "from zero"}
-        assert words[worth.effect] in worth.verdict
-    [size] = [worth.size for worth in worths if worth.size]
+        assert removal.effect == row.verdict.effect and removal.concept == row.ablation.removes
+        mean = wording.signed(row.difference_pct.mean)
+        bounds = wording.interval(row.difference_pct.interval_95)
+        numbers = f"{mean} points (3 seeds, 95\N{NO-BREAK SPACE}% interval {bounds})"
+        assert removal.points == f"Removing it: {numbers}"
+        words = {"hurts": "surely worse", "helps": "surely better", "unclear": "no clear effect"}
+        assert words[removal.effect] in removal.verdict
+    [size] = [removal.size for removal in removals if removal.size]
     assert "43,538 parameters, beyond the assignment’s limit of 20,000" in size
     assert "at about the target" not in size
 
 
 def test_answer_compares_at_one_size_where_that_was_run() -> None:
     results = make_results(several(3, "target", "no-gap", "no-gap-matched"))
-    [worth] = wording.answer(results).worths
+    [removal] = wording.answer(results).removals
     matched = results.rows[2].difference_pct
     assert matched is not None and results.rows[2].verdict
-    assert f"size having it adds {wording.signed(-matched.mean)} points (3 seeds" in worth.size
+    assert f"target’s size: {wording.signed(matched.mean)} points (3 seeds" in removal.size
 
 
 def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:

@@ -1,8 +1,9 @@
 // Frames that scroll sideways: one can be focused only where there is something to scroll, says so
-// until it has been scrolled, and a diagram begins where it differs from the target.
+// until it has been scrolled. A diagram begins where it differs from the target, and a figure of
+// differences at its zero line.
 
 const FRAME_HINTS = ["scrolls sideways \u2192", "\u2190 scrolls sideways \u2192", "\u2190 scrolls sideways"];
-const MARKED_BOX = "g:is(.removed, .added, .changed, .moved):not(.shape)";
+const MARKS = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero";
 // Distances on the screen are rounded, and not always in the same direction.
 const ROUNDING_PX = 2;
 
@@ -47,10 +48,10 @@ function updateFrame(frame) {
   showHint(frame, isWider);
 }
 
-// To the first box that differs, where the frame's beginning does not show all of it.
+// To what is marked first, where the frame's beginning does not show all of it.
 function scrollToMark(frame) {
   const { element } = frame;
-  const box = element.querySelector(`.diagram ${MARKED_BOX}`);
+  const box = element.querySelector(MARKS);
   if (!box) {
     return;
   }

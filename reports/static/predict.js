@@ -62,6 +62,7 @@
   function resetCard(card) {
     answered.delete(card);
     card.querySelector(".guess").reset();
+    say(card.querySelector(".missing"), "");
     card.open = false;
     showCard(card);
   }
@@ -129,6 +130,7 @@
     document.documentElement.classList.toggle("predicting", isHidden);
     for (const button of document.querySelectorAll("[data-predict=hide]")) button.hidden = isHidden;
     for (const button of document.querySelectorAll("[data-predict=show]")) button.hidden = !isHidden;
+    classroom.querySelector("a").hidden = !isHidden;
     say(classroom.querySelector("[role=status]"), words);
     cards.forEach(showCard);
     showScore();
@@ -190,7 +192,8 @@
     hide() {
       hideResults();
       rememberMode("#predict");
-      goTo(cards.find((card) => !answered.has(card)).querySelector("summary"));
+      // Beside the instruction, which would else be scrolled past.
+      goTo(classroom.querySelector("a"));
     },
     // Beside the cards one goes on there, with the outcomes; above them, with the results.
     show({ target }) {
@@ -219,8 +222,14 @@
     resetCard(card);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      answerCard(card, form.querySelector(":checked"));
+      const chosen = form.querySelector(":checked");
+      if (chosen) return answerCard(card, chosen);
+      say(form.querySelector(".missing"), "Choose one of the three first.");
+      form.querySelector("[type=radio]").focus();
     });
+    // The browser's own words would be a bubble that is soon gone.
+    form.noValidate = true;
+    form.addEventListener("change", () => say(form.querySelector(".missing"), ""));
     form.querySelector("[type=button]").addEventListener("click", () => answerCard(card, null));
   }
 
@@ -236,6 +245,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     if (!cards.length || !score || !classroom) return;
     cards.forEach(beginCard);
+    classroom.querySelector("a").hash = cards[0].id;
     markLinks();
     showScore();
     for (const element of tools) element.hidden = false;
