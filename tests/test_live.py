@@ -571,7 +571,7 @@ def test_samples_fit_a_phone(context: BrowserContext, folder: Path, digits: Data
         for button in page.locator(".draw-samples button").all():
             box = button.bounding_box()
             assert box and min(box["width"], box["height"]) >= 24
-            assert 0 <= box["x"] and box["x"] + box["width"] <= width
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
 def test_a_network_that_diverged_has_no_answer(
