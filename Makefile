@@ -10,13 +10,20 @@ ARGS ?=
 COMPARE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help ablate test check format bench performance readme screenshots lock clean
+# Tests that do harm on purpose, and count it.
+FAULT_TESTS := tests/test_chaos.py tests/test_cluster.py tests/test_disk.py tests/test_damage.py tests/test_data.py tests/test_data_fetch.py
+ADVISORIES := https://pypi.org/pypi/numpy/2.0.0/json
+FAULTS_FILE := .pytest_cache/faults.jsonl
+
+.PHONY: help ablate test check format chaos audit bench performance readme screenshots lock clean
 
 help:
 	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
 	@echo 'make ablate ARGS="--preset quick"    the same on a small share of the data (minutes)'
 	@echo 'make test                            every test'
 	@echo 'make check                           style and types'
+	@echo 'make chaos                           a hundred kills and more; docs/reliability.md'
+	@echo 'make audit                           known holes in dependencies, where the network is there'
 	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
 	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
 	@echo 'make performance                     docs/performance.md, from what was measured'
@@ -45,10 +52,24 @@ check: $(VENV)/.has-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory audit
+
+# Asks who knows of holes in dependencies. Where nobody answers (a mirror of packages knows of none),
+# that is said and is no failure.
+audit: $(VENV)/.has-test
+	@if $(BIN)/python -c 'import json, urllib.request as r; json.load(r.urlopen("$(ADVISORIES)", timeout=5))["vulnerabilities"]' 2>/dev/null; \
+	then $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]' && \
+	  $(BIN)/pip-audit --disable-pip --no-deps --requirement requirements.lock; \
+	else echo 'Dependencies are not audited: $(ADVISORIES) does not answer.'; fi
 
 format: $(VENV)/.has-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: $(VENV)/.has-test
+	mkdir -p .pytest_cache && rm -f $(FAULTS_FILE)
+	CHAOS_KILLS=$${CHAOS_KILLS:-120} FAULTS_FILE=$(CURDIR)/$(FAULTS_FILE) $(BIN)/python -m pytest $(FAULT_TESTS) $(ARGS)
+	$(BIN)/python -m tests.faults $(FAULTS_FILE)
 
 bench: $(VENV)/.has-test
 	$(BIN)/python -m benchmarks.compare $(COMPARE)

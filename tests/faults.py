@@ -7,10 +7,32 @@ the lines. So the document lists what was tried, and nothing else (`make chaos`)
 
 import json
 import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
 FILE_VARIABLE = "FAULTS_FILE"
-ROOMS = ("processes", "disk", "records", "data files", "cluster")
+ROOMS = {
+    "processes": "Processes that are killed",
+    "cluster": "A Ray cluster",
+    "disk": "Disks",
+    "records": "Records, predictions and weights",
+    "data files": "Data files and downloads",
+}
 """In the order of the document."""
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+PREFACE = """# What was tried to break a study
+
+Made by `make chaos`, which does on purpose, with real studies of real networks, what happens to
+studies by accident. Each line was counted by the test that tried it, and it counts only where the
+test passed. "Lost" are finished runs, or good files, that were there before the fault and had to be
+made again after it.
+
+The principle is the same throughout. Only one process writes to a study, each file whole or not at
+all, the record of a run last; a run counts as done when its record is there and every digest fits.
+Whatever else is found is set aside and made again by the same command, on whichever backend.
+"""
 
 
 def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int = 0) -> None:
@@ -24,3 +46,43 @@ def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int
         # One write of one short line: test processes that append at once do not mix them up.
         with open(path, "a") as file:  # noqa: PTH123
             file.write(json.dumps(line) + "\n")
+
+
+def document(lines: list[dict[str, object]]) -> str:
+    """The lines, added up where they are of the same fault and outcome, as a table for each room."""
+    from ablations.running import source_commit
+
+    parts = [PREFACE]
+    total = sum(int(str(line["times"])) for line in lines)
+    for room, title in ROOMS.items():
+        sums: dict[tuple[str, str], list[int]] = {}
+        for line in lines:
+            if line["room"] == room:
+                key = (str(line["fault"]), str(line["outcome"]))
+                times_and_lost = sums.setdefault(key, [0, 0])
+                times_and_lost[0] += int(str(line["times"]))
+                times_and_lost[1] += int(str(line["lost"]))
+        rows = [
+            f"| {fault} | {times:,} | {lost:,} | {outcome} |"
+            for (fault, outcome), (times, lost) in sorted(sums.items())
+        ]
+        if rows:
+            head = ["| fault | times | lost | what became of it |", "|---|---:|---:|---|"]
+            parts.append("\n".join([f"## {title}\n", *head, *rows]) + "\n")
+    today = datetime.now(UTC).date().isoformat()
+    parts.append(
+        f"{total:,} faults in all, on {today}, with the source at {source_commit()}, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}.\n"
+    )
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write the document from the file that is named."""
+    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    DOCUMENT.write_text(document(lines), encoding="utf-8")
+    print(f"{DOCUMENT}: {len(lines)} lines")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
