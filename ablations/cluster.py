@@ -199,7 +199,9 @@ class ClusterPool:
             threading.Event().wait(seconds)
             return
         task_of = {task.events: task for task in self.tasks}
-        ready, _ = ray.wait(list(task_of), num_returns=1, timeout=seconds)
+        ready, others = ray.wait(list(task_of), num_returns=1, timeout=seconds)
+        if ready and others:  # With many tasks, several have something to tell.
+            ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
         for events in ready:
             task = task_of[events]
             try:

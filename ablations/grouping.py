@@ -4,6 +4,7 @@ On a GPU, seeds of one experiment train as one network (`group_training.py`). On
 by itself, whatever else is to be done.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -42,6 +43,19 @@ class Shard:
 def default_num_replicas(device: str) -> int:
     """How many seeds may share a network on this kind of device; 1 is the plain loop."""
     return MAX_REPLICAS if device == "cuda" else 1
+
+
+def replicas_for_all(runs: Sequence[Experiment], max_replicas: int, num_slots: int) -> int:
+    """How many seeds at most should share a network, so that no slot is idle while others have many.
+
+    The fewest with which every group starts at once, or as many as may where they cannot.
+    """
+    sizes = Counter(replace(run, seed=0) for run in runs).values()
+    # Two at least: one by itself would be trained by another loop.
+    for num_replicas in range(2, max_replicas):
+        if sum(ceil(size / num_replicas) for size in sizes) <= num_slots:
+            return num_replicas
+    return max_replicas
 
 
 def split_into_groups(runs: Sequence[Experiment], max_size: int) -> list[list[Experiment]]:

@@ -13,7 +13,7 @@ from ablations.cluster import Cluster
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
-from ablations.grouping import Shard, default_num_replicas
+from ablations.grouping import Shard, default_num_replicas, replicas_for_all
 from ablations.presets import Preset, choose_preset
 from ablations.processes import default_num_jobs
 from ablations.progress import say
@@ -110,6 +110,9 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
                 f"--shard: nothing is left for part {request.shard.number}; take fewer parts"
             )
     num_jobs = request.num_jobs or default_num_jobs(device_name)
+    if cluster:
+        num_jobs = max(1, cluster.num_slots(device_name))
+    missing = missing_runs(study_dir, runs)
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -120,12 +123,12 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
             arithmetic,
             source_commit(),
             source_digest(),
-            num_replicas,
+            replicas_for_all(missing, num_replicas, num_jobs) if cluster else num_replicas,
         ),
         dataset=dataset,
-        num_jobs=max(1, cluster.num_slots(device_name)) if cluster else num_jobs,
+        num_jobs=num_jobs,
         runs=runs,
-        missing=missing_runs(study_dir, runs),
+        missing=missing,
         timing_plan=preset.timing,
         cluster=cluster,
         shard=request.shard,

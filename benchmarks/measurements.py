@@ -244,6 +244,46 @@ class GroupTimes(msgspec.Struct, frozen=True):
     times: list[GroupTime]
 
 
+class BackendOverhead(msgspec.Struct, frozen=True):
+    """What a run costs beside its training, where it is carried out; one round."""
+
+    slot_seconds: float
+    """Of a worker's time."""
+    driver_seconds: float
+    """Of the driver's processor: at most one run in that time can be dealt with."""
+    startup_seconds: float
+    """Until the first run has ended."""
+
+
+class DiskOverhead(msgspec.Struct, frozen=True):
+    """A large study on the disk."""
+
+    num_runs: int
+    write_seconds: Spread
+    """Of one run."""
+    resume_seconds: float
+    """To see which runs are missing: none."""
+    summarise_seconds: float
+    render_seconds: float
+    page_bytes: int
+
+
+class Overhead(msgspec.Struct, frozen=True):
+    """What a run costs beside its training: `overhead.json`."""
+
+    environment: Environment
+    measured_at: str
+    num_rounds: int
+    num_runs: int
+    """Of a round."""
+    num_slots: int
+    slot_seconds: dict[str, Spread]
+    """By backend, as the next two."""
+    driver_seconds: dict[str, Spread]
+    startup_seconds: dict[str, Spread]
+    disk: DiskOverhead
+
+
 def load_measurement(path: Path, kind: type[Decoded]) -> Decoded:
     """Read one of the files, checked against its type.
 

@@ -1,4 +1,5 @@
-"""Makes `docs/performance.md` and its figures from the measurements in `docs/performance`:
+"""Makes `docs/performance.md` and its figures, and the last part of `docs/scaling.md`, from the
+measurements in `docs/performance`:
 
     python -m benchmarks.performance        or: make performance
 
@@ -7,6 +8,7 @@ Measures nothing. A part whose measurement is not there says so.
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ablations.commands import clear_errors
 from ablations.experiment import TARGET_TRAINING
 from ablations.records import write_atomically
+from ablations.study import load_study
 from ablations.words import plural
 from benchmarks import performance_words
 from benchmarks.compare import Comparison
@@ -23,16 +26,20 @@ from benchmarks.measurements import (
     Choices,
     Decoded,
     GroupTimes,
+    Overhead,
     Profile,
     Scaling,
     load_measurement,
 )
+from benchmarks.scaling_words import overhead_words
 from mnist_blocks import TARGET
+from reports.marks import fill_parts
 from reports.readme import standalone_svg
 from reports.wording import decimal, enumerate_words, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
+SCALING = REPOSITORY / "docs" / "scaling.md"
 MEASUREMENTS = REPOSITORY / "docs" / "performance"
 """A folder of JSON files, beside which the figures are put."""
 TEMPLATE = "performance.md"
@@ -48,6 +55,7 @@ class Measured:
     accuracy: Accuracy | None = None
     scaling: Scaling | None = None
     gpu: GroupTimes | None = None
+    overhead: Overhead | None = None
 
 
 def read_measured(folder: Path) -> Measured:
@@ -68,6 +76,7 @@ def read_measured(folder: Path) -> Measured:
         accuracy=read("accuracy.json", Accuracy),
         scaling=read("scaling.json", Scaling),
         gpu=read("gpu.json", GroupTimes),
+        overhead=read("overhead.json", Overhead),
     )
 
 
@@ -97,6 +106,14 @@ def render_document(measured: Measured) -> str:
         recipe=TARGET_TRAINING,
         flop_of_an_image=training_flop(TARGET),
     )
+
+
+def fill_scaling(document: str, measured: Measured) -> str:
+    """docs/scaling.md with the part that is made from measurements."""
+    study = load_study(REPOSITORY / "docs" / "reference")
+    run_seconds = median(record.wall_seconds for record in study.records)
+    parts = {"overhead": lambda: overhead_words(measured.overhead, run_seconds)}
+    return fill_parts(document, lambda name, _: parts[name]())
 
 
 def draw_figures(measured: Measured) -> dict[str, str]:
@@ -139,6 +156,8 @@ def main(measurements: Path, out: Path) -> None:
     for name, svg in figures.items():
         write_atomically(measurements / name, svg.encode())
     write_atomically(out, render_document(measured).encode())
+    scaling = SCALING.read_text(encoding="utf-8")
+    write_atomically(SCALING, fill_scaling(scaling, measured).encode())
     click.echo(f"{out}, with {plural(len(figures), 'figure')}")
 
 

@@ -81,7 +81,7 @@ def main() -> None:
     """Write the document from the file that is named."""
     lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
     DOCUMENT.write_text(document(lines), encoding="utf-8")
-    print(f"{DOCUMENT}: {len(lines)} lines")  # noqa: T201
+    print(f"{DOCUMENT}: {len(lines)} lines")
 
 
 if __name__ == "__main__":

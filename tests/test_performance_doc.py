@@ -16,9 +16,11 @@ from benchmarks.measurements import (
     AccuracyRun,
     Choice,
     Choices,
+    DiskOverhead,
     Floor,
     GroupTime,
     GroupTimes,
+    Overhead,
     Part,
     Profile,
     Rate,
@@ -33,8 +35,10 @@ from benchmarks.performance import (
     DOCUMENT,
     MEASUREMENTS,
     REPOSITORY,
+    SCALING,
     Measured,
     draw_figures,
+    fill_scaling,
     read_measured,
     render_document,
 )
@@ -49,6 +53,7 @@ from benchmarks.performance_words import (
     speedup_without,
     study_growth,
 )
+from benchmarks.scaling_words import overhead_words
 from speed.arithmetic import ARITHMETICS, Arithmetic
 from tests.factories import ENVIRONMENT
 
@@ -314,3 +319,21 @@ def test_damaged_measurement_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
     with pytest.raises(RecordError, match="cannot be read"):
         load_measurement(path, GroupTimes)
+
+
+def test_scaling_document_is_fresh() -> None:
+    text = SCALING.read_text(encoding="utf-8")
+    assert fill_scaling(text, read_measured(MEASUREMENTS)) == text
+
+
+def test_large_factorial_is_told_from_what_was_measured() -> None:
+    disk = DiskOverhead(512, about(0.002), 0.1, 0.4, 1.2, 3_000_000)
+    both = {"processes": about(0.05), "ray": about(0.1)}
+    overhead = Overhead(ENVIRONMENT, NOW, 3, 64, 2, both, both, both, disk)
+    words = overhead_words(overhead, 100.0)
+    # 7,680 runs of 100 s, 1,000 at a time: 8 rounds of 100.1 s, and the start.
+    assert "| 1,000 | 13 min | 0.1 % | 97.8 % |" in words
+    # 256 groups of 30 on 8 GPUs; of at most 10 on 1,000, so that all 768 start at once.
+    assert "| 8 | 30 | 256 | 32 |" in words
+    assert "| 1,000 | 10 | 768 | 1 |" in words
+    assert overhead_words(None, 100.0) == "Not measured yet.\n"
