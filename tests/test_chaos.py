@@ -163,6 +163,33 @@ def test_study_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> N
         )
 
 
+def test_second_process_is_told_who_is_there_until_it_is_dead(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    first = start_study(out, 30)
+    assert wait_until(lambda: first.poll() is not None or records_in(out), 120)
+    second = start_study(out, 30)
+    _, errors = second.communicate(timeout=120)
+    assert second.returncode == 1
+    assert f"process {first.pid} on " in errors.decode()
+    assert len(errors.decode().strip().splitlines()) == 1
+    first.kill()
+    first.communicate()
+    kept = records_in(out)
+    third = start_study(out, 30)
+    # The dead process's lock keeps nobody out.
+    assert wait_until(lambda: third.poll() is not None or len(records_in(out)) > len(kept), 120)
+    third.terminate()
+    third.communicate(timeout=60)
+    assert third.returncode == 143
+    now = records_in(out)
+    assert len(now) > len(kept)
+    assert all(now[path] == content for path, content in kept.items())
+    tell_fault(
+        "processes", "a second process in the folder", "it stops, and names the first one's pid"
+    )
+    tell_fault("processes", "a lock left by a dead process", "the next process goes on at once")
+
+
 def assert_equal_studies(one: Path, other: Path, num_runs: int) -> None:
     """Equal but for times: records, predictions and weights."""
     paths = records_in(one)

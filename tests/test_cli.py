@@ -165,6 +165,9 @@ def test_ctrl_c_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> Non
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert re.search(r"Finishing the 1 run under way.*Ctrl-C again stops at once", printed) or (
+        "Stopping" in printed
+    )
     kept = re.search(rf"(\d+) of {10 * len(CATALOGUE)} runs are finished and kept", printed)
     assert kept
     assert len(records_of(out)) == int(kept[1]) >= 1

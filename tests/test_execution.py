@@ -23,6 +23,7 @@ from ablations.experiment import DatasetId, Experiment
 from ablations.processes import ProcessPool, default_num_jobs
 from ablations.running import source_digest
 from ablations.study import StudySpec, plan_runs
+from tests.faults import tell_fault
 
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
 
@@ -118,6 +119,12 @@ def test_killed_process_is_replaced_a_few_times(
     assert kinds(events, second)[-1] is RunFinished
     failures = [event for event in events if isinstance(event, RunFailed)]
     assert all("died 3 times (exit code -9)" in failure.reason for failure in failures)
+    if failures:
+        tell_fault(
+            "processes",
+            "a run's worker killed at every attempt",
+            "the run is reported as failed, with the reason; the others go on",
+        )
 
 
 def test_leaving_the_loop_stops_the_workers(digits: Dataset) -> None:
