@@ -22,7 +22,7 @@ from ablations.interruption import CtrlC
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
-from ablations.records import write_json, write_run
+from ablations.records import write_run, write_sealed
 from ablations.study import (
     Study,
     create_study,
@@ -232,7 +232,7 @@ def time_epochs(study: PreparedStudy, console: Console, ctrl_c: CtrlC) -> None:
             study.timing_plan,
             after_measurement,
         )
-    write_json(study.study_dir / TIMING_FILE, timing)
+    write_sealed(study.study_dir / TIMING_FILE, timing)
 
 
 def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:

@@ -17,9 +17,9 @@ from ablations.records import (
     SCHEMA_VERSION,
     RecordError,
     RunRecord,
-    load_json,
     load_record,
-    write_json,
+    load_sealed,
+    write_sealed,
 )
 from ablations.timing import TIMING_FILE, Timing
 from ablations.verdicts import DEFAULT_MARGIN_PCT
@@ -135,7 +135,7 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
     if (study_dir / STUDY_FILE).exists():
         return
     try:
-        write_json(study_dir / STUDY_FILE, spec)
+        write_sealed(study_dir / STUDY_FILE, spec)
     except OSError as error:
         raise StudyError(
             f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
@@ -215,7 +215,7 @@ def load_spec(study_dir: Path) -> StudySpec:
     Raises:
         RecordError: its `study.json` is damaged or of another schema.
     """
-    return load_json(study_dir / STUDY_FILE, StudySpec)
+    return load_sealed(study_dir / STUDY_FILE, StudySpec)
 
 
 def load_study(study_dir: Path) -> Study:
@@ -245,7 +245,7 @@ def load_study(study_dir: Path) -> Study:
     timing = None
     if (study_dir / TIMING_FILE).exists():
         try:
-            timing = load_json(study_dir / TIMING_FILE, Timing)
+            timing = load_sealed(study_dir / TIMING_FILE, Timing)
         except RecordError as error:
             problems.append(str(error).replace(f"{study_dir}{os.sep}", ""))
     return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 import cli
 from ablations.catalogue import CATALOGUE
-from ablations.records import RunRecord, load_record, without_times
+from ablations.records import RunRecord, load_record, without_times, write_sealed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -259,15 +259,15 @@ def test_record_of_an_unknown_schema(small_study: tuple[Path, str], tmp_path: Pa
     out = tmp_path / "copy"
     shutil.copytree(small_study[0], out)
     path = out / "no-gap" / "seed-1" / "record.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    write_sealed(path, msgspec.structs.replace(load_record(path.parent), schema_version=3))
     finished = ablate_digits(out, "no-gap", "--seeds", "0,1")
     assert finished.returncode == 1
-    assert "schema version 2, but this program reads version 1" in finished.stderr
+    assert "schema version 3, but this program reads version 2" in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1
     rendered = run_cli("report", str(out))
     assert rendered.returncode == 1
     assert "Left out" in rendered.stderr
-    assert "schema version 2" in (out / "report.html").read_text()
+    assert "schema version 3" in (out / "report.html").read_text()
 
 
 def test_report_is_rendered_again_from_records_alone(small_study: tuple[Path, str]) -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import DatasetId
 from ablations.presets import choose_preset
-from ablations.records import RecordError, write_json
+from ablations.records import OtherVersionError, write_json, write_sealed
 from ablations.requirements import in_pct, judge_accuracy
 from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
 from ablations.statistics import paired_difference, t_interval_95
@@ -37,7 +37,7 @@ MNIST_ID = DatasetId("mnist", "ab" * 32, 60_000, 10_000)
 def write_study(folder: Path, spec: StudySpec, names: list[str], seeds: list[int]) -> None:
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in names], seeds):
-        write_json(run_folder(folder, run.ablation, run.seed) / "record.json", make_record(run))
+        write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", make_record(run))
 
 
 def test_runs_are_planned_seed_by_seed() -> None:
@@ -73,7 +73,7 @@ def test_damaged_record_is_left_out_and_named(tmp_path: Path) -> None:
     study = load_study(tmp_path / "study")
     assert [run.experiment.ablation for run in study.records] == ["target"]
     [problem] = study.problems
-    assert problem.startswith("no-gap/seed-0/record.json: not a valid RunRecord")
+    assert problem.startswith("no-gap/seed-0/record.json: not the file that was written")
 
 
 def test_record_from_elsewhere_is_left_out(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_record_from_elsewhere_is_left_out(tmp_path: Path) -> None:
     write_study(study_dir, make_spec(), ["target"], [0])
     shutil.copytree(study_dir / "target" / "seed-0", study_dir / "target" / "seed-1")
     [longer] = plan_runs(make_spec(num_epochs=21), [find_ablation("no-gap")], [0])
-    write_json(run_folder(study_dir, "no-gap", 0) / "record.json", make_record(longer))
+    write_sealed(run_folder(study_dir, "no-gap", 0) / "record.json", make_record(longer))
     study = load_study(study_dir)
     assert [(run.experiment.ablation, run.experiment.seed) for run in study.records] == [
         ("target", 0)
@@ -97,7 +97,7 @@ def test_runs_of_two_definitions_are_never_averaged(tmp_path: Path) -> None:
     write_study(study_dir, make_spec(), ["target", "no-gap"], [0, 1])
     [run] = plan_runs(make_spec(), [find_ablation("no-gap")], [2])
     changed = replace(run, network=replace(run.network, dropout=0.3))
-    write_json(run_folder(study_dir, "no-gap", 2) / "record.json", make_record(changed))
+    write_sealed(run_folder(study_dir, "no-gap", 2) / "record.json", make_record(changed))
     study = load_study(study_dir)
     assert {run.experiment.ablation for run in study.records} == {"target"}
     assert "no-gap: its runs are of different definitions" in study.problems[0]
@@ -146,10 +146,13 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_study_of_another_schema_is_refused(tmp_path: Path) -> None:
-    create_study(tmp_path / "study", make_spec())
     path = tmp_path / "study" / "study.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 7'))
-    with pytest.raises(RecordError, match="schema version 7, but this program reads version 1"):
+    write_sealed(path, msgspec.structs.replace(make_spec(), schema_version=7))
+    with pytest.raises(OtherVersionError, match="version 7, but this program reads version 2"):
+        load_study(tmp_path / "study")
+    # As the first version wrote it: without a seal.
+    write_json(path, msgspec.structs.replace(make_spec(), schema_version=1))
+    with pytest.raises(OtherVersionError, match=r"version 1, .*; use the version that wrote it"):
         load_study(tmp_path / "study")
 
 
