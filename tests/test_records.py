@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
-from ablations.experiment import DatasetId, Experiment, TrainingSpec
+from ablations.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
 from ablations.records import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -241,6 +241,13 @@ def test_digest_does_not_depend_on_fields_at_their_defaults() -> None:
         b'{"name":"mnist","num_test":1,"num_train":6,"sha256":"ab"},5]'
     )
     assert experiment.digest == hashlib.sha256(text).hexdigest()[:16]
+
+
+def test_another_protocol_is_another_run() -> None:
+    dataset = DatasetId("mnist", "ab", 6, 1)
+    experiment = Experiment("target", NetworkSpec(), TrainingSpec(), dataset, 5)
+    assert experiment.digest == experiment.digest_under(PROTOCOL_VERSION)
+    assert len({experiment.digest_under(version) for version in range(1, 10)}) == 9
 
 
 def test_predictions_have_the_same_bytes_each_time() -> None:
