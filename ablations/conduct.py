@@ -31,6 +31,7 @@ from ablations.study import (
     missing_runs,
     only_one_process,
     run_folder,
+    set_aside_damaged,
 )
 from ablations.timing import TIMING_FILE, measure_epoch_times
 from ablations.words import duration, plural
@@ -60,6 +61,8 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
             return 0
         create_study(study.study_dir, study.spec)
         with ctrl_c, only_one_process(study.study_dir):
+            for line in set_aside_damaged(study.study_dir):
+                say(console, line)
             failures = carry_out(study, write_report, console, ctrl_c, request.stops_at_failure)
             if not (failures and request.stops_at_failure):
                 time_epochs(study, console, ctrl_c)

@@ -12,24 +12,36 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.catalogue import CATALOGUE, find_ablation
-from ablations.experiment import DatasetId
+from ablations.experiment import PROTOCOL_VERSION, DatasetId
 from ablations.presets import choose_preset
-from ablations.records import OtherVersionError, write_json, write_sealed
+from ablations.records import OtherVersionError, RecordError, RunRecord, write_json, write_sealed
 from ablations.requirements import in_pct, judge_accuracy
 from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
 from ablations.statistics import paired_difference, t_interval_95
 from ablations.study import (
+    SET_ASIDE_DIR,
     Study,
     StudyError,
     StudySpec,
     check_folder,
     create_study,
+    load_spec,
     load_study,
     missing_runs,
     plan_runs,
     run_folder,
+    set_aside_damaged,
 )
-from tests.factories import ALL_NAMES, make_record, make_spec, make_study
+from ablations.timing import TIMING_FILE
+from tests.factories import (
+    ALL_NAMES,
+    ENVIRONMENT,
+    make_record,
+    make_spec,
+    make_study,
+    make_timing,
+)
+from tests.faults import tell_fault
 
 MNIST_ID = DatasetId("mnist", "ab" * 32, 60_000, 10_000)
 
@@ -104,16 +116,112 @@ def test_runs_of_two_definitions_are_never_averaged(tmp_path: Path) -> None:
 
 
 def test_changed_definition_is_refused(tmp_path: Path) -> None:
-    spec = make_spec()
-    write_study(tmp_path / "study", spec, ["no-gap"], [0])
-    source = run_folder(tmp_path / "study", "no-gap", 0)
-    target = run_folder(tmp_path / "study", "no-relu", 0)
-    source.rename(target.parent.with_name("moved"))
-    target.parent.mkdir()
-    target.parent.with_name("moved").rename(target)
-    [planned] = plan_runs(spec, [find_ablation("no-relu")], [0])
+    study_dir = tmp_path / "study"
+    create_study(study_dir, make_spec())
+    [planned] = plan_runs(make_spec(), [find_ablation("no-relu")], [0])
+    before = replace(planned, network=replace(planned.network, dropout=0.3))
+    write_sealed(run_folder(study_dir, "no-relu", 0) / "record.json", make_record(before))
     with pytest.raises(StudyError, match="as it was defined before"):
-        missing_runs(tmp_path / "study", [planned])
+        missing_runs(study_dir, [planned])
+    assert set_aside_damaged(study_dir) == [], "it is whole"
+
+
+def of_protocol(record: RunRecord, version: int) -> RunRecord:
+    digest = record.experiment.digest_under(version)
+    return msgspec.structs.replace(record, protocol_version=version, digest=digest)
+
+
+def test_another_protocol_is_refused_and_not_mixed(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    runs = plan_runs(make_spec(), [find_ablation("target"), find_ablation("no-gap")], [0])
+    newer = PROTOCOL_VERSION + 1
+    create_study(study_dir, make_spec())
+    for run, version in zip(runs, (PROTOCOL_VERSION, newer), strict=True):
+        record = of_protocol(make_record(run), version)
+        write_sealed(run_folder(study_dir, run.ablation, 0) / "record.json", record)
+    with pytest.raises(StudyError, match=f"under protocol version {newer}, .*--out"):
+        missing_runs(study_dir, runs)
+    assert set_aside_damaged(study_dir) == [], "it is whole"
+    study = load_study(study_dir)
+    assert [record.experiment.ablation for record in study.records] == ["no-gap"]
+    [problem] = study.problems
+    assert problem.startswith(
+        f"target/seed-0: was trained under protocol version {PROTOCOL_VERSION}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("device_type", "cuda"), ("device_type", "mps"), ("arithmetic", "float32")]
+)
+def test_runs_of_another_device_or_arithmetic_are_never_averaged_in(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    study_dir = tmp_path / "study"
+    write_study(study_dir, make_spec(), ["target"], [0, 1])
+    [run] = plan_runs(make_spec(), [find_ablation("target")], [2])
+    elsewhere = msgspec.structs.replace(ENVIRONMENT, **{field: value})
+    record = make_record(run, environment=elsewhere, last_error_pct=50.0)
+    write_sealed(run_folder(study_dir, "target", 2) / "record.json", record)
+    study = load_study(study_dir)
+    [row] = summarise(study).rows
+    assert row.accuracy_pct.by_seed.keys() == {0, 1}
+    [problem] = study.problems
+    assert problem.startswith("target/seed-2/record.json: is of another study")
+    # `ablate` in this folder makes the run again as the study has it.
+    assert missing_runs(study_dir, [run]) == [run]
+    [line] = set_aside_damaged(study_dir)
+    assert line.endswith("it is kept as set-aside/target-seed-2-1")
+    tell_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
+
+
+def test_what_is_damaged_is_set_aside_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    runs = plan_runs(make_spec(), [find_ablation("target"), find_ablation("no-gap")], [0])
+    paths = [run_folder(study_dir, run.ablation, 0) / "record.json" for run in runs]
+    damaged = []
+    for number in range(1, 4):
+        write_study(study_dir, make_spec(), ["target", "no-gap"], [0])
+        write_sealed(study_dir / TIMING_FILE, make_timing(["target"]))
+        for path in (paths[1], study_dir / TIMING_FILE):
+            damaged.append(path.read_bytes()[:-number])
+            path.write_bytes(damaged[-1])
+        (paths[1].parent / "notes.txt").write_text(f"a user's, {number}")
+        assert missing_runs(study_dir, runs) == [runs[1]]
+        lines = set_aside_damaged(study_dir)
+        assert [line.partition("; it is kept as ")[2] for line in lines] == [
+            f"set-aside/no-gap-seed-0-{number}",
+            f"set-aside/timing.json-{number}",
+        ]
+        assert lines[0].startswith("Set aside: no-gap/seed-0/record.json: not the file that was")
+        assert paths[0].exists() and not paths[1].exists()
+        assert load_study(study_dir).problems == ()
+    kept = [path for path in (study_dir / SET_ASIDE_DIR).rglob("*") if path.is_file()]
+    assert sorted(path.read_bytes() for path in kept if path.name != "notes.txt") == sorted(damaged)
+    assert len([path for path in kept if path.name == "notes.txt"]) == 3
+
+
+def test_missing_predictions_and_weights_are_no_fault_and_others_are(tmp_path: Path) -> None:
+    # As in docs/reference, which has records alone.
+    study_dir = tmp_path / "study"
+    write_study(study_dir, make_spec(), ["target"], [0])
+    [run] = plan_runs(make_spec(), [find_ablation("target")], [0])
+    assert missing_runs(study_dir, [run]) == []
+    for name in ("weights.safetensors", "predictions.npz"):
+        path = run_folder(study_dir, "target", 0) / name
+        path.write_bytes(b"of another run")
+        assert missing_runs(study_dir, [run]) == [run]
+        [problem] = load_study(study_dir).problems
+        assert problem.startswith(f"target/seed-0/{name}: not the file that was recorded")
+        path.unlink()
+
+
+def test_damaged_study_file_says_the_way_out(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", make_spec(), ["target"], [0])
+    path = tmp_path / "study" / "study.json"
+    path.write_bytes(path.read_bytes().replace(b"0.1", b"9.1"))
+    for read in (load_study, set_aside_damaged, load_spec):
+        with pytest.raises(RecordError, match="study.json: not the file that .* copy it here"):
+            read(tmp_path / "study")
 
 
 @pytest.mark.parametrize(
