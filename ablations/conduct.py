@@ -23,7 +23,7 @@ from ablations.interruption import Interruption
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
-from ablations.records import write_json, write_run
+from ablations.records import write_run, write_sealed
 from ablations.study import (
     Study,
     StudyError,
@@ -33,6 +33,7 @@ from ablations.study import (
     missing_runs,
     only_one_process,
     run_folder,
+    set_aside_damaged,
 )
 from ablations.timing import TIMING_FILE, measure_epoch_times
 from ablations.words import duration, plural
@@ -68,6 +69,7 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
                     return 0
                 create_study(study.study_dir, study.spec)
                 with only_one_process(study.study_dir):
+                    study = take_stock(study, console)
                     failures = make_study(
                         study, write_report, console, interruption, request.stops_at_failure
                     )
@@ -80,6 +82,14 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
         say(console, failure.details)
     return EXIT_FAILED if failures else 0
+
+
+def take_stock(study: PreparedStudy, console: Console) -> PreparedStudy:
+    """Now that nobody else is at work in the folder: put away what is damaged, and see again what is
+    missing, since another process may have done some of it."""
+    for line in set_aside_damaged(study.study_dir):
+        say(console, line)
+    return replace(study, missing=missing_runs(study.study_dir, study.runs))
 
 
 def make_study(
@@ -310,7 +320,7 @@ def time_epochs(study: PreparedStudy, console: Console, interruption: Interrupti
             study.timing_plan,
             after_measurement,
         )
-    write_json(study.study_dir / TIMING_FILE, timing)
+    write_sealed(study.study_dir / TIMING_FILE, timing)
 
 
 def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:

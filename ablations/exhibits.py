@@ -4,14 +4,13 @@
 what is missing, from a study's weights and the data set.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.gallery import Gallery, has_weights, load_gallery, shown_runs
 from ablations.observations import Observations, load_observations
 from ablations.records import RecordError, RunRecord, load_weights
-from ablations.study import Study, run_folder
+from ablations.study import Study, in_study, run_folder
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
             weights[name] = load_weights(record_folder(study_dir, record), record)
         except RecordError as error:
             problems.append(str(error))
-    # Named within the study: a report is passed on, and whose disk it was is nobody's affair.
-    named = tuple(problem.replace(f"{study_dir}{os.sep}", "") for problem in problems)
+    named = tuple(in_study(problem, study_dir) for problem in problems)
     return Exhibits(observations, gallery, weights, named)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ablations.records import SCHEMA_VERSION, WEIGHTS_FILE, RecordError, RunRecord, load_json
+from ablations.records import SCHEMA_VERSION, WEIGHTS_FILE, RecordError, RunRecord, load_sealed
 from ablations.study import Study, run_folder
 from mnist_blocks.spec import IMAGE_SIZE, NUM_CLASSES
 
@@ -106,7 +106,7 @@ def load_gallery(study_dir: Path, runs: Mapping[str, RunRecord]) -> Gallery | No
     path = study_dir / GALLERY_FILE
     if not path.is_file():
         return None
-    gallery = load_json(path, Gallery)
+    gallery = load_sealed(path, Gallery)
     if gallery.weights_sha256 != weights_digests(runs):
         return None
     if not is_sound(gallery):

@@ -63,4 +63,3 @@ class Answer(msgspec.Struct, frozen=True):
     """While it is being trained."""
     doing: str = "importing the file and making the network"
     """While it is being looked at."""
-    schema_version: int = 1

@@ -33,6 +33,7 @@ from ablations.records import (
     RunRecord,
     load_predictions,
     load_weights,
+    sealed,
     write_atomically,
 )
 from ablations.study import Study
@@ -61,7 +62,7 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
             return problems
     gallery, not_shown = make_gallery(study_dir, runs, dataset)
     if gallery:
-        write_atomically(study_dir / GALLERY_FILE, msgspec.json.encode(gallery) + b"\n")
+        write_atomically(study_dir / GALLERY_FILE, sealed(msgspec.json.encode(gallery)))
     return [*problems, *not_shown]
 
 
@@ -91,7 +92,7 @@ def observe_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
         record.file_sha256[WEIGHTS_FILE],
         torch.device("cpu"),
     )
-    write_atomically(run_dir / OBSERVATIONS_FILE, msgspec.json.encode(observations) + b"\n")
+    write_atomically(run_dir / OBSERVATIONS_FILE, sealed(msgspec.json.encode(observations)))
 
 
 def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:

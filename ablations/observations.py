@@ -15,7 +15,7 @@ from ablations.records import (
     WEIGHTS_FILE,
     RecordError,
     RunRecord,
-    load_json,
+    load_sealed,
 )
 from mnist_blocks.spec import NUM_CLASSES, NetworkSpec
 
@@ -85,7 +85,7 @@ def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
     path = run_dir / OBSERVATIONS_FILE
     if not path.exists():
         return None
-    found = load_json(path, Observations)
+    found = load_sealed(path, Observations)
     if found.weights_sha256 != record.file_sha256.get(WEIGHTS_FILE):
         return None
     if not is_sound(found, record.experiment.network):

@@ -11,6 +11,10 @@ Every file is written under a temporary name, flushed to the disk and renamed; t
 last, and holds the digests of predictions and weights; the observations name the digest of the
 weights that they were made from. So a folder with a record is a whole run.
 
+A study's JSON files are sealed: their last field is a digest of all their other bytes (`sealed`).
+Whatever is changed or cut off afterwards, by a disk, a copy or by hand, is noticed when they are
+read. It is no signature: who wants to forge a record can.
+
 Times are a run's share: of seeds that were trained as one network (on a GPU), each is given the
 network's seconds divided by their number. So the seconds of a study's records add up to the time
 that it took.
@@ -19,6 +23,7 @@ that it took.
 import hashlib
 import io
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,7 +37,8 @@ from jaxtyping import Float32, UInt8
 from ablations.experiment import Experiment
 from speed.arithmetic import Arithmetic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of a study's JSON files; those of version 1 had no seal."""
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 WEIGHTS_FILE = "weights.safetensors"
@@ -41,11 +47,18 @@ OBSERVATIONS_FILE = "observations.json"
 TEMPORARY_SUFFIX = ".tmp"
 """Of a file that is being written; its name begins with a dot."""
 
+NO_SEAL = b"0" * 64
+SEAL_AT_END = re.compile(rb'"seal": ?"([0-9a-f]{64})"\s*\}\s*\Z')
+
 Decoded = TypeVar("Decoded")
 
 
 class RecordError(Exception):
     """A file of a study cannot be trusted; the message names it and says why."""
+
+
+class OtherVersionError(RecordError):
+    """A file is whole, but another version of the program wrote it: no reason to put it away."""
 
 
 class EpochRecord(msgspec.Struct, frozen=True):
@@ -106,6 +119,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     num_replicas: int = 1
     """How many seeds, this one among them, were trained as one network: on a GPU sums are taken in
     another order for another number, and so round differently."""
+    protocol_version: int = 1
+    """How networks were trained, as far as no field of the experiment says it (`experiment.py`)."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -162,18 +177,19 @@ def write_run(run_dir: Path, result: RunResult) -> None:
     write_atomically(run_dir / WEIGHTS_FILE, result.weights_safetensors)
     if result.observations_json is not None:
         write_atomically(run_dir / OBSERVATIONS_FILE, result.observations_json)
-    write_json(run_dir / RECORD_FILE, result.record)
+    write_sealed(run_dir / RECORD_FILE, result.record)
 
 
 def load_record(run_dir: Path) -> RunRecord:
     """Read and check a run's record.
 
     Raises:
-        RecordError: the record is damaged, of another schema, or does not fit its own digest.
+        RecordError: the record is damaged, or does not fit its own digest.
+        OtherVersionError: it is of another schema.
     """
     path = run_dir / RECORD_FILE
-    record = load_json(path, RunRecord)
-    if record.digest != record.experiment.digest:
+    record = load_sealed(path, RunRecord)
+    if record.digest != record.experiment.digest_under(record.protocol_version):
         raise RecordError(f"{path}: its digest does not fit its experiment: it was edited")
     if not record.epochs:
         raise RecordError(f"{path}: it has no epochs")
@@ -227,32 +243,101 @@ def read_recorded(path: Path, record: RunRecord) -> bytes:
     return content
 
 
-def load_json(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read a JSON file of this project's, checked against its type and schema version.
+def sealed(content: bytes) -> bytes:
+    """A JSON object with one more field at its end: the SHA-256 of all the bytes, its own 64 digits
+    taken as zeros."""
+    body = content.rstrip().removesuffix(b"}").rstrip()
+    # As the file has it: one field a line, or all in one line.
+    before, space, after = (b",\n ", b" ", b"\n}\n") if b"\n" in body else (b",", b"", b"}\n")
+    unsealed = body + before + b'"seal":' + space + b'"' + NO_SEAL + b'"' + after
+    return set_seal(unsealed, hashlib.sha256(unsealed).hexdigest().encode())
+
+
+def set_seal(content: bytes, digits: bytes) -> bytes:
+    """Put other digits in the place of a seal's."""
+    place = SEAL_AT_END.search(content)
+    assert place is not None, "not sealed"
+    return content[: place.start(1)] + digits + content[place.end(1) :]
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether a file ends with a seal, and the seal is that of its bytes."""
+    # Only a short end is searched: a damaged file may be anything, and of any length.
+    found = SEAL_AT_END.search(content, max(0, len(content) - 200))
+    if found is None:
+        return False
+    expected = hashlib.sha256(set_seal(content, NO_SEAL)).hexdigest()
+    return expected.encode() == found[1]
+
+
+def write_sealed(path: Path, value: object) -> None:
+    """Write one of a study's files: as `write_json`, with a seal at the end."""
+    write_atomically(path, sealed(format_json(value)))
+
+
+def load_sealed(path: Path, kind: type[Decoded]) -> Decoded:
+    """Read one of a study's files: check its seal and schema version, then its content.
 
     Raises:
-        RecordError: it cannot be read, is not such a file, or has another schema version.
+        RecordError: it cannot be read, was changed since it was written, or is not such a file.
+        OtherVersionError: it has another schema version.
     """
     content = read_bytes(path)
+    is_as_written = is_whole(content)
+    is_older = b'"seal"' not in content[-200:]
+    version = schema_version(content)
+    if version not in (None, SCHEMA_VERSION) and (is_as_written or (version == 1 and is_older)):
+        raise OtherVersionError(
+            f"{path}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
+            "use the version that wrote it, or another --out folder"
+        )
+    if not is_as_written:
+        raise RecordError(f"{path}: not the file that was written: it was changed or cut off")
+    return decode_json(path, content, kind)
+
+
+def schema_version(content: bytes) -> int | None:
+    """The schema version that a file names; None where it names none."""
     try:
-        version = msgspec.json.decode(content, type=_Versioned).schema_version
-        if version != SCHEMA_VERSION:
-            raise RecordError(
-                f"{path}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
-                "use the version that wrote it, or another --out folder"
-            )
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
-        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
+        return msgspec.json.decode(content, type=_Versioned).schema_version
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 class _Versioned(msgspec.Struct):
     schema_version: int
 
 
+def format_json(value: object) -> bytes:
+    """A value as indented JSON, one field a line, so that differences can be read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+
+
 def write_json(path: Path, value: object) -> None:
-    """Write a value as indented JSON, one field a line, so that differences can be read."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    """Write a JSON file that is not a study's: for people, and for other programs."""
+    write_atomically(path, format_json(value))
+
+
+def load_json(path: Path, kind: type[Decoded]) -> Decoded:
+    """Read a JSON file that is not a study's, checked against its type.
+
+    Raises:
+        RecordError: it cannot be read, or is not such a file.
+    """
+    return decode_json(path, read_bytes(path), kind)
+
+
+def decode_json(path: Path, content: bytes, kind: type[Decoded]) -> Decoded:
+    """What a file's content says.
+
+    Raises:
+        RecordError: it is not such a file.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    # In a string that is no UTF-8, msgspec does not raise an error of its own.
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from ablations.data import Dataset
-from ablations.experiment import Experiment
+from ablations.experiment import PROTOCOL_VERSION, Experiment
 from ablations.group_memory import train_as_fits
 from ablations.observe import observe
 from ablations.records import (
@@ -30,6 +30,7 @@ from ablations.records import (
     RunRecord,
     RunResult,
     encode_predictions,
+    sealed,
 )
 from ablations.training import TrainedNetwork, train
 from ablations.version import VERSION
@@ -136,6 +137,7 @@ def assemble_result(
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,
+        protocol_version=PROTOCOL_VERSION,
     )
     observations_json = None
     # The run is made, and may have taken hours; a report can have it looked at again.
@@ -143,7 +145,7 @@ def assemble_result(
         observations = observe(
             experiment, trained.network, dataset, predicted_class, weights_sha256, device
         )
-        observations_json = msgspec.json.encode(observations) + b"\n"
+        observations_json = sealed(msgspec.json.encode(observations))
     return RunResult(record, predictions_npz, weights_safetensors, observations_json)
 
 

@@ -5,23 +5,28 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from ablations.ablation import Ablation
-from ablations.experiment import DatasetId, Experiment, TrainingSpec
+from ablations.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
 from ablations.presets import FULL
 from ablations.records import (
+    PREDICTIONS_FILE,
     RECORD_FILE,
     SCHEMA_VERSION,
     TEMPORARY_SUFFIX,
+    WEIGHTS_FILE,
+    OtherVersionError,
     RecordError,
     RunRecord,
-    load_json,
     load_record,
-    write_json,
+    load_sealed,
+    read_recorded,
+    write_sealed,
 )
 from ablations.timing import TIMING_FILE, Timing
 from ablations.verdicts import DEFAULT_MARGIN_PCT
@@ -31,6 +36,7 @@ from speed.arithmetic import Arithmetic
 STUDY_FILE = "study.json"
 OWNER_FILE = ".owner"
 """Who is at work in the study, while `.lock` is held."""
+SET_ASIDE_DIR = "set-aside"
 
 
 class StudyError(Exception):
@@ -139,7 +145,7 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
     if (study_dir / STUDY_FILE).exists():
         return
     try:
-        write_json(study_dir / STUDY_FILE, spec)
+        write_sealed(study_dir / STUDY_FILE, spec)
     except OSError as error:
         raise StudyError(
             f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
@@ -156,11 +162,17 @@ def _short(value: object) -> str:
 
 
 def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment]:
-    """Those of the planned runs that the folder has no good record of, in the same order.
+    """Those of the planned runs that the folder has no sound record of, in the same order.
+
+    A run that was damaged is among them: see `set_aside_damaged`.
 
     Raises:
-        StudyError: a record is there, but of a different experiment than the planned one.
+        StudyError: a record is there and sound, but not of the run as it would be made now.
+        OtherVersionError: a record is of another schema.
     """
+    if not is_study(study_dir):
+        return list(runs)
+    spec = load_spec(study_dir)
     missing = []
     for run in runs:
         folder = run_folder(study_dir, run.ablation, run.seed)
@@ -168,15 +180,64 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
             missing.append(run)
             continue
         try:
-            record = load_record(folder)
-        except RecordError as error:
-            raise RecordError(f"{error}; delete {folder} to run it again") from error
+            record = load_run(folder, study_dir, spec)
+        except OtherVersionError:
+            raise
+        except RecordError:
+            missing.append(run)
+            continue
+        if record.protocol_version != PROTOCOL_VERSION:
+            raise StudyError(
+                f"{folder} was trained under protocol version {record.protocol_version}, and this "
+                f"program trains under {PROTOCOL_VERSION}, which gives other numbers; choose another "
+                "folder with --out, or use the program's version that made it"
+            )
         if record.experiment != run:
             raise StudyError(
                 f"{folder} holds a run of '{run.ablation}' as it was defined before (the catalogue has "
                 "changed since); choose another folder with --out, or delete that one"
             )
     return missing
+
+
+def set_aside_damaged(study_dir: Path) -> list[str]:
+    """Move what cannot be trusted out of the way of runs that will be made again.
+
+    That is a run whose record, predictions or weights are not what was written, which lies in the
+    wrong place or is of another study, and epoch times that are damaged. They are moved whole,
+    into `set-aside/`: nothing is deleted. Returns a line for each, to be said. Only for whoever
+    holds the study (`only_one_process`).
+
+    Raises:
+        RecordError: the study's own `study.json` is damaged.
+    """
+    spec = load_spec(study_dir)
+    lines = []
+    for path in record_paths(study_dir):
+        try:
+            load_run(path.parent, study_dir, spec)
+        except OtherVersionError:
+            continue  # whole, and of use to the version that wrote it
+        except RecordError as error:
+            lines.append(set_aside(path.parent, study_dir, error))
+    try:
+        load_timing(study_dir)
+    except OtherVersionError:
+        pass
+    except RecordError as error:
+        lines.append(set_aside(study_dir / TIMING_FILE, study_dir, error))
+    return lines
+
+
+def set_aside(path: Path, study_dir: Path, reason: RecordError) -> str:
+    """Move a file or folder of a study into its `set-aside/`; returns a line that says so."""
+    name = "-".join(path.relative_to(study_dir).parts)
+    numbers = (study_dir / SET_ASIDE_DIR / f"{name}-{number}" for number in count(1))
+    place = next(place for place in numbers if not place.exists())
+    place.parent.mkdir(exist_ok=True)
+    path.rename(place)
+    within = place.relative_to(study_dir)
+    return f"Set aside: {in_study(str(reason), study_dir)}; it is kept as {within}"
 
 
 @contextmanager
@@ -244,13 +305,21 @@ def load_spec(study_dir: Path) -> StudySpec:
     Raises:
         RecordError: its `study.json` is damaged or of another schema.
     """
-    return load_json(study_dir / STUDY_FILE, StudySpec)
+    try:
+        return load_sealed(study_dir / STUDY_FILE, StudySpec)
+    except OtherVersionError:
+        raise
+    except RecordError as error:
+        raise RecordError(
+            f"{error}; the command that made it, with another --out, makes the same file again: copy "
+            "it here"
+        ) from error
 
 
 def load_study(study_dir: Path) -> Study:
     """Read every record of a study.
 
-    A record that cannot be trusted is left out, and named in `problems`.
+    What cannot be trusted is left out, and named in `problems`.
 
     Raises:
         StudyError: the folder is not a study.
@@ -261,23 +330,59 @@ def load_study(study_dir: Path) -> Study:
         raise StudyError(f"{study_dir} is not a study: {why}{studies_near(study_dir)}")
     spec = load_spec(study_dir)
     records, problems = [], []
-    for path in sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}")):
+    for path in record_paths(study_dir):
         try:
-            record = load_record(path.parent)
-            check_belongs(record, path, study_dir, spec)
-            records.append(record)
+            records.append(load_run(path.parent, study_dir, spec))
         except RecordError as error:
-            # Named within the study: a report is passed on, and whose disk it was is nobody's affair.
-            problems.append(str(error).replace(f"{study_dir}{os.sep}", ""))
+            problems.append(in_study(str(error), study_dir))
     records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
+    problems += mixed_protocols(records)
     problems += mixed_definitions(records)
     timing = None
-    if (study_dir / TIMING_FILE).exists():
-        try:
-            timing = load_json(study_dir / TIMING_FILE, Timing)
-        except RecordError as error:
-            problems.append(str(error).replace(f"{study_dir}{os.sep}", ""))
+    try:
+        timing = load_timing(study_dir)
+    except RecordError as error:
+        problems.append(in_study(str(error), study_dir))
     return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))
+
+
+def in_study(message: str, study_dir: Path) -> str:
+    """A message that names files within the study: a report is passed on, and whose disk it was is
+    nobody's affair."""
+    return message.replace(f"{study_dir}{os.sep}", "")
+
+
+def record_paths(study_dir: Path) -> list[Path]:
+    """Where a study has records, in the order of their names."""
+    return sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}"))
+
+
+def load_timing(study_dir: Path) -> Timing | None:
+    """A study's epoch times; None where they have not been measured.
+
+    Raises:
+        RecordError: the file is damaged or of another schema.
+    """
+    path = study_dir / TIMING_FILE
+    return load_sealed(path, Timing) if path.exists() else None
+
+
+def load_run(run_dir: Path, study_dir: Path, spec: StudySpec) -> RunRecord:
+    """Read a run's record, if all that is there of the run can be trusted.
+
+    Predictions and weights may be absent: the record has all numbers by itself.
+
+    Raises:
+        RecordError: the record is damaged or does not belong here, or predictions or weights are
+            not those that were recorded.
+        OtherVersionError: the record is of another schema.
+    """
+    record = load_record(run_dir)
+    check_belongs(record, run_dir / RECORD_FILE, study_dir, spec)
+    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
+        if name in record.file_sha256 and (run_dir / name).exists():
+            read_recorded(run_dir / name, record)
+    return record
 
 
 def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpec) -> None:
@@ -294,9 +399,24 @@ def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpe
         and run.training.num_epochs == spec.num_epochs
         and run.training.num_train_images == spec.num_train_images
         and record.environment.device_type == spec.device_type
+        and record.environment.arithmetic == spec.arithmetic
     )
     if not is_alike:
-        raise RecordError(f"{path}: is of another study (data, length or device differ)")
+        raise RecordError(
+            f"{path}: is of another study (data, length, device or arithmetic differ)"
+        )
+
+
+def mixed_protocols(records: list[RunRecord]) -> list[str]:
+    """Take out the runs that were trained under an older protocol than others; say which."""
+    newest = max((record.protocol_version for record in records), default=PROTOCOL_VERSION)
+    older = [record for record in records if record.protocol_version != newest]
+    records[:] = [record for record in records if record.protocol_version == newest]
+    return [
+        f"{record.experiment.ablation}/seed-{record.experiment.seed}: was trained under protocol "
+        f"version {record.protocol_version}, other runs under {newest}: they are not mixed"
+        for record in older
+    ]
 
 
 def mixed_definitions(records: list[RunRecord]) -> list[str]:

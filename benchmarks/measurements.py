@@ -7,16 +7,12 @@ Each file in `docs/performance` is one of these records as JSON. Whoever measure
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 import msgspec
 
-from ablations.records import Environment, RecordError, read_bytes
+from ablations.records import Environment
 from speed.arithmetic import Arithmetic
-
-Decoded = TypeVar("Decoded")
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -282,15 +278,3 @@ class Overhead(msgspec.Struct, frozen=True):
     driver_seconds: dict[str, Spread]
     startup_seconds: dict[str, Spread]
     disk: DiskOverhead
-
-
-def load_measurement(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read one of the files, checked against its type.
-
-    Raises:
-        RecordError: it cannot be read, or is not such a file.
-    """
-    try:
-        return msgspec.json.decode(read_bytes(path), type=kind)
-    except msgspec.MsgspecError as error:
-        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error

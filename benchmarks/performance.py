@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ablations.commands import clear_errors
 from ablations.experiment import TARGET_TRAINING
-from ablations.records import write_atomically
+from ablations.records import Decoded, load_json, write_atomically
 from ablations.study import load_study
 from ablations.words import plural
 from benchmarks import performance_words
@@ -24,12 +24,10 @@ from benchmarks.floor import training_flop
 from benchmarks.measurements import (
     Accuracy,
     Choices,
-    Decoded,
     GroupTimes,
     Overhead,
     Profile,
     Scaling,
-    load_measurement,
 )
 from benchmarks.scaling_words import overhead_words
 from mnist_blocks import TARGET
@@ -67,7 +65,7 @@ def read_measured(folder: Path) -> Measured:
 
     def read(name: str, kind: type[Decoded]) -> Decoded | None:
         path = folder / name
-        return load_measurement(path, kind) if path.exists() else None
+        return load_json(path, kind) if path.exists() else None
 
     return Measured(
         comparison=read("comparison.json", Comparison),

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 import cli
 from ablations.catalogue import CATALOGUE
-from ablations.records import RunRecord, load_record, without_times
+from ablations.records import RunRecord, load_record, without_times, write_sealed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu")
@@ -262,15 +262,47 @@ def test_record_of_an_unknown_schema(small_study: tuple[Path, str], tmp_path: Pa
     out = tmp_path / "copy"
     shutil.copytree(small_study[0], out)
     path = out / "no-gap" / "seed-1" / "record.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    write_sealed(path, msgspec.structs.replace(load_record(path.parent), schema_version=3))
     finished = ablate_digits(out, "no-gap", "--seeds", "0,1")
     assert finished.returncode == 1
-    assert "schema version 2, but this program reads version 1" in finished.stderr
+    assert "schema version 3, but this program reads version 2" in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1
     rendered = run_cli("report", str(out))
     assert rendered.returncode == 1
     assert "Left out" in rendered.stderr
-    assert "schema version 2" in (out / "report.html").read_text()
+    assert "schema version 3" in (out / "report.html").read_text()
+
+
+def test_what_was_damaged_is_set_aside_and_run_again(
+    small_study: tuple[Path, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    shutil.copytree(small_study[0], out)
+    weights = bytearray((out / "no-gap" / "seed-1" / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (out / "no-gap" / "seed-1" / "weights.safetensors").write_bytes(weights)
+    record = (out / "target" / "seed-0" / "record.json").read_bytes()
+    (out / "target" / "seed-0" / "record.json").write_bytes(record[:1000])
+    rendered = run_cli("report", str(out))
+    assert rendered.returncode == 1
+    assert rendered.stderr.count("Left out: ") == 2
+    planned = ablate_digits(out, "no-gap", "--seeds", "0,1", "--dry-run")
+    assert planned.stdout.count("would run") == 2
+    assert not (out / "set-aside").exists()
+    again = ablate_digits(out, "no-gap", "--seeds", "0,1")
+    assert again.returncode == 0, again.stderr
+    assert "2 of 4 runs are there already" in again.stdout
+    kept = {path.name for path in (out / "set-aside").iterdir()}
+    assert kept == {"no-gap-seed-1-1", "target-seed-0-1"}
+    assert again.stdout.count("Set aside: ") == 2
+    kept_weights = out / "set-aside" / "no-gap-seed-1-1" / "weights.safetensors"
+    assert kept_weights.read_bytes() == weights
+    before, after = records_of(small_study[0]), records_of(out)
+    assert {name: without_times(record) for name, record in before.items()} == {
+        name: without_times(record) for name, record in after.items()
+    }
+    for name in ("no-gap/seed-0", "target/seed-1"):
+        assert before[name] == after[name], "it was made again"
 
 
 def test_report_is_rendered_again_from_records_alone(small_study: tuple[Path, str]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ablations.catalogue import find_ablation
 from ablations.data import DataError
-from ablations.records import RECORD_FILE, write_json
+from ablations.records import RECORD_FILE, load_record, write_json, write_sealed
 from ablations.study import create_study, plan_runs, run_folder
 from benchmarks import compare, memory
 from benchmarks.baselines.recipe import BaselineEpoch, BaselineResult
@@ -170,7 +170,7 @@ def write_canned_study(study_dir: Path, written_at: list[float], wall_seconds: f
     for run, seconds in zip(runs, written_at, strict=True):
         record = msgspec.structs.replace(make_record(run), wall_seconds=wall_seconds)
         path = run_folder(study_dir, run.ablation, run.seed) / RECORD_FILE
-        write_json(path, record)
+        write_sealed(path, record)
         os.utime(path, (seconds, seconds))
 
 
@@ -196,8 +196,7 @@ def test_seeds_trained_as_one_network_shared_its_seconds(tmp_path: Path) -> None
     write_canned_study(tmp_path / "study", [1000.0, 1000.1], wall_seconds=49.5)
     for path in (tmp_path / "study").rglob(RECORD_FILE):
         written_at = path.stat().st_mtime
-        record = msgspec.json.decode(path.read_bytes())
-        path.write_bytes(msgspec.json.encode({**record, "num_replicas": 2}))
+        write_sealed(path, msgspec.structs.replace(load_record(path.parent), num_replicas=2))
         os.utime(path, (written_at, written_at))
     outcome = read_study(tmp_path / "study")
     assert outcome.training_seconds == pytest.approx(2 * 48, abs=0.2)

@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from ablations.comparison import compare_ablations, compare_studies
 from ablations.data import DataError, Dataset
 from ablations.planning import seconds_a_run
-from ablations.records import write_json
+from ablations.records import write_sealed
 from ablations.study import STUDY_FILE, Study, StudyError, run_folder
 from cli import main
 from tests.factories import DIGITS, ENVIRONMENT, make_spec, make_study
 
 
 def write_study(folder: Path, study: Study) -> Path:
-    write_json(folder / STUDY_FILE, study.spec)
+    write_sealed(folder / STUDY_FILE, study.spec)
     for record in study.records:
         run = record.experiment
-        write_json(run_folder(folder, run.ablation, run.seed) / "record.json", record)
+        write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", record)
     return folder
 
 

@@ -33,8 +33,9 @@ from ablations.records import (
     WEIGHTS_FILE,
     load_predictions,
     load_record,
-    write_json,
+    sealed,
     write_run,
+    write_sealed,
 )
 from ablations.results import summarise
 from ablations.running import run_experiment
@@ -253,7 +254,7 @@ def test_damaged_files_are_named_and_left_out(study_dir: Path, digits: Dataset) 
         path.write_bytes(content[:100])
         exhibits = load_exhibits(study_dir, study)
         assert (NAMES[0], 0) not in exhibits.observations
-        assert "not a valid Observations" in exhibits.problems[0]
+        assert "not the file that was written" in exhibits.problems[0]
         assert str(study_dir) not in exhibits.problems[0]
     finally:
         path.write_bytes(content)
@@ -319,7 +320,7 @@ def test_files_that_do_not_fit_are_left_out_and_made_again(
     ]
     for file, value in broken:
         content = file.read_bytes()
-        file.write_bytes(msgspec.json.encode(value))
+        file.write_bytes(sealed(msgspec.json.encode(value)))
         exhibits = load_exhibits(study_dir, study)
         if file == path:
             assert (NAMES[1], 0) not in exhibits.observations
@@ -340,7 +341,7 @@ def test_records_that_do_not_name_wrong_images_say_nothing_false(
     (folder / GALLERY_FILE).unlink()
     for path in folder.glob("*/seed-0/record.json"):
         record = load_record(path.parent)
-        write_json(path, msgspec.structs.replace(record, wrong_test_images=None))
+        write_sealed(path, msgspec.structs.replace(record, wrong_test_images=None))
     make_exhibits(folder, load_study(folder), digits)
     assert (folder / GALLERY_FILE).read_bytes() == before
 
@@ -349,7 +350,7 @@ def test_records_without_digests_show_no_networks(study_dir: Path, tmp_path: Pat
     folder = tmp_path / "odd"
     shutil.copytree(study_dir, folder)
     for path in folder.glob("*/seed-0/record.json"):
-        write_json(path, msgspec.structs.replace(load_record(path.parent), file_sha256={}))
+        write_sealed(path, msgspec.structs.replace(load_record(path.parent), file_sha256={}))
     study = load_study(folder)
     assert len(study.records) == len(NAMES)
     exhibits = load_exhibits(folder, study)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from ablations.records import RecordError, write_json
+from ablations.records import RecordError, load_json, write_json
 from benchmarks import performance
 from benchmarks.compare import Comparison, Row
 from benchmarks.contenders import Plan
@@ -29,7 +29,6 @@ from benchmarks.measurements import (
     StepSpeed,
     StudyTime,
     StudyTimes,
-    load_measurement,
 )
 from benchmarks.performance import (
     DOCUMENT,
@@ -318,7 +317,7 @@ def test_speeds_are_set_beside_the_limit_of_their_own_arithmetic() -> None:
 def test_damaged_measurement_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
     with pytest.raises(RecordError, match="cannot be read"):
-        load_measurement(path, GroupTimes)
+        load_json(path, GroupTimes)
 
 
 def test_scaling_document_is_fresh() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
-from ablations.experiment import DatasetId, Experiment, TrainingSpec
+from ablations.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
 from ablations.records import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -25,8 +25,11 @@ from ablations.records import (
     RunRecord,
     RunResult,
     encode_predictions,
+    format_json,
+    is_whole,
     load_predictions,
     load_record,
+    sealed,
     without_times,
     write_atomically,
     write_run,
@@ -123,39 +126,71 @@ def test_changed_predictions_are_noticed(
         load_predictions(folder, result.record)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text[: len(text) // 2], "not a valid"),
-        (lambda text: "", "not a valid"),
-        (lambda text: "[]", "not a valid"),
-        (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "version 99"),
-        (lambda text: text.replace('"schema_version": 1', '"schema": 1'), "not a valid"),
-        (lambda text: text.replace('"seed": 3', '"seed": 4'), "does not fit"),
-        (lambda text: text.replace('"dropout": 0.1', '"dropout": 0.2'), "does not fit"),
-        (lambda text: text.replace('"dropout": 0.1', '"dropout": 3'), "not a valid"),
-        (lambda text: text.replace('"status": "finished"', '"status": "fine"'), "not a valid"),
-        (lambda text: text.replace('"test_correct"', '"test_right"'), "not a valid"),
-        (
-            lambda text: re.sub(r'("wrong_test_images": \[)\s*\d+,', r"\1", text),
-            "not those that were counted",
-        ),
-        (
-            lambda text: re.sub(r'("wrong_test_images": \[\s*)\d+', r"\g<1>360", text),
-            "not those that were counted",
-        ),
-    ],
-)
+CHANGES = [
+    (lambda text: text[: len(text) // 2], "not a valid"),
+    (lambda text: "", "not a valid"),
+    (lambda text: "[]", "not a valid"),
+    (lambda text: text.replace('"schema_version": 2', '"schema": 2'), ""),
+    (lambda text: text.replace('"seed": 3', '"seed": 4'), "does not fit"),
+    (lambda text: text.replace('"dropout": 0.1', '"dropout": 0.2'), "does not fit"),
+    (lambda text: text.replace('"protocol_version": 1', '"protocol_version": 2'), "does not fit"),
+    (lambda text: text.replace('"dropout": 0.1', '"dropout": 3'), "not a valid"),
+    (lambda text: text.replace('"status": "finished"', '"status": "fine"'), "not a valid"),
+    (lambda text: text.replace('"test_correct"', '"test_right"'), "not a valid"),
+    (
+        lambda text: re.sub(r'("wrong_test_images": \[)\s*\d+,', r"\1", text),
+        "not those that were counted",
+    ),
+    (
+        lambda text: re.sub(r'("wrong_test_images": \[\s*)\d+', r"\g<1>360", text),
+        "not those that were counted",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES)
 def test_damaged_record_is_one_clear_line(run_dir: Path, change: object, message: str) -> None:
     path = run_dir / RECORD_FILE
     text = path.read_text()
     changed = change(text)  # type: ignore[operator]
     assert changed != text
     path.write_text(changed)
+    with pytest.raises(RecordError, match="not the file that was written") as error:
+        load_record(run_dir)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(change, message) for change, message in CHANGES if message]
+)
+def test_record_that_was_sealed_again_must_still_fit_itself(
+    run_dir: Path, change: object, message: str
+) -> None:
+    path = run_dir / RECORD_FILE
+    unsealed = re.sub(r',\s*"seal": "[0-9a-f]{64}"', "", path.read_text())
+    path.write_bytes(sealed(change(unsealed).encode()))  # type: ignore[operator]
     with pytest.raises(RecordError, match=message) as error:
         load_record(run_dir)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@given(st.dictionaries(st.text(), st.integers(), min_size=1), st.booleans(), st.data())
+def test_seal_is_of_every_byte(value: dict[str, int], indented: bool, data: st.DataObject) -> None:
+    content = sealed(format_json(value) if indented else msgspec.json.encode(value))
+    assert is_whole(content)
+    decoded = msgspec.json.decode(content)
+    digits = decoded.pop("seal")
+    assert decoded == {name: number for name, number in value.items() if name != "seal"}
+    # By hand: the digest is of the file's own bytes, with zeros for its digits.
+    assert hashlib.sha256(content.replace(digits.encode(), b"0" * 64)).hexdigest() == digits
+    place = data.draw(st.integers(0, len(content) - 1))
+    changed = bytearray(content)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    assert not is_whole(bytes(changed))
+    assert not is_whole(content[:place])
+    assert not is_whole(content + b" ")
 
 
 def test_missing_record(tmp_path: Path) -> None:
@@ -206,6 +241,13 @@ def test_digest_does_not_depend_on_fields_at_their_defaults() -> None:
         b'{"name":"mnist","num_test":1,"num_train":6,"sha256":"ab"},5]'
     )
     assert experiment.digest == hashlib.sha256(text).hexdigest()[:16]
+
+
+def test_another_protocol_is_another_run() -> None:
+    dataset = DatasetId("mnist", "ab", 6, 1)
+    experiment = Experiment("target", NetworkSpec(), TrainingSpec(), dataset, 5)
+    assert experiment.digest == experiment.digest_under(PROTOCOL_VERSION)
+    assert len({experiment.digest_under(version) for version in range(1, 10)}) == 9
 
 
 def test_predictions_have_the_same_bytes_each_time() -> None:

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from ablations.catalogue import find_ablation
 from ablations.data import Dataset
 from ablations.execution import WorkerSetup
-from ablations.records import RECORD_FILE, Environment, write_json
+from ablations.records import RECORD_FILE, Environment, load_json, write_sealed
 from ablations.study import StudyError, create_study, plan_runs, run_folder
 from benchmarks import accuracy, scaling, steps
 from benchmarks.accuracy import collect_accuracy, read_runs
 from benchmarks.floor import forward_flop, least_seconds, training_flop
-from benchmarks.measurements import Accuracy, Scaling, load_measurement
+from benchmarks.measurements import Accuracy, Scaling
 from benchmarks.scaling import QUICK, scaled_channels
 from benchmarks.steps import Configuration, measure_steps, one_thread
 from benchmarks.study_times import StudyFailed, time_study
@@ -47,7 +47,7 @@ def test_everything_is_measured(tmp_path: Path, digits: Dataset) -> None:
     finished = CliRunner().invoke(scaling.main, options, catch_exceptions=False)
     assert finished.exit_code == 0, finished.output
     assert torch.get_num_threads() == num_threads
-    found = load_measurement(path, Scaling)
+    found = load_json(path, Scaling)
     assert found.is_quick and found.dataset_name == "digits"
     assert [study.num_runs for study in found.study_times.by_num_runs] == [1, 2]
     for study in found.study_times.by_num_runs:
@@ -129,7 +129,7 @@ def write_study(
     environment: Environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
     for run in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
         path = run_folder(study_dir, run.ablation, run.seed) / RECORD_FILE
-        write_json(path, make_record(run, environment=environment))
+        write_sealed(path, make_record(run, environment=environment))
     return study_dir
 
 
@@ -140,7 +140,7 @@ def test_accuracies_of_studies_are_collected(tmp_path: Path) -> None:
     finished = CliRunner().invoke(accuracy.main, [str(fused), str(plain), "--out", str(out)])
     assert finished.exit_code == 0, finished.output
     assert "plain: 2 runs" in finished.output and "bfloat16: 3 runs" in finished.output
-    found = load_measurement(out, Accuracy)
+    found = load_json(out, Accuracy)
     assert [(run.arithmetic, run.seed) for run in found.runs] == [
         ("plain", 0), ("plain", 1), ("bfloat16", 0), ("bfloat16", 1), ("bfloat16", 2),
     ]  # fmt: skip

@@ -12,24 +12,36 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.catalogue import CATALOGUE, find_ablation
-from ablations.experiment import DatasetId
+from ablations.experiment import PROTOCOL_VERSION, DatasetId
 from ablations.presets import choose_preset
-from ablations.records import RecordError, write_json
+from ablations.records import OtherVersionError, RecordError, RunRecord, write_json, write_sealed
 from ablations.requirements import in_pct, judge_accuracy
 from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
 from ablations.statistics import paired_difference, t_interval_95
 from ablations.study import (
+    SET_ASIDE_DIR,
     Study,
     StudyError,
     StudySpec,
     check_folder,
     create_study,
+    load_spec,
     load_study,
     missing_runs,
     plan_runs,
     run_folder,
+    set_aside_damaged,
 )
-from tests.factories import ALL_NAMES, make_record, make_spec, make_study
+from ablations.timing import TIMING_FILE
+from tests.factories import (
+    ALL_NAMES,
+    ENVIRONMENT,
+    make_record,
+    make_spec,
+    make_study,
+    make_timing,
+)
+from tests.faults import tell_fault
 
 MNIST_ID = DatasetId("mnist", "ab" * 32, 60_000, 10_000)
 
@@ -37,7 +49,7 @@ MNIST_ID = DatasetId("mnist", "ab" * 32, 60_000, 10_000)
 def write_study(folder: Path, spec: StudySpec, names: list[str], seeds: list[int]) -> None:
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in names], seeds):
-        write_json(run_folder(folder, run.ablation, run.seed) / "record.json", make_record(run))
+        write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", make_record(run))
 
 
 def test_runs_are_planned_seed_by_seed() -> None:
@@ -73,7 +85,7 @@ def test_damaged_record_is_left_out_and_named(tmp_path: Path) -> None:
     study = load_study(tmp_path / "study")
     assert [run.experiment.ablation for run in study.records] == ["target"]
     [problem] = study.problems
-    assert problem.startswith("no-gap/seed-0/record.json: not a valid RunRecord")
+    assert problem.startswith("no-gap/seed-0/record.json: not the file that was written")
 
 
 def test_record_from_elsewhere_is_left_out(tmp_path: Path) -> None:
@@ -81,7 +93,7 @@ def test_record_from_elsewhere_is_left_out(tmp_path: Path) -> None:
     write_study(study_dir, make_spec(), ["target"], [0])
     shutil.copytree(study_dir / "target" / "seed-0", study_dir / "target" / "seed-1")
     [longer] = plan_runs(make_spec(num_epochs=21), [find_ablation("no-gap")], [0])
-    write_json(run_folder(study_dir, "no-gap", 0) / "record.json", make_record(longer))
+    write_sealed(run_folder(study_dir, "no-gap", 0) / "record.json", make_record(longer))
     study = load_study(study_dir)
     assert [(run.experiment.ablation, run.experiment.seed) for run in study.records] == [
         ("target", 0)
@@ -97,23 +109,119 @@ def test_runs_of_two_definitions_are_never_averaged(tmp_path: Path) -> None:
     write_study(study_dir, make_spec(), ["target", "no-gap"], [0, 1])
     [run] = plan_runs(make_spec(), [find_ablation("no-gap")], [2])
     changed = replace(run, network=replace(run.network, dropout=0.3))
-    write_json(run_folder(study_dir, "no-gap", 2) / "record.json", make_record(changed))
+    write_sealed(run_folder(study_dir, "no-gap", 2) / "record.json", make_record(changed))
     study = load_study(study_dir)
     assert {run.experiment.ablation for run in study.records} == {"target"}
     assert "no-gap: its runs are of different definitions" in study.problems[0]
 
 
 def test_changed_definition_is_refused(tmp_path: Path) -> None:
-    spec = make_spec()
-    write_study(tmp_path / "study", spec, ["no-gap"], [0])
-    source = run_folder(tmp_path / "study", "no-gap", 0)
-    target = run_folder(tmp_path / "study", "no-relu", 0)
-    source.rename(target.parent.with_name("moved"))
-    target.parent.mkdir()
-    target.parent.with_name("moved").rename(target)
-    [planned] = plan_runs(spec, [find_ablation("no-relu")], [0])
+    study_dir = tmp_path / "study"
+    create_study(study_dir, make_spec())
+    [planned] = plan_runs(make_spec(), [find_ablation("no-relu")], [0])
+    before = replace(planned, network=replace(planned.network, dropout=0.3))
+    write_sealed(run_folder(study_dir, "no-relu", 0) / "record.json", make_record(before))
     with pytest.raises(StudyError, match="as it was defined before"):
-        missing_runs(tmp_path / "study", [planned])
+        missing_runs(study_dir, [planned])
+    assert set_aside_damaged(study_dir) == [], "it is whole"
+
+
+def of_protocol(record: RunRecord, version: int) -> RunRecord:
+    digest = record.experiment.digest_under(version)
+    return msgspec.structs.replace(record, protocol_version=version, digest=digest)
+
+
+def test_another_protocol_is_refused_and_not_mixed(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    runs = plan_runs(make_spec(), [find_ablation("target"), find_ablation("no-gap")], [0])
+    newer = PROTOCOL_VERSION + 1
+    create_study(study_dir, make_spec())
+    for run, version in zip(runs, (PROTOCOL_VERSION, newer), strict=True):
+        record = of_protocol(make_record(run), version)
+        write_sealed(run_folder(study_dir, run.ablation, 0) / "record.json", record)
+    with pytest.raises(StudyError, match=f"under protocol version {newer}, .*--out"):
+        missing_runs(study_dir, runs)
+    assert set_aside_damaged(study_dir) == [], "it is whole"
+    study = load_study(study_dir)
+    assert [record.experiment.ablation for record in study.records] == ["no-gap"]
+    [problem] = study.problems
+    assert problem.startswith(
+        f"target/seed-0: was trained under protocol version {PROTOCOL_VERSION}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("device_type", "cuda"), ("device_type", "mps"), ("arithmetic", "float32")]
+)
+def test_runs_of_another_device_or_arithmetic_are_never_averaged_in(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    study_dir = tmp_path / "study"
+    write_study(study_dir, make_spec(), ["target"], [0, 1])
+    [run] = plan_runs(make_spec(), [find_ablation("target")], [2])
+    elsewhere = msgspec.structs.replace(ENVIRONMENT, **{field: value})
+    record = make_record(run, environment=elsewhere, last_error_pct=50.0)
+    write_sealed(run_folder(study_dir, "target", 2) / "record.json", record)
+    study = load_study(study_dir)
+    [row] = summarise(study).rows
+    assert row.accuracy_pct.by_seed.keys() == {0, 1}
+    [problem] = study.problems
+    assert problem.startswith("target/seed-2/record.json: is of another study")
+    # `ablate` in this folder makes the run again as the study has it.
+    assert missing_runs(study_dir, [run]) == [run]
+    [line] = set_aside_damaged(study_dir)
+    assert line.endswith("it is kept as set-aside/target-seed-2-1")
+    tell_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
+
+
+def test_what_is_damaged_is_set_aside_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    study_dir = tmp_path / "study"
+    runs = plan_runs(make_spec(), [find_ablation("target"), find_ablation("no-gap")], [0])
+    paths = [run_folder(study_dir, run.ablation, 0) / "record.json" for run in runs]
+    damaged = []
+    for number in range(1, 4):
+        write_study(study_dir, make_spec(), ["target", "no-gap"], [0])
+        write_sealed(study_dir / TIMING_FILE, make_timing(["target"]))
+        for path in (paths[1], study_dir / TIMING_FILE):
+            damaged.append(path.read_bytes()[:-number])
+            path.write_bytes(damaged[-1])
+        (paths[1].parent / "notes.txt").write_text(f"a user's, {number}")
+        assert missing_runs(study_dir, runs) == [runs[1]]
+        lines = set_aside_damaged(study_dir)
+        assert [line.partition("; it is kept as ")[2] for line in lines] == [
+            f"set-aside/no-gap-seed-0-{number}",
+            f"set-aside/timing.json-{number}",
+        ]
+        assert lines[0].startswith("Set aside: no-gap/seed-0/record.json: not the file that was")
+        assert paths[0].exists() and not paths[1].exists()
+        assert load_study(study_dir).problems == ()
+    kept = [path for path in (study_dir / SET_ASIDE_DIR).rglob("*") if path.is_file()]
+    assert sorted(path.read_bytes() for path in kept if path.name != "notes.txt") == sorted(damaged)
+    assert len([path for path in kept if path.name == "notes.txt"]) == 3
+
+
+def test_missing_predictions_and_weights_are_no_fault_and_others_are(tmp_path: Path) -> None:
+    # As in docs/reference, which has records alone.
+    study_dir = tmp_path / "study"
+    write_study(study_dir, make_spec(), ["target"], [0])
+    [run] = plan_runs(make_spec(), [find_ablation("target")], [0])
+    assert missing_runs(study_dir, [run]) == []
+    for name in ("weights.safetensors", "predictions.npz"):
+        path = run_folder(study_dir, "target", 0) / name
+        path.write_bytes(b"of another run")
+        assert missing_runs(study_dir, [run]) == [run]
+        [problem] = load_study(study_dir).problems
+        assert problem.startswith(f"target/seed-0/{name}: not the file that was recorded")
+        path.unlink()
+
+
+def test_damaged_study_file_says_the_way_out(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", make_spec(), ["target"], [0])
+    path = tmp_path / "study" / "study.json"
+    path.write_bytes(path.read_bytes().replace(b"0.1", b"9.1"))
+    for read in (load_study, set_aside_damaged, load_spec):
+        with pytest.raises(RecordError, match="study.json: not the file that .* copy it here"):
+            read(tmp_path / "study")
 
 
 @pytest.mark.parametrize(
@@ -146,10 +254,13 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_study_of_another_schema_is_refused(tmp_path: Path) -> None:
-    create_study(tmp_path / "study", make_spec())
     path = tmp_path / "study" / "study.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 7'))
-    with pytest.raises(RecordError, match="schema version 7, but this program reads version 1"):
+    write_sealed(path, msgspec.structs.replace(make_spec(), schema_version=7))
+    with pytest.raises(OtherVersionError, match="version 7, but this program reads version 2"):
+        load_study(tmp_path / "study")
+    # As the first version wrote it: without a seal.
+    write_json(path, msgspec.structs.replace(make_spec(), schema_version=1))
+    with pytest.raises(OtherVersionError, match=r"version 1, .*; use the version that wrote it"):
         load_study(tmp_path / "study")
 
 
