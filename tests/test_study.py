@@ -220,7 +220,7 @@ def test_damaged_study_file_says_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "study" / "study.json"
     path.write_bytes(path.read_bytes().replace(b"0.1", b"9.1"))
     for read in (load_study, set_aside_damaged, load_spec):
-        with pytest.raises(RecordError, match="study.json: not the file that .* copy it here"):
+        with pytest.raises(RecordError, match=r"study.json: not the file that .* copy it here"):
             read(tmp_path / "study")
 
 
