@@ -323,7 +323,7 @@ def compare(sides: tuple[str, ...]) -> None:
     from ablations.comparison import compare_ablations, compare_studies
     from ablations.study import load_study
     from reports.comparison import comparison_lines
-    from reports.wording import chance_notices
+    from reports.wording import chance_notices, mixed_notices
     from reports.wording import notices as notices_of
 
     if len(sides) == 3:
@@ -344,7 +344,7 @@ def compare(sides: tuple[str, ...]) -> None:
     warnings = [
         f"Please note: {line}"
         for study in studies
-        for line in (*notices_of(study.spec), *chance_notices(study))
+        for line in (*notices_of(study.spec), *chance_notices(study), *mixed_notices(study))
     ]
     for line in dict.fromkeys([*warnings, *(f"Left out: {problem}" for problem in problems)]):
         click.echo(line, err=True)

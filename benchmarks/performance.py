@@ -146,16 +146,22 @@ def draw_figures(measured: Measured) -> dict[str, str]:
     default=DOCUMENT,
     help="The document.  [default: docs/performance.md]",
 )
+@click.option(
+    "--scaling",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=SCALING,
+    help="The document of which a part is made.  [default: docs/scaling.md]",
+)
 @clear_errors
-def main(measurements: Path, out: Path) -> None:
-    """Make docs/performance.md and its figures from the measurements in docs/performance."""
+def main(measurements: Path, out: Path, scaling: Path) -> None:
+    """Make docs/performance.md, its figures and part of docs/scaling.md from docs/performance."""
     measured = read_measured(measurements)
     figures = draw_figures(measured)
     for name, svg in figures.items():
         write_atomically(measurements / name, svg.encode())
     write_atomically(out, render_document(measured).encode())
-    scaling = SCALING.read_text(encoding="utf-8")
-    write_atomically(SCALING, fill_scaling(scaling, measured).encode())
+    filled = fill_scaling(scaling.read_text(encoding="utf-8"), measured)
+    write_atomically(scaling, filled.encode())
     click.echo(f"{out}, with {plural(len(figures), 'figure')}")
 
 

@@ -14,7 +14,7 @@ from ablations.transfer import Agreement, TransferRow, transfer
 from reports.figures import scale_differences
 from reports.page import render_template
 from reports.svg import COLOURS, figure_style, to_svg
-from reports.wording import chance_notices, enumerate_words, notices, signed
+from reports.wording import chance_notices, enumerate_words, mixed_notices, notices, signed
 
 AGREEMENT_WORDS: dict[Agreement, str] = {
     "holds": "holds",
@@ -33,7 +33,7 @@ def render_transfer(studies: Sequence[Results]) -> str:
     return render_template(
         "transfer.html",
         studies=studies,
-        notices=[[*notices(study.study.spec), *chance_notices(study.study)] for study in studies],
+        notices=[[*notices(study.study.spec), *chance_notices(study.study), *mixed_notices(study.study)] for study in studies],
         labels=study_labels([study.study for study in studies]),
         rows=rows,
         lead=transfer_lead(rows),

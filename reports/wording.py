@@ -1,16 +1,18 @@
 """The report's sentences and numbers in words. Pure functions of results, without markup."""
 
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from ablations.catalogue import CATALOGUE
 from ablations.comparison import runs_of
 from ablations.presets import FULL
+from ablations.records import RunRecord
 from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, PARAMETER_LIMIT
 from ablations.results import AblationResult, Results, accuracy_by_seed
 from ablations.statistics import sampling_noise_pct
 from ablations.study import Study, StudySpec
+from ablations.timing import Timing
 from ablations.verdicts import Verdict
 from ablations.words import plural
 
@@ -21,6 +23,17 @@ NO_CLEAR_EFFECT = "no clear effect, which is not the same as being equal"
 """Where the corrected test does not tell a difference from zero."""
 DISTURBED_RATIO = 2.0
 """Rounds of one variant that differ by more were not alone: in the reference study it is 1.5."""
+UNSTEADY_RATIO = 1.1
+"""Rounds whose medians over all variants differ by more say that the whole machine changed its pace."""
+WHAT_ROUNDS: dict[str, Callable[[RunRecord], object]] = {
+    "device": lambda run: run.environment.device_name,
+    "PyTorch version": lambda run: run.environment.torch_version,
+    "NumPy version": lambda run: run.environment.numpy_version,
+    "Numba version": lambda run: run.environment.numba_version,
+    "number of seeds in a network": lambda run: run.num_replicas,
+}
+"""What may round sums differently in two runs of a study. Arithmetic, kind of device and protocol are
+one throughout (`study.py`); a commit by itself changes no number without a new protocol."""
 VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
 """Of a requirement, as the page says it of the target."""
 REMOVED_WORDS = {entry.name: entry.removes for entry in CATALOGUE}
@@ -338,8 +351,33 @@ def chance_notices(study: Study) -> list[str]:
     ]
 
 
+def mixed_notices(study: Study) -> list[str]:
+    """That paired runs were made in different places or with different versions."""
+    target = {record.experiment.seed: record for record in runs_of(study, "target")}
+    pairs = [
+        (record, target[record.experiment.seed])
+        for record in study.records
+        if record.experiment.ablation != "target" and record.experiment.seed in target
+    ]
+    differing = [
+        [label for label, value in WHAT_ROUNDS.items() if value(one) != value(other)]
+        for one, other in pairs
+    ]
+    num_mixed = sum(map(bool, differing))
+    if not num_mixed:
+        return []
+    labels = [label for label in WHAT_ROUNDS if any(label in found for found in differing)]
+    return [
+        (
+            f"{num_mixed} of {plural(len(pairs), 'paired difference')} {verb(num_mixed, 'compares', 'compare')} runs that were made with another "
+            f"{' or '.join(labels)} than the target's run with the same seed. Their sums are rounded differently, "
+            "which works like another seed: those differences vary more than the others. Methods names the versions."
+        )
+    ]
+
+
 def timing_notice(results: Results) -> str:
-    """That something else used the machine while epochs were timed; empty if nothing shows it."""
+    """That something slowed the machine while epochs were timed; empty if nothing shows it."""
     timing = results.study.timing
     if timing is None:
         return ""
@@ -348,13 +386,31 @@ def timing_notice(results: Results) -> str:
         for name, found in timing.by_ablation.items()
         if max(found.seconds_by_round) > DISTURBED_RATIO * min(found.seconds_by_round)
     ]
-    if not disturbed:
+    if disturbed:
+        return (
+            f"The slowest round took more than {DISTURBED_RATIO:g} times the fastest for {enumerate_words(disturbed)}: "
+            "something else used the machine meanwhile, so do not trust these epoch times. To time them again, "
+            "delete timing.json and give the same command on an idle machine."
+        )
+    paces = round_paces(timing)
+    ratio = max(paces, default=1.0) / min(paces, default=1.0)
+    if ratio < UNSTEADY_RATIO:
         return ""
+    slowest = 1 + paces.index(max(paces))
     return (
-        f"The slowest round took more than {DISTURBED_RATIO:g} times the fastest for {enumerate_words(disturbed)}: "
-        "something else used the machine meanwhile, so do not trust these epoch times. To time them again, "
-        "delete timing.json and give the same command on an idle machine."
+        f"The machine was not steady while epochs were timed: round {slowest} of {len(paces)} was the slowest, at "
+        f"{decimal(ratio)} times the fastest (the median over variants), as when a processor gets warm or another program "
+        "runs. Every variant was timed in every round, so comparisons hold better than the seconds themselves."
     )
+
+
+def round_paces(timing: Timing) -> list[float]:
+    """How slow each round of timing was beside the others: 1 where it was as usual."""
+    paces = [
+        [seconds / median(found.seconds_by_round) for seconds in found.seconds_by_round]
+        for found in timing.by_ablation.values()
+    ]
+    return [median(of_round) for of_round in zip(*paces, strict=True)]
 
 
 def length_notice(spec: StudySpec) -> str:

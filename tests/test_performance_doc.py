@@ -230,10 +230,13 @@ def test_measurements_come_back_from_the_disk(tmp_path: Path) -> None:
     for name in ("comparison", "choices", "profile", "accuracy", "scaling", "gpu"):
         write_json(folder / f"{name}.json", getattr(measured, name))
     assert read_measured(folder) == measured
-    options = ["--measurements", str(folder), "--out", str(document)]
+    scaling = tmp_path / "scaling.md"
+    scaling.write_text(SCALING.read_text())
+    options = ["--measurements", str(folder), "--out", str(document), "--scaling", str(scaling)]
     finished = CliRunner().invoke(performance.main, options)
     assert finished.exit_code == 0, finished.output
     assert document.read_text() == render_document(measured)
+    assert "Not measured yet." in scaling.read_text()
     figures = {path.name for path in folder.glob("*.svg")}
     assert figures == set(re.findall(r"\(performance/([^)]+\.svg)\)", document.read_text()))
     for path in folder.glob("*.svg"):

@@ -1,5 +1,6 @@
 """The report: complete, honest, safe to open, and the same for the same results."""
 
+import html
 import re
 from collections import Counter
 from dataclasses import replace
@@ -564,6 +565,49 @@ def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:
     notice = wording.timing_notice(busy)
     assert "for no-gap: something else used the machine" in notice
     assert notice in render_page(busy)
+
+
+def test_machine_that_became_slower_is_said_where_the_times_stand() -> None:
+    study = make_study(several(2, "target", "no-gap", "no-relu"))
+    timing = make_timing(["target", "no-gap", "no-relu"])
+    by_ablation = {
+        name: msgspec.structs.replace(
+            # A processor that gets warm: every variant, a little slower from round to round.
+            found,
+            seconds_by_round=[
+                seconds * 1.05**number for number, seconds in enumerate(found.seconds_by_round)
+            ],
+        )
+        for name, found in timing.by_ablation.items()
+    }
+    warm = msgspec.structs.replace(timing, by_ablation=by_ablation)
+    results = summarise(replace(study, timing=warm))
+    num_rounds = len(timing.by_ablation["target"].seconds_by_round)
+    notice = wording.timing_notice(results)
+    assert f"round {num_rounds} of {num_rounds} was the slowest" in notice
+    assert notice in render_page(results)
+
+
+def test_differences_between_runs_of_different_versions_are_said() -> None:
+    study = make_study(several(3, "target", "no-gap"))
+    assert wording.mixed_notices(study) == []
+    newer = msgspec.structs.replace(ENVIRONMENT, torch_version="9.9")
+    other_commit = msgspec.structs.replace(ENVIRONMENT, commit="another")
+    records = [
+        msgspec.structs.replace(
+            record,
+            environment={("no-gap", 1): newer, ("no-gap", 2): other_commit}.get(
+                (record.experiment.ablation, record.experiment.seed), ENVIRONMENT
+            ),
+        )
+        for record in study.records
+    ]
+    mixed = replace(study, records=tuple(records))
+    [notice] = wording.mixed_notices(mixed)
+    assert notice.startswith("1 of 3 paired differences compares runs")
+    assert "another PyTorch version than" in notice
+    assert "NumPy" not in notice
+    assert notice in html.unescape(render_page(summarise(mixed)))
 
 
 def test_answer_of_an_unfinished_study_says_what_it_contains() -> None:
