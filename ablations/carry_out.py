@@ -42,6 +42,7 @@ def carry_out(
         tell(event)
 
     try:
+        prepare_process(setup)
         if setup.source_digest not in ("", source_digest()):
             raise RuntimeError(
                 "the source was changed while the study ran; the same command does the rest with "

@@ -83,7 +83,7 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
     if address and "://" in address:
         raise ClusterError(
             f"--ray-address {address}: a remote client cannot be used; run this on a machine of the "
-            "cluster, with --ray-address auto, or submit it with: ray job submit"
+            "cluster, with --ray-address auto"
         )
     if address and address != "auto":
         check_reachable(address)
@@ -97,10 +97,9 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
                 log_to_driver=False,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ClusterError(
-                f"no Ray cluster at {address or 'this machine'}: {reason}"
-            ) from error
+            reason = " ".join(str(error).split())
+            where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+            raise ClusterError(f"{where} cannot be used: {reason}") from error
     try:
         yield Cluster(gpus_per_task, max_tasks)
     finally:
@@ -235,13 +234,12 @@ class ClusterPool:
 def tell_of_runs(runs: list[Experiment], dataset: "Dataset", setup: WorkerSetup) -> Iterator[Event]:
     """What a task does. Training tells by calling a function, and a task by yielding: a thread
     trains, and what it tells is passed on from here."""
-    from ablations.carry_out import carry_out, prepare_process
+    from ablations.carry_out import carry_out
 
     told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
     def train() -> None:
         try:
-            prepare_process(setup)
             carry_out(runs, lambda: writable(dataset), setup, told.put)
         finally:
             told.put(None)

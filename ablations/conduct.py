@@ -16,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from ablations.backends import connection, make_pool
+from ablations.commands import in_one_line
 from ablations.estimate import estimate_seconds
-from ablations.execution import RunFailed, RunFinished, execute
+from ablations.execution import RunFailed, RunFinished, WorkerPool, execute
 from ablations.experiment import Experiment
 from ablations.interruption import Interruption
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
@@ -27,6 +28,7 @@ from ablations.records import write_run, write_sealed
 from ablations.study import (
     Study,
     StudyError,
+    check_folder,
     create_study,
     is_study,
     load_study,
@@ -85,8 +87,13 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
 
 
 def take_stock(study: PreparedStudy, console: Console) -> PreparedStudy:
-    """Now that nobody else is at work in the folder: put away what is damaged, and see again what is
-    missing, since another process may have done some of it."""
+    """Now that nobody else is at work in the folder: see again whether it is this study's, put away what
+    is damaged, and see what is missing, since another process may have been there meanwhile.
+
+    Raises:
+        StudyError: another process has made another study there.
+    """
+    check_folder(study.study_dir, study.spec)
     for line in set_aside_damaged(study.study_dir):
         say(console, line)
     return replace(study, missing=missing_runs(study.study_dir, study.runs))
@@ -138,7 +145,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
     if study.setup.num_replicas > 1:
         at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
     if study.cluster:
-        at_a_time += f", {plural(study.num_jobs, 'task')} on a Ray cluster"
+        at_a_time += " on a Ray cluster"
     say(
         console,
         f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
@@ -215,7 +222,8 @@ def carry_out(
     with closing(events), progress, interruption.finishing_first():
         for event in events:
             if isinstance(event, RunFinished):
-                keep(study, event)
+                with interruption.later():
+                    keep(study, event)
             interruption.check()
             progress.show(event)
             if isinstance(event, RunFailed):
@@ -223,8 +231,21 @@ def carry_out(
                 if stops_at_failure:
                     break
             if isinstance(event, RunFinished):
-                reports.update()
+                try:
+                    reports.update()
+                except KeyboardInterrupt:
+                    with interruption.later():
+                        keep_what_has_ended(study, pool)
+                    raise
     return failures
+
+
+def keep_what_has_ended(study: PreparedStudy, pool: WorkerPool) -> None:
+    """Write the runs that ended while nobody listened, before their workers are stopped."""
+    while news := list(pool.wait(0)):
+        for event in news:
+            if isinstance(event, RunFinished):
+                keep(study, event)
 
 
 def keep(study: PreparedStudy, event: RunFinished) -> None:
@@ -271,7 +292,7 @@ class InterimReports:
             show_networks(self.study, self.console)
             path = self.write_report(self.study.study_dir)
         except OSError as error:
-            say(self.console, f"No report for now: {error.filename}: {error.strerror}")
+            say(self.console, f"No report for now: {in_one_line(error)}")
             return
         if self.is_first:
             say(self.console, f"The report so far, which grows as runs end: {path}")

@@ -29,6 +29,7 @@ class Interruption:
         self.wants_to_finish = False
         """Ctrl-C has been pressed once, while there was something to finish."""
         self.can_finish = False
+        self.is_put_off = False
         self.earlier: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -57,7 +58,17 @@ class Interruption:
             self.wants_to_finish = True
             return
         self.signal_number = signal_number
-        raise KeyboardInterrupt
+        if not self.is_put_off:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """In here no signal raises anything, for what must not be left half done; `check` after it."""
+        self.is_put_off = True
+        try:
+            yield
+        finally:
+            self.is_put_off = False
 
     @contextmanager
     def finishing_first(self) -> Iterator[None]:

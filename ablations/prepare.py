@@ -146,11 +146,14 @@ def find_device(name: str, cluster: Cluster | None) -> str:
 
     if cluster is None:
         return choose_device(name)
-    if name == "auto":
-        return cluster.device()
-    if cluster.num_slots(name) == 0:
-        raise ValueError(f"the cluster has no {name} device that is free to use; try --device cpu")
-    return name
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device {name} cannot be asked of a Ray cluster; try cuda or cpu")
+    found = cluster.device() if name == "auto" else name
+    if cluster.num_slots(found) == 0:
+        raise ValueError(
+            f"the cluster has no machine that can do a task on {found}: start some, or try --device cpu"
+        )
+    return found
 
 
 def is_here(device_name: str) -> bool:

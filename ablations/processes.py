@@ -142,10 +142,9 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not pass this on to a child.
     threading.Thread(target=end_with_parent, daemon=True).start()
 
-    from ablations.carry_out import carry_out, prepare_process
+    from ablations.carry_out import carry_out
     from ablations.data import load_dataset
 
-    prepare_process(setup)
     load = functools.cache(partial(load_dataset, setup.dataset_name, setup.dataset_folder))
     while True:
         try:

@@ -20,6 +20,7 @@ network's seconds divided by their number. So the seconds of a study's records a
 that it took.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -59,6 +60,10 @@ class RecordError(Exception):
 
 class OtherVersionError(RecordError):
     """A file is whole, but another version of the program wrote it: no reason to put it away."""
+
+
+class UnreadableError(RecordError):
+    """The system does not give a file out for now: no reason to believe that it is damaged."""
 
 
 class EpochRecord(msgspec.Struct, frozen=True):
@@ -345,7 +350,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror}; mend that") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -360,6 +365,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         # mkstemp makes files that only their owner can read; results are meant to be shared.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+        flush_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Have a folder's names on the disk, so that after a power cut no later file is there without an
+    earlier one. Not every system can; then its own order has to do."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -23,6 +23,7 @@ from ablations.records import (
     OtherVersionError,
     RecordError,
     RunRecord,
+    UnreadableError,
     load_record,
     load_sealed,
     read_recorded,
@@ -41,6 +42,10 @@ SET_ASIDE_DIR = "set-aside"
 
 class StudyError(Exception):
     """A folder cannot be used for what was asked; the message says why, and the way out."""
+
+
+class OtherStudyError(RecordError):
+    """A run is whole and lies in its place, but is not of this study: no reason to put it away."""
 
 
 class StudySpec(msgspec.Struct, frozen=True):
@@ -181,8 +186,10 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
             continue
         try:
             record = load_run(folder, study_dir, spec)
-        except OtherVersionError:
+        except (OtherVersionError, UnreadableError):
             raise
+        except OtherStudyError as error:
+            raise StudyError(f"{error}; choose another folder with --out") from error
         except RecordError:
             missing.append(run)
             continue
@@ -203,27 +210,32 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
 def set_aside_damaged(study_dir: Path) -> list[str]:
     """Move what cannot be trusted out of the way of runs that will be made again.
 
-    That is a run whose record, predictions or weights are not what was written, which lies in the
-    wrong place or is of another study, and epoch times that are damaged. They are moved whole,
+    That is a run whose record, predictions or weights are not what was written or which lies in the
+    wrong place, and epoch times that are damaged. They are moved whole,
     into `set-aside/`: nothing is deleted. Returns a line for each, to be said. Only for whoever
     holds the study (`only_one_process`).
 
     Raises:
         RecordError: the study's own `study.json` is damaged.
+        UnreadableError: the system does not give a file out, which says nothing of what is in it.
     """
     spec = load_spec(study_dir)
     lines = []
     for path in record_paths(study_dir):
         try:
             load_run(path.parent, study_dir, spec)
-        except OtherVersionError:
-            continue  # whole, and of use to the version that wrote it
+        except (OtherVersionError, OtherStudyError):
+            continue  # whole, and of use elsewhere
+        except UnreadableError:
+            raise
         except RecordError as error:
             lines.append(set_aside(path.parent, study_dir, error))
     try:
         load_timing(study_dir)
     except OtherVersionError:
         pass
+    except UnreadableError:
+        raise
     except RecordError as error:
         lines.append(set_aside(study_dir / TIMING_FILE, study_dir, error))
     return lines
@@ -269,7 +281,8 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
 
 def remove_leftovers(study_dir: Path) -> None:
     """Take away what a process that was killed had not finished writing. For who holds the lock."""
-    for path in study_dir.rglob(f".*{TEMPORARY_SUFFIX}"):
+    name = f".*.*{TEMPORARY_SUFFIX}"
+    for path in [*study_dir.glob(name), *study_dir.glob(f"*/seed-*/{name}")]:
         path.unlink(missing_ok=True)
 
 
@@ -307,7 +320,7 @@ def load_spec(study_dir: Path) -> StudySpec:
     """
     try:
         return load_sealed(study_dir / STUDY_FILE, StudySpec)
-    except OtherVersionError:
+    except (OtherVersionError, UnreadableError):
         raise
     except RecordError as error:
         raise RecordError(
@@ -402,7 +415,7 @@ def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpe
         and record.environment.arithmetic == spec.arithmetic
     )
     if not is_alike:
-        raise RecordError(
+        raise OtherStudyError(
             f"{path}: is of another study (data, length, device or arithmetic differ)"
         )
 

@@ -89,7 +89,8 @@ def factorial_words(overhead: Overhead, run_seconds: float) -> str:
         "",
         (
             f"Only {overhead.num_slots} workers at a time were measured; the rest is arithmetic, under the "
-            "assumption that a worker costs the driver no more when there are many. The driver would be the "
+            "assumption that a worker costs the driver no more when there are many. Reports while runs are under "
+            "way come on top, and may take a tenth of the driver's time. The driver would be the "
             f"limit at {1 / driver_seconds:,.0f} finished runs a second."
         ),
     ]

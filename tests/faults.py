@@ -26,10 +26,10 @@ PREFACE = """# What was tried to break a study
 
 Made by `make chaos`, which does on purpose, with real studies of real networks, what happens to
 studies by accident. Each line was counted by the test that tried it, and it counts only where the
-test passed. "Lost" are finished runs, or good files, that were there before the fault and had to be
-made again after it.
+test passed. "Lost" are finished runs, or good files, that had to be made again although the fault
+did not change them on the disk.
 
-The principle is the same throughout. Only one process writes to a study, each file whole or not at
+The principle is the same throughout. Only one process makes a study's runs, each file whole or not at
 all, the record of a run last; a run counts as done when its record is there and every digest fits.
 Whatever else is found is set aside and made again by the same command, on whichever backend.
 """

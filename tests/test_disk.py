@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import pytest
 import torch
 
@@ -56,8 +58,9 @@ class ReadyMade:
         self.under_way += group
 
     def wait(self, seconds: float) -> Iterator[Event]:
-        run = self.under_way.pop()
-        yield RunFinished(run, self.results[run])
+        if self.under_way:
+            run = self.under_way.pop()
+            yield RunFinished(run, self.results[run])
 
     def stop(self) -> None:
         self.under_way.clear()
@@ -175,6 +178,41 @@ def pools(
     monkeypatch.setattr(conduct_module, "show_networks", lambda *inputs: None)
     monkeypatch.setattr(prepare_module, "load_dataset", lambda *inputs: digits)
     return used
+
+
+def test_study_that_another_process_made_meanwhile_is_not_written_into(
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    real = conduct_module.create_study
+
+    def too_late(study_dir: Path, spec: StudySpec) -> None:
+        real(study_dir, msgspec.structs.replace(spec, num_epochs=7))
+        real(study_dir, spec)
+
+    monkeypatch.setattr(conduct_module, "create_study", too_late)
+    with pytest.raises(StudyError, match="num_epochs = 7, and you asked for 1"):
+        conduct(request(out), no_report)
+    assert not pools
+
+
+def test_runs_that_end_while_a_report_is_interrupted_are_kept(
+    results: dict[Experiment, RunResult],
+    pools: list[ReadyMade],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two at a time: while the first one's report is written, the second one ends.
+    monkeypatch.setattr(ReadyMade, "num_free", lambda pool: 2 - len(pool.under_way))
+
+    def interrupted(study_dir: Path) -> Path:
+        signal.raise_signal(signal.SIGTERM)
+        return study_dir
+
+    out = tmp_path / "study"
+    assert conduct(request(out), interrupted) == 143
+    assert len(list(out.glob("*/seed-*/record.json"))) == 2
+    assert len(pools[0].started) == 2
 
 
 def no_report(study_dir: Path) -> Path:

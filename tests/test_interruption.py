@@ -60,3 +60,14 @@ def test_what_is_ignored_stays_so() -> None:
             interruption.check()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_what_must_not_be_left_half_done_is_finished_first() -> None:
+    done: list[str] = []
+    with Interruption() as interruption:
+        with interruption.later():
+            signal.raise_signal(signal.SIGINT)
+            done.append("written")
+        with pytest.raises(KeyboardInterrupt):
+            interruption.check()
+    assert done == ["written"]

@@ -1,5 +1,7 @@
 """Studies: which runs they need, which are there; and the numbers made of them."""
 
+import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -14,7 +16,14 @@ from scipy import stats
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import PROTOCOL_VERSION, DatasetId
 from ablations.presets import choose_preset
-from ablations.records import OtherVersionError, RecordError, RunRecord, write_json, write_sealed
+from ablations.records import (
+    OtherVersionError,
+    RecordError,
+    RunRecord,
+    UnreadableError,
+    write_json,
+    write_sealed,
+)
 from ablations.requirements import in_pct, judge_accuracy
 from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
 from ablations.statistics import paired_difference, t_interval_95
@@ -167,11 +176,39 @@ def test_runs_of_another_device_or_arithmetic_are_never_averaged_in(
     assert row.accuracy_pct.by_seed.keys() == {0, 1}
     [problem] = study.problems
     assert problem.startswith("target/seed-2/record.json: is of another study")
-    # `ablate` in this folder makes the run again as the study has it.
-    assert missing_runs(study_dir, [run]) == [run]
-    [line] = set_aside_damaged(study_dir)
-    assert line.endswith("it is kept as set-aside/target-seed-2-1")
+    # It is whole, and hours of somebody's machine: `ablate` does not put it away by itself.
+    with pytest.raises(StudyError, match=r"is of another study.*choose another folder"):
+        missing_runs(study_dir, [run])
+    assert set_aside_damaged(study_dir) == []
+    assert (run_folder(study_dir, "target", 2) / "record.json").exists()
     tell_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
+
+
+def test_what_cannot_be_read_for_now_is_not_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_dir = tmp_path / "study"
+    write_study(study_dir, make_spec(), ["target"], [0])
+    runs = plan_runs(make_spec(), [find_ablation("target")], [0])
+    real = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "record.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        with pytest.raises(UnreadableError, match="Input/output error; mend that"):
+            missing_runs(study_dir, runs)
+        with pytest.raises(UnreadableError, match="Input/output error; mend that"):
+            set_aside_damaged(study_dir)
+    assert missing_runs(study_dir, runs) == []
+    tell_fault(
+        "records",
+        "a record that cannot be read for now (EIO)",
+        "one clear line; nothing is put away",
+    )
 
 
 def test_what_is_damaged_is_set_aside_and_nothing_is_overwritten(tmp_path: Path) -> None:
