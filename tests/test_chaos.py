@@ -46,8 +46,9 @@ WEIGHTS = [3, 5, 1, 1]
 def start_study(out: Path, seeds: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", *VARIANTS]
     command += ["--dataset", "digits", "--epochs", "1", "--seeds", f"0-{seeds - 1}"]
-    # Nothing to compile, or to load that was compiled: a study is soon at work again.
-    command += ["--arithmetic", "plain", "--jobs", "2", "--out", str(out)]
+    # Nothing to compile, or to load that was compiled, and little to time: a study is soon at work
+    # again, and soon at its end.
+    command += ["--preset", "quick", "--arithmetic", "plain", "--jobs", "2", "--out", str(out)]
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
