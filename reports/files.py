@@ -26,11 +26,10 @@ def write_results(results: Results, study_dir: Path) -> Path:
     """The report, its summary and the tables; returns the report's path."""
     # Jinja and what the figures need take a while to import.
     from reports.page import render_page
-    from reports.readme import results_section
+    from reports.readme import summary_page
 
     exhibits = load_exhibits(study_dir, results.study)
-    title = f"## Ablations on {results.study.spec.dataset_title}\n\n"
-    write_atomically(study_dir / SUMMARY_FILE, (title + results_section(results)).encode())
+    write_atomically(study_dir / SUMMARY_FILE, summary_page(results).encode())
     write_atomically(study_dir / "results.csv", results_csv(results).encode())
     write_atomically(study_dir / "results.json", results_json(results))
     path = study_dir / "report.html"

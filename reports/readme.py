@@ -11,9 +11,21 @@ from ablations.transfer import transfer
 from ablations.words import plural
 from reports.evidence import attribution_lead, has_one_seed, misled_sentences, verdict_name
 from reports.marks import BEGIN, END, fill_parts
+from reports.methods import left_out
 from reports.svg import COLOURS
 from reports.transfer import study_labels, transfer_lead
-from reports.wording import REMOVED_WORDS, VERDICT_WORDS, decimal, enumerate_words, interval, signed
+from reports.wording import (
+    REMOVED_WORDS,
+    VERDICT_WORDS,
+    chance_notices,
+    decimal,
+    enumerate_words,
+    interval,
+    mixed_notices,
+    notices,
+    signed,
+    timing_notice,
+)
 
 RESULTS_PART = "results"
 """How the part of the README is called that is made here."""
@@ -36,6 +48,22 @@ def insert_results(readme: str, results: Results, elsewhere: Sequence[Results] =
         return results_section(results, elsewhere)
 
     return fill_parts(readme, make_part)
+
+
+def summary_page(results: Results) -> str:
+    """Markdown of a study by itself: first what a reader must know before any number, as on its page."""
+    study = results.study
+    notes = [
+        *notices(study.spec),
+        *chance_notices(study),
+        *mixed_notices(study),
+        *filter(None, [timing_notice(results)]),
+        *(f"Left out: {problem}." for problem in left_out(study)),
+    ]
+    title = f"## Ablations on {study.spec.dataset_title}"
+    return "\n\n".join(
+        [title, *(f"**Please note:** {note}" for note in notes), results_section(results)]
+    )
 
 
 def results_section(results: Results, elsewhere: Sequence[Results] = ()) -> str:
@@ -147,7 +175,7 @@ def table_line(row: AblationResult, target: AblationResult | None) -> str:
     cells = [
         f"`{row.ablation.name}`",
         f"**{removes}**" if row.ablation.is_core else removes,
-        f"{decimal(row.accuracy_pct.mean)} %" + (" (diverged)" if row.num_diverged else ""),
+        f"{decimal(row.accuracy_pct.mean)} %{diverged_words(row)}",
         f"{decimal(paired_pct)} %" if paired_pct is not None else "",
         signed(difference.mean) if difference else "",
         interval_text if difference else "",
@@ -157,6 +185,17 @@ def table_line(row: AblationResult, target: AblationResult | None) -> str:
         f"{decimal(row.epoch_time.median_seconds, 1)} s" if row.epoch_time else "",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def diverged_words(row: AblationResult) -> str:
+    """How many of its runs diverged and when, in brackets; empty where none did."""
+    if not row.num_diverged:
+        return ""
+    epochs = sorted({run.last_epoch.epoch for run in row.runs if run.status == "diverged"})
+    return (
+        f" ({row.num_diverged} of {plural(len(row.runs), 'run')} diverged, in epoch "
+        f"{enumerate_words(map(str, epochs))})"
+    )
 
 
 def provenance(results: Results) -> str:

@@ -16,10 +16,10 @@ from ablations.results import results_csv, summarise
 from ablations.study import Study, load_study
 from reports.marks import BEGIN, END
 from reports.page import render_page
-from reports.readme import insert_results, results_section
+from reports.readme import insert_results, results_section, summary_page
 from reports.transfer import render_transfer
 from reports.wording import signed
-from tests.factories import make_results
+from tests.factories import DIGITS, make_results, make_spec
 from tests.test_catalogue import EXPECTED_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -169,6 +169,28 @@ def test_stale_readme_is_noticed(reference: Study) -> None:
     with pytest.raises(ValueError, match="needs the lines"):
         insert_results(README.replace(END, ""), results)
     assert README.index(BEGIN) < README.index("## Run it"), "the table opens the README"
+
+
+def test_summary_says_first_what_numbers_cannot_be_trusted() -> None:
+    seeds = {"target": range(3), "no-gap": range(3)}
+    whole = summary_page(make_results(seeds))
+    assert "Please note" not in whole and "diverged" not in whole
+    # Invented runs diverge in the fourth epoch.
+    problem = "no-relu/seed-0/record.json: not the file that was written: it was changed or cut off"
+    results = make_results(
+        seeds,
+        spec=make_spec(DIGITS, "digits", num_epochs=5),
+        diverged=["no-gap"],
+        problems=(problem,),
+    )
+    text = summary_page(results)
+    [line] = [line for line in text.splitlines() if line.startswith("| `no-gap` ")]
+    assert "(3 of 3 runs diverged, in epoch 4)" in line
+    before, table, _ = text.partition("| ablation |")
+    assert table
+    assert "These are not MNIST's numbers" in before
+    assert "Training was cut short" in before
+    assert f"**Please note:** Left out: {problem}." in before
 
 
 def test_every_command_of_the_readme_is_one(reference: Study) -> None:
