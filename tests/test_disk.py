@@ -210,7 +210,12 @@ def test_runs_that_end_while_a_report_is_interrupted_are_kept(
         return study_dir
 
     out = tmp_path / "study"
-    assert conduct(request(out), interrupted) == 143
+    # Other tests may have left handlers behind: Ray sets its own.
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert conduct(request(out), interrupted) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert len(list(out.glob("*/seed-*/record.json"))) == 2
     assert len(pools[0].started) == 2
 

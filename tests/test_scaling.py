@@ -124,7 +124,7 @@ def test_own_peak_memory_only_grows_until_it_is_forgotten() -> None:
 def write_study(
     study_dir: Path, arithmetic: Arithmetic, num_seeds: int, num_epochs: int = 2
 ) -> Path:
-    spec = make_spec(num_epochs=num_epochs)
+    spec = msgspec.structs.replace(make_spec(num_epochs=num_epochs), arithmetic=arithmetic)
     create_study(study_dir, spec)
     environment: Environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
     for run in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
