@@ -3,6 +3,8 @@
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -11,6 +13,7 @@ from ablations.exhibits import Exhibits
 from ablations.experiment import DatasetId, Experiment
 from ablations.gallery import Gallery, ImageAnswer, ShownImage, VariantImages, differing_images
 from ablations.observations import BlockSignal, Evidence, Observations
+from ablations.prepare import StudyRequest
 from ablations.records import Environment, EpochRecord, RunRecord
 from ablations.results import Results, summarise
 from ablations.seeding import initialise_weights
@@ -264,3 +267,27 @@ def make_observations(record: RunRecord) -> Observations:
             for number in (0, 1, 2)
         ],
     )
+
+
+def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> StudyRequest:
+    """A small study that somebody asks for: an epoch of the digits on the CPU."""
+    usual: dict[str, Any] = {
+        "ablations": [find_ablation(name) for name in names],
+        "preset_name": "full",
+        "seeds": [0],
+        "num_epochs": 1,
+        "dataset_name": "digits",
+        "data_dir": None,
+        "device_name": "cpu",
+        "arithmetic_name": "auto",
+        "num_jobs": 1,
+        "backend": "processes",
+        "ray_address": None,
+        "gpus_per_task": 1.0,
+        "shard": None,
+        "study_dir": study_dir,
+        "margin_pct": None,
+        "is_dry_run": False,
+        "stops_at_failure": False,
+    }
+    return StudyRequest(**(usual | differing))

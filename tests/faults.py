@@ -24,8 +24,8 @@ ROOMS = {
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 PREFACE = """# What was tried to break a study
 
-Made by `make chaos`, which does on purpose, with real studies of real networks, what happens to
-studies by accident. Each line was counted by the test that tried it, and it counts only where the
+Made by the tests that do on purpose, with real studies of real networks, what happens to studies by
+accident; `make chaos` runs them, with a dozen rounds of ten kills, and writes this. Each line was counted by the test that tried it, and it counts only where the
 test passed. "Lost" are finished runs, or good files, that had to be made again although the fault
 did not change them on the disk.
 

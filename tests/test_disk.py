@@ -28,6 +28,7 @@ from ablations.records import RunResult, load_predictions, load_record, load_wei
 from ablations.running import run_experiment
 from ablations.study import StudyError, StudySpec, plan_runs, run_folder
 from reports.files import write_report
+from tests.factories import make_request
 from tests.faults import tell_fault
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -140,25 +141,7 @@ def results(digits: Dataset) -> dict[Experiment, RunResult]:
 
 
 def request(out: Path) -> StudyRequest:
-    return StudyRequest(
-        ablations=[find_ablation(name) for name in NAMES],
-        preset_name="full",
-        seeds=[0, 1],
-        num_epochs=1,
-        dataset_name="digits",
-        data_dir=None,
-        device_name="cpu",
-        arithmetic_name="float32",
-        num_jobs=1,
-        backend="processes",
-        ray_address=None,
-        gpus_per_task=1.0,
-        shard=None,
-        study_dir=out,
-        margin_pct=None,
-        is_dry_run=False,
-        stops_at_failure=False,
-    )
+    return make_request(out, NAMES, seeds=[0, 1], arithmetic_name="float32")
 
 
 @pytest.fixture

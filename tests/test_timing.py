@@ -19,7 +19,7 @@ from ablations.study import StudySpec, load_study, plan_runs
 from ablations.timing import TimingPlan, measure_epoch_times, time_epoch
 from ablations.words import duration, plural
 from speed.arithmetic import ARITHMETICS, Arithmetic
-from tests.factories import make_record
+from tests.factories import make_record, make_request
 
 CPU = torch.device("cpu")
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
@@ -103,25 +103,8 @@ def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) ->
 
 
 def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
-    return StudyRequest(
-        ablations=[find_ablation("target"), find_ablation("no-gap")],
-        preset_name="quick",
-        seeds=[0],
-        num_epochs=1,
-        dataset_name="digits",
-        data_dir=None,
-        device_name="cpu",
-        arithmetic_name="auto",
-        num_jobs=1,
-        backend="processes",
-        ray_address=None,
-        gpus_per_task=1.0,
-        shard=None,
-        study_dir=study_dir,
-        margin_pct=None,
-        is_dry_run=False,
-        stops_at_failure=stops_at_failure,
-    )
+    names = ["target", "no-gap"]
+    return make_request(study_dir, names, preset_name="quick", stops_at_failure=stops_at_failure)
 
 
 @pytest.mark.parametrize(("stops_at_failure", "num_done"), [(False, 1), (True, 0)])
