@@ -234,13 +234,13 @@ class ClusterPool:
 def tell_of_runs(runs: list[Experiment], dataset: "Dataset", setup: WorkerSetup) -> Iterator[Event]:
     """What a task does. Training tells by calling a function, and a task by yielding: a thread
     trains, and what it tells is passed on from here."""
-    from ablations.carry_out import carry_out
+    from ablations.worker import do_runs
 
     told: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
     def train() -> None:
         try:
-            carry_out(runs, lambda: writable(dataset), setup, told.put)
+            do_runs(runs, lambda: writable(dataset), setup, told.put)
         finally:
             told.put(None)
 

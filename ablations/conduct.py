@@ -5,8 +5,6 @@ run is written as it ends, and a new report with it. Then epochs are timed with 
 running, and the last report is written.
 """
 
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,14 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ablations.announce import announce, list_runs, say_how_to_go_on
 from ablations.backends import connection, make_pool
 from ablations.commands import in_one_line
-from ablations.estimate import estimate_seconds
 from ablations.execution import RunFailed, RunFinished, WorkerPool, execute
 from ablations.experiment import Experiment
 from ablations.interruption import Interruption
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
-from ablations.presets import FULL
 from ablations.progress import StudyProgress, say
 from ablations.records import write_run, write_sealed
 from ablations.study import (
@@ -30,7 +27,6 @@ from ablations.study import (
     StudyError,
     check_folder,
     create_study,
-    is_study,
     load_study,
     missing_runs,
     only_one_process,
@@ -38,7 +34,7 @@ from ablations.study import (
     set_aside_damaged,
 )
 from ablations.timing import TIMING_FILE, measure_epoch_times
-from ablations.words import duration, plural
+from ablations.words import plural
 
 REPORT_SHARE_OF_TIME = 0.1
 """While runs are under way, reports take at most this share of the time."""
@@ -112,7 +108,7 @@ def make_study(
         KeyboardInterrupt: it was stopped; whatever there is, is on the disk.
         StudyError: a run cannot be written.
     """
-    failures = carry_out(study, write_report, console, interruption, stops_at_failure)
+    failures = do_missing_runs(study, write_report, console, interruption, stops_at_failure)
     is_cut_short = interruption.wants_to_finish or (failures and stops_at_failure)
     if not is_cut_short and not study.shard:
         if study.is_device_here:
@@ -126,71 +122,7 @@ def make_study(
     return failures
 
 
-def announce(study: PreparedStudy, console: Console) -> None:
-    """Say what will be done, and about how long it will take."""
-    spec = study.spec
-    num_images = spec.num_train_images or spec.dataset.num_train
-    num_variants = len({run.ablation for run in study.runs})
-    num_seeds = len({run.seed for run in study.runs})
-    part = ""
-    if study.shard:
-        part = f"part {study.shard.number} of {study.shard.count}: {plural(len(study.runs), 'run')} of "
-    say(
-        console,
-        f"{part}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
-        f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
-        f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
-    )
-    at_a_time = f"{study.num_jobs} at a time"
-    if study.setup.num_replicas > 1:
-        at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
-    if study.cluster:
-        at_a_time += " on a Ray cluster"
-    say(
-        console,
-        f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
-        f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
-    )
-    if not spec.is_full_length:
-        say(
-            console,
-            f"This is not the full recipe ({FULL.num_epochs} epochs of all images): networks that "
-            "learn slowly will look worse than they are.",
-        )
-    if not study.missing:
-        return
-    done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
-    if not done and not study.is_device_here:
-        say(
-            console,
-            f"How long it will take cannot be tried out: there is no {study.setup.device} here.",
-        )
-        return
-    if not done:
-        say(console, "A few steps are tried out, to say how long it will take ...")
-        if study.setup.arithmetic != "plain":
-            say(
-                console,
-                "(The first time, loops are compiled for this processor: half a minute now, and "
-                "some seconds more for each variant with other shapes, which are not counted.)",
-            )
-    seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
-    say(
-        console,
-        f"The {len(study.missing)} missing runs will take about {duration(seconds)}, "
-        "and timing the epochs a little longer.",
-    )
-
-
-def list_runs(study: PreparedStudy, console: Console) -> None:
-    """Name every run of the plan, and whether it is there."""
-    missing = set(study.missing)
-    for run in study.runs:
-        state = "would run" if run in missing else "is there"
-        say(console, f"  {state:<10} {run.ablation}, seed {run.seed}")
-
-
-def carry_out(
+def do_missing_runs(
     study: PreparedStudy,
     write_report: Callable[[Path], Path],
     console: Console,
@@ -348,15 +280,3 @@ def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:
     """One experiment for each ablation that the study has a run of, all with the same seed."""
     experiments = [record.experiment for record in study.records]
     return {run.ablation: replace(run, seed=0) for run in reversed(experiments)}
-
-
-def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
-    """After Ctrl-C: what is kept, and the command that does the rest."""
-    num_missing = len(missing_runs(study.study_dir, study.runs))
-    num_done = len(study.runs) - num_missing
-    message = f"Stopped. {num_done} of {len(study.runs)} runs are finished and kept in {study.study_dir}/."
-    if num_done:
-        message += f" A report on them: python cli.py report {study.study_dir}"
-    rest = "the rest" if num_missing else "what is left, the epoch times and the report"
-    command = shlex.join([sys.executable, *sys.argv])
-    say(console, f"{message}\nThe same command does {rest}:\n  {command}")

@@ -142,13 +142,13 @@ def work(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not pass this on to a child.
     threading.Thread(target=end_with_parent, daemon=True).start()
 
-    from ablations.carry_out import carry_out
     from ablations.data import load_dataset
+    from ablations.worker import do_runs
 
     load = functools.cache(partial(load_dataset, setup.dataset_name, setup.dataset_folder))
     while True:
         try:
-            carry_out(connection.recv(), load, setup, connection.send)
+            do_runs(connection.recv(), load, setup, connection.send)
         except (EOFError, OSError):
             return  # The parent has gone.
 

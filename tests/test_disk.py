@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import torch
 
+from ablations import announce as announce_module
 from ablations import conduct as conduct_module
 from ablations import prepare as prepare_module
 from ablations.catalogue import find_ablation
@@ -156,7 +157,7 @@ def pools(
         return used[-1]
 
     monkeypatch.setattr(conduct_module, "make_pool", make_pool)
-    monkeypatch.setattr(conduct_module, "estimate_seconds", lambda *inputs: 1.0)
+    monkeypatch.setattr(announce_module, "estimate_seconds", lambda *inputs: 1.0)
     monkeypatch.setattr(conduct_module, "time_epochs", lambda *inputs: None)
     monkeypatch.setattr(conduct_module, "show_networks", lambda *inputs: None)
     monkeypatch.setattr(prepare_module, "load_dataset", lambda *inputs: digits)

@@ -24,7 +24,7 @@ def prepare_process(setup: WorkerSetup) -> None:
         keep_freed_memory()
 
 
-def carry_out(
+def do_runs(
     runs: Sequence[Experiment],
     load: Callable[[], Dataset],
     setup: WorkerSetup,
