@@ -19,6 +19,7 @@ from ablations.commands import in_one_line
 from ablations.execution import RunFailed, RunFinished, WorkerPool, execute
 from ablations.experiment import Experiment
 from ablations.interruption import Interruption
+from ablations.ownership import only_one_process
 from ablations.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.progress import StudyProgress, say
 from ablations.records import write_run, write_sealed
@@ -29,7 +30,6 @@ from ablations.study import (
     create_study,
     load_study,
     missing_runs,
-    only_one_process,
     run_folder,
     set_aside_damaged,
 )
