@@ -19,12 +19,12 @@ from ablations.commands import (
     clear_errors,
     data_dir_option,
     dataset_option,
-    in_one_line,
 )
 from ablations.designs import CORE, DESIGNS, Design, design_ablations
 from ablations.experiment import DATASET_NAMES
 from ablations.grouping import Shard
 from ablations.version import VERSION
+from ablations.words import in_one_line
 from speed.arithmetic import ARITHMETICS
 
 
@@ -273,7 +273,8 @@ def report(
     """
     from ablations.exhibits import is_up_to_date
     from ablations.results import summarise
-    from ablations.study import is_study, load_study
+    from ablations.study import load_study
+    from ablations.study_spec import is_study
     from reports.files import TRANSFER_FILE, write_results, write_transfer
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
@@ -303,6 +304,42 @@ def report(
     for problem in problems:
         click.echo(f"Left out: {problem}", err=True)
     sys.exit(1 if problems else 0)
+
+
+@main.command()
+@click.argument(
+    "parts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR..."
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the whole study.",
+)
+@clear_errors
+def merge(parts: tuple[Path, ...], out: Path) -> None:
+    """Copy the runs of a study's parts into one folder.
+
+    Every run is checked on the way, and parts of different studies are refused. Nothing that is in
+    the folder already is replaced, so the same command takes what has been added to a part since.
+    The command that made a part, with this --out and without --shard, then does runs that are
+    missing, times the epochs and writes the report.
+
+    \b
+    Example:
+      python cli.py merge runs/mnist-shard-* --out runs/mnist
+    """
+    from ablations.merging import merge_studies
+    from ablations.words import plural
+
+    found = merge_studies(parts, out)
+    click.echo(
+        f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_there:,} were there already. "
+        f"A report on them: python cli.py report {out}"
+    )
+    for problem in found.problems:
+        click.echo(f"Left out: {problem}", err=True)
+    sys.exit(1 if found.problems else 0)
 
 
 @main.command()

@@ -9,7 +9,8 @@ from ablations.estimate import estimate_seconds
 from ablations.prepare import PreparedStudy
 from ablations.presets import FULL
 from ablations.progress import say
-from ablations.study import is_study, load_study, missing_runs
+from ablations.study import load_study, missing_runs
+from ablations.study_spec import is_study
 from ablations.words import duration, plural
 
 

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ablations.data import resolve_dataset
+from ablations.files import write_json
 from ablations.grading import EXIT_CODES, Grade
 from ablations.grading_processes import CheckRequest, check_network
 from ablations.processes import default_num_jobs
 from ablations.progress import say
-from ablations.records import write_json
 from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, RequirementVerdict
 from ablations.words import VERDICT_SYMBOLS, plural
 

@@ -34,6 +34,11 @@ WAY_OUT = 'install it with: pip install -e ".[ray]"'
 
 CONNECT_SECONDS = 10.0
 
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of HTTP/2 says first, with settings that set nothing; a server answers with its own
+(RFC 9113, 3.4). Ray speaks gRPC, which is HTTP/2."""
+SETTINGS_FRAME = 4
+
 
 class ClusterError(Exception):
     """A cluster cannot be used; one line says why, and the way out."""
@@ -64,7 +69,14 @@ class Cluster:
         """What the living machines have, all together."""
         import ray
 
-        return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+        with connection_needed():
+            return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+    def leave(self) -> None:
+        """Disconnect, and end a cluster that was started here: it is needed no more."""
+        import ray
+
+        ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -100,21 +112,41 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
             reason = " ".join(str(error).split())
             where = f"the Ray cluster at {address}" if address else "Ray on this machine"
             raise ClusterError(f"{where} cannot be used: {reason}") from error
+    cluster = Cluster(gpus_per_task, max_tasks)
     try:
-        yield Cluster(gpus_per_task, max_tasks)
+        yield cluster
     finally:
-        ray.shutdown()
+        cluster.leave()
+
+
+@contextlib.contextmanager
+def connection_needed() -> Iterator[None]:
+    """What cannot be asked of the cluster is one clear line."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(
+            f"the Ray cluster does not answer any more ({reason}); finished runs are kept: once it is "
+            "back, the same command does the rest"
+        ) from error
 
 
 def check_reachable(address: str) -> None:
-    """Raise ClusterError unless somebody answers there: Ray itself would try for minutes."""
+    """Raise ClusterError unless somebody answers there who may be Ray: it would try for minutes."""
     host, _, port = address.rpartition(":")
+    way_out = "write HOST:PORT as ray start printed it, or auto on one of the cluster's machines"
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        where = (host.strip("[]"), int(port))  # an IPv6 address has brackets
+        with socket.create_connection(where, timeout=CONNECT_SECONDS) as connection:
+            connection.sendall(HTTP2_GREETING)
+            answer = connection.makefile("rb").read(4)
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address} ({error}); write HOST:PORT, or auto on one of its machines"
-        ) from error
+        raise ClusterError(f"no Ray cluster at {address} ({error}); {way_out}") from error
+    if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
+        raise ClusterError(f"what answers at {address} is no Ray cluster; {way_out}")
 
 
 @contextlib.contextmanager
@@ -185,6 +217,10 @@ class ClusterPool:
         """Whether any group is under way."""
         return bool(self.tasks)
 
+    def has_machines(self) -> bool:
+        """Whether any machine is left. Groups that were handed over wait for one in Ray's queue."""
+        return self.cluster.num_slots(self.setup.device) > 0
+
     def start(self, group: Sequence[Experiment]) -> None:
         """Hand a group to the cluster."""
         runs = list(group)
@@ -198,9 +234,10 @@ class ClusterPool:
             threading.Event().wait(seconds)
             return
         task_of = {task.events: task for task in self.tasks}
-        ready, others = ray.wait(list(task_of), num_returns=1, timeout=seconds)
-        if ready and others:  # With many tasks, several have something to tell.
-            ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        with connection_needed():
+            ready, others = ray.wait(list(task_of), num_returns=1, timeout=seconds)
+            if ready and others:  # With many tasks, several have something to tell.
+                ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
         for events in ready:
             task = task_of[events]
             try:
@@ -211,11 +248,13 @@ class ClusterPool:
                     yield GroupLost(task.runs, "it ended without a word")
             except ray.exceptions.RayTaskError as error:  # Not a machine: a fault of this program.
                 self.tasks.remove(task)
-                reason = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+                reason = first_line(error.cause)
                 yield from (RunFailed(run, reason, str(error)) for run in task.runs)
             except ray.exceptions.RayError as error:
                 self.tasks.remove(task)
-                yield GroupLost(task.runs, type(error).__name__)
+                cancel(task)  # It may be that only what it told was lost.
+                is_machine_lost = isinstance(error, ray.exceptions.NodeDiedError)
+                yield GroupLost(task.runs, first_line(error), is_machine_lost)
             else:
                 if isinstance(event, RunFinished | RunFailed):
                     task.runs.remove(event.run)
@@ -223,12 +262,22 @@ class ClusterPool:
 
     def stop(self) -> None:
         """End all tasks at once."""
-        import ray
-
         for task in self.tasks:
-            with contextlib.suppress(ray.exceptions.RayError, ValueError):
-                ray.cancel(task.events, force=True)
+            cancel(task)
         self.tasks = []
+
+
+def first_line(error: BaseException) -> str:
+    """What kind of error it is, and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def cancel(task: Task) -> None:
+    """End a task at once, if it has not ended."""
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError, ConnectionError, ValueError):
+        ray.cancel(task.events, force=True)
 
 
 def tell_of_runs(runs: list[Experiment], dataset: "Dataset", setup: WorkerSetup) -> Iterator[Event]:

@@ -13,6 +13,7 @@ from ablations.ablation import Ablation
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import DATASET_NAMES
 from ablations.grouping import Shard
+from ablations.words import in_one_line
 
 
 class SeedList(click.ParamType[tuple[int, ...]]):
@@ -98,8 +99,8 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         from ablations.cluster import ClusterError
         from ablations.data import DataError
-        from ablations.records import RecordError
-        from ablations.study import StudyError
+        from ablations.files import RecordError
+        from ablations.study_spec import StudyError
 
         try:
             return command(*args, **kwargs)
@@ -109,14 +110,6 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(in_one_line(error)) from error
 
     return wrapped
-
-
-def in_one_line(error: Exception) -> str:
-    """The error in a line: also a full disk, a read-only folder, a file that another program holds."""
-    if not isinstance(error, OSError):
-        return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
 
 
 dataset_option = click.option(

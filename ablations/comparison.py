@@ -8,7 +8,8 @@ import msgspec
 from ablations.records import RunRecord
 from ablations.results import accuracy_by_seed, loss_by_seed, wrong_by_seed
 from ablations.statistics import PairedDifference, mcnemar_p, paired_difference
-from ablations.study import Study, StudyError
+from ablations.study import Study
+from ablations.study_spec import StudyError
 from ablations.verdicts import Verdict, judge
 
 

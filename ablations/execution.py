@@ -20,8 +20,11 @@ from ablations.records import EpochRecord, RunResult
 from speed.arithmetic import Arithmetic
 
 MAX_ATTEMPTS = 3
-"""A run is tried again when its process dies (killed, out of memory, its machine lost), not when it
-raises: the same numbers would raise again."""
+"""A run is tried again when its process dies (killed, out of memory), not when it raises: the same
+numbers would raise again."""
+MAX_LOSSES = 10
+"""The same, with those times that its machine was lost: hardly ever a run's own doing, and a cluster
+goes on handing runs to a machine for a while after it died."""
 POLL_SECONDS = 0.2
 """How long a pool may wait for news before it is asked again whether to stop."""
 
@@ -70,6 +73,8 @@ class GroupLost:
     runs: Sequence[Experiment]
     reason: str
     """How it died, in a few words."""
+    is_machine_lost: bool = False
+    """Whether its machine has gone, and not the worker alone."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,9 @@ class WorkerPool(Protocol):
     def is_busy(self) -> bool:
         """Whether any group is under way."""
 
+    def has_machines(self) -> bool:
+        """Whether there is anything at all that groups could be done on."""
+
     def start(self, group: Sequence[Experiment]) -> None:
         """Hand over a group. Only while `num_free` is not zero."""
 
@@ -119,12 +127,11 @@ def execute(
     several times a second.
     """
     waiting = deque(split_into_groups(runs, pool.setup.num_replicas))
-    attempts = Counter[Experiment]()
+    deaths, losses = Counter[Experiment](), Counter[Experiment]()
     try:
         while True:
             while waiting and not should_stop() and pool.num_free():
                 group = waiting.popleft()
-                attempts.update(group)
                 pool.start(group)
                 for run in group:
                     yield RunStarted(run)
@@ -134,12 +141,17 @@ def execute(
                 if not isinstance(message, GroupLost):
                     yield message
                     continue
-                again = [run for run in message.runs if attempts[run] < MAX_ATTEMPTS]
+                losses.update(message.runs)
+                if not message.is_machine_lost:
+                    deaths.update(message.runs)
+                again = []
+                for run in message.runs:
+                    if deaths[run] < MAX_ATTEMPTS and losses[run] < MAX_LOSSES:
+                        again.append(run)
+                    else:
+                        reason = f"its process died {losses[run]} times ({message.reason})"
+                        yield RunFailed(run, reason, "")
                 if again:
                     waiting.appendleft(again)
-                reason = f"its process died {MAX_ATTEMPTS} times ({message.reason})"
-                for run in message.runs:
-                    if run not in again:
-                        yield RunFailed(run, reason, "")
     finally:
         pool.stop()

@@ -7,9 +7,10 @@ what is missing, from a study's weights and the data set.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ablations.files import RecordError
 from ablations.gallery import Gallery, has_weights, load_gallery, shown_runs
 from ablations.observations import Observations, load_observations
-from ablations.records import RecordError, RunRecord, load_weights
+from ablations.records import RunRecord, load_weights
 from ablations.study import Study, in_study, run_folder
 
 

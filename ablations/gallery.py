@@ -12,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ablations.records import SCHEMA_VERSION, WEIGHTS_FILE, RecordError, RunRecord, load_sealed
+from ablations.files import RecordError
+from ablations.records import WEIGHTS_FILE, RunRecord
+from ablations.sealing import SCHEMA_VERSION, load_sealed
 from ablations.study import Study, run_folder
 from mnist_blocks.spec import IMAGE_SIZE, NUM_CLASSES
 

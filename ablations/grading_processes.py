@@ -21,6 +21,7 @@ from typing import IO
 
 import msgspec
 
+from ablations.files import load_json, write_json
 from ablations.grading import Grade, Problem, TrainedSeed, failed, grade
 from ablations.grading_task import (
     ERRORS,
@@ -32,7 +33,6 @@ from ablations.grading_task import (
     Task,
     UnknownNameError,
 )
-from ablations.records import load_json, write_json
 from ablations.words import duration, plural
 
 INSPECTION_SECONDS = 120.0

@@ -17,6 +17,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from ablations.concepts import Observer, used_parameters
 from ablations.data import DataError
+from ablations.files import write_json
 from ablations.grading import Inspection, TrainedSeed
 from ablations.grading_file import load_network, told
 from ablations.grading_task import (
@@ -27,7 +28,7 @@ from ablations.grading_task import (
     NetworkError,
     Task,
 )
-from ablations.records import EpochRecord, write_json
+from ablations.records import EpochRecord
 from mnist_blocks.spec import NUM_CLASSES
 
 BATCH_SIZE = 4

@@ -12,6 +12,7 @@ from torch import nn
 
 from ablations.data import DataError, Dataset, load_dataset, resolve_dataset
 from ablations.exhibits import record_folder, unobserved_runs
+from ablations.files import RecordError, write_atomically
 from ablations.gallery import (
     GALLERY_FILE,
     NUM_SHOWN,
@@ -29,13 +30,11 @@ from ablations.observe import input_scale, observe, sample_images
 from ablations.records import (
     OBSERVATIONS_FILE,
     WEIGHTS_FILE,
-    RecordError,
     RunRecord,
     load_predictions,
     load_weights,
-    sealed,
-    write_atomically,
 )
+from ablations.sealing import sealed
 from ablations.study import Study
 from mnist_blocks.network import build_network
 

@@ -9,14 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from ablations.records import (
-    OBSERVATIONS_FILE,
-    SCHEMA_VERSION,
-    WEIGHTS_FILE,
-    RecordError,
-    RunRecord,
-    load_sealed,
-)
+from ablations.files import RecordError
+from ablations.records import OBSERVATIONS_FILE, WEIGHTS_FILE, RunRecord
+from ablations.sealing import SCHEMA_VERSION, load_sealed
 from mnist_blocks.spec import NUM_CLASSES, NetworkSpec
 
 

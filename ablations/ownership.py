@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ablations.records import TEMPORARY_SUFFIX
-from ablations.study import StudyError
+from ablations.files import TEMPORARY_SUFFIX
+from ablations.study_spec import StudyError
 
 OWNER_FILE = ".owner"
 """Who is at work in the study, while `.lock` is held."""

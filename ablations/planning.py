@@ -10,7 +10,8 @@ from ablations.catalogue import CATALOGUE
 from ablations.comparison import runs_of
 from ablations.results import accuracy_by_seed
 from ablations.statistics import paired_difference
-from ablations.study import Study, StudyError
+from ablations.study import Study
+from ablations.study_spec import StudyError
 from ablations.verdicts import MOST_SEEDS, seeds_to_find
 from ablations.words import duration, plural
 

@@ -17,17 +17,10 @@ from ablations.grouping import Shard, default_num_replicas, replicas_for_all
 from ablations.presets import Preset, choose_preset
 from ablations.processes import default_num_jobs
 from ablations.progress import say
-from ablations.study import (
-    StudyError,
-    StudySpec,
-    check_folder,
-    is_study,
-    load_spec,
-    missing_runs,
-    plan_runs,
-)
+from ablations.study import missing_runs, plan_runs
+from ablations.study_spec import StudyError, StudySpec, check_folder, is_study, load_spec
 from ablations.timing import TimingPlan
-from speed.arithmetic import choose_arithmetic
+from speed.arithmetic import Arithmetic, choose_arithmetic
 
 
 @dataclass(frozen=True)
@@ -86,21 +79,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     except ValueError as error:
         raise StudyError(str(error)) from error
     preset = choose_preset(request.preset_name, dataset.id)
-    spec = StudySpec(
-        dataset=dataset.id,
-        dataset_title=dataset.title,
-        num_epochs=request.num_epochs or preset.num_epochs,
-        num_train_images=preset.num_train_images,
-        device_type=device_name,
-        arithmetic=arithmetic,
-    )
-    study_dir = request.study_dir or default_study_dir(preset, spec, request.shard)
-    margin_pct = request.margin_pct
-    if margin_pct is None and is_study(study_dir):
-        margin_pct = load_spec(study_dir).margin_pct
-    if margin_pct is not None:
-        spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
-    check_folder(study_dir, spec)
+    study_dir, spec = find_folder(request, preset, dataset, device_name, arithmetic)
     num_replicas = default_num_replicas(device_name)
     runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     if request.shard:
@@ -134,6 +113,36 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         shard=request.shard,
         is_device_here=is_here(device_name),
     )
+
+
+def find_folder(
+    request: StudyRequest,
+    preset: Preset,
+    dataset: Dataset,
+    device_name: str,
+    arithmetic: Arithmetic,
+) -> tuple[Path, StudySpec]:
+    """The study's folder, and what all its runs share.
+
+    Raises:
+        StudyError: the folder holds something else, or another study.
+    """
+    spec = StudySpec(
+        dataset=dataset.id,
+        dataset_title=dataset.title,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
+        device_type=device_name,
+        arithmetic=arithmetic,
+    )
+    study_dir = request.study_dir or default_study_dir(preset, spec, request.shard)
+    margin_pct = request.margin_pct
+    if margin_pct is None and is_study(study_dir):
+        margin_pct = load_spec(study_dir).margin_pct
+    if margin_pct is not None:
+        spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
+    check_folder(study_dir, spec)
+    return study_dir, spec
 
 
 def find_device(name: str, cluster: Cluster | None) -> str:

@@ -49,6 +49,10 @@ class ProcessPool:
         """Whether any group is under way."""
         return any(worker.runs for worker in self.workers)
 
+    def has_machines(self) -> bool:
+        """This one."""
+        return True
+
     def start(self, group: Sequence[Experiment]) -> None:
         """Hand a group to an idle process, or to a new one."""
         idle = [worker for worker in self.workers if not worker.runs]
@@ -98,13 +102,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, connection_of_worker = context.Pipe()
         self.process = context.Process(target=work, args=(connection_of_worker, setup), daemon=True)
-        # Ctrl-C reaches every process of the terminal; what is to happen then is the parent's
-        # choice. Ignored before the start, it is ignored from the child's first moment.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with held_back_interrupt():
             self.process.start()
-        finally:
-            signal.signal(signal.SIGINT, handler)
         # With this end closed here, the pipe breaks when the process dies, and `wait` sees it.
         connection_of_worker.close()
 
@@ -135,6 +134,23 @@ class Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+@contextlib.contextmanager
+def held_back_interrupt() -> Iterator[None]:
+    """In here Ctrl-C waits, and a process that is started never hears of it.
+
+    It reaches every process of the terminal; what is to happen then is the parent's choice. A child
+    begins with its parent's mask of signals.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def work(connection: Connection, setup: WorkerSetup) -> None:

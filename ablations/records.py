@@ -11,59 +11,33 @@ Every file is written under a temporary name, flushed to the disk and renamed; t
 last, and holds the digests of predictions and weights; the observations name the digest of the
 weights that they were made from. So a folder with a record is a whole run.
 
-A study's JSON files are sealed: their last field is a digest of all their other bytes (`sealed`).
-Whatever is changed or cut off afterwards, by a disk, a copy or by hand, is noticed when they are
-read. It is no signature: who wants to forge a record can.
+The JSON files are sealed (`sealing.py`): whatever is changed in them afterwards is noticed.
 
 Times are a run's share: of seeds that were trained as one network (on a GPU), each is given the
 network's seconds divided by their number. So the seconds of a study's records add up to the time
 that it took.
 """
 
-import contextlib
 import hashlib
 import io
-import os
-import re
-import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ablations.experiment import Experiment
+from ablations.files import RecordError, read_bytes, write_atomically
+from ablations.sealing import SCHEMA_VERSION, load_sealed, write_sealed
 from speed.arithmetic import Arithmetic
 
-SCHEMA_VERSION = 2
-"""Of a study's JSON files; those of version 1 had no seal."""
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.npz"
 WEIGHTS_FILE = "weights.safetensors"
 OBSERVATIONS_FILE = "observations.json"
-
-TEMPORARY_SUFFIX = ".tmp"
-"""Of a file that is being written; its name begins with a dot."""
-
-NO_SEAL = b"0" * 64
-SEAL_AT_END = re.compile(rb'"seal": ?"([0-9a-f]{64})"\s*\}\s*\Z')
-
-Decoded = TypeVar("Decoded")
-
-
-class RecordError(Exception):
-    """A file of a study cannot be trusted; the message names it and says why."""
-
-
-class OtherVersionError(RecordError):
-    """A file is whole, but another version of the program wrote it: no reason to put it away."""
-
-
-class UnreadableError(RecordError):
-    """The system does not give a file out for now: no reason to believe that it is damaged."""
 
 
 class EpochRecord(msgspec.Struct, frozen=True):
@@ -246,137 +220,3 @@ def read_recorded(path: Path, record: RunRecord) -> bytes:
     if hashlib.sha256(content).hexdigest() != record.file_sha256.get(path.name):
         raise RecordError(f"{path}: not the file that was recorded: it was changed or cut off")
     return content
-
-
-def sealed(content: bytes) -> bytes:
-    """A JSON object with one more field at its end: the SHA-256 of all the bytes, its own 64 digits
-    taken as zeros."""
-    body = content.rstrip().removesuffix(b"}").rstrip()
-    # As the file has it: one field a line, or all in one line.
-    before, space, after = (b",\n ", b" ", b"\n}\n") if b"\n" in body else (b",", b"", b"}\n")
-    unsealed = body + before + b'"seal":' + space + b'"' + NO_SEAL + b'"' + after
-    return set_seal(unsealed, hashlib.sha256(unsealed).hexdigest().encode())
-
-
-def set_seal(content: bytes, digits: bytes) -> bytes:
-    """Put other digits in the place of a seal's."""
-    place = SEAL_AT_END.search(content)
-    assert place is not None, "not sealed"
-    return content[: place.start(1)] + digits + content[place.end(1) :]
-
-
-def is_whole(content: bytes) -> bool:
-    """Whether a file ends with a seal, and the seal is that of its bytes."""
-    # Only a short end is searched: a damaged file may be anything, and of any length.
-    found = SEAL_AT_END.search(content, max(0, len(content) - 200))
-    if found is None:
-        return False
-    expected = hashlib.sha256(set_seal(content, NO_SEAL)).hexdigest()
-    return expected.encode() == found[1]
-
-
-def write_sealed(path: Path, value: object) -> None:
-    """Write one of a study's files: as `write_json`, with a seal at the end."""
-    write_atomically(path, sealed(format_json(value)))
-
-
-def load_sealed(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read one of a study's files: check its seal and schema version, then its content.
-
-    Raises:
-        RecordError: it cannot be read, was changed since it was written, or is not such a file.
-        OtherVersionError: it has another schema version.
-    """
-    content = read_bytes(path)
-    is_as_written = is_whole(content)
-    is_older = b'"seal"' not in content[-200:]
-    version = schema_version(content)
-    if version not in (None, SCHEMA_VERSION) and (is_as_written or (version == 1 and is_older)):
-        raise OtherVersionError(
-            f"{path}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
-            "use the version that wrote it, or another --out folder"
-        )
-    if not is_as_written:
-        raise RecordError(f"{path}: not the file that was written: it was changed or cut off")
-    return decode_json(path, content, kind)
-
-
-def schema_version(content: bytes) -> int | None:
-    """The schema version that a file names; None where it names none."""
-    try:
-        return msgspec.json.decode(content, type=_Versioned).schema_version
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
-
-
-def format_json(value: object) -> bytes:
-    """A value as indented JSON, one field a line, so that differences can be read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file that is not a study's: for people, and for other programs."""
-    write_atomically(path, format_json(value))
-
-
-def load_json(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read a JSON file that is not a study's, checked against its type.
-
-    Raises:
-        RecordError: it cannot be read, or is not such a file.
-    """
-    return decode_json(path, read_bytes(path), kind)
-
-
-def decode_json(path: Path, content: bytes, kind: type[Decoded]) -> Decoded:
-    """What a file's content says.
-
-    Raises:
-        RecordError: it is not such a file.
-    """
-    try:
-        return msgspec.json.decode(content, type=kind)
-    # In a string that is no UTF-8, msgspec does not raise an error of its own.
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file; RecordError with its name when that fails."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"{path}: cannot be read: {error.strerror}; mend that") from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner can read; results are meant to be shared.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        flush_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def flush_folder(folder: Path) -> None:
-    """Have a folder's names on the disk, so that after a power cut no later file is there without an
-    earlier one. Not every system can; then its own order has to do."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

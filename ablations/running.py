@@ -30,8 +30,8 @@ from ablations.records import (
     RunRecord,
     RunResult,
     encode_predictions,
-    sealed,
 )
+from ablations.sealing import sealed
 from ablations.training import TrainedNetwork, train
 from ablations.version import VERSION
 from mnist_blocks.summary import count_parameters, total_multiply_adds

@@ -3,70 +3,34 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
-import msgspec
-
 from ablations.ablation import Ablation
-from ablations.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
-from ablations.presets import FULL
+from ablations.experiment import PROTOCOL_VERSION, Experiment, TrainingSpec
+from ablations.files import RecordError, UnreadableError
 from ablations.records import (
     PREDICTIONS_FILE,
     RECORD_FILE,
-    SCHEMA_VERSION,
     WEIGHTS_FILE,
-    OtherVersionError,
-    RecordError,
     RunRecord,
-    UnreadableError,
     load_record,
-    load_sealed,
     read_recorded,
-    write_sealed,
+)
+from ablations.sealing import OtherVersionError, load_sealed
+from ablations.study_spec import (
+    STUDY_FILE,
+    StudyError,
+    StudySpec,
+    is_study,
+    load_spec,
+    studies_near,
 )
 from ablations.timing import TIMING_FILE, Timing
-from ablations.verdicts import DEFAULT_MARGIN_PCT
 from mnist_blocks import NetworkSpec
-from speed.arithmetic import Arithmetic
-
-STUDY_FILE = "study.json"
-SET_ASIDE_DIR = "set-aside"
-
-
-class StudyError(Exception):
-    """A folder cannot be used for what was asked; the message says why, and the way out."""
 
 
 class OtherStudyError(RecordError):
     """A run is whole and lies in its place, but is not of this study: no reason to put it away."""
-
-
-class StudySpec(msgspec.Struct, frozen=True):
-    """What all runs of a study share, so that they may stand in one table."""
-
-    dataset: DatasetId
-    dataset_title: str
-    num_epochs: int
-    num_train_images: int | None
-    """None: all of the training images."""
-    device_type: str
-    """Runs on different kinds of device are not mixed: their arithmetic differs."""
-    arithmetic: Arithmetic = "plain"
-    """Nor are these: see `speed/arithmetic.py`. Studies from before have no such entry."""
-    margin_pct: float = DEFAULT_MARGIN_PCT
-    """Differences in accuracy below it do not matter: fixed before there are any results."""
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def is_mnist(self) -> bool:
-        """Whether the numbers can be compared with the assignment's and the published run's."""
-        return self.dataset.name == "mnist"
-
-    @property
-    def is_full_length(self) -> bool:
-        """Whether runs have the reference recipe's length: 20 epochs of all training images."""
-        return self.num_epochs == FULL.num_epochs and self.num_train_images is None
 
 
 @dataclass(frozen=True)
@@ -112,54 +76,6 @@ def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
     return study_dir / ablation / f"seed-{seed}"
 
 
-def check_folder(study_dir: Path, spec: StudySpec) -> None:
-    """Make sure that a folder is free, or holds a study of this kind; writes nothing.
-
-    Raises:
-        StudyError: the folder holds something else, or another study.
-    """
-    path = study_dir / STUDY_FILE
-    if path.exists():
-        found = load_spec(study_dir)
-        for field in msgspec.structs.fields(StudySpec):
-            was, wanted = getattr(found, field.name), getattr(spec, field.name)
-            if was != wanted:
-                raise StudyError(
-                    f"{study_dir} holds a study with {field.name} = {_short(was)}, and you asked for "
-                    f"{_short(wanted)}; choose another folder with --out"
-                )
-    elif study_dir.exists() and not (study_dir.is_dir() and is_empty(study_dir)):
-        raise StudyError(
-            f"{study_dir} is not an empty folder and not a study (it has no {STUDY_FILE}); "
-            "choose another folder with --out"
-        )
-
-
-def create_study(study_dir: Path, spec: StudySpec) -> None:
-    """Make a study's folder, unless it is there.
-
-    Raises:
-        StudyError: the folder cannot be written to.
-    """
-    if (study_dir / STUDY_FILE).exists():
-        return
-    try:
-        write_sealed(study_dir / STUDY_FILE, spec)
-    except OSError as error:
-        raise StudyError(
-            f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
-        ) from error
-
-
-def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing."""
-    return next(folder.iterdir(), None) is None
-
-
-def _short(value: object) -> str:
-    return value.name if isinstance(value, DatasetId) else repr(value)
-
-
 def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment]:
     """Those of the planned runs that the folder has no sound record of, in the same order.
 
@@ -199,81 +115,6 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
                 "changed since); choose another folder with --out, or delete that one"
             )
     return missing
-
-
-def set_aside_damaged(study_dir: Path) -> list[str]:
-    """Move what cannot be trusted out of the way of runs that will be made again.
-
-    That is a run whose record, predictions or weights are not what was written or which lies in the
-    wrong place, and epoch times that are damaged. They are moved whole,
-    into `set-aside/`: nothing is deleted. Returns a line for each, to be said. Only for whoever
-    holds the study (`only_one_process`).
-
-    Raises:
-        RecordError: the study's own `study.json` is damaged.
-        UnreadableError: the system does not give a file out, which says nothing of what is in it.
-    """
-    spec = load_spec(study_dir)
-    lines = []
-    for path in record_paths(study_dir):
-        try:
-            load_run(path.parent, study_dir, spec)
-        except (OtherVersionError, OtherStudyError):
-            continue  # whole, and of use elsewhere
-        except UnreadableError:
-            raise
-        except RecordError as error:
-            lines.append(set_aside(path.parent, study_dir, error))
-    try:
-        load_timing(study_dir)
-    except OtherVersionError:
-        pass
-    except UnreadableError:
-        raise
-    except RecordError as error:
-        lines.append(set_aside(study_dir / TIMING_FILE, study_dir, error))
-    return lines
-
-
-def set_aside(path: Path, study_dir: Path, reason: RecordError) -> str:
-    """Move a file or folder of a study into its `set-aside/`; returns a line that says so."""
-    name = "-".join(path.relative_to(study_dir).parts)
-    numbers = (study_dir / SET_ASIDE_DIR / f"{name}-{number}" for number in count(1))
-    place = next(place for place in numbers if not place.exists())
-    place.parent.mkdir(exist_ok=True)
-    path.rename(place)
-    within = place.relative_to(study_dir)
-    return f"Set aside: {in_study(str(reason), study_dir)}; it is kept as {within}"
-
-
-def is_study(study_dir: Path) -> bool:
-    """Whether a folder holds a study."""
-    return (study_dir / STUDY_FILE).is_file()
-
-
-def studies_near(path: Path) -> str:
-    """The studies in a folder, in the one around it and in `runs/`: the way out of a wrong name."""
-    folders = dict.fromkeys([path, path.parent, Path("runs")])
-    found = [file.parent for folder in folders for file in sorted(folder.glob(f"*/{STUDY_FILE}"))]
-    names = ", ".join(str(folder) for folder in dict.fromkeys(found[:5]))
-    return f"; studies near it: {names}" if names else ""
-
-
-def load_spec(study_dir: Path) -> StudySpec:
-    """Read what all runs of a study share.
-
-    Raises:
-        RecordError: its `study.json` is damaged or of another schema.
-    """
-    try:
-        return load_sealed(study_dir / STUDY_FILE, StudySpec)
-    except (OtherVersionError, UnreadableError):
-        raise
-    except RecordError as error:
-        raise RecordError(
-            f"{error}; the command that made it, with another --out, makes the same file again: copy "
-            "it here"
-        ) from error
 
 
 def load_study(study_dir: Path) -> Study:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ablations.experiment import Experiment
-from ablations.records import SCHEMA_VERSION, Environment
+from ablations.records import Environment
+from ablations.sealing import SCHEMA_VERSION
 from speed.arithmetic import Arithmetic, keep_freed_memory
 
 if TYPE_CHECKING:

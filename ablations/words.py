@@ -1,4 +1,4 @@
-"""Numbers and durations in words, for the console and for reports."""
+"""Numbers, durations and errors in words, for the console and for reports."""
 
 import math
 
@@ -19,3 +19,11 @@ def duration(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_one_line(error: Exception) -> str:
+    """The error in a line: also a full disk, a read-only folder, a file that another program holds."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"

@@ -15,8 +15,10 @@ import click
 
 from ablations.commands import clear_errors
 from ablations.experiment import Experiment
-from ablations.records import RunRecord, write_json
-from ablations.study import StudyError, load_study
+from ablations.files import write_json
+from ablations.records import RunRecord
+from ablations.study import load_study
+from ablations.study_spec import StudyError
 from benchmarks.measurements import Accuracy, AccuracyRun
 from speed.arithmetic import ARITHMETICS, Arithmetic
 

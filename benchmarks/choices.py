@@ -15,7 +15,7 @@ import click
 import joblib
 import torch
 
-from ablations.records import write_json
+from ablations.files import write_json
 from ablations.running import describe_environment, use_one_thread, utc_now
 from benchmarks.measurements import Choice, Choices, spread
 from benchmarks.ways import BATCH_SIZE, Way, Work, all_ways

@@ -26,9 +26,10 @@ from rich.table import Table
 from ablations.commands import clear_errors
 from ablations.data import load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES
+from ablations.files import write_json
 from ablations.presets import choose_preset
 from ablations.progress import say
-from ablations.records import Environment, write_json
+from ablations.records import Environment
 from ablations.words import plural
 from benchmarks.contenders import (
     Contender,

@@ -24,10 +24,12 @@ from ablations.data import load_dataset
 from ablations.designs import design_ablations
 from ablations.execution import Event, RunFailed, RunFinished, WorkerSetup, execute
 from ablations.experiment import Experiment
+from ablations.files import write_json
 from ablations.progress import say
-from ablations.records import RunResult, write_json, write_run
+from ablations.records import RunResult, write_run
 from ablations.results import summarise
-from ablations.study import StudySpec, create_study, load_study, missing_runs, plan_runs, run_folder
+from ablations.study import load_study, missing_runs, plan_runs, run_folder
+from ablations.study_spec import StudySpec, create_study
 from benchmarks.measurements import BackendOverhead, DiskOverhead, Overhead, spread
 from speed.arithmetic import Arithmetic
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ablations.commands import clear_errors
 from ablations.experiment import TARGET_TRAINING
-from ablations.records import Decoded, load_json, write_atomically
+from ablations.files import Decoded, load_json, write_atomically
 from ablations.study import load_study
 from ablations.words import plural
 from benchmarks import performance_words

@@ -19,10 +19,11 @@ from ablations import training
 from ablations.catalogue import find_ablation
 from ablations.data import load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES
+from ablations.files import write_json
 from ablations.images import Images, load_images
-from ablations.records import write_json
 from ablations.running import describe_environment, use_one_thread, utc_now
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from benchmarks.measurements import Part, Profile, spread
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, keep_freed_memory
 from speed.fused_layer import FusedLayer

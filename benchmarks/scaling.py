@@ -19,8 +19,8 @@ from ablations.commands import clear_errors
 from ablations.data import Dataset, load_dataset, resolve_dataset
 from ablations.execution import WorkerSetup
 from ablations.experiment import DATASET_NAMES
+from ablations.files import write_json
 from ablations.progress import say
-from ablations.records import write_json
 from ablations.words import duration, plural
 from benchmarks.measurements import Scaling, StepSpeed
 from mnist_blocks import TARGET

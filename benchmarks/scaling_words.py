@@ -6,7 +6,8 @@ from ablations.catalogue import CATALOGUE
 from ablations.designs import design_ablations
 from ablations.experiment import DatasetId, Experiment
 from ablations.grouping import MAX_REPLICAS, replicas_for_all, split_into_groups
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.words import duration
 from benchmarks.measurements import Overhead, Spread
 from reports.wording import decimal

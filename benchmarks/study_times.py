@@ -20,7 +20,8 @@ from ablations.execution import (
 )
 from ablations.experiment import Experiment
 from ablations.processes import ProcessPool, default_num_jobs
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from benchmarks.floor import forward_flop, training_flop
 from benchmarks.measurements import StudyTime, StudyTimes, spread
 from mnist_blocks import TARGET

@@ -17,7 +17,8 @@ from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset, load_dataset
 from ablations.images import load_images
 from ablations.results import summarise
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.training import evaluate, prepare_training, train_epoch
 from mnist_blocks.network import build_network
 from reports.page import render_page

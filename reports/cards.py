@@ -8,7 +8,7 @@ from ablations.exhibits import Exhibits
 from ablations.gallery import Gallery, ImageAnswer
 from ablations.results import AblationResult
 from ablations.statistics import PairedDifference
-from ablations.study import StudySpec
+from ablations.study_spec import StudySpec
 from ablations.verdicts import Verdict
 from ablations.words import plural
 from reports.pictures import image_picture

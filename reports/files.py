@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablations.exhibits import load_exhibits
-from ablations.records import write_atomically
+from ablations.files import write_atomically
 from ablations.results import Results, results_csv, results_json, summarise
 from ablations.study import load_study
 

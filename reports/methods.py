@@ -14,7 +14,8 @@ from ablations.experiment import TARGET_TRAINING, Experiment, TrainingSpec
 from ablations.presets import QUICK
 from ablations.records import Environment
 from ablations.results import AblationResult, Results, unknown_ablations
-from ablations.study import Study, StudySpec
+from ablations.study import Study
+from ablations.study_spec import StudySpec
 from ablations.words import plural
 from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE

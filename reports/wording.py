@@ -11,7 +11,8 @@ from ablations.records import RunRecord
 from ablations.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, PARAMETER_LIMIT
 from ablations.results import AblationResult, Results, accuracy_by_seed
 from ablations.statistics import sampling_noise_pct
-from ablations.study import Study, StudySpec
+from ablations.study import Study
+from ablations.study_spec import StudySpec
 from ablations.timing import Timing
 from ablations.verdicts import Verdict
 from ablations.words import plural

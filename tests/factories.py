@@ -17,7 +17,8 @@ from ablations.prepare import StudyRequest
 from ablations.records import Environment, EpochRecord, RunRecord
 from ablations.results import Results, summarise
 from ablations.seeding import initialise_weights
-from ablations.study import Study, StudySpec, plan_runs
+from ablations.study import Study, plan_runs
+from ablations.study_spec import StudySpec
 from ablations.timing import EpochTime, Timing, TimingPlan
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network

@@ -6,7 +6,8 @@ from llvmlite import binding
 
 from ablations.catalogue import find_ablation
 from ablations.data import Dataset
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.training import train
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic
 

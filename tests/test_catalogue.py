@@ -11,7 +11,8 @@ from ablations.catalogue import CATALOGUE
 from ablations.data import Dataset
 from ablations.experiment import TARGET_TRAINING
 from ablations.images import load_images
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.training import prepare_training, train_epoch
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ablations.records import load_record, without_times
@@ -63,17 +65,14 @@ def records_in(out: Path) -> dict[Path, bytes]:
     return {path.relative_to(out): path.read_bytes() for path in out.glob("*/seed-*/record.json")}
 
 
-def children_of(parent: int) -> list[int]:
+def workers_of(driver: int) -> list[int]:
     """The worker processes of a driver."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                ppid = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if ppid == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-            except (OSError, IndexError):
-                continue  # It has just ended.
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(driver).children():
+            with suppress(psutil.NoSuchProcess):  # It has just ended.
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child.pid)
     return found
 
 
@@ -111,7 +110,7 @@ def strike(draw: random.Random, fault: str, process: subprocess.Popen[bytes]) ->
     if process.poll() is not None:
         return False
     if fault.startswith("worker"):
-        workers = children_of(process.pid)
+        workers = workers_of(process.pid)
         if not workers:
             return False
         os.kill(draw.choice(workers), FAULTS[fault])

@@ -18,7 +18,8 @@ from filelock import FileLock
 
 import cli
 from ablations.catalogue import CATALOGUE
-from ablations.records import RunRecord, load_record, without_times, write_sealed
+from ablations.records import RunRecord, load_record, without_times
+from ablations.sealing import write_sealed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu")

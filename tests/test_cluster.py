@@ -1,12 +1,17 @@
-"""Studies on a real Ray cluster of two nodes, which both run on this machine."""
+"""Studies on a real Ray cluster, whose nodes all run on this machine."""
 
 import builtins
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +19,14 @@ import pytest
 
 if not os.environ.get("CI"):  # There it must be installed.
     pytest.importorskip("ray", reason='Ray is not installed (pip install -e ".[ray]")')
+import ray
+from psutil import Process
 from ray.cluster_utils import Cluster as TwoNodes
+from rich.console import Console
 
 from ablations.catalogue import find_ablation
-from ablations.cluster import Cluster, ClusterError, ClusterPool, connect
+from ablations.cluster import Cluster, ClusterError, ClusterPool, check_reachable, connect
+from ablations.conduct import Watch
 from ablations.data import Dataset
 from ablations.execution import (
     EpochFinished,
@@ -29,10 +38,13 @@ from ablations.execution import (
     execute,
 )
 from ablations.experiment import DatasetId, Experiment
+from ablations.interruption import Interruption
 from ablations.processes import ProcessPool
 from ablations.records import load_record, without_times
 from ablations.running import source_digest
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
+from ablations.version import VERSION
 from tests.faults import tell_fault
 from tests.test_chaos import assert_equal_studies, records_in, wait_until
 
@@ -42,9 +54,10 @@ SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit", source_digest(
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[TwoNodes]:
-    """Two machines, as far as Ray can tell."""
+    """Two machines that work, as far as Ray can tell, and one that only directs them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster = TwoNodes(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1})
+    cluster = TwoNodes(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 1})
+    cluster.add_node(num_cpus=1)
     cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()
@@ -102,14 +115,13 @@ def test_run_that_raises_is_told_and_the_others_go_on(nodes: TwoNodes, digits: D
 def test_node_that_is_killed_loses_nothing(nodes: TwoNodes, digits: Dataset) -> None:
     runs = runs_on(digits, range(4), epochs=100)
     events: list[Event] = []
-    doomed = next(node for node in nodes.list_all_nodes() if not node.head)
     is_killed = False
     with connect(nodes.address, None, 1.0) as cluster:
         for event in execute(runs, ClusterPool(SETUP, cluster, digits)):
             events.append(event)
             if not is_killed and all(EpochFinished in kinds(events, run) for run in runs[:2]):
                 is_killed = True
-                nodes.remove_node(doomed, allow_graceful=False)
+                nodes.remove_node(workers_of(nodes)[0], allow_graceful=False)
         assert cluster.num_slots("cpu") == 1
     assert is_killed
     num_starts = [kinds(events, run).count(RunStarted) for run in runs]
@@ -118,23 +130,58 @@ def test_node_that_is_killed_loses_nothing(nodes: TwoNodes, digits: Dataset) -> 
     tell_fault("cluster", "a node killed in the middle", "its run begins again on another node")
 
 
-def test_machines_that_come_later_are_used(nodes: TwoNodes, digits: Dataset) -> None:
+def workers_of(nodes: TwoNodes) -> list[Any]:
+    """The machines that work, but for the one through which the driver is connected, if it is one."""
+    ours = ray.get_runtime_context().get_node_id()
+    found = nodes.list_all_nodes()
+    return [node for node in found if not node.head and node.node_id != ours]
+
+
+def test_cluster_without_machines_waits_for_others(nodes: TwoNodes, digits: Dataset) -> None:
     runs = runs_on(digits, range(3), epochs=60)
     events: list[Event] = []
+    console = Console(file=StringIO())
+    for node in nodes.list_all_nodes():
+        if not node.head:
+            nodes.remove_node(node)
     with connect(nodes.address, None, 1.0) as cluster:
-        before = cluster.num_slots("cpu")
-        for event in execute(runs, ClusterPool(SETUP, cluster, digits)):
-            if not events:
+        nodes.add_node(num_cpus=1)
+        pool = ClusterPool(SETUP, cluster, digits)
+        watch = Watch(Interruption(), pool, console, lambda: "not to be said")
+        is_alone = False
+
+        def should_stop() -> bool:
+            nonlocal is_alone
+            stops = watch.should_stop()
+            if watch.has_said_waiting and not is_alone:
+                is_alone = True
                 nodes.add_node(num_cpus=1)
+                nodes.add_node(num_cpus=1)
+            return stops
+
+        is_killed = False
+        for event in execute(runs, pool, should_stop):
             events.append(event)
-        assert cluster.num_slots("cpu") == before + 1
+            if not is_killed and isinstance(event, EpochFinished):
+                is_killed = True
+                [node] = workers_of(nodes)
+                nodes.remove_node(node, allow_graceful=False)
+    assert is_alone
+    assert console.file.getvalue().count("Waiting for another") == 1  # type: ignore[attr-defined]
+    # Ray may hand it once more to the dead machine before it knows.
+    assert kinds(events, runs[0]).count(RunStarted) >= 2
+    assert [kinds(events, run).count(RunStarted) for run in runs[1:]] == [1, 1]
     assert all(kinds(events, run)[-1] is RunFinished for run in runs)
+    # Both of the machines that came did something: two runs were under way at a time.
+    second = [event.run for event in events].index(runs[1])
+    assert runs[0] in [event.run for event in events[second:]]
+    tell_fault("cluster", "the last machine lost", "the study waits for another, and goes on there")
 
 
 def test_graphics_processors_are_shared_as_asked(nodes: TwoNodes) -> None:
     with connect(nodes.address, None, 0.5) as cluster:
         assert cluster.device() == "cuda"
-        # Each task also needs a core, and the node with the one GPU has one.
+        # Each task also needs a core.
         found = {"CPU": 16.0, "GPU": 2.0}
     shares = {1.0: 2, 0.5: 4, 0.25: 8, 0.1: 16}
     for share, num_tasks in shares.items():
@@ -155,43 +202,75 @@ class Fixed(Cluster):
         return found
 
 
-def start_study(out: Path, *more: str) -> subprocess.Popen[str]:
+def start_study(
+    out: Path, *more: str, environment: Mapping[str, str] = os.environ
+) -> subprocess.Popen[str]:
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum", *more]
     command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "float32"]
     command += ["--epochs", "1", "--seeds", "0-3"]
     return subprocess.Popen(
         [*command, "--out", str(out)],
         cwd=REPOSITORY,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def test_killed_driver_goes_on_with_whichever_backend(nodes: TwoNodes, tmp_path: Path) -> None:
-    whole, out = tmp_path / "whole", tmp_path / "killed"
-    on_ray = ("--backend", "ray", "--ray-address", nodes.address)
-    process = start_study(out, *on_ray)
-    assert wait_until(lambda: process.poll() is not None or records_in(out), 240)
-    process.kill()
-    printed, _ = process.communicate()
-    kept = records_in(out)
-    assert 1 <= len(kept) < 8, printed
-    for folder, more in ((out, ()), (whole, on_ray)):
-        process = start_study(folder, *more)
+def test_driver_that_is_stopped_goes_on_with_whichever_backend(
+    nodes: TwoNodes, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "stopped"
+    on_ray = ("--backend", "ray", "--ray-address", nodes.address, "--jobs", "1")
+    stops = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+    kept: dict[Path, bytes] = {}
+    for number, exit_code in stops.items():
+        process = start_study(out, *on_ray)
+        has_more = partial(has_more_than, len(kept), out)
+        assert wait_until(lambda: process.poll() is not None or has_more(), 240)  # noqa: B023
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+        assert process.returncode == exit_code, printed
+        if number != signal.SIGKILL:
+            assert f"of 8 runs are finished and kept in {out}" in printed
+        now = records_in(out)
+        assert len(kept) < len(now) < 8
+        assert now.items() >= kept.items(), "no run is done twice"
+        kept = now
+    for folder in (out, whole):
+        process = start_study(folder)
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0, printed
-    now = records_in(out)
-    assert all(now[path] == content for path, content in kept.items())
+    assert records_in(out).items() > kept.items()
     assert_equal_studies(whole, out, 8)
-    tell_fault("cluster", "driver killed (SIGKILL)", "the study goes on, on the cluster or without")
+    for name in ("killed (SIGKILL)", "stopped (SIGTERM)", "stopped (Ctrl-C)"):
+        tell_fault("cluster", f"driver {name}", "the study goes on, on the cluster or without")
 
 
-def test_no_statistics_are_sent(nodes: TwoNodes) -> None:
-    from ray._common.usage import usage_lib
+def has_more_than(number: int, out: Path) -> bool:
+    return len(records_in(out)) > number
 
-    with connect(nodes.address, None, 1.0):
-        assert not usage_lib.usage_stats_enabled()
+
+def test_cluster_of_this_machine_alone_sends_no_statistics(tmp_path: Path) -> None:
+    told = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    out = tmp_path / "study"
+    process = start_study(out, "--backend", "ray", "--jobs", "2", environment=told)
+    assert wait_until(lambda: process.poll() is not None or has_more_than(0, out), 240)
+    rays = [child for child in Process(process.pid).children(recursive=True) if is_of_ray(child)]
+    assert {"gcs_server", "raylet"} <= {child.name() for child in rays}
+    assert all(child.environ()["RAY_USAGE_STATS_ENABLED"] == "0" for child in rays)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    for path in records_in(out):
+        record = load_record((out / path).parent)
+        assert record.environment.project_version == VERSION
+        assert record.environment.num_threads == 1
+
+
+def is_of_ray(process: Process) -> bool:
+    """Whether this is one of Ray's own programs."""
+    return any("/ray/" in word for word in process.cmdline()[:2])
 
 
 def test_what_is_wrong_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,13 +293,26 @@ def test_what_is_wrong_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> Non
         pass
 
 
-def test_records_say_which_version_made_them(tmp_path: Path) -> None:
-    from ablations.version import VERSION
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"-ER"])
+def test_other_service_at_the_address_is_one_clear_line(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
-    process = start_study(tmp_path / "study", "--backend", "ray", "--jobs", "2")
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
-    for path in records_in(tmp_path / "study"):
-        record = load_record((tmp_path / "study" / path).parent)
-        assert record.environment.project_version == VERSION
-        assert record.environment.num_threads == 1
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ClusterError, match="is no Ray cluster; write"):
+            check_reachable(address)
+
+
+def test_cluster_that_stops_answering_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ray.exceptions.RaySystemError("the head is gone")
+
+    monkeypatch.setattr(ray, "cluster_resources", fail)
+    with pytest.raises(ClusterError, match="finished runs are kept"):
+        Cluster(1.0, None).num_slots("cpu")

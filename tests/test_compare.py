@@ -12,8 +12,11 @@ from rich.console import Console
 
 from ablations.catalogue import find_ablation
 from ablations.data import DataError
-from ablations.records import RECORD_FILE, load_record, write_json, write_sealed
-from ablations.study import create_study, plan_runs, run_folder
+from ablations.files import write_json
+from ablations.records import RECORD_FILE, load_record
+from ablations.sealing import write_sealed
+from ablations.study import plan_runs, run_folder
+from ablations.study_spec import create_study
 from benchmarks import compare, memory
 from benchmarks.baselines.recipe import BaselineEpoch, BaselineResult
 from benchmarks.compare import (

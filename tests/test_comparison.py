@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from ablations.comparison import compare_ablations, compare_studies
 from ablations.data import DataError, Dataset
 from ablations.planning import seconds_a_run
-from ablations.records import write_sealed
-from ablations.study import STUDY_FILE, Study, StudyError, run_folder
+from ablations.sealing import write_sealed
+from ablations.study import Study, run_folder
+from ablations.study_spec import STUDY_FILE, StudyError
 from cli import main
 from tests.factories import DIGITS, ENVIRONMENT, make_spec, make_study
 

@@ -24,34 +24,24 @@ from ablations.catalogue import find_ablation
 from ablations.data import Dataset
 from ablations.exhibits import load_exhibits
 from ablations.experiment import Experiment
+from ablations.files import RecordError, format_json
 from ablations.observations import Observations
 from ablations.records import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
-    RecordError,
     RunResult,
-    format_json,
     load_predictions,
     load_weights,
     write_run,
-    write_sealed,
 )
 from ablations.results import summarise
 from ablations.running import run_experiment
-from ablations.study import (
-    SET_ASIDE_DIR,
-    STUDY_FILE,
-    StudySpec,
-    create_study,
-    load_run,
-    load_study,
-    missing_runs,
-    plan_runs,
-    run_folder,
-    set_aside_damaged,
-)
+from ablations.sealing import write_sealed
+from ablations.set_aside import SET_ASIDE_DIR, set_aside_damaged
+from ablations.study import load_run, load_study, missing_runs, plan_runs, run_folder
+from ablations.study_spec import STUDY_FILE, StudySpec, create_study
 from ablations.timing import TIMING_FILE
 from tests.factories import make_timing
 from tests.faults import tell_fault

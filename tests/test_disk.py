@@ -27,7 +27,8 @@ from ablations.experiment import Experiment
 from ablations.prepare import StudyRequest
 from ablations.records import RunResult, load_predictions, load_record, load_weights
 from ablations.running import run_experiment
-from ablations.study import StudyError, StudySpec, plan_runs, run_folder
+from ablations.study import plan_runs, run_folder
+from ablations.study_spec import StudyError, StudySpec
 from reports.files import write_report
 from tests.factories import make_request
 from tests.faults import tell_fault

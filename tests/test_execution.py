@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from ablations.catalogue import find_ablation
 from ablations.data import Dataset
 from ablations.execution import (
     MAX_ATTEMPTS,
+    MAX_LOSSES,
     EpochFinished,
     Event,
+    GroupLost,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -22,7 +25,8 @@ from ablations.execution import (
 from ablations.experiment import DatasetId, Experiment
 from ablations.processes import ProcessPool, default_num_jobs
 from ablations.running import source_digest
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from tests.faults import tell_fault
 
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
@@ -125,6 +129,48 @@ def test_killed_process_is_replaced_a_few_times(
             "a run's worker killed at every attempt",
             "the run is reported as failed, with the reason; the others go on",
         )
+
+
+class Losing:
+    """A pool that loses everything, in one way."""
+
+    def __init__(self, is_machine_lost: bool) -> None:
+        self.setup = SETUP
+        self.is_machine_lost = is_machine_lost
+        self.group: list[Experiment] = []
+
+    def num_free(self) -> int:
+        return 0 if self.group else 1
+
+    def is_busy(self) -> bool:
+        return bool(self.group)
+
+    def has_machines(self) -> bool:
+        return True
+
+    def start(self, group: Sequence[Experiment]) -> None:
+        self.group = list(group)
+
+    def wait(self, seconds: float) -> list[GroupLost]:
+        lost, self.group = self.group, []
+        return [GroupLost(lost, "a reason", self.is_machine_lost)]
+
+    def stop(self) -> None:
+        self.group = []
+
+
+@pytest.mark.parametrize(
+    ("is_machine_lost", "num_attempts"), [(False, MAX_ATTEMPTS), (True, MAX_LOSSES)]
+)
+def test_lost_machine_is_not_held_against_a_run_so_soon(
+    digits: Dataset, is_machine_lost: bool, num_attempts: int
+) -> None:
+    runs = runs_on(digits, range(2))
+    events = list(execute(runs, Losing(is_machine_lost)))
+    for run in runs:
+        assert kinds(events, run) == [RunStarted] * num_attempts + [RunFailed]
+    failures = [event for event in events if isinstance(event, RunFailed)]
+    assert all(f"died {num_attempts} times (a reason)" in f.reason for f in failures)
 
 
 def test_leaving_the_loop_stops_the_workers(digits: Dataset) -> None:

@@ -32,7 +32,8 @@ from ablations.group_training import (
 from ablations.grouping import even_parts, split_into_groups
 from ablations.images import load_images
 from ablations.records import EpochRecord
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.training import Trainee, prepare_training, train, train_epoch
 from mnist_blocks.network import build_network
 from speed.capture import capture

@@ -33,14 +33,14 @@ from ablations.records import (
     WEIGHTS_FILE,
     load_predictions,
     load_record,
-    sealed,
     write_run,
-    write_sealed,
 )
 from ablations.results import summarise
 from ablations.running import run_experiment
+from ablations.sealing import sealed, write_sealed
 from ablations.seeding import initialise_weights
-from ablations.study import StudySpec, create_study, load_study, plan_runs, run_folder
+from ablations.study import load_study, plan_runs, run_folder
+from ablations.study_spec import StudySpec, create_study
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from reports.page import render_page

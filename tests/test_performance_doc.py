@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from ablations.records import RecordError, load_json, write_json
+from ablations.files import RecordError, load_json, write_json
 from benchmarks import performance
 from benchmarks.compare import Comparison, Row
 from benchmarks.contenders import Plan

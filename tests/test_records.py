@@ -15,27 +15,25 @@ from safetensors.torch import load_file
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.data import Dataset
 from ablations.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
+from ablations.files import RecordError, format_json, write_atomically
 from ablations.records import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     Predictions,
-    RecordError,
     RunRecord,
     RunResult,
     encode_predictions,
-    format_json,
-    is_whole,
     load_predictions,
     load_record,
-    sealed,
     without_times,
-    write_atomically,
     write_run,
 )
 from ablations.running import run_experiment
-from ablations.study import StudySpec, plan_runs
+from ablations.sealing import is_whole, sealed
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
 from tests.strategies import network_specs

@@ -13,8 +13,11 @@ from click.testing import CliRunner
 from ablations.catalogue import find_ablation
 from ablations.data import Dataset
 from ablations.execution import WorkerSetup
-from ablations.records import RECORD_FILE, Environment, load_json, write_sealed
-from ablations.study import StudyError, create_study, plan_runs, run_folder
+from ablations.files import load_json
+from ablations.records import RECORD_FILE, Environment
+from ablations.sealing import write_sealed
+from ablations.study import plan_runs, run_folder
+from ablations.study_spec import StudyError, create_study
 from benchmarks import accuracy, scaling, steps
 from benchmarks.accuracy import collect_accuracy, read_runs
 from benchmarks.floor import forward_flop, least_seconds, training_flop

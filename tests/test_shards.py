@@ -1,21 +1,27 @@
 """Parts of a study that know nothing of each other, and are copied into one folder."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from ablations.catalogue import CATALOGUE
+from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import Experiment
 from ablations.grouping import Shard, replicas_for_all, split_into_groups
-from ablations.study import load_study, plan_runs
-from tests.factories import make_spec
+from ablations.merging import merge_studies
+from ablations.ownership import only_one_process
+from ablations.records import PREDICTIONS_FILE, WEIGHTS_FILE, RunResult, write_run
+from ablations.study import load_study, plan_runs, run_folder
+from ablations.study_spec import StudyError, StudySpec, create_study
+from tests.factories import make_record, make_spec
 from tests.test_chaos import assert_equal_studies, records_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -92,7 +98,12 @@ def test_parts_that_are_copied_together_are_the_study(tmp_path: Path) -> None:
         assert f"part {number} of 3: 2 runs" in finished.stdout
         assert len(records_in(part)) == 2
         assert not (part / "timing.json").exists()
-        shutil.copytree(part, merged, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "part-1", merged, dirs_exist_ok=True)
+    parts = [str(tmp_path / f"part-{number}") for number in (1, 2, 3)]
+    found = CliRunner().invoke(cli.main, ["merge", *parts, "--out", str(merged)])
+    assert found.exit_code == 0, found.output
+    assert "4 runs copied" in found.output
+    assert "2 were there already" in found.output
     before = records_in(merged)
     for out in (merged, whole):
         finished = ablate(out)
@@ -102,6 +113,54 @@ def test_parts_that_are_copied_together_are_the_study(tmp_path: Path) -> None:
     assert_equal_studies(whole, merged, 6)
     study = load_study(merged)
     assert study.timing and set(study.timing.by_ablation) >= {"target", "no-momentum"}
+
+
+def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> None:
+    """A part of a study as if it had been made: records, predictions and weights."""
+    create_study(part, spec)
+    for run in plan_runs(spec, [find_ablation("target")], seeds):
+        files = {
+            PREDICTIONS_FILE: b"predictions %d" % chance,
+            WEIGHTS_FILE: b"weights %d" % run.seed,
+        }
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        record = msgspec.structs.replace(make_record(run), file_sha256=digests)
+        write_run(run_folder(part, "target", run.seed), RunResult(record, *files.values(), None))
+
+
+def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) -> None:
+    spec = make_spec()
+    one, two, out = (tmp_path / name for name in ("one", "two", "out"))
+    write_part(one, spec, range(3))
+    write_part(two, spec, range(2, 5), chance=1)
+    cut_off = run_folder(two, "target", 4) / WEIGHTS_FILE
+    cut_off.write_bytes(b"weigh")
+    merged = merge_studies([one, two], out)
+    assert (merged.num_copied, merged.num_there) == (4, 0)
+    [other, damaged] = merged.problems
+    assert "holds another run, which stays" in other
+    assert "cut off" in damaged
+    before = records_in(out)
+    assert sorted(before) == [Path(f"target/seed-{seed}/record.json") for seed in range(4)]
+    assert load_study(out).problems == ()
+    cut_off.write_bytes(b"weights 4")
+    again = merge_studies([one, two], out)
+    assert (again.num_copied, again.num_there) == (1, 4)
+    assert records_in(out).items() > before.items()
+
+
+def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
+    one, two, out = (tmp_path / name for name in ("one", "two", "out"))
+    write_part(one, make_spec(), range(1))
+    write_part(two, msgspec.structs.replace(make_spec(), margin_pct=0.05), range(1, 2))
+    with pytest.raises(StudyError, match=r"margin_pct is 0\.05 in the one, 0\.1 in the other"):
+        merge_studies([one, two], out)
+    assert not out.exists()
+    with pytest.raises(StudyError, match="nowhere is not a study"):
+        merge_studies([one, tmp_path / "nowhere"], out)
+    merge_studies([one], out)
+    with only_one_process(out), pytest.raises(StudyError, match="is at work"):
+        merge_studies([one], out)
 
 
 def test_part_of_another_study_is_not_mixed_in(tmp_path: Path) -> None:

@@ -15,32 +15,16 @@ from scipy import stats
 
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import PROTOCOL_VERSION, DatasetId
+from ablations.files import RecordError, UnreadableError, write_json
 from ablations.presets import choose_preset
-from ablations.records import (
-    OtherVersionError,
-    RecordError,
-    RunRecord,
-    UnreadableError,
-    write_json,
-    write_sealed,
-)
+from ablations.records import RunRecord
 from ablations.requirements import in_pct, judge_accuracy
 from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
+from ablations.sealing import OtherVersionError, write_sealed
+from ablations.set_aside import SET_ASIDE_DIR, set_aside_damaged
 from ablations.statistics import paired_difference, t_interval_95
-from ablations.study import (
-    SET_ASIDE_DIR,
-    Study,
-    StudyError,
-    StudySpec,
-    check_folder,
-    create_study,
-    load_spec,
-    load_study,
-    missing_runs,
-    plan_runs,
-    run_folder,
-    set_aside_damaged,
-)
+from ablations.study import Study, load_study, missing_runs, plan_runs, run_folder
+from ablations.study_spec import StudyError, StudySpec, check_folder, create_study, load_spec
 from ablations.timing import TIMING_FILE
 from tests.factories import (
     ALL_NAMES,

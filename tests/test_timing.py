@@ -15,7 +15,8 @@ from ablations.estimate import STARTUP_SECONDS, estimate_seconds
 from ablations.execution import WorkerSetup
 from ablations.experiment import Experiment
 from ablations.prepare import StudyRequest
-from ablations.study import StudySpec, load_study, plan_runs
+from ablations.study import load_study, plan_runs
+from ablations.study_spec import StudySpec
 from ablations.timing import TimingPlan, measure_epoch_times, time_epoch
 from ablations.words import duration, plural
 from speed.arithmetic import ARITHMETICS, Arithmetic

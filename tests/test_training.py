@@ -27,7 +27,8 @@ from ablations.experiment import TARGET_TRAINING, Experiment
 from ablations.images import Images, InputScale, load_images, prepare_batch
 from ablations.records import EpochRecord
 from ablations.seeding import derive_seed, initialise_weights
-from ablations.study import StudySpec, plan_runs
+from ablations.study import plan_runs
+from ablations.study_spec import StudySpec
 from ablations.training import evaluate, prepare_training, train, train_epoch
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network

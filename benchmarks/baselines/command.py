@@ -10,7 +10,7 @@ import torch
 from ablations.commands import clear_errors
 from ablations.data import load_dataset, resolve_dataset
 from ablations.experiment import DATASET_NAMES
-from ablations.records import write_json
+from ablations.files import write_json
 from ablations.running import choose_device
 from benchmarks.baselines.recipe import BaselineResult, default_num_workers
 
