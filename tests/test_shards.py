@@ -76,13 +76,7 @@ def test_part_that_there_is_not(words: str) -> None:
 
 
 def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        str(REPOSITORY / "cli.py"),
-        "ablate",
-        "no-momentum",
-        "no-lr-schedule",
-    ]
+    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum"]
     command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "float32"]
     command += ["--epochs", "1", "--seeds", "0-1", "--out", str(out), *more]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
@@ -91,28 +85,29 @@ def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def test_parts_that_are_copied_together_are_the_study(tmp_path: Path) -> None:
     whole, merged = tmp_path / "whole", tmp_path / "merged"
     merged.mkdir()
-    for number in (1, 2, 3):
+    for number in (1, 2):
         part = tmp_path / f"part-{number}"
-        finished = ablate(part, "--shard", f"{number}/3")
+        finished = ablate(part, "--shard", f"{number}/2")
         assert finished.returncode == 0, finished.stderr
-        assert f"part {number} of 3: 2 runs" in finished.stdout
+        assert f"part {number} of 2: 2 runs" in finished.stdout
         assert len(records_in(part)) == 2
         assert not (part / "timing.json").exists()
     shutil.copytree(tmp_path / "part-1", merged, dirs_exist_ok=True)
-    parts = [str(tmp_path / f"part-{number}") for number in (1, 2, 3)]
+    parts = [str(tmp_path / f"part-{number}") for number in (1, 2)]
     found = CliRunner().invoke(cli.main, ["merge", *parts, "--out", str(merged)])
     assert found.exit_code == 0, found.output
-    assert "4 runs copied" in found.output
+    assert "2 runs copied" in found.output
     assert "2 were there already" in found.output
     before = records_in(merged)
     for out in (merged, whole):
         finished = ablate(out)
         assert finished.returncode == 0, finished.stderr
-    assert "6 of 6 runs are there already" in ablate(merged, "--dry-run").stdout
+        if out == merged:
+            assert "4 of 4 runs are there already" in finished.stdout
     assert records_in(merged) == before, "nothing is done twice"
-    assert_equal_studies(whole, merged, 6)
+    assert_equal_studies(whole, merged, 4)
     study = load_study(merged)
-    assert study.timing and set(study.timing.by_ablation) >= {"target", "no-momentum"}
+    assert study.timing and set(study.timing.by_ablation) == {"target", "no-momentum"}
 
 
 def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> None:
@@ -165,8 +160,8 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
 
 def test_part_of_another_study_is_not_mixed_in(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    assert ablate(one, "--shard", "1/3").returncode == 0
-    assert ablate(other, "--shard", "2/3", "--epochs", "2").returncode == 0
+    write_part(one, make_spec(), range(2))
+    write_part(other, make_spec(num_epochs=2), range(2, 4))
     for folder in other.glob("*/seed-*"):
         shutil.copytree(folder, one / folder.relative_to(other), dirs_exist_ok=True)
     study = load_study(one)
