@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -307,11 +308,15 @@ def test_every_step_of_writing_a_report_may_fail(
 
 SMALL_DISK = """
 set -e
-mount -t tmpfs -o size=400k tmpfs "$1"
+disk="$1"
+mount -t tmpfs -o size=250k tmpfs "$disk"
 set +e
 shift
 "$@"
 echo "exit code $?"
+mount -o remount,size=20m "$disk"
+"$@"
+echo "then exit code $?"
 """
 
 
@@ -329,8 +334,8 @@ def test_real_disk_that_is_really_full(tmp_path: Path) -> None:
         str(disk),
     ]
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", *NAMES[1:]]
-    command += ["--dataset", "digits", "--epochs", "1", "--seeds", "0-9", "--jobs", "1"]
-    command += ["--out", str(disk / "study")]
+    command += ["--dataset", "digits", "--epochs", "1", "--seeds", "0-1", "--jobs", "1"]
+    command += ["--arithmetic", "float32", "--out", str(disk / "study")]
     if not shutil.which("unshare"):
         pytest.skip("there is no unshare here to mount a small disk with")
     probe = subprocess.run([*in_namespace, "true"], capture_output=True, text=True)
@@ -339,8 +344,16 @@ def test_real_disk_that_is_really_full(tmp_path: Path) -> None:
     finished = subprocess.run(
         [*in_namespace, *command], capture_output=True, text=True, cwd=REPOSITORY, timeout=300
     )
-    assert "exit code 1" in finished.stdout
+    assert "\nexit code 1\n" in finished.stdout
     assert "Traceback" not in finished.stderr
     [line] = [line for line in finished.stderr.splitlines() if line.startswith("Error: ")]
     assert "No space left on device" in line
-    tell_fault("disk", "a real disk of 400 KB that fills up", "the study stops with a clear line")
+    [kept] = re.findall(r"(\d+) of 4 runs are kept", line)
+    assert int(kept) > 0
+    assert f": {kept} of 4 runs are there already" in finished.stdout
+    assert "then exit code 0" in finished.stdout
+    tell_fault(
+        "disk",
+        "a real disk of 250 KB that fills up",
+        "the study stops with a clear line; with more room the same command does the rest",
+    )
