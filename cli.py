@@ -116,8 +116,8 @@ def main() -> None:
     "--shard",
     type=ShardOf(),
     metavar="I/N",
-    help="Only the I-th of N parts of the runs, into a folder of its own; the folders are merged by "
-    "copying them into one (docs/scaling.md).",
+    help="Only the I-th of N parts of the runs, into a folder of its own; `merge` brings the "
+    "folders together (docs/scaling.md).",
 )
 @click.option(
     "--out",

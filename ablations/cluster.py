@@ -19,7 +19,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,22 +55,27 @@ class Cluster:
 
     def device(self) -> str:
         """`cuda` where the cluster has a GPU, else `cpu`."""
-        return "cuda" if self.resources().get("GPU") else "cpu"
+        return "cuda" if any(found.get("GPU") for found in self.machines()) else "cpu"
 
     def num_slots(self, device: str) -> int:
         """How many tasks the machines that are there now can do at a time."""
-        found = self.resources()
-        slots = int(found.get("CPU", 0))
-        if device == "cuda":
-            slots = min(slots, int(found.get("GPU", 0) / self.gpus_per_task))
+        slots = sum(self.slots_of(found, device) for found in self.machines())
         return slots if self.max_tasks is None else min(slots, self.max_tasks)
 
-    def resources(self) -> dict[str, float]:
-        """What the living machines have, all together."""
+    def slots_of(self, found: Mapping[str, float], device: str) -> int:
+        """How many tasks a machine with these resources can do: none is spread over several GPUs."""
+        num_cores = int(found.get("CPU", 0))
+        if device == "cpu":
+            return num_cores
+        return min(num_cores, int(found.get("GPU", 0)) * int(1 / self.gpus_per_task))
+
+    def machines(self) -> list[dict[str, float]]:
+        """What each living machine has."""
         import ray
 
         with connection_needed():
-            return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        return [node["Resources"] for node in nodes if node["Alive"]]
 
     def leave(self) -> None:
         """Disconnect, and end a cluster that was started here: it is needed no more."""
@@ -108,7 +113,7 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
                 configure_logging=False,
                 log_to_driver=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             where = f"the Ray cluster at {address}" if address else "Ray on this machine"
             raise ClusterError(f"{where} cannot be used: {reason}") from error
@@ -129,8 +134,8 @@ def connection_needed() -> Iterator[None]:
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
-            f"the Ray cluster does not answer any more ({reason}); finished runs are kept: once it is "
-            "back, the same command does the rest"
+            f"the Ray cluster fails ({reason}); finished runs are kept: once that is mended, the same "
+            "command does the rest"
         ) from error
 
 
@@ -143,7 +148,7 @@ def check_reachable(address: str) -> None:
         with socket.create_connection(where, timeout=CONNECT_SECONDS) as connection:
             connection.sendall(HTTP2_GREETING)
             answer = connection.makefile("rb").read(4)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise ClusterError(f"no Ray cluster at {address} ({error}); {way_out}") from error
     if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
         raise ClusterError(f"what answers at {address} is no Ray cluster; {way_out}")
@@ -196,7 +201,8 @@ class ClusterPool:
 
         self.setup = setup
         self.cluster = cluster
-        self.dataset = ray.put(dataset)
+        with connection_needed():
+            self.dataset = ray.put(dataset)
         self.remote = ray.remote(
             num_cpus=1,
             num_gpus=cluster.gpus_per_task if setup.device == "cuda" else 0,
@@ -224,7 +230,8 @@ class ClusterPool:
     def start(self, group: Sequence[Experiment]) -> None:
         """Hand a group to the cluster."""
         runs = list(group)
-        self.tasks.append(Task(runs, self.remote.remote(runs, self.dataset, self.setup)))
+        with connection_needed():
+            self.tasks.append(Task(runs, self.remote.remote(runs, self.dataset, self.setup)))
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
         """What the tasks have told since."""

@@ -6,7 +6,7 @@ running, and the last report is written.
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from rich.console import Console
 
 from ablations.announce import announce, list_runs, say_how_to_go_on
 from ablations.backends import connection, make_pool
-from ablations.execution import RunFailed, RunFinished, WorkerPool, execute
-from ablations.experiment import Experiment
+from ablations.execution import RunFailed, RunFinished, Stop, WorkerPool, execute
 from ablations.interim_reports import InterimReports, show_networks
 from ablations.interruption import Interruption
 from ablations.ownership import only_one_process
@@ -24,7 +23,7 @@ from ablations.progress import StudyProgress, say
 from ablations.records import write_run
 from ablations.sealing import write_sealed
 from ablations.set_aside import set_aside_damaged
-from ablations.study import Study, load_study, missing_runs, run_folder
+from ablations.study import load_study, missing_runs, one_run_of_each_ablation, run_folder
 from ablations.study_spec import StudyError, check_folder, create_study
 from ablations.timing import TIMING_FILE, measure_epoch_times
 from ablations.words import plural
@@ -64,8 +63,9 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
                     failures = maker.make()
             interruption.check()
         except KeyboardInterrupt:
-            if study:
-                say_how_to_go_on(study, console)
+            with interruption.later():
+                if study:
+                    say_how_to_go_on(study, console)
             return interruption.exit_code
     for failure in failures:
         say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
@@ -134,25 +134,20 @@ class StudyMaker:
         progress = StudyProgress(self.console, len(study.missing), study.spec.num_epochs)
         pool = make_pool(study.setup, study.num_jobs, study.cluster, study.dataset)
         watch = Watch(interruption, pool, self.console, progress.finishing_words)
-        events = execute(study.missing, pool, watch.should_stop)
-        with closing(events), progress, interruption.finishing_first():
+        events = execute(study.missing, pool, watch.look)
+        # A signal is looked for several times a second, between two events: none gets lost.
+        with closing(events), progress, interruption.finishing_first(), interruption.later():
             for event in events:
                 if isinstance(event, RunFinished):
-                    with interruption.later():
-                        keep(study, event)
-                interruption.check()
+                    keep(study, event)
                 progress.show(event)
                 if isinstance(event, RunFailed):
                     failures.append(event)
-                    if self.stops_at_failure:
-                        break
-                if isinstance(event, RunFinished):
-                    try:
+                    watch.is_failure_enough = self.stops_at_failure
+                if isinstance(event, RunFinished) and not watch.stops_now:
+                    with suppress(KeyboardInterrupt), interruption.at_once():
                         reports.update()
-                    except KeyboardInterrupt:
-                        with interruption.later():
-                            keep_what_has_ended(study, pool)
-                        raise
+        interruption.check()
         return failures
 
     def time_epochs(self) -> None:
@@ -165,11 +160,9 @@ class StudyMaker:
 
         study = self.study
         found = load_study(study.study_dir)
-        to_time = one_run_of_each_ablation(found)
-        timed = {}
-        if found.timing and found.timing.environment.arithmetic == study.spec.arithmetic:
-            timed = found.timing.by_ablation
-        if all(name in timed and timed[name].digest == run.digest for name, run in to_time.items()):
+        to_time = one_run_of_each_ablation(found.records)
+        timed = found.timing.by_ablation if found.timing else {}
+        if all(run.ablation in timed for run in to_time):
             return
         say(
             self.console,
@@ -183,7 +176,7 @@ class StudyMaker:
                 advance()
 
             timing = measure_epoch_times(
-                list(to_time.values()),
+                to_time,
                 study.dataset,
                 torch.device(study.setup.device),
                 study.setup.arithmetic,
@@ -194,7 +187,7 @@ class StudyMaker:
 
 
 class Watch:
-    """Looks several times a second, while runs are under way, whether to stop, and says once what
+    """Looks whether to stop, several times a second while runs are under way, and says once what
     whoever waits should know."""
 
     def __init__(
@@ -208,16 +201,20 @@ class Watch:
         self.pool = pool
         self.console = console
         self.finishing_words = finishing_words
+        self.is_failure_enough = False
+        """Whether a run has failed, and that is a reason to stop."""
         self.has_said_finishing = False
         self.has_said_waiting = False
 
-    def should_stop(self) -> bool:
-        """Whether nothing new is to be begun.
+    @property
+    def stops_now(self) -> bool:
+        """Whether what is under way is to be left."""
+        return self.is_failure_enough or self.interruption.has_come
 
-        Raises:
-            KeyboardInterrupt: nor is anything to be finished.
-        """
-        self.interruption.check()
+    def look(self) -> Stop:
+        """Whether to stop."""
+        if self.stops_now:
+            return Stop.NOW
         wants_to_finish = self.interruption.wants_to_finish
         if wants_to_finish and not self.has_said_finishing:
             self.has_said_finishing = True
@@ -229,15 +226,7 @@ class Watch:
                 "The cluster has lost its last machine. Waiting for another to join ...",
             )
         self.has_said_waiting = not has_machines
-        return wants_to_finish
-
-
-def keep_what_has_ended(study: PreparedStudy, pool: WorkerPool) -> None:
-    """Write the runs that ended while nobody listened, before their workers are stopped."""
-    while news := list(pool.wait(0)):
-        for event in news:
-            if isinstance(event, RunFinished):
-                keep(study, event)
+        return Stop.GENTLY if wants_to_finish else Stop.NOT
 
 
 def keep(study: PreparedStudy, event: RunFinished) -> None:
@@ -256,9 +245,3 @@ def keep(study: PreparedStudy, event: RunFinished) -> None:
             f"{num_kept} of {plural(len(study.runs), 'run')} are kept: once that is mended, the same "
             "command does the rest"
         ) from error
-
-
-def one_run_of_each_ablation(study: Study) -> dict[str, Experiment]:
-    """One experiment for each ablation that the study has a run of, all with the same seed."""
-    experiments = [record.experiment for record in study.records]
-    return {run.ablation: replace(run, seed=0) for run in reversed(experiments)}

@@ -9,8 +9,9 @@ here, once for all of them.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -66,6 +67,14 @@ class RunFailed:
 Event = RunStarted | EpochFinished | RunFinished | RunFailed
 
 
+class Stop(Enum):
+    """Whether to stop."""
+
+    NOT = "go on"
+    GENTLY = "finish what is under way, and begin nothing else"
+    NOW = "take what has ended by now, and leave what is under way"
+
+
 @dataclass(frozen=True)
 class GroupLost:
     """A worker has died, and with it those of its runs that had not ended."""
@@ -119,23 +128,29 @@ class WorkerPool(Protocol):
 
 
 def execute(
-    runs: Sequence[Experiment], pool: WorkerPool, should_stop: Callable[[], bool] = lambda: False
+    runs: Sequence[Experiment],
+    pool: WorkerPool,
+    should_stop: Callable[[], Stop] = lambda: Stop.NOT,
 ) -> Generator[Event, None, None]:
     """Carry out the runs in their order, as many groups of them at a time as the pool takes.
 
-    Once `should_stop` says so, what is under way is finished and nothing else begun. It is asked
-    several times a second.
+    `should_stop` is asked several times a second.
     """
     waiting = deque(split_into_groups(runs, pool.setup.num_replicas))
     deaths, losses = Counter[Experiment](), Counter[Experiment]()
     try:
         while True:
-            while waiting and not should_stop() and pool.num_free():
+            stop = should_stop()
+            if stop is Stop.NOW:
+                yield from ended_by_now(pool)
+                return
+            while waiting and stop is Stop.NOT and pool.num_free():
                 group = waiting.popleft()
                 pool.start(group)
                 for run in group:
                     yield RunStarted(run)
-            if not pool.is_busy() and (not waiting or should_stop()):
+                stop = should_stop()
+            if not pool.is_busy() and (not waiting or stop is Stop.GENTLY):
                 return
             for message in pool.wait(POLL_SECONDS):
                 if not isinstance(message, GroupLost):
@@ -155,3 +170,9 @@ def execute(
                     waiting.appendleft(again)
     finally:
         pool.stop()
+
+
+def ended_by_now(pool: WorkerPool) -> Iterator[RunFinished | RunFailed]:
+    """The runs that ended while nobody listened."""
+    while news := list(pool.wait(0)):
+        yield from (event for event in news if isinstance(event, RunFinished | RunFailed))

@@ -23,6 +23,11 @@ class UnreadableError(RecordError):
     """The system does not give a file out for now: no reason to believe that it is damaged."""
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a process that was killed had not finished writing this."""
+    return path.name.startswith(".") and path.suffix == TEMPORARY_SUFFIX
+
+
 def format_json(value: object) -> bytes:
     """A value as indented JSON, one field a line, so that differences can be read."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
@@ -77,7 +82,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         Path(temporary).replace(path)
         flush_folder(path.parent)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that has become read-only
+            Path(temporary).unlink()
         raise
 
 

@@ -57,7 +57,7 @@ class Interruption:
         if signal_number == signal.SIGINT and self.can_finish and not self.wants_to_finish:
             self.wants_to_finish = True
             return
-        self.signal_number = signal_number
+        self.signal_number = self.signal_number or signal_number
         if not self.is_put_off:
             raise KeyboardInterrupt
 
@@ -71,6 +71,20 @@ class Interruption:
             self.is_put_off = False
 
     @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In here, within `later`, signals raise after all.
+
+        Raises:
+            KeyboardInterrupt: one has come.
+        """
+        self.is_put_off = False
+        try:
+            self.check()
+            yield
+        finally:
+            self.is_put_off = True
+
+    @contextmanager
     def finishing_first(self) -> Iterator[None]:
         """In here the first Ctrl-C raises nothing: look at `wants_to_finish`."""
         self.can_finish = True
@@ -79,9 +93,14 @@ class Interruption:
         finally:
             self.can_finish = False
 
+    @property
+    def has_come(self) -> bool:
+        """Whether a signal that stops at once has come at any time."""
+        return self.signal_number is not None
+
     def check(self) -> None:
         """Raise KeyboardInterrupt if a signal that stops at once has come at any time."""
-        if self.signal_number is not None:
+        if self.has_come:
             raise KeyboardInterrupt
 
     @property

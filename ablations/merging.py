@@ -1,25 +1,31 @@
 """Parts of a study, made on machines that know nothing of each other, become one study."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.files import RecordError, read_bytes, write_atomically
+from ablations.observations import load_observations
 from ablations.ownership import only_one_process
-from ablations.records import OBSERVATIONS_FILE, PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE
+from ablations.records import (
+    OBSERVATIONS_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    RunRecord,
+    load_record,
+    read_recorded,
+)
+from ablations.set_aside import set_aside_damaged
 from ablations.study import load_run, record_paths
 from ablations.study_spec import (
-    STUDY_FILE,
     StudyError,
-    StudySpec,
     check_folder,
     create_study,
-    is_study,
+    first_difference,
     load_spec,
 )
-
-RUN_FILES = (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE)
-"""The record last: a folder with a record is a whole run."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Merged:
     num_there: int
     """Runs that the folder had already, the same ones."""
     problems: tuple[str, ...]
-    """Runs that were not copied, and why."""
+    """Runs that were not copied or were put aside, and why."""
 
 
 def merge_studies(parts: Sequence[Path], study_dir: Path) -> Merged:
@@ -40,57 +46,54 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> Merged:
     folder already is replaced.
 
     Raises:
-        StudyError: a part is not a study, or the parts are not of one study.
+        StudyError: a part is not a study, the parts are not of one study, or the folder holds another.
         RecordError: a `study.json` is damaged.
         OSError: the folder cannot be written.
     """
-    specs = [spec_of(part) for part in parts]
+    specs = [load_spec(part) for part in parts]
     for part, spec in zip(parts, specs, strict=True):
-        check_alike(part, spec, parts[0], specs[0])
+        if difference := first_difference(spec, specs[0]):
+            name, here, there = difference
+            raise StudyError(
+                f"{part} and {parts[0]} are not parts of one study: {name} is {here} in the one, "
+                f"{there} in the other"
+            )
     check_folder(study_dir, specs[0])
     create_study(study_dir, specs[0])
-    num_copied = num_there = 0
-    problems = []
     with only_one_process(study_dir):
+        check_folder(study_dir, specs[0])  # Another process may have been there meanwhile.
+        problems = set_aside_damaged(study_dir)
+        num_copied = num_there = 0
         for part, spec in zip(parts, specs, strict=True):
             for path in record_paths(part):
                 destination = study_dir / path.parent.relative_to(part)
                 try:
-                    load_run(path.parent, part, spec)
-                    content = read_bytes(path)
+                    record = load_run(path.parent, part, spec)
+                    if not (destination / RECORD_FILE).exists():
+                        copy_run(path.parent, destination, record)
+                        num_copied += 1
+                    elif load_record(destination) == record:
+                        num_there += 1
+                    else:
+                        problems.append(f"{path}: {destination} holds another run, which stays")
                 except RecordError as error:
                     problems.append(str(error))
-                    continue
-                if not (destination / RECORD_FILE).exists():
-                    copy_run(path.parent, destination)
-                    num_copied += 1
-                elif read_bytes(destination / RECORD_FILE) == content:
-                    num_there += 1
-                else:
-                    problems.append(f"{path}: {destination} holds another run, which stays")
     return Merged(num_copied, num_there, tuple(problems))
 
 
-def spec_of(part: Path) -> StudySpec:
-    """What all runs of a part share. Raises StudyError where there is no study."""
-    if not is_study(part):
-        raise StudyError(f"{part} is not a study: it has no {STUDY_FILE}")
-    return load_spec(part)
+def copy_run(run_dir: Path, destination: Path, record: RunRecord) -> None:
+    """Copy a run's files, those that are there, so that it is there whole or not at all.
 
-
-def check_alike(part: Path, spec: StudySpec, first: Path, first_spec: StudySpec) -> None:
-    """Make sure that two parts are of one study. Raises StudyError with the first difference."""
-    for field in spec.__struct_fields__:
-        here, there = getattr(spec, field), getattr(first_spec, field)
-        if here != there:
-            raise StudyError(
-                f"{part} and {first} are not parts of one study: {field} is {here} in the one, "
-                f"{there} in the other"
-            )
-
-
-def copy_run(run_dir: Path, destination: Path) -> None:
-    """Copy a run's files, those that are there, so that it is there whole or not at all."""
-    for name in RUN_FILES:
+    Raises:
+        RecordError: a file is not what was recorded.
+    """
+    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
         if (run_dir / name).exists():
-            write_atomically(destination / name, read_bytes(run_dir / name))
+            write_atomically(destination / name, read_recorded(run_dir / name, record))
+    # Damaged observations stay behind: they are made again from the weights.
+    found = None
+    with suppress(RecordError):
+        found = load_observations(run_dir, record)
+    if found:
+        write_atomically(destination / OBSERVATIONS_FILE, read_bytes(run_dir / OBSERVATIONS_FILE))
+    write_atomically(destination / RECORD_FILE, read_bytes(run_dir / RECORD_FILE))

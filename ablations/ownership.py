@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,7 +38,8 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
         remove_leftovers(study_dir)
         yield
     finally:
-        (study_dir / OWNER_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only
+            (study_dir / OWNER_FILE).unlink()
         lock.release()
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from ablations.ablation import Ablation
 from ablations.experiment import PROTOCOL_VERSION, Experiment, TrainingSpec
 from ablations.files import RecordError, UnreadableError
@@ -18,12 +20,10 @@ from ablations.records import (
 )
 from ablations.sealing import OtherVersionError, load_sealed
 from ablations.study_spec import (
-    STUDY_FILE,
     StudyError,
     StudySpec,
     is_study,
     load_spec,
-    studies_near,
 )
 from ablations.timing import TIMING_FILE, Timing
 from mnist_blocks import NetworkSpec
@@ -91,7 +91,7 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
     missing = []
     for run in runs:
         folder = run_folder(study_dir, run.ablation, run.seed)
-        if not (folder / RECORD_FILE).exists():
+        if not is_there(folder / RECORD_FILE):
             missing.append(run)
             continue
         try:
@@ -126,9 +126,6 @@ def load_study(study_dir: Path) -> Study:
         StudyError: the folder is not a study.
         RecordError: its `study.json` is damaged or of another schema.
     """
-    if not is_study(study_dir):
-        why = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
-        raise StudyError(f"{study_dir} is not a study: {why}{studies_near(study_dir)}")
     spec = load_spec(study_dir)
     records, problems = [], []
     for path in record_paths(study_dir):
@@ -144,6 +141,9 @@ def load_study(study_dir: Path) -> Study:
         timing = load_timing(study_dir)
     except RecordError as error:
         problems.append(in_study(str(error), study_dir))
+    if timing:
+        timing, unfit = fitting_times(timing, spec, records)
+        problems += unfit
     return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))
 
 
@@ -154,8 +154,32 @@ def in_study(message: str, study_dir: Path) -> str:
 
 
 def record_paths(study_dir: Path) -> list[Path]:
-    """Where a study has records, in the order of their names."""
-    return sorted(study_dir.glob(f"*/seed-*/{RECORD_FILE}"))
+    """Where a study has records, in the order of their names. One that may not be read is among them.
+
+    Raises:
+        UnreadableError: a folder does not say what is in it.
+    """
+    paths = []
+    try:
+        for folder in sorted(path for path in study_dir.iterdir() if path.is_dir()):
+            # `glob` would pass over what it may not look into, as if there were nothing.
+            for run_dir in sorted(path for path in folder.iterdir() if path.match("seed-*")):
+                if is_there(run_dir / RECORD_FILE):
+                    paths.append(run_dir / RECORD_FILE)
+    except OSError as error:
+        raise UnreadableError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return paths
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, or it may not be known."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load_timing(study_dir: Path) -> Timing | None:
@@ -166,6 +190,33 @@ def load_timing(study_dir: Path) -> Timing | None:
     """
     path = study_dir / TIMING_FILE
     return load_sealed(path, Timing) if path.exists() else None
+
+
+def fitting_times(
+    timing: Timing, spec: StudySpec, records: Sequence[RunRecord]
+) -> tuple[Timing | None, list[str]]:
+    """The epoch times that are of these runs, and which are not, in words."""
+    where = timing.environment
+    again = "the command that made the study measures them again"
+    if (where.device_type, where.arithmetic) != (spec.device_type, spec.arithmetic):
+        return None, [f"{TIMING_FILE}: is of another device or arithmetic; {again}"]
+    now = {run.ablation: run.digest for run in one_run_of_each_ablation(records)}
+    other = sorted(
+        name
+        for name, time in timing.by_ablation.items()
+        if now.get(name, time.digest) != time.digest
+    )
+    fitting = {name: time for name, time in timing.by_ablation.items() if name not in other}
+    problems = [
+        f"{TIMING_FILE}: '{name}' was timed under another definition; {again}" for name in other
+    ]
+    return msgspec.structs.replace(timing, by_ablation=fitting), problems
+
+
+def one_run_of_each_ablation(records: Iterable[RunRecord]) -> list[Experiment]:
+    """One experiment for each ablation that there is a run of, all with the same seed."""
+    found = {record.experiment.ablation: record.experiment for record in records}
+    return [replace(run, seed=0) for run in found.values()]
 
 
 def load_run(run_dir: Path, study_dir: Path, spec: StudySpec) -> RunRecord:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ablations.experiment import DatasetId
-from ablations.files import RecordError, UnreadableError
+from ablations.files import RecordError, UnreadableError, is_leftover
 from ablations.presets import FULL
 from ablations.sealing import SCHEMA_VERSION, OtherVersionError, load_sealed, write_sealed
 from ablations.verdicts import DEFAULT_MARGIN_PCT
@@ -53,14 +53,12 @@ def check_folder(study_dir: Path, spec: StudySpec) -> None:
     """
     path = study_dir / STUDY_FILE
     if path.exists():
-        found = load_spec(study_dir)
-        for field in msgspec.structs.fields(StudySpec):
-            was, wanted = getattr(found, field.name), getattr(spec, field.name)
-            if was != wanted:
-                raise StudyError(
-                    f"{study_dir} holds a study with {field.name} = {_short(was)}, and you asked for "
-                    f"{_short(wanted)}; choose another folder with --out"
-                )
+        if difference := first_difference(load_spec(study_dir), spec):
+            name, was, wanted = difference
+            raise StudyError(
+                f"{study_dir} holds a study with {name} = {was}, and you asked for {wanted}; choose "
+                "another folder with --out"
+            )
     elif study_dir.exists() and not (study_dir.is_dir() and is_empty(study_dir)):
         raise StudyError(
             f"{study_dir} is not an empty folder and not a study (it has no {STUDY_FILE}); "
@@ -84,9 +82,18 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
         ) from error
 
 
+def first_difference(one: StudySpec, other: StudySpec) -> tuple[str, str, str] | None:
+    """The first field in which two studies differ, and what it is in each, in words."""
+    for name in StudySpec.__struct_fields__:
+        ours, theirs = getattr(one, name), getattr(other, name)
+        if ours != theirs:
+            return name, _short(ours), _short(theirs)
+    return None
+
+
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing."""
-    return next(folder.iterdir(), None) is None
+    """Whether a folder holds nothing, but for what a process that was killed had begun to write."""
+    return all(is_leftover(path) for path in folder.iterdir())
 
 
 def _short(value: object) -> str:
@@ -110,8 +117,12 @@ def load_spec(study_dir: Path) -> StudySpec:
     """Read what all runs of a study share.
 
     Raises:
+        StudyError: the folder is not a study.
         RecordError: its `study.json` is damaged or of another schema.
     """
+    if not is_study(study_dir):
+        why = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
+        raise StudyError(f"{study_dir} is not a study: {why}{studies_near(study_dir)}")
     try:
         return load_sealed(study_dir / STUDY_FILE, StudySpec)
     except (OtherVersionError, UnreadableError):

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors.torch import save
 
 from ablations.catalogue import CATALOGUE, find_ablation
@@ -157,20 +158,24 @@ def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) 
     return summarise(make_study(seeds_by_name, **options))  # type: ignore[arg-type]
 
 
-def make_timing(names: Iterable[str] = ALL_NAMES, num_rounds: int = 5) -> Timing:
+def make_timing(
+    names: Iterable[str] = ALL_NAMES, num_rounds: int = 5, spec: StudySpec | None = None
+) -> Timing:
     """Epoch times that grow with a network's multiply-adds."""
     by_ablation = {}
-    for name in names:
-        network: NetworkSpec = find_ablation(name).network_spec
-        chance = random.Random(name)
-        seconds = network_cost(network)[1] / 90_000
-        by_ablation[name] = EpochTime(
-            "0123456789abcdef", [seconds + chance.random() for _ in range(num_rounds)]
+    spec = spec or make_spec()
+    for run in plan_runs(spec, [find_ablation(name) for name in names], [0]):
+        chance = random.Random(run.ablation)
+        seconds = network_cost(run.network)[1] / 90_000
+        by_ablation[run.ablation] = EpochTime(
+            run.digest, [seconds + chance.random() for _ in range(num_rounds)]
         )
     return Timing(
         by_ablation=by_ablation,
         plan=TimingPlan(num_rounds),
-        environment=ENVIRONMENT,
+        environment=msgspec.structs.replace(
+            ENVIRONMENT, device_type=spec.device_type, arithmetic=spec.arithmetic
+        ),
         measured_at="2026-01-31T13:00:00+00:00",
     )
 

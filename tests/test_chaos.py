@@ -43,6 +43,7 @@ FAULTS = {
     "Ctrl-C once": signal.SIGINT,
     "Ctrl-C twice": signal.SIGINT,
 }
+EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 WEIGHTS = [3, 5, 1, 1, 1]
 """How often each is drawn, in proportion."""
 
@@ -167,6 +168,7 @@ def torment(killed: Path, draw: random.Random, kills: Counter[str]) -> dict[Path
     kept: dict[Path, bytes] = {}
     while sum(kills.values()) < NUM_KILLS and not (killed / TIMING_FILE).exists():
         process = start_study(killed, NUM_SEEDS)
+        fault = ""
         while process.poll() is None and sum(kills.values()) < NUM_KILLS:
             wait_for_moment(draw, process, killed)
             fault = draw.choices(list(FAULTS), WEIGHTS)[0]
@@ -174,9 +176,13 @@ def torment(killed: Path, draw: random.Random, kills: Counter[str]) -> dict[Path
                 kills[fault] += 1
             if not fault.startswith("worker"):
                 break
-        if process.poll() is None and sum(kills.values()) >= NUM_KILLS:
+        if fault.startswith("worker"):
             process.kill()
-        process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
+        # Before its first run it may have been struck while Python itself was starting.
+        if len(records_in(killed)) > len(kept) and not fault.startswith("worker"):
+            assert process.returncode in (EXIT_CODES[FAULTS[fault]], 0), errors.decode()
+            assert b"Traceback" not in errors
         # Nobody is left who computes for a driver that is gone.
         assert wait_until(lambda leader=process.pid: group_is_empty(leader), 20)
         now = records_in(killed)

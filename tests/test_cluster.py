@@ -34,6 +34,7 @@ from ablations.execution import (
     RunFailed,
     RunFinished,
     RunStarted,
+    Stop,
     WorkerSetup,
     execute,
 )
@@ -49,7 +50,8 @@ from tests.faults import tell_fault
 from tests.test_chaos import assert_equal_studies, records_in, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit", source_digest())
+# Nothing to compile: every Ray session has the source in another place.
+SETUP = WorkerSetup("digits", None, "cpu", "plain", "a commit", source_digest())
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +152,14 @@ def test_cluster_without_machines_waits_for_others(nodes: TwoNodes, digits: Data
         watch = Watch(Interruption(), pool, console, lambda: "not to be said")
         is_alone = False
 
-        def should_stop() -> bool:
+        def should_stop() -> Stop:
             nonlocal is_alone
-            stops = watch.should_stop()
+            stop = watch.look()
             if watch.has_said_waiting and not is_alone:
                 is_alone = True
                 nodes.add_node(num_cpus=1)
                 nodes.add_node(num_cpus=1)
-            return stops
+            return stop
 
         is_killed = False
         for event in execute(runs, pool, should_stop):
@@ -181,33 +183,40 @@ def test_cluster_without_machines_waits_for_others(nodes: TwoNodes, digits: Data
 def test_graphics_processors_are_shared_as_asked(nodes: TwoNodes) -> None:
     with connect(nodes.address, None, 0.5) as cluster:
         assert cluster.device() == "cuda"
-        # Each task also needs a core.
-        found = {"CPU": 16.0, "GPU": 2.0}
-    shares = {1.0: 2, 0.5: 4, 0.25: 8, 0.1: 16}
-    for share, num_tasks in shares.items():
-        assert Fixed(share, None, found).num_slots("cuda") == num_tasks
-    assert Fixed(0.25, 3, found).num_slots("cuda") == 3
-    assert Fixed(1.0, None, {"CPU": 4.0}).num_slots("cuda") == 0
+        assert cluster.num_slots("cuda") == 0, "the machine with the GPU has no core for a task"
+    two_gpus = [{"CPU": 16.0, "GPU": 2.0}]
+    for share, num_tasks in {1.0: 2, 0.7: 2, 0.5: 4, 0.4: 4, 0.25: 8, 0.1: 16}.items():
+        assert Fixed(share, None, two_gpus).num_slots("cuda") == num_tasks
+    assert Fixed(0.25, 3, two_gpus).num_slots("cuda") == 3
+    assert Fixed(1.0, None, [{"CPU": 4.0}]).num_slots("cuda") == 0
+    # A task is on one machine: cores of one are of no use to the GPUs of another.
+    apart = [{"CPU": 16.0}, {"CPU": 1.0, "GPU": 4.0}, {}]
+    assert Fixed(1.0, None, apart).num_slots("cuda") == 1
+    assert Fixed(1.0, None, apart).num_slots("cpu") == 17
 
 
 class Fixed(Cluster):
     """A cluster whose machines are given."""
 
-    def __init__(self, share: float, most: int | None, found: dict[str, float]) -> None:
+    def __init__(self, share: float, most: int | None, found: list[dict[str, float]]) -> None:
         super().__init__(share, most)
         object.__setattr__(self, "found", found)
 
-    def resources(self) -> dict[str, float]:
-        found: dict[str, float] = self.found  # type: ignore[attr-defined]
+    def machines(self) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = self.found  # type: ignore[attr-defined]
         return found
 
 
 def start_study(
-    out: Path, *more: str, environment: Mapping[str, str] = os.environ
+    out: Path,
+    *more: str,
+    seeds: str = "0-3",
+    arithmetic: str = "plain",
+    environment: Mapping[str, str] = os.environ,
 ) -> subprocess.Popen[str]:
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum", *more]
-    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "float32"]
-    command += ["--epochs", "1", "--seeds", "0-3"]
+    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", arithmetic]
+    command += ["--epochs", "1", "--seeds", seeds]
     return subprocess.Popen(
         [*command, "--out", str(out)],
         cwd=REPOSITORY,
@@ -255,7 +264,8 @@ def has_more_than(number: int, out: Path) -> bool:
 def test_cluster_of_this_machine_alone_sends_no_statistics(tmp_path: Path) -> None:
     told = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     out = tmp_path / "study"
-    process = start_study(out, "--backend", "ray", "--jobs", "2", environment=told)
+    on_ray = ("--backend", "ray", "--jobs", "2")
+    process = start_study(out, *on_ray, seeds="0", arithmetic="float32", environment=told)
     assert wait_until(lambda: process.poll() is not None or has_more_than(0, out), 240)
     rays = [child for child in Process(process.pid).children(recursive=True) if is_of_ray(child)]
     assert {"gcs_server", "raylet"} <= {child.name() for child in rays}
@@ -313,6 +323,6 @@ def test_cluster_that_stops_answering_is_one_clear_line(monkeypatch: pytest.Monk
     def fail() -> None:
         raise ray.exceptions.RaySystemError("the head is gone")
 
-    monkeypatch.setattr(ray, "cluster_resources", fail)
+    monkeypatch.setattr(ray, "nodes", fail)
     with pytest.raises(ClusterError, match="finished runs are kept"):
         Cluster(1.0, None).num_slots("cpu")

@@ -70,7 +70,7 @@ def made(digits: Dataset, spec: StudySpec) -> Made:
 @pytest.fixture(autouse=True)
 def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of files are written here, and no power is cut."""
-    monkeypatch.setattr("ablations.records.os.fsync", lambda descriptor: None)
+    monkeypatch.setattr("ablations.files.os.fsync", lambda descriptor: None)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ class DamagedStudy(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.study_dir = self.root / "study"
         create_study(self.study_dir, self.spec)
-        self.timing = make_timing(NAMES)
+        self.timing = make_timing(NAMES, spec=self.spec)
         write_sealed(self.study_dir / TIMING_FILE, self.timing)
         self.untouched: dict[Experiment, int] = {}
         """Runs that are whole, and the inode of their record: it stays while they are not made again."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from ablations import prepare as prepare_module
 from ablations.catalogue import find_ablation
 from ablations.conduct import conduct
 from ablations.data import Dataset
-from ablations.execution import Event, RunFinished, WorkerSetup
+from ablations.execution import Event, RunFailed, RunFinished, WorkerSetup
 from ablations.experiment import Experiment
 from ablations.prepare import StudyRequest
 from ablations.records import RunResult, load_predictions, load_record, load_weights
@@ -56,6 +57,9 @@ class ReadyMade:
 
     def is_busy(self) -> bool:
         return bool(self.under_way)
+
+    def has_machines(self) -> bool:
+        return True
 
     def start(self, group: Sequence[Experiment]) -> None:
         self.started += group
@@ -160,7 +164,7 @@ def pools(
 
     monkeypatch.setattr(conduct_module, "make_pool", make_pool)
     monkeypatch.setattr(announce_module, "estimate_seconds", lambda *inputs: 1.0)
-    monkeypatch.setattr(conduct_module, "time_epochs", lambda *inputs: None)
+    monkeypatch.setattr(conduct_module.StudyMaker, "time_epochs", lambda *inputs: None)
     monkeypatch.setattr(conduct_module, "show_networks", lambda *inputs: None)
     monkeypatch.setattr(prepare_module, "load_dataset", lambda *inputs: digits)
     return used
@@ -183,27 +187,95 @@ def test_study_that_another_process_made_meanwhile_is_not_written_into(
 
 
 def test_runs_that_end_while_a_report_is_interrupted_are_kept(
-    results: dict[Experiment, RunResult],
-    pools: list[ReadyMade],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Two at a time: while the first one's report is written, the second one ends.
-    monkeypatch.setattr(ReadyMade, "num_free", lambda pool: 2 - len(pool.under_way))
-
     def interrupted(study_dir: Path) -> Path:
         signal.raise_signal(signal.SIGTERM)
         return study_dir
 
-    out = tmp_path / "study"
+    assert_both_are_kept(pools, tmp_path / "study", monkeypatch, interrupted)
+
+
+def test_runs_that_end_while_another_is_written_are_kept(
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = conduct_module.write_run
+
+    def interrupted(run_dir: Path, result: RunResult) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        real(run_dir, result)
+        signal.raise_signal(signal.SIGINT)  # Nor does a third one make it stop halfway.
+
+    monkeypatch.setattr(conduct_module, "write_run", interrupted)
+    assert_both_are_kept(pools, tmp_path / "study", monkeypatch, no_report)
+
+
+def assert_both_are_kept(
+    pools: list[ReadyMade],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_report: Callable[[Path], Path],
+) -> None:
+    """Of a study of which two runs are under way when SIGTERM comes, and both have ended."""
+    monkeypatch.setattr(ReadyMade, "num_free", lambda pool: 2 - len(pool.under_way))
     # Other tests may have left handlers behind: Ray sets its own.
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        assert conduct(request(out), interrupted) == 143
+        assert conduct(request(out), write_report) == 143
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(list(out.glob("*/seed-*/record.json"))) == 2
     assert len(pools[0].started) == 2
+
+
+def test_run_that_ends_when_another_fails_is_kept(
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(pool: ReadyMade, seconds: float) -> Iterator[Event]:
+        while pool.under_way:
+            run = pool.under_way.pop()
+            is_first = run == pool.started[1]
+            yield RunFailed(run, "why", "") if is_first else RunFinished(run, pool.results[run])
+
+    monkeypatch.setattr(ReadyMade, "num_free", lambda pool: 2 - len(pool.under_way))
+    monkeypatch.setattr(ReadyMade, "wait", wait)
+    out = tmp_path / "study"
+    assert conduct(replace(request(out), stops_at_failure=True), no_report) == 1
+    assert len(list(out.glob("*/seed-*/record.json"))) == 1
+    assert len(pools[0].started) == 2
+
+
+def test_signals_while_the_way_to_go_on_is_said_change_nothing(
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(study_dir: Path) -> Path:
+        signal.raise_signal(signal.SIGTERM)
+        return study_dir
+
+    def again(*inputs: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(conduct_module, "say_how_to_go_on", again)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert conduct(request(tmp_path / "study"), interrupted) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_disk_that_stays_broken_is_still_one_clear_line(
+    pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*inputs: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def broken(run_dir: Path, result: RunResult) -> None:
+        monkeypatch.setattr(Path, "unlink", fail)
+        fail()
+
+    monkeypatch.setattr(conduct_module, "write_run", broken)
+    with pytest.raises(StudyError, match="0 of 4 runs are kept: once that is mended"):
+        conduct(request(tmp_path / "study"), no_report)
 
 
 def no_report(study_dir: Path) -> Path:

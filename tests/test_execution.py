@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from ablations.execution import (
     RunFailed,
     RunFinished,
     RunStarted,
+    Stop,
     WorkerSetup,
     execute,
 )
@@ -185,14 +187,46 @@ def test_stopping_finishes_what_is_under_way(digits: Dataset) -> None:
     runs = runs_on(digits, range(6), epochs=3)
     events: list[Event] = []
 
-    def has_begun() -> bool:
-        return any(isinstance(event, EpochFinished) for event in events)
+    def has_begun() -> Stop:
+        is_begun = any(isinstance(event, EpochFinished) for event in events)
+        return Stop.GENTLY if is_begun else Stop.NOT
 
     for event in execute(runs, ProcessPool(SETUP, 2), has_begun):
         events.append(event)  # noqa: PERF402 (`has_begun` looks at them meanwhile)
     for run in runs[:2]:
         assert kinds(events, run)[-1] is RunFinished
     assert {event.run for event in events} == set(runs[:2])
+
+
+@pytest.mark.parametrize("stop", [Stop.GENTLY, Stop.NOW])
+def test_stopping_is_asked_for_while_the_last_runs_are_under_way(
+    digits: Dataset, stop: Stop
+) -> None:
+    runs = runs_on(digits, range(1), epochs=200 if stop is Stop.NOW else 3)
+    num_asked = 0
+
+    def should_stop() -> Stop:
+        nonlocal num_asked
+        num_asked += 1
+        return stop if num_asked > 3 else Stop.NOT
+
+    events = list(execute(runs, ProcessPool(SETUP, 2), should_stop))
+    assert num_asked > 3
+    assert (kinds(events, runs[0])[-1] is RunFinished) == (stop is Stop.GENTLY)
+
+
+def test_stopping_now_takes_what_has_ended(digits: Dataset) -> None:
+    runs = runs_on(digits, range(2))
+    finished: list[Experiment] = []
+
+    def should_stop() -> Stop:
+        return Stop.NOW if finished else Stop.NOT
+
+    for event in execute(runs, ProcessPool(SETUP, 2), should_stop):
+        if isinstance(event, RunFinished):
+            finished.append(event.run)
+            time.sleep(5)  # Meanwhile the other one ends, and nobody listens.
+    assert set(finished) == set(runs)
 
 
 def test_source_that_changed_meanwhile_is_not_mixed_in(digits: Dataset) -> None:

@@ -205,7 +205,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ablations.records.os.fsync", fail)
+    monkeypatch.setattr("ablations.files.os.fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

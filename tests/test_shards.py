@@ -18,7 +18,7 @@ from ablations.experiment import Experiment
 from ablations.grouping import Shard, replicas_for_all, split_into_groups
 from ablations.merging import merge_studies
 from ablations.ownership import only_one_process
-from ablations.records import PREDICTIONS_FILE, WEIGHTS_FILE, RunResult, write_run
+from ablations.records import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.study import load_study, plan_runs, run_folder
 from ablations.study_spec import StudyError, StudySpec, create_study
 from tests.factories import make_record, make_spec
@@ -77,7 +77,7 @@ def test_part_that_there_is_not(words: str) -> None:
 
 def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum"]
-    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "float32"]
+    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "plain"]
     command += ["--epochs", "1", "--seeds", "0-1", "--out", str(out), *more]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
 
@@ -120,7 +120,8 @@ def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> No
         }
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         record = msgspec.structs.replace(make_record(run), file_sha256=digests)
-        write_run(run_folder(part, "target", run.seed), RunResult(record, *files.values(), None))
+        result = RunResult(record, *files.values(), observations_json=b"damaged")
+        write_run(run_folder(part, "target", run.seed), result)
 
 
 def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) -> None:
@@ -136,12 +137,21 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     assert "holds another run, which stays" in other
     assert "cut off" in damaged
     before = records_in(out)
+    assert not list(out.rglob("observations.json"))
     assert sorted(before) == [Path(f"target/seed-{seed}/record.json") for seed in range(4)]
     assert load_study(out).problems == ()
     cut_off.write_bytes(b"weights 4")
     again = merge_studies([one, two], out)
     assert (again.num_copied, again.num_there) == (1, 4)
     assert records_in(out).items() > before.items()
+    # What was damaged in the whole study does not keep a sound run out.
+    (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
+    (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
+    mended = merge_studies([one, two], out)
+    assert (mended.num_copied, mended.num_there) == (2, 3)
+    assert sum("Set aside" in problem for problem in mended.problems) == 2
+    assert load_study(out).problems == ()
+    assert len(records_in(out)) == 5
 
 
 def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ import errno
 import os
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from scipy import stats
 from ablations.catalogue import CATALOGUE, find_ablation
 from ablations.experiment import PROTOCOL_VERSION, DatasetId
 from ablations.files import RecordError, UnreadableError, write_json
+from ablations.ownership import only_one_process
 from ablations.presets import choose_preset
 from ablations.records import RunRecord
 from ablations.requirements import in_pct, judge_accuracy
@@ -23,9 +27,15 @@ from ablations.results import CSV_COLUMNS, results_csv, results_json, summarise
 from ablations.sealing import OtherVersionError, write_sealed
 from ablations.set_aside import SET_ASIDE_DIR, set_aside_damaged
 from ablations.statistics import paired_difference, t_interval_95
-from ablations.study import Study, load_study, missing_runs, plan_runs, run_folder
+from ablations.study import (
+    Study,
+    load_study,
+    missing_runs,
+    plan_runs,
+    run_folder,
+)
 from ablations.study_spec import StudyError, StudySpec, check_folder, create_study, load_spec
-from ablations.timing import TIMING_FILE
+from ablations.timing import TIMING_FILE, EpochTime
 from tests.factories import (
     ALL_NAMES,
     ENVIRONMENT,
@@ -438,3 +448,72 @@ def test_tables_hold_every_run() -> None:
     content = msgspec.json.decode(results_json(results))
     assert len(content["ablations"]) == len(CATALOGUE)
     assert results_csv(results) == results_csv(results)
+
+
+def test_folder_of_a_process_that_was_killed_at_its_first_file_is_free(tmp_path: Path) -> None:
+    (tmp_path / ".study.json.abc123.tmp").write_bytes(b"{")
+    check_folder(tmp_path, make_spec())
+    create_study(tmp_path, make_spec())
+    with only_one_process(tmp_path):
+        assert not list(tmp_path.glob("*.tmp"))
+    (tmp_path / "other" / "file").mkdir(parents=True)
+    with pytest.raises(StudyError, match="is not an empty folder"):
+        check_folder(tmp_path / "other", make_spec())
+
+
+def test_times_of_another_definition_are_not_shown(tmp_path: Path) -> None:
+    spec = make_spec()
+    write_study(tmp_path, spec, ["target", "no-gap"], [0, 1])
+    timing = make_timing(["target", "no-gap"])
+    right = timing.by_ablation
+    wrong = {**right, "no-gap": EpochTime("0" * 64, [2.0])}
+    for by_ablation, device_type, shown, num_problems in (
+        (right, "cpu", {"target", "no-gap"}, 0),
+        (wrong, "cpu", {"target"}, 1),
+        (right, "cuda", None, 1),
+    ):
+        where = msgspec.structs.replace(timing.environment, device_type=device_type)
+        write_sealed(
+            tmp_path / TIMING_FILE,
+            msgspec.structs.replace(timing, by_ablation=by_ablation, environment=where),
+        )
+        study = load_study(tmp_path)
+        assert (set(study.timing.by_ablation) if study.timing else None) == shown
+        assert len(study.problems) == num_problems
+        assert all("measures them again" in problem for problem in study.problems)
+
+
+@contextmanager
+def as_somebody() -> Iterator[None]:
+    """Without the rights of a superuser, who may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions are of another kind here")
+def test_what_may_not_be_read_is_no_smaller_study() -> None:
+    spec = make_spec()
+    runs = plan_runs(spec, [find_ablation("target")], range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        study_dir = Path(folder)
+        write_study(study_dir, spec, ["target"], [0, 1])
+        for path in [study_dir, *study_dir.rglob("*")]:
+            path.chmod(0o755)
+        (study_dir / "target" / "seed-1").chmod(0)
+        with as_somebody():
+            study = load_study(study_dir)
+            with pytest.raises(UnreadableError, match="Permission denied"):
+                missing_runs(study_dir, runs)
+        (study_dir / "target").chmod(0)
+        with as_somebody(), pytest.raises(UnreadableError, match="Permission denied"):
+            load_study(study_dir)
+        (study_dir / "target").chmod(0o755)
+    assert [record.experiment.seed for record in study.records] == [0]
+    [problem] = study.problems
+    assert "seed-1" in problem
+    assert "Permission denied" in problem
