@@ -68,7 +68,7 @@ format: $(VENV)/.has-test
 
 chaos: $(VENV)/.has-test
 	mkdir -p .pytest_cache && rm -f $(FAULTS_FILE)
-	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-12} FAULTS_FILE=$(CURDIR)/$(FAULTS_FILE) $(BIN)/python -m pytest -n auto $(FAULT_TESTS) $(ARGS)
+	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-10} FAULTS_FILE=$(CURDIR)/$(FAULTS_FILE) $(BIN)/python -m pytest -n auto $(FAULT_TESTS) $(ARGS)
 	$(BIN)/python -m tests.faults $(FAULTS_FILE)
 
 bench: $(VENV)/.has-test

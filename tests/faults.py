@@ -25,10 +25,10 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 PREFACE = """# What was tried to break a study
 
 Made by the tests that do on purpose, with real studies of real networks, what happens to studies by
-accident; `make chaos` runs them, with a dozen rounds of ten kills, and writes this. Each line was
-counted by the test that tried it, and it counts only where the test passed. "Lost" are finished runs,
-or good files, that had to be made again although the fault did not change them on the disk: a run
-that ends when the disk is full has nowhere to go.
+accident; `make chaos` runs them, and writes this. Each line was counted by the test that tried it,
+and it counts only where the test passed. "Lost" are finished runs, or good files, that had to be made
+again although the fault did not change them on the disk: a run that ends when the disk is full has
+nowhere to go.
 
 The principle is the same throughout. Only one process makes a study's runs, each file whole or not at
 all, the record of a run last; a run counts as done when its record is there and every digest fits.

@@ -1,6 +1,6 @@
 """Studies that are killed at random moments, again and again, and then run to their end.
 
-One round of ten kills by default; `make chaos` does a dozen rounds, and notes them for
+One round of ten kills by default; `make chaos` does ten rounds, and notes them for
 `docs/reliability.md`. A round's number is the seed of its random moments.
 """
 

@@ -47,7 +47,7 @@ from ablations.study import plan_runs
 from ablations.study_spec import StudySpec
 from ablations.version import VERSION
 from tests.faults import tell_fault
-from tests.test_chaos import assert_equal_studies, records_in, wait_until
+from tests.test_chaos import NUM_ROUNDS, assert_equal_studies, records_in, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Nothing to compile: every Ray session has the source in another place.
@@ -259,6 +259,34 @@ def test_driver_that_is_stopped_goes_on_with_whichever_backend(
 
 def has_more_than(number: int, out: Path) -> bool:
     return len(records_in(out)) > number
+
+
+@pytest.mark.skipif(NUM_ROUNDS == 1, reason="takes minutes: make chaos does it")
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_end_of_ray_itself_loses_nothing(program: str, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    cluster = TwoNodes(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        process = start_study(out, "--backend", "ray", "--ray-address", cluster.address)
+        assert wait_until(lambda: process.poll() is not None or has_more_than(0, out), 240)
+        rays = [child for child in Process().children(recursive=True) if is_of_ray(child)]
+        # Of several clusters of these tests, the last one.
+        max((ray for ray in rays if ray.name() == program), key=Process.create_time).kill()
+        printed, _ = process.communicate(timeout=180)
+        assert process.returncode not in (0, None), printed
+    finally:
+        cluster.shutdown()
+    kept = records_in(out)
+    assert 1 <= len(kept) < 8
+    process = start_study(out)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert len(records_in(out)) == 8
+    assert records_in(out).items() > kept.items()
+    where = {"raylet": "the driver's machine", "gcs_server": "the head"}[program]
+    tell_fault(
+        "cluster", f"Ray killed on {where}", "the driver ends; the same command does the rest"
+    )
 
 
 def test_cluster_of_this_machine_alone_sends_no_statistics(tmp_path: Path) -> None:
