@@ -139,45 +139,51 @@ def workers_of(nodes: TwoNodes) -> list[Any]:
     return [node for node in found if not node.head and node.node_id != ours]
 
 
-def test_cluster_without_machines_waits_for_others(nodes: TwoNodes, digits: Dataset) -> None:
+def test_machines_that_come_later_are_used(nodes: TwoNodes, digits: Dataset) -> None:
     runs = runs_on(digits, range(3), epochs=60)
     events: list[Event] = []
-    console = Console(file=StringIO())
-    for node in nodes.list_all_nodes():
-        if not node.head:
-            nodes.remove_node(node)
     with connect(nodes.address, None, 1.0) as cluster:
-        nodes.add_node(num_cpus=1)
-        pool = ClusterPool(SETUP, cluster, digits)
-        watch = Watch(Interruption(), pool, console, lambda: "not to be said")
-        is_alone = False
-
-        def should_stop() -> Stop:
-            nonlocal is_alone
-            stop = watch.look()
-            if watch.has_said_waiting and not is_alone:
-                is_alone = True
+        before = cluster.num_slots("cpu")
+        for event in execute(runs, ClusterPool(SETUP, cluster, digits)):
+            if not events:
                 nodes.add_node(num_cpus=1)
-                nodes.add_node(num_cpus=1)
-            return stop
-
-        is_killed = False
-        for event in execute(runs, pool, should_stop):
             events.append(event)
-            if not is_killed and isinstance(event, EpochFinished):
-                is_killed = True
-                [node] = workers_of(nodes)
-                nodes.remove_node(node, allow_graceful=False)
-    assert is_alone
-    assert console.file.getvalue().count("Waiting for another") == 1  # type: ignore[attr-defined]
-    # Ray may hand it once more to the dead machine before it knows.
-    assert kinds(events, runs[0]).count(RunStarted) >= 2
-    assert [kinds(events, run).count(RunStarted) for run in runs[1:]] == [1, 1]
+        assert cluster.num_slots("cpu") == before + 1
     assert all(kinds(events, run)[-1] is RunFinished for run in runs)
-    # Both of the machines that came did something: two runs were under way at a time.
-    second = [event.run for event in events].index(runs[1])
-    assert runs[0] in [event.run for event in events[second:]]
-    tell_fault("cluster", "the last machine lost", "the study waits for another, and goes on there")
+
+
+class Fixed(Cluster):
+    """A cluster whose machines are given."""
+
+    def __init__(self, share: float, most: int | None, found: list[dict[str, float]]) -> None:
+        super().__init__(share, most)
+        object.__setattr__(self, "found", found)
+
+    def machines(self) -> list[dict[str, float]]:
+        found: list[dict[str, float]] = self.found  # type: ignore[attr-defined]
+        return found
+
+
+class Deserted(Fixed):
+    """A cluster whose machines come and go."""
+
+    def __init__(self, counts: list[int]) -> None:
+        super().__init__(1.0, None, [])
+        object.__setattr__(self, "counts", iter(counts))
+
+    def machines(self) -> list[dict[str, float]]:
+        return [{"CPU": 1.0}] * next(self.counts)  # type: ignore[attr-defined]
+
+
+def test_lost_machines_are_told_once_each_time(nodes: TwoNodes, digits: Dataset) -> None:
+    console = Console(file=StringIO(), width=200)
+    with connect(nodes.address, None, 1.0):
+        pool = ClusterPool(SETUP, Deserted([2, 0, 0, 1, 0]), digits)
+    watch = Watch(Interruption(), pool, console, lambda: "not to be said")
+    for number in (0, 1, 1, 1, 2):
+        assert watch.look() is Stop.NOT
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+        assert said.count("Waiting for another") == number
 
 
 def test_graphics_processors_are_shared_as_asked(nodes: TwoNodes) -> None:
@@ -193,18 +199,6 @@ def test_graphics_processors_are_shared_as_asked(nodes: TwoNodes) -> None:
     apart = [{"CPU": 16.0}, {"CPU": 1.0, "GPU": 4.0}, {}]
     assert Fixed(1.0, None, apart).num_slots("cuda") == 1
     assert Fixed(1.0, None, apart).num_slots("cpu") == 17
-
-
-class Fixed(Cluster):
-    """A cluster whose machines are given."""
-
-    def __init__(self, share: float, most: int | None, found: list[dict[str, float]]) -> None:
-        super().__init__(share, most)
-        object.__setattr__(self, "found", found)
-
-    def machines(self) -> list[dict[str, float]]:
-        found: list[dict[str, float]] = self.found  # type: ignore[attr-defined]
-        return found
 
 
 def start_study(
