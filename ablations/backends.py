@@ -39,6 +39,6 @@ def make_pool(
         from ablations.processes import ProcessPool
 
         return ProcessPool(setup, num_jobs)
-    from ablations.cluster import ClusterPool
+    from ablations.cluster_pool import ClusterPool
 
     return ClusterPool(setup, cluster, dataset)

@@ -4,7 +4,7 @@
 show. Leaving the loop, by Ctrl-C or by an error, stops the workers.
 
 Where the work is done is the pool's affair: processes of this machine (`processes.py`) or a Ray
-cluster (`cluster.py`). What is done next, what is tried again and what counts as failed is decided
+cluster (`cluster_pool.py`). What is done next, what is tried again and what counts as failed is decided
 here, once for all of them.
 """
 

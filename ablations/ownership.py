@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ablations.files import TEMPORARY_SUFFIX
+from ablations.files import is_leftover
 from ablations.study_spec import StudyError
 
 OWNER_FILE = ".owner"
@@ -45,9 +45,9 @@ def only_one_process(study_dir: Path) -> Iterator[None]:
 
 def remove_leftovers(study_dir: Path) -> None:
     """Take away what a process that was killed had not finished writing. For who holds the lock."""
-    name = f".*.*{TEMPORARY_SUFFIX}"
-    for path in [*study_dir.glob(name), *study_dir.glob(f"*/seed-*/{name}")]:
-        path.unlink(missing_ok=True)
+    for path in [*study_dir.iterdir(), *study_dir.glob("*/seed-*/*")]:
+        if is_leftover(path):
+            path.unlink(missing_ok=True)
 
 
 def write_owner(study_dir: Path) -> None:

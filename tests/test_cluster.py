@@ -24,8 +24,10 @@ from psutil import Process
 from ray.cluster_utils import Cluster as TwoNodes
 from rich.console import Console
 
+from ablations import cluster_pool
 from ablations.catalogue import find_ablation
-from ablations.cluster import Cluster, ClusterError, ClusterPool, check_reachable, connect
+from ablations.cluster import Cluster, ClusterError, check_reachable, connect
+from ablations.cluster_pool import ClusterPool
 from ablations.conduct import Watch
 from ablations.data import Dataset
 from ablations.execution import (
@@ -175,7 +177,10 @@ class Deserted(Fixed):
         return [{"CPU": 1.0}] * next(self.counts)  # type: ignore[attr-defined]
 
 
-def test_lost_machines_are_told_once_each_time(nodes: TwoNodes, digits: Dataset) -> None:
+def test_lost_machines_are_told_once_each_time(
+    nodes: TwoNodes, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_pool, "SLOTS_SECONDS", 0.0)
     console = Console(file=StringIO(), width=200)
     with connect(nodes.address, None, 1.0):
         pool = ClusterPool(SETUP, Deserted([2, 0, 0, 1, 0]), digits)

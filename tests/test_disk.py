@@ -189,11 +189,7 @@ def test_study_that_another_process_made_meanwhile_is_not_written_into(
 def test_runs_that_end_while_a_report_is_interrupted_are_kept(
     pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(study_dir: Path) -> Path:
-        signal.raise_signal(signal.SIGTERM)
-        return study_dir
-
-    assert_both_are_kept(pools, tmp_path / "study", monkeypatch, interrupted)
+    assert_both_are_kept(pools, tmp_path / "study", monkeypatch, interrupted_report)
 
 
 def test_runs_that_end_while_another_is_written_are_kept(
@@ -248,17 +244,13 @@ def test_run_that_ends_when_another_fails_is_kept(
 def test_signals_while_the_way_to_go_on_is_said_change_nothing(
     pools: list[ReadyMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(study_dir: Path) -> Path:
-        signal.raise_signal(signal.SIGTERM)
-        return study_dir
-
     def again(*inputs: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(conduct_module, "say_how_to_go_on", again)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        assert conduct(request(tmp_path / "study"), interrupted) == 143
+        assert conduct(request(tmp_path / "study"), interrupted_report) == 143
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -276,6 +268,11 @@ def test_disk_that_stays_broken_is_still_one_clear_line(
     monkeypatch.setattr(conduct_module, "write_run", broken)
     with pytest.raises(StudyError, match="0 of 4 runs are kept: once that is mended"):
         conduct(request(tmp_path / "study"), no_report)
+
+
+def interrupted_report(study_dir: Path) -> Path:
+    signal.raise_signal(signal.SIGTERM)
+    return study_dir
 
 
 def no_report(study_dir: Path) -> Path:
