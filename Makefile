@@ -11,7 +11,7 @@ COMPARE ?=
 
 .DEFAULT_GOAL := help
 # Tests that do harm on purpose, and count it.
-FAULT_TESTS := tests/test_chaos.py tests/test_execution.py tests/test_cluster.py tests/test_disk.py tests/test_damage.py tests/test_study.py tests/test_data.py tests/test_data_fetch.py
+FAULT_TESTS := tests/ablations/runner/test_chaos.py tests/ablations/runner/test_scheduler.py tests/ablations/runner/test_ray.py tests/ablations/records/test_disk.py tests/ablations/records/test_damage.py tests/ablations/records/test_study.py tests/ablations/data/test_datasets.py tests/ablations/data/test_download.py
 ADVISORIES := https://pypi.org/pypi/numpy/2.0.0/json
 FAULTS_FILE := .pytest_cache/faults.jsonl
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from ablations.ablation import Ablation
-from ablations.backends import BACKENDS, Backend
-from ablations.catalogue import CATALOGUE
-from ablations.commands import (
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.designs import CORE, DESIGNS, Design, design_ablations
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.commands.options import (
     AblationName,
     SeedList,
     ShardOf,
@@ -20,9 +21,8 @@ from ablations.commands import (
     data_dir_option,
     dataset_option,
 )
-from ablations.designs import CORE, DESIGNS, Design, design_ablations
-from ablations.experiment import DATASET_NAMES
-from ablations.grouping import Shard
+from ablations.runner.backends import BACKENDS, Backend
+from ablations.training.seed_groups import Shard
 from ablations.version import VERSION
 from ablations.words import in_one_line
 from speed.arithmetic import ARITHMETICS
@@ -172,9 +172,9 @@ def ablate(
       python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
-    from ablations.conduct import conduct
-    from ablations.prepare import StudyRequest
-    from reports.files import write_report
+    from ablations.commands.prepare import StudyRequest
+    from ablations.commands.run_study import conduct
+    from reports.documents.write import write_report
 
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
@@ -237,7 +237,7 @@ def show(ablation: Ablation) -> None:
       python cli.py show target
       python cli.py show no-gap-matched
     """
-    from reports.layers import ablation_lines
+    from reports.text.layers import ablation_lines
 
     for line in ablation_lines(ablation):
         click.echo(line)
@@ -271,11 +271,11 @@ def report(
       python cli.py report runs/mnist --open
       python cli.py report runs/mnist runs/fashion-mnist
     """
-    from ablations.exhibits import is_up_to_date
-    from ablations.results import summarise
-    from ablations.study import load_study
-    from ablations.study_spec import is_study
-    from reports.files import TRANSFER_FILE, write_results, write_transfer
+    from ablations.analysis.summary import summarise
+    from ablations.inspection.load import is_up_to_date
+    from ablations.records.study import load_study
+    from ablations.records.study_spec import is_study
+    from reports.documents.write import TRANSFER_FILE, write_results, write_transfer
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     if len(studies) > 1:
@@ -293,7 +293,7 @@ def report(
         )
     else:
         if not is_up_to_date(study_dirs[0], studies[0]):
-            from ablations.make_exhibits import complete_exhibits
+            from ablations.inspection.build import complete_exhibits
 
             complete_exhibits(study_dirs[0], studies[0], data_dir, click.echo)
         out = write_results(summarise(studies[0]), study_dirs[0])
@@ -329,7 +329,7 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
     Example:
       python cli.py merge runs/mnist-shard-* --out runs/mnist
     """
-    from ablations.merging import merge_studies
+    from ablations.records.merge import merge_studies
     from ablations.words import plural
 
     found = merge_studies(parts, out)
@@ -357,11 +357,11 @@ def compare(sides: tuple[str, ...]) -> None:
       python cli.py compare no-gap no-gap-matched runs/mnist
       python cli.py compare runs/this-week runs/last-week
     """
-    from ablations.comparison import compare_ablations, compare_studies
-    from ablations.study import load_study
-    from reports.comparison import comparison_lines
-    from reports.wording import chance_notices, mixed_notices
-    from reports.wording import notices as notices_of
+    from ablations.analysis.comparison import compare_ablations, compare_studies
+    from ablations.records.study import load_study
+    from reports.text.comparison import comparison_lines
+    from reports.text.wording import chance_notices, mixed_notices
+    from reports.text.wording import notices as notices_of
 
     if len(sides) == 3:
         names = [AblationName().convert(side, None, None).name for side in sides[:2]]
@@ -419,8 +419,8 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
       python cli.py plan --effect 0.05 --power 0.8
       python cli.py plan runs/mnist --effect 0.2
     """
-    from ablations.planning import plan_lines, plan_seeds, seconds_a_run, time_lines
-    from ablations.study import load_study
+    from ablations.analysis.power import plan_lines, plan_seeds, seconds_a_run, time_lines
+    from ablations.records.study import load_study
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
     found = plan_seeds(study, effect, power)
@@ -492,11 +492,11 @@ def check(
       python cli.py check my_network.py:MyNet
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
-    from ablations.check import check_and_tell
-    from ablations.conduct import EXIT_INTERRUPTED
-    from ablations.data import DataError
-    from ablations.grading import NO_GRADE_EXIT_CODE
-    from ablations.grading_task import MachineError, UnknownNameError
+    from ablations.commands.run_study import EXIT_INTERRUPTED
+    from ablations.data.datasets import DataError
+    from ablations.grader.command import check_and_tell
+    from ablations.grader.grade import NO_GRADE_EXIT_CODE
+    from ablations.grader.protocol import MachineError, UnknownNameError
 
     file, colon, name = network.rpartition(":")
     if not colon or not name.isidentifier():
@@ -540,7 +540,7 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
       python cli.py data
       python cli.py data --dataset fashion-mnist --fetch --data-dir ~/datasets
     """
-    from ablations.data import inspect_dataset, load_dataset, resolve_dataset
+    from ablations.data.datasets import inspect_dataset, load_dataset, resolve_dataset
 
     name = "mnist" if dataset == "auto" else dataset
     if data_dir and not fetch and not data_dir.expanduser().is_dir():
@@ -574,7 +574,7 @@ def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
     Example:
       python cli.py readme docs/reference docs/fashion-mnist
     """
-    from reports.files import write_readme
+    from reports.documents.write import write_readme
 
     write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))
 

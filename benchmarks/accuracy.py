@@ -13,12 +13,12 @@ from pathlib import Path
 
 import click
 
-from ablations.commands import clear_errors
-from ablations.experiment import Experiment
-from ablations.files import write_json
-from ablations.records import RunRecord
-from ablations.study import load_study
-from ablations.study_spec import StudyError
+from ablations.catalogue.experiment import Experiment
+from ablations.commands.options import clear_errors
+from ablations.records.atomic_io import write_json
+from ablations.records.run import RunRecord
+from ablations.records.study import load_study
+from ablations.records.study_spec import StudyError
 from benchmarks.measurements import Accuracy, AccuracyRun
 from speed.arithmetic import ARITHMETICS, Arithmetic
 

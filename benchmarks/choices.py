@@ -15,8 +15,8 @@ import click
 import joblib
 import torch
 
-from ablations.files import write_json
-from ablations.running import describe_environment, use_one_thread, utc_now
+from ablations.records.atomic_io import write_json
+from ablations.runner.run_one import describe_environment, use_one_thread, utc_now
 from benchmarks.measurements import Choice, Choices, spread
 from benchmarks.ways import BATCH_SIZE, Way, Work, all_ways
 from speed.arithmetic import keep_freed_memory

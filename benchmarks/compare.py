@@ -23,13 +23,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from ablations.commands import clear_errors
-from ablations.data import load_dataset, resolve_dataset
-from ablations.experiment import DATASET_NAMES
-from ablations.files import write_json
-from ablations.presets import choose_preset
-from ablations.progress import say
-from ablations.records import Environment
+from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.catalogue.presets import choose_preset
+from ablations.commands.options import clear_errors
+from ablations.data.datasets import load_dataset, resolve_dataset
+from ablations.records.atomic_io import write_json
+from ablations.records.run import Environment
+from ablations.runner.progress import say
 from ablations.words import plural
 from benchmarks.contenders import (
     Contender,
@@ -277,7 +277,7 @@ def main(
       python -m benchmarks.compare --quick --rounds 1
       python -m benchmarks.compare --dataset digits
     """
-    from ablations.running import choose_device
+    from ablations.runner.run_one import choose_device
 
     if importlib.util.find_spec("pytorch_lightning") is None:
         raise click.ClickException("PyTorch Lightning is missing: pip install -e '.[test]'")
@@ -317,7 +317,7 @@ def compare(plan: Plan, data_dir: Path | None, console: Console) -> Comparison:
     """
     import torch
 
-    from ablations.running import describe_environment, utc_now
+    from ablations.runner.run_one import describe_environment, utc_now
 
     contenders = all_contenders(plan)
     say(

@@ -29,8 +29,8 @@ from typing import Any
 
 import msgspec
 
-from ablations.records import RECORD_FILE
-from ablations.study import load_study, run_folder
+from ablations.records.run import RECORD_FILE
+from ablations.records.study import load_study, run_folder
 from benchmarks.baselines.recipe import BaselineResult
 from benchmarks.memory import run_watched
 

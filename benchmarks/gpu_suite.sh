@@ -38,8 +38,8 @@ within_limit() {
 }
 
 run_tests() {
-    within_limit "$PYTHON" -m pytest -q -rs -p no:cacheprovider tests/test_wide.py \
-        tests/test_group_training.py tests/test_gpu_suite.py 2>&1 | tee "$OUT/tests.txt"
+    within_limit "$PYTHON" -m pytest -q -rs -p no:cacheprovider tests/speed/gpu/test_wide.py \
+        tests/ablations/training/test_replicas.py tests/benchmarks/test_gpu_suite.py 2>&1 | tee "$OUT/tests.txt"
 }
 
 run_targets() {

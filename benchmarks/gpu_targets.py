@@ -20,18 +20,19 @@ import click
 import msgspec
 import torch
 
-from ablations import group_training
-from ablations.catalogue import CATALOGUE
-from ablations.data import Dataset, load_dataset, resolve_dataset
-from ablations.experiment import DATASET_NAMES, Experiment
-from ablations.files import write_json
-from ablations.group_memory import bytes_per_replica, release_memory
-from ablations.group_training import train_group
-from ablations.records import Environment, EpochRecord
-from ablations.running import choose_device, describe_environment, utc_now
-from ablations.study import plan_runs
-from ablations.study_spec import StudySpec
-from speed.capture import use_plain_float32
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import DATASET_NAMES, Experiment
+from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.records.atomic_io import write_json
+from ablations.records.run import Environment
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.runner.run_one import choose_device, describe_environment, utc_now
+from ablations.training import replicas as group_training
+from ablations.training.epoch import EpochRecord
+from ablations.training.gpu_memory import bytes_per_replica, release_memory
+from ablations.training.replicas import train_group
+from speed.gpu.capture import use_plain_float32
 
 REPLICA_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 

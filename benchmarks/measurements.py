@@ -11,7 +11,7 @@ from statistics import median
 
 import msgspec
 
-from ablations.records import Environment
+from ablations.records.run import Environment
 from speed.arithmetic import Arithmetic
 
 

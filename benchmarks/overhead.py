@@ -17,19 +17,19 @@ import click
 import msgspec
 from rich.console import Console
 
-from ablations.backends import BACKENDS, Backend, connection, make_pool
-from ablations.catalogue import CATALOGUE
-from ablations.commands import clear_errors
-from ablations.data import load_dataset
-from ablations.designs import design_ablations
-from ablations.execution import Event, RunFailed, RunFinished, WorkerSetup, execute
-from ablations.experiment import Experiment
-from ablations.files import write_json
-from ablations.progress import say
-from ablations.records import RunResult, write_run
-from ablations.results import summarise
-from ablations.study import load_study, missing_runs, plan_runs, run_folder
-from ablations.study_spec import StudySpec, create_study
+from ablations.analysis.summary import summarise
+from ablations.catalogue.designs import design_ablations
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import Experiment
+from ablations.commands.options import clear_errors
+from ablations.data.datasets import load_dataset
+from ablations.records.atomic_io import write_json
+from ablations.records.run import RunResult, write_run
+from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
+from ablations.records.study_spec import StudySpec, create_study
+from ablations.runner.backends import BACKENDS, Backend, connection, make_pool
+from ablations.runner.progress import say
+from ablations.runner.scheduler import Event, RunFailed, RunFinished, WorkerSetup, execute
 from benchmarks.measurements import BackendOverhead, DiskOverhead, Overhead, spread
 from speed.arithmetic import Arithmetic
 
@@ -64,7 +64,8 @@ def measure_overhead(
     """Measure both backends in turns, then the disk."""
     import torch
 
-    from ablations.running import describe_environment, source_commit, source_digest, utc_now
+    from ablations.runner.run_one import describe_environment, utc_now
+    from ablations.version import source_commit, source_digest
 
     dataset = load_dataset("digits", None)
     setup = WorkerSetup("digits", None, "cpu", ARITHMETIC, source_commit(), source_digest())
@@ -132,7 +133,7 @@ def measure_disk(
     console: Console,
 ) -> DiskOverhead:
     """Write a study of every combination and seed, read it again, and render its report."""
-    from reports.page import render_page
+    from reports.html.page import render_page
 
     factors = [entry for entry in CATALOGUE if entry.is_core or entry.kind == "training"]
     runs = plan_runs(spec, design_ablations("factorial", factors), range(num_seeds))

@@ -13,10 +13,10 @@ from statistics import median
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ablations.commands import clear_errors
-from ablations.experiment import TARGET_TRAINING
-from ablations.files import Decoded, load_json, write_atomically
-from ablations.study import load_study
+from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.commands.options import clear_errors
+from ablations.records.atomic_io import Decoded, load_json, write_atomically
+from ablations.records.study import load_study
 from ablations.words import plural
 from benchmarks import performance_words
 from benchmarks.compare import Comparison
@@ -31,9 +31,9 @@ from benchmarks.measurements import (
 )
 from benchmarks.scaling_words import overhead_words
 from mnist_blocks import TARGET
-from reports.marks import fill_parts
-from reports.readme import standalone_svg
-from reports.wording import decimal, enumerate_words, signed
+from reports.documents.markers import fill_parts
+from reports.documents.readme import standalone_svg
+from reports.text.wording import decimal, enumerate_words, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "performance.md"

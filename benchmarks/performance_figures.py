@@ -23,8 +23,8 @@ from benchmarks.performance_words import (
     speed_rows,
     width_name,
 )
-from reports.svg import COLOURS, figure_style, to_svg
-from reports.wording import decimal, signed
+from reports.figures.svg import COLOURS, figure_style, to_svg
+from reports.text.wording import decimal, signed
 from speed.arithmetic import Arithmetic
 
 COLOUR_OF: dict[Arithmetic, str] = {

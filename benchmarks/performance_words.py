@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ablations.catalogue import CATALOGUE
-from ablations.presets import FULL
-from ablations.records import Environment
-from ablations.statistics import PairedDifference, paired_difference
+from ablations.analysis.statistics import PairedDifference, paired_difference
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.presets import FULL
+from ablations.records.run import Environment
 from ablations.words import plural
 from benchmarks.floor import training_flop
 from benchmarks.measurements import (
@@ -25,7 +25,7 @@ from benchmarks.measurements import (
     StudyTimes,
 )
 from mnist_blocks import TARGET
-from reports.wording import decimal
+from reports.text.wording import decimal
 from speed.arithmetic import ARITHMETICS, Arithmetic
 
 NUM_MNIST_IMAGES = 60_000

@@ -15,18 +15,18 @@ from unittest import mock
 import click
 import torch
 
-from ablations import training
-from ablations.catalogue import find_ablation
-from ablations.data import load_dataset, resolve_dataset
-from ablations.experiment import DATASET_NAMES
-from ablations.files import write_json
-from ablations.images import Images, load_images
-from ablations.running import describe_environment, use_one_thread, utc_now
-from ablations.study import plan_runs
-from ablations.study_spec import StudySpec
+from ablations.catalogue.entries import find_ablation
+from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.data.datasets import load_dataset, resolve_dataset
+from ablations.records.atomic_io import write_json
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.runner.run_one import describe_environment, use_one_thread, utc_now
+from ablations.training import loop as training
+from ablations.training.batches import Images, load_images
 from benchmarks.measurements import Part, Profile, spread
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, keep_freed_memory
-from speed.fused_layer import FusedLayer
+from speed.cpu.fused_layer import FusedLayer
 
 STEPS_IN_A_ROUND = 60
 

@@ -15,12 +15,12 @@ import click
 import joblib
 from rich.console import Console
 
-from ablations.commands import clear_errors
-from ablations.data import Dataset, load_dataset, resolve_dataset
-from ablations.execution import WorkerSetup
-from ablations.experiment import DATASET_NAMES
-from ablations.files import write_json
-from ablations.progress import say
+from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.commands.options import clear_errors
+from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.records.atomic_io import write_json
+from ablations.runner.progress import say
+from ablations.runner.scheduler import WorkerSetup
 from ablations.words import duration, plural
 from benchmarks.measurements import Scaling, StepSpeed
 from mnist_blocks import TARGET
@@ -94,7 +94,8 @@ def measure_scaling(
     """Measure everything that the plan asks for."""
     import torch
 
-    from ablations.running import describe_environment, source_commit, utc_now
+    from ablations.runner.run_one import describe_environment, utc_now
+    from ablations.version import source_commit
     from benchmarks.floor import measure_floor
     from benchmarks.steps import one_thread
     from benchmarks.study_times import OneStudy, measure_study_times

@@ -2,15 +2,15 @@
 
 import math
 
-from ablations.catalogue import CATALOGUE
-from ablations.designs import design_ablations
-from ablations.experiment import DatasetId, Experiment
-from ablations.grouping import MAX_REPLICAS, replicas_for_all, split_into_groups
-from ablations.study import plan_runs
-from ablations.study_spec import StudySpec
+from ablations.catalogue.designs import design_ablations
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training.seed_groups import MAX_REPLICAS, replicas_for_all, split_into_groups
 from ablations.words import duration
 from benchmarks.measurements import Overhead, Spread
-from reports.wording import decimal
+from reports.text.wording import decimal
 
 NUM_NETWORKS, NUM_SEEDS = 2**8, 30
 """A factorial of eight ingredients."""

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from ablations.catalogue import CATALOGUE
-from ablations.data import Dataset, load_dataset
-from ablations.experiment import Experiment
-from ablations.images import Images, load_images
-from ablations.running import use_one_thread
-from ablations.training import Trainee, prepare_training, train_epoch
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import Experiment
+from ablations.data.datasets import Dataset, load_dataset
+from ablations.runner.run_one import use_one_thread
+from ablations.training.batches import Images, load_images
+from ablations.training.loop import Trainee, prepare_training, train_epoch
 from benchmarks.floor import training_flop
 from benchmarks.measurements import StepSpeed, spread
 from benchmarks.memory import forget_own_peak, own_peak_memory_mib

@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ablations.catalogue import CATALOGUE
-from ablations.data import Dataset
-from ablations.execution import (
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import Experiment
+from ablations.data.datasets import Dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.runner.process_pool import ProcessPool, default_num_jobs
+from ablations.runner.scheduler import (
     EpochFinished,
     RunFailed,
     RunFinished,
     WorkerSetup,
     execute,
 )
-from ablations.experiment import Experiment
-from ablations.processes import ProcessPool, default_num_jobs
-from ablations.study import plan_runs
-from ablations.study_spec import StudySpec
 from benchmarks.floor import forward_flop, training_flop
 from benchmarks.measurements import StudyTime, StudyTimes, spread
 from mnist_blocks import TARGET

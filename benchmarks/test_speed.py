@@ -11,17 +11,17 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn import functional
 
-from ablations.ablation import Ablation
-from ablations.augment import augment, draw_augmentation
-from ablations.catalogue import CATALOGUE, find_ablation
-from ablations.data import Dataset, load_dataset
-from ablations.images import load_images
-from ablations.results import summarise
-from ablations.study import plan_runs
-from ablations.study_spec import StudySpec
-from ablations.training import evaluate, prepare_training, train_epoch
+from ablations.analysis.summary import summarise
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.data.datasets import Dataset, load_dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training.augmentation import augment, draw_augmentation
+from ablations.training.batches import load_images
+from ablations.training.loop import evaluate, prepare_training, train_epoch
 from mnist_blocks.network import build_network
-from reports.page import render_page
+from reports.html.page import render_page
 from tests.factories import ALL_NAMES, make_exhibits, make_study
 
 BATCH_SIZE = 128

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.augment import Augmentation, augment, augment_by_operations, draw_augmentation
-from ablations.seeding import initialise_weights
+from ablations.training.augmentation import (
+    Augmentation,
+    augment,
+    augment_by_operations,
+    draw_augmentation,
+)
+from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET
 from speed.arithmetic import has_bfloat16_instructions
-from speed.fused import fuse
-from speed.fused_layer import FusedLayer, convolution_backward
+from speed.cpu.fused import fuse
+from speed.cpu.fused_layer import FusedLayer, convolution_backward
 
 BATCH_SIZE = 128
 STEPS_IN_A_ROUND = 15

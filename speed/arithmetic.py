@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["plain", "float32", "bfloat16"]
 """`plain`: PyTorch's layers, one after another, in float32.
-`float32`: the same numbers to rounding, by the loops of `fused.py` (CPU only).
+`float32`: the same numbers to rounding, by the loops of `cpu/fused.py` (CPU only).
 `bfloat16`: the same loops, and activations are kept in 16 bits while training (CPU only)."""
 
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
@@ -54,7 +54,7 @@ def accelerate(network: "nn.Module", arithmetic: Arithmetic) -> Callable[["Tenso
     if not isinstance(network, torch.nn.Sequential):
         raise TypeError(f"a {type(network).__name__} can only be computed with plain arithmetic")
 
-    from speed.fused import fuse
+    from speed.cpu.fused import fuse
 
     return fuse(network, torch.bfloat16 if arithmetic == "bfloat16" else torch.float32)
 

@@ -19,25 +19,18 @@ os.environ["NUMBA_CACHE_DIR"] = str(REPOSITORY / ".pytest_cache" / "numba")
 # In the modules that handle arrays, the shapes in signatures are checked at every call while
 # tests run. It works for what is imported after this line.
 ARRAY_MODULES = [
-    "augment",
-    "data",
-    "data_files",
-    "group_training",
-    "idx",
-    "images",
-    "records",
-    "training",
+    "ablations.data",
+    "ablations.training",
+    "ablations.records.run",
+    "speed.gpu.wide",
 ]
-install_import_hook(
-    [*(f"ablations.{name}" for name in ARRAY_MODULES), "speed.wide"],
-    "beartype.beartype",
-)
+install_import_hook(ARRAY_MODULES, "beartype.beartype")
 
 import torch
 from hypothesis import settings
 
-from ablations.data import Dataset, folders_under, load_dataset
-from ablations.data_files import MNIST, inspect_folder
+from ablations.data.datasets import Dataset, folders_under, load_dataset
+from ablations.data.sources import MNIST, inspect_folder
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("project", deadline=None)

@@ -9,18 +9,26 @@ from typing import Any
 import msgspec
 from safetensors.torch import save
 
-from ablations.catalogue import CATALOGUE, find_ablation
-from ablations.exhibits import Exhibits
-from ablations.experiment import DatasetId, Experiment
-from ablations.gallery import Gallery, ImageAnswer, ShownImage, VariantImages, differing_images
-from ablations.observations import BlockSignal, Evidence, Observations
-from ablations.prepare import StudyRequest
-from ablations.records import Environment, EpochRecord, RunRecord
-from ablations.results import Results, summarise
-from ablations.seeding import initialise_weights
-from ablations.study import Study, plan_runs
-from ablations.study_spec import StudySpec
-from ablations.timing import EpochTime, Timing, TimingPlan
+from ablations.analysis.summary import Results, summarise
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.catalogue.presets import TimingPlan
+from ablations.commands.prepare import StudyRequest
+from ablations.inspection.gallery import (
+    Gallery,
+    ImageAnswer,
+    ShownImage,
+    VariantImages,
+    differing_images,
+)
+from ablations.inspection.load import Exhibits
+from ablations.records.observations import BlockSignal, Evidence, Observations
+from ablations.records.run import Environment, RunRecord
+from ablations.records.study import Study, plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.records.timing import EpochTime, Timing
+from ablations.training.epoch import EpochRecord
+from ablations.training.seeding import initialise_weights
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES

@@ -51,7 +51,7 @@ def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int
 
 def document(lines: list[dict[str, object]]) -> str:
     """The lines, added up where they are of the same fault and outcome, as a table for each room."""
-    from ablations.running import source_commit
+    from ablations.version import source_commit
 
     parts = [PREFACE]
     total = sum(int(str(line["times"])) for line in lines)

@@ -1,4 +1,4 @@
-"""The shape of the project: who imports whom, and what never stands in it."""
+"""The structure of the project: who imports whom, and what never appears in it."""
 
 import ast
 import re
@@ -8,47 +8,161 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("mnist_blocks", "speed", "ablations", "reports")
-MAY_IMPORT = {
-    "mnist_blocks": {"mnist_blocks"},
-    "speed": {"mnist_blocks", "speed"},
-    "ablations": {"mnist_blocks", "speed", "ablations"},
-    "reports": {"mnist_blocks", "speed", "ablations", "reports"},
+TOP_PACKAGES = ("mnist_blocks", "speed", "ablations", "reports")
+"""Bottom to top, like every list here: a package imports itself and those before it."""
+NESTED_PACKAGES = {
+    "mnist_blocks": (),
+    "speed": ("cpu", "gpu"),
+    "ablations": (
+        "catalogue",
+        "data",
+        "training",
+        "records",
+        "inspection",
+        "runner",
+        "analysis",
+        "commands",
+        "grader",
+    ),
+    "reports": ("text", "figures", "html", "documents"),
 }
+FLAT_MODULES = {
+    # Every package of `ablations` may import these, and they import none of them.
+    "ablations": {"__init__", "version", "words"},
+    # Chooses between the packages, so it lies above them.
+    "speed": {"__init__", "arithmetic"},
+    "reports": {"__init__"},
+}
+CONSOLE_LIBRARIES = {"rich", "click"}
+MAY_USE_THE_CONSOLE = (
+    "ablations/commands/",
+    "ablations/runner/progress.py",
+    "ablations/grader/command.py",
+)
 
 
 def sources(package: str) -> list[Path]:
-    return sorted((REPOSITORY / package).glob("*.py"))
+    return sorted((REPOSITORY / package).rglob("*.py"))
 
 
-def imported_packages(path: Path) -> set[str]:
+def every_source() -> list[Path]:
+    return [path for package in TOP_PACKAGES for path in sources(package)]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names, also of imports inside functions: `from a.b import c` counts as `a.b.c`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_go_one_way(package: str) -> None:
-    assert sources(package)
-    for path in sources(package):
-        own = imported_packages(path) & {*PACKAGES, "cli", "tests", "benchmarks"}
-        assert own <= MAY_IMPORT[package], path.name
+def nested_package(module: str) -> str | None:
+    """The package inside a top package: `data` of `ablations.data.idx`."""
+    top, *rest = module.split(".")
+    return rest[0] if rest and rest[0] in NESTED_PACKAGES.get(top, ()) else None
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_is_listed() -> None:
+    for top, nested in NESTED_PACKAGES.items():
+        folders = {path.parent.name for path in (REPOSITORY / top).glob("*/__init__.py")}
+        assert folders == set(nested)
+        code = {path.parent for path in sources(top)}
+        assert code == {REPOSITORY / top, *(REPOSITORY / top / name for name in nested)}
+    for top, modules in FLAT_MODULES.items():
+        assert {path.stem for path in (REPOSITORY / top).glob("*.py")} == modules
+
+
+@pytest.mark.parametrize("path", every_source(), ids=module_name)
+def test_imports_go_one_way(path: Path) -> None:
+    top = module_name(path).partition(".")[0]
+    position = TOP_PACKAGES.index(top)
+    imported = imported_modules(path)
+    above = {*TOP_PACKAGES[position + 1 :], "cli", "tests", "benchmarks"}
+    assert not {name for name in imported if name.partition(".")[0] in above}
+    own = nested_package(module_name(path))
+    nested = NESTED_PACKAGES[top]
+    above_nested = nested[nested.index(own) + 1 :] if own else nested
+    if own is None and path.stem not in ("version", "words", "__init__"):
+        above_nested = ()
+    same_top = {name for name in imported if name.startswith(f"{top}.")}
+    assert not {name for name in same_top if nested_package(name) in above_nested}
+
+
+def test_no_import_cycle() -> None:
+    modules = {module_name(path): path for path in every_source()}
+    imports = {
+        name: {
+            target
+            for imported in imported_modules(path)
+            for target in (imported, imported.rpartition(".")[0])
+            if target in modules and target != name
+        }
+        for name, path in modules.items()
+    }
+    # Peel off what imports nothing that is left; a cycle is what cannot be peeled.
+    while leaves := {name for name, targets in imports.items() if not targets & imports.keys()}:
+        imports = {name: targets for name, targets in imports.items() if name not in leaves}
+    assert not imports
+
+
+def test_the_training_loop_stands_alone() -> None:
+    """Whoever reads the loop needs no downloader, no record storage and no console for it."""
+    seen: set[str] = set()
+    waiting = {"ablations.training.loop"}
+    modules = {module_name(path): path for path in every_source()}
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for imported in imported_modules(modules[name]):
+            targets = {imported, imported.rpartition(".")[0]} & modules.keys()
+            waiting |= targets - seen
+    forbidden = ("ablations.records", "ablations.runner", "ablations.data.download")
+    assert not {name for name in seen if name.startswith(forbidden)}
+
+
+def test_the_console_is_used_in_few_places() -> None:
+    for path in every_source():
+        place = path.relative_to(REPOSITORY).as_posix()
+        if not place.startswith(MAY_USE_THE_CONSOLE):
+            libraries = {name.partition(".")[0] for name in imported_modules(path)}
+            assert not libraries & CONSOLE_LIBRARIES, place
+
+
+def test_no_statistics_in_reports() -> None:
+    for path in sources("reports"):
+        libraries = {name.partition(".")[0] for name in imported_modules(path)}
+        assert not libraries & {"scipy", "statsmodels", "statistics"}, path.name
+
+
+def test_public_functions_have_names_of_their_own() -> None:
+    """One name, one meaning: no two modules define the same public function or class."""
+    places: dict[str, list[str]] = {}
+    for path in every_source():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module_name(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+@pytest.mark.parametrize("package", TOP_PACKAGES)
 def test_nothing_is_unpickled(package: str) -> None:
     for path in sources(package):
         text = path.read_text()
-        assert "pickle" not in imported_packages(path), path.name
+        assert "pickle" not in imported_modules(path), path.name
         assert "torch.load(" not in text, path.name
         assert "allow_pickle=True" not in text, path.name
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", TOP_PACKAGES)
 def test_public_things_have_docstrings(package: str) -> None:
     for path in sources(package):
         tree = ast.parse(path.read_text())
@@ -60,16 +174,15 @@ def test_public_things_have_docstrings(package: str) -> None:
 
 
 def test_no_ablation_is_known_by_name_outside_the_catalogue() -> None:
-    from ablations.catalogue import CATALOGUE
+    from ablations.catalogue.entries import CATALOGUE
 
     names = {ablation.name for ablation in CATALOGUE} - {"target"}
-    for package in PACKAGES:
-        for path in sources(package):
-            if path.name == "catalogue.py":
-                continue
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    assert node.value not in names, f"{path.name}: {node.value}"
+    for path in every_source():
+        if module_name(path) == "ablations.catalogue.entries":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{path.name}: {node.value}"
 
 
 def test_no_data_set_and_no_clutter_is_committed() -> None:

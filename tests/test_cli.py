@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 import cli
-from ablations.catalogue import CATALOGUE
-from ablations.records import RunRecord, load_record, without_times
-from ablations.sealing import write_sealed
+from ablations.catalogue.entries import CATALOGUE
+from ablations.records.checksums import write_sealed
+from ablations.records.run import RunRecord, load_record, without_times
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu")

@@ -12,14 +12,14 @@ import torch
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
-from ablations.catalogue import find_ablation
-from ablations.data import Dataset
-from ablations.experiment import TARGET_TRAINING, Experiment
-from ablations.statistics import paired_difference
-from ablations.training import train
-from ablations.verdicts import judge
-from reports.evidence import verdict_name
-from reports.wording import interval, signed
+from ablations.analysis.statistics import paired_difference
+from ablations.analysis.verdicts import judge
+from ablations.catalogue.entries import find_ablation
+from ablations.catalogue.experiment import TARGET_TRAINING, Experiment
+from ablations.data.datasets import Dataset
+from ablations.training.loop import train
+from reports.text.evidence import verdict_name
+from reports.text.wording import interval, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATH = REPOSITORY / "docs" / "ablation_tour.ipynb"

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from ablations.data import DataError
-from ablations.data_files import FILE_SHAPES, KMNIST, MNIST, SOURCES
+from ablations.data.datasets import DataError
+from ablations.data.sources import FILE_SHAPES, KMNIST, MNIST, SOURCES
 
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 WEB_PAGE = b"<!DOCTYPE html><title>Guest network: please log in</title>"

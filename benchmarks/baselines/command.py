@@ -7,11 +7,11 @@ import click
 import joblib
 import torch
 
-from ablations.commands import clear_errors
-from ablations.data import load_dataset, resolve_dataset
-from ablations.experiment import DATASET_NAMES
-from ablations.files import write_json
-from ablations.running import choose_device
+from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.commands.options import clear_errors
+from ablations.data.datasets import load_dataset, resolve_dataset
+from ablations.records.atomic_io import write_json
+from ablations.runner.run_one import choose_device
 from benchmarks.baselines.recipe import BaselineResult, default_num_workers
 
 

@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from ablations.augment import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
-from ablations.data import Dataset
-from ablations.experiment import TARGET_TRAINING
+from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.data.datasets import Dataset
+from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import IMAGE_SIZE

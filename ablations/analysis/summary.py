@@ -1,0 +1,281 @@
+"""A study's numbers, ready to be shown: what the report, the tables and the README are made of.
+
+Pure functions of records. Nothing here trains, draws at random or looks for files.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import msgspec
+
+from ablations.analysis.attribution import Attribution, attribute
+from ablations.analysis.noise import ImageComparison, VarianceSplit, compare_images, split_variance
+from ablations.analysis.requirements import Requirement, check_requirements
+from ablations.analysis.statistics import (
+    PairedDifference,
+    Ratio,
+    Spread,
+    mcnemar_p,
+    paired_difference,
+    paired_ratio,
+    spread,
+)
+from ablations.analysis.verdicts import Verdict, judge
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.designs import names_of
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.records.run import RunRecord
+from ablations.records.study import Study
+from ablations.records.timing import EpochTime
+
+
+class AblationResult(msgspec.Struct, frozen=True):
+    """One row of the results: an entry of the catalogue, and its runs in the order of seeds."""
+
+    ablation: Ablation
+    runs: list[RunRecord]
+    accuracy_pct: Spread
+    """Test accuracy after the last epoch: the headline."""
+    best_epoch_accuracy_pct: Spread
+    """Of the best epoch, which was chosen on the test set: shown beside the headline, labelled."""
+    parameters: int
+    multiply_adds: int
+    epoch_time: EpochTime | None
+    """Measured alone; None while that has not been done."""
+    difference_pct: PairedDifference | None
+    """Accuracy minus the target's at the same seeds, in percentage points. None for the target
+    itself, and while no seed is there for both."""
+    loss_difference: PairedDifference | None
+    """The same of the test loss, over the seeds at which neither diverged."""
+    time_ratio: Ratio | None
+    """Epoch time over the target's, round by round."""
+    images: ImageComparison | None
+    """None also where a record does not name the wrong images."""
+    mcnemar_p: float | None
+    """Only where there is but one seed: it compares two networks, not two recipes."""
+    variance: VarianceSplit | None
+    num_diverged: int
+    verdict: Verdict | None = None
+    """None where there is no difference, and for combinations."""
+
+
+class Results(msgspec.Struct, frozen=True):
+    """Everything that a study says, in the order of the catalogue."""
+
+    study: Study
+    rows: list[AblationResult]
+    """The target and the ablations of the catalogue."""
+    combinations: list[AblationResult]
+    """Several ablations at once."""
+    attributions: list[Attribution]
+    """What ingredients are worth together, where their combinations were run."""
+    requirements: list[Requirement]
+    """Empty until the target has a run."""
+
+    @property
+    def target(self) -> AblationResult | None:
+        """The target's row, once it has a run."""
+        return next((row for row in self.rows if row.ablation.kind == "target"), None)
+
+
+def summarise(study: Study) -> Results:
+    """The numbers of a study, from its records alone.
+
+    Runs of ablations that the catalogue does not know are left out: see `unknown_ablations`.
+    """
+    runs_by_name: dict[str, list[RunRecord]] = {}
+    for record in study.records:
+        runs_by_name.setdefault(record.experiment.ablation, []).append(record)
+    target_runs = runs_by_name.get("target", [])
+    found = [ablation for name in runs_by_name if (ablation := known_ablation(name))]
+    found.sort(key=lambda ablation: (len(ablation.parts), positions(ablation)))
+    all_rows = [
+        summarise_ablation(ablation, runs_by_name[ablation.name], target_runs, study)
+        for ablation in found
+    ]
+    rows = [row for row in all_rows if not row.ablation.parts]
+    differences = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
+    verdicts = judge(differences, study.spec.margin_pct)
+    rows = [msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows]
+    return Results(
+        study=study,
+        rows=rows,
+        combinations=[row for row in all_rows if row.ablation.parts],
+        attributions=attribute(
+            {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows},
+            [ablation.name for ablation in CATALOGUE],
+        ),
+        requirements=check_requirements(
+            target_runs,
+            {row.ablation.name: row.runs for row in rows if row.ablation.kind != "target"},
+        )
+        if target_runs
+        else [],
+    )
+
+
+def summarise_ablation(
+    ablation: Ablation, runs: list[RunRecord], target_runs: list[RunRecord], study: Study
+) -> AblationResult:
+    """One row of the results."""
+    is_target = ablation.kind == "target"
+    target_runs = [] if is_target else target_runs
+    accuracy_pct = accuracy_by_seed(runs)
+    wrong, target_wrong = wrong_by_seed(runs), wrong_by_seed(target_runs)
+    shared = sorted(wrong.keys() & target_wrong.keys())
+    times = study.timing.by_ablation if study.timing else {}
+    difference_pct = paired_difference(accuracy_pct, accuracy_by_seed(target_runs))
+    epoch_time, target_time = times.get(ablation.name), times.get("target")
+    return AblationResult(
+        ablation=ablation,
+        runs=runs,
+        accuracy_pct=spread(accuracy_pct),
+        best_epoch_accuracy_pct=spread(
+            {run.experiment.seed: run.best_epoch.test_accuracy_pct for run in runs}
+        ),
+        parameters=runs[0].parameters,
+        multiply_adds=runs[0].multiply_adds,
+        epoch_time=epoch_time,
+        difference_pct=difference_pct,
+        loss_difference=paired_difference(loss_by_seed(runs), loss_by_seed(target_runs)),
+        time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
+        if epoch_time and target_time and not is_target
+        else None,
+        images=compare_images(wrong, target_wrong),
+        mcnemar_p=mcnemar_p(wrong[shared[0]], target_wrong[shared[0]])
+        if len(shared) == 1 and difference_pct and len(difference_pct.by_seed) == 1
+        else None,
+        variance=split_variance(wrong, study.spec.dataset.num_test),
+        num_diverged=sum(run.status == "diverged" for run in runs),
+    )
+
+
+def accuracy_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
+    """Test accuracy after the last epoch, in percent."""
+    return {run.experiment.seed: run.last_epoch.test_accuracy_pct for run in runs}
+
+
+def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
+    """Test loss after the last epoch, of the runs that did not diverge."""
+    return {
+        run.experiment.seed: run.last_epoch.test_loss
+        for run in runs
+        if run.last_epoch.test_loss is not None
+    }
+
+
+def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
+    """The wrong test images, of the runs whose records name them."""
+    return {
+        run.experiment.seed: run.wrong_test_images
+        for run in runs
+        if run.wrong_test_images is not None
+    }
+
+
+def known_ablation(name: str) -> Ablation | None:
+    """The ablation of that name; None if the catalogue does not have it (any more)."""
+    try:
+        found = find_ablation(name)
+    except (KeyError, ValueError):
+        return None
+    return found if found.name == name else None
+
+
+def positions(ablation: Ablation) -> list[int]:
+    """Where the entries that an ablation consists of stand in the catalogue."""
+    names = [entry.name for entry in CATALOGUE]
+    return [names.index(name) for name in names_of(ablation)]
+
+
+def unknown_ablations(study: Study) -> list[str]:
+    """Names of runs that the catalogue does not know, and that no table shows."""
+    names = {record.experiment.ablation for record in study.records}
+    return sorted(name for name in names if known_ablation(name) is None)
+
+
+CSV_COLUMNS = (
+    "ablation",
+    "seed",
+    "status",
+    "test_accuracy_pct",
+    "difference_from_target_points",
+    "test_loss",
+    "best_epoch",
+    "best_epoch_test_accuracy_pct",
+    "train_loss",
+    "train_accuracy_pct",
+    "parameters",
+    "multiply_adds",
+    "median_epoch_seconds_alone",
+    "num_epochs",
+    "dataset",
+    "device",
+    # The same in all lines of an ablation:
+    "mean_difference_points",
+    "interval_95_low",
+    "interval_95_high",
+    "cohens_d_z",
+    "t_test_p",
+    "t_test_p_holm",
+    "sign_flip_p",
+    "verdict",
+)
+TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "verdict")
+"""What is no number among them."""
+
+
+def results_csv(results: Results) -> str:
+    """One line for each run, in the order of the catalogue; no number is rounded."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in [*results.rows, *results.combinations]:
+        difference, verdict = row.difference_pct, row.verdict
+        differences = difference.by_seed if difference else {}
+        low, high = (difference and difference.interval_95) or (None, None)
+        for run in row.runs:
+            last, best, seed = run.last_epoch, run.best_epoch, run.experiment.seed
+            values = (
+                row.ablation.name,
+                seed,
+                run.status,
+                last.test_accuracy_pct,
+                differences.get(seed),
+                last.test_loss,
+                best.epoch,
+                best.test_accuracy_pct,
+                last.train_loss,
+                last.train_accuracy_pct,
+                run.parameters,
+                run.multiply_adds,
+                row.epoch_time.median_seconds if row.epoch_time else None,
+                len(run.epochs),
+                run.experiment.dataset.name,
+                run.environment.device_type,
+                difference and difference.mean,
+                low,
+                high,
+                difference and difference.cohens_d_z,
+                difference and difference.t_test_p,
+                verdict and verdict.differs_p,
+                difference and difference.sign_flip_p,
+                verdict and verdict.kind,
+            )
+            writer.writerow(dict(zip(CSV_COLUMNS, values, strict=True)))
+    return text.getvalue()
+
+
+def results_json(results: Results) -> bytes:
+    """Every row of the results with its runs' epochs, and the requirement check."""
+    content = {
+        "study": results.study.spec,
+        "requirements": results.requirements,
+        "ablations": results.rows,
+        "combinations": results.combinations,
+        "attributions": results.attributions,
+        "timing": results.study.timing,
+        "problems": results.study.problems,
+    }
+    return msgspec.json.encode(content) + b"\n"

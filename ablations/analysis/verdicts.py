@@ -1,0 +1,163 @@
+"""What a study may say of each ablation: pure functions of paired differences.
+
+"Not significant" is not "no effect". So a margin is fixed beforehand, below which a difference
+does not matter to anybody, and three questions are asked of the mean difference over seeds:
+
+- Is it beyond the margin?  The 95 % interval lies outside of it.              -> matters
+- Is it within the margin?  Two one-sided t-tests (Schuirmann 1987) say so;
+  and is it zero?           the paired t-test says no,                         -> real but small
+                            or does not.                                       -> negligible
+- Neither.                                                                     -> undecided
+
+Each question is asked of every ablation of the study, and its p values are Holm's: with fifteen
+ablations an interval that just clears the margin is not enough.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from statistics import fmean, stdev
+from typing import Literal
+
+import msgspec
+
+from ablations.analysis.statistics import DIGITS, PairedDifference, holm, t_test_p
+from ablations.catalogue.presets import DEFAULT_MARGIN_PCT
+
+LEVEL = 0.05
+POWER = 0.8
+MOST_SEEDS = 1000
+
+VerdictKind = Literal["matters", "real but small", "negligible", "undecided", "one seed"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a study's seeds say of one ablation."""
+
+    kind: VerdictKind
+    """`one seed` is undecided, too: one seed says nothing of others."""
+    effect: Literal["hurts", "helps", "unclear"]
+    """What removing the ingredient does to the accuracy; `unclear` while the corrected t-test does
+    not tell the difference from zero."""
+    beyond_margin_p: float | None
+    """All three are Holm's. None for one seed, and for differences without spread."""
+    differs_p: float | None
+    within_margin_p: float | None
+    more_seeds: int | None
+    """Undecided: about so many more seeds would settle it in 80 % of cases, if the spread and the
+    mean are as they look. None when it is more than 1,000, and when there is nothing to say."""
+
+
+def judge(
+    differences: Mapping[str, PairedDifference], margin_pct: float = DEFAULT_MARGIN_PCT
+) -> dict[str, Verdict]:
+    """The verdict on each ablation of a study. A positive difference is a better accuracy.
+
+    Raises:
+        ValueError: the margin is not positive.
+    """
+    if not margin_pct > 0:
+        raise ValueError(f"margin {margin_pct}: needs a positive number of points")
+    values = {
+        name: [round(value, DIGITS) for value in difference.by_seed.values()]
+        for name, difference in differences.items()
+        if difference.interval_95
+    }
+    # Those that cannot be tested yet are among the comparisons: more seeds must not change how many
+    # there are.
+    untested = dict.fromkeys(differences, 1.0)
+
+    def corrected(p_value: Callable[[Sequence[float]], float]) -> dict[str, float]:
+        return holm(untested | {name: p_value(found) for name, found in values.items()})
+
+    beyond = corrected(partial(beyond_margin_p, margin=margin_pct))
+    differs = corrected(t_test_p)
+    within = corrected(partial(within_margin_p, margin=margin_pct))
+    verdicts = {}
+    for name, difference in differences.items():
+        if name not in values:
+            kind: VerdictKind = "one seed" if len(difference.by_seed) == 1 else "undecided"
+            verdicts[name] = Verdict(kind, "unclear", None, None, None, None)
+            continue
+        is_real = differs[name] < LEVEL
+        more_seeds = None
+        if beyond[name] < LEVEL:
+            kind = "matters"
+        elif within[name] < LEVEL:
+            kind = "real but small" if is_real else "negligible"
+        else:
+            kind = "undecided"
+            needed = seeds_to_settle(values[name], margin_pct, len(differences))
+            more_seeds = None if needed is None else max(1, needed - len(values[name]))
+        effect: Literal["hurts", "helps", "unclear"] = "unclear"
+        if is_real:
+            effect = "hurts" if difference.mean < 0 else "helps"
+        verdicts[name] = Verdict(
+            kind, effect, beyond[name], differs[name], within[name], more_seeds
+        )
+    return verdicts
+
+
+def beyond_margin_p(values: Sequence[float], margin: float) -> float:
+    """Two-sided: below 5 % where the 95 % interval lies outside the margin."""
+    side, alternative = (margin, "greater") if fmean(values) > 0 else (-margin, "less")
+    return min(1.0, 2 * t_test_p(values, side, alternative))
+
+
+def within_margin_p(values: Sequence[float], margin: float) -> float:
+    """Two one-sided tests: below 5 % where the 90 % interval lies inside the margin."""
+    return max(t_test_p(values, -margin, "greater"), t_test_p(values, margin, "less"))
+
+
+def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -> int | None:
+    """How many seeds in all would bring a verdict in 80 % of studies.
+
+    Taken for granted are the mean and the spread of the values; the level is divided by the number
+    of comparisons, as Holm does for the first of them. None: more than 1,000.
+    """
+    mean, deviation = abs(fmean(values)), stdev(values)
+    if mean > margin:
+        return smallest_sample(
+            lambda size: one_sided_power(
+                (mean - margin) / deviation, size, LEVEL / 2 / num_compared
+            )
+        )
+    return smallest_sample(
+        lambda size: (
+            one_sided_power((margin - mean) / deviation, size, LEVEL / num_compared)
+            + one_sided_power((margin + mean) / deviation, size, LEVEL / num_compared)
+            - 1
+        )
+    )
+
+
+def seeds_to_find(
+    effect: float, deviation: float, power: float = POWER, num_compared: int = 1
+) -> int | None:
+    """How many seeds find a difference of a size, two-sided at 5 %, so often.
+
+    `deviation` is the standard deviation of the paired differences; the level is divided by the
+    number of comparisons. None: more than 1,000.
+    """
+    level = LEVEL / 2 / num_compared
+    return smallest_sample(
+        lambda size: one_sided_power(abs(effect) / deviation, size, level), power
+    )
+
+
+def one_sided_power(effect_size: float, size: int, level: float) -> float:
+    """How often a one-sided t-test finds a mean of so many standard deviations."""
+    from statsmodels.stats.power import TTestPower
+
+    power = float(TTestPower().power(effect_size, size, level, alternative="larger"))
+    # Far in the tails the distribution is not computed any more: there is no doubt there.
+    return power if math.isfinite(power) else 1.0
+
+
+def smallest_sample(power_of: Callable[[int], float], power: float = POWER) -> int | None:
+    """The smallest number of seeds, up to 1,000, with the power; power grows with seeds."""
+    if power_of(MOST_SEEDS) < power:
+        return None
+    sizes = range(2, MOST_SEEDS + 1)
+    return sizes[bisect_left(sizes, power, key=power_of)]

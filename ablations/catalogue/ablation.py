@@ -1,0 +1,152 @@
+"""What an ablation is, and what several of them at once are."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.spec import common_steps
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a spec: what it is in the target, and what in an ablation."""
+
+    field: str
+    target_value: object
+    value: object
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One variant of the target: what it changes, why one would ask, and what to expect.
+
+    Raises:
+        ValueError: at import, when the entry misspells a field, changes nothing, or asks for a
+            network that cannot be built.
+    """
+
+    name: str
+    removes: str
+    """What is gone or changed, in a few words that fit under a figure."""
+    question: str
+    expectation: str
+    """What to expect, and why."""
+    source: str
+    expects: Literal["worse", "hardly", "better"] | None = None
+    """The same in a word, of a run of full length: what the page compares with what is measured. None
+    where the expectation is about another network than the target."""
+    is_core: bool = False
+    """Whether the ingredient is one of the four concepts that the assignment asks for."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    """Of a combination: the names of the entries that it combines."""
+
+    def __post_init__(self) -> None:
+        is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name)
+        if not is_name and not self.parts:
+            raise ValueError(
+                f"catalogue entry {self.name!r}: a name is a folder too: small letters, digits and "
+                "single hyphens"
+            )
+        try:
+            changes_nothing = self.network_spec == TARGET and self.training_spec == TARGET_TRAINING
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"catalogue entry {self.name!r}: {error}") from error
+        if changes_nothing and self.name != "target":
+            raise ValueError(f"catalogue entry {self.name!r} changes nothing on the target")
+
+    def changes(self) -> list[Change]:
+        """The fields that this entry changes, network first."""
+        return [
+            Change(name, getattr(target, name), value)
+            for target, changed in ((TARGET, self.network), (TARGET_TRAINING, self.training))
+            for name, value in changed.items()
+        ]
+
+    @property
+    def kind(self) -> Literal["target", "network", "training"]:
+        """What the entry changes."""
+        if self.network:
+            return "network"
+        return "training" if self.training else "target"
+
+    @property
+    def network_spec(self) -> NetworkSpec:
+        """The target's network with this entry's changes."""
+        return replace(TARGET, **self.network)
+
+    @property
+    def training_spec(self) -> TrainingSpec:
+        """The target's recipe with this entry's changes."""
+        return replace(TARGET_TRAINING, **self.training)
+
+
+def combine(ablations: Sequence[Ablation]) -> Ablation:
+    """Several removals at once, as one ablation.
+
+    Where two of them change a block's recipe, the steps that both leave are left.
+
+    Raises:
+        ValueError: two of them give one field different values; or one of them makes no
+            difference beside the others, such as the order of batch norm without batch norm.
+    """
+    combined = join(ablations)
+    for ablation in ablations if len(ablations) > 1 else ():
+        rest = [other for other in ablations if other is not ablation]
+        if is_same_network(combined, join(rest)):
+            others = " and ".join(other.name for other in rest)
+            raise ValueError(f"{ablation.name} changes nothing where there is {others} already")
+    return combined
+
+
+def join(ablations: Sequence[Ablation]) -> Ablation:
+    """All changes of the ablations; ValueError when two of them cannot both be made."""
+    if len(ablations) == 1:
+        return ablations[0]
+    name = "+".join(ablation.name for ablation in ablations)
+    return Ablation(
+        name=name,
+        removes=", ".join(ablation.removes for ablation in ablations),
+        question="What is left when all of this is gone at once?",
+        expectation="Perhaps more than the single losses add up to, perhaps less: see there.",
+        source="That of each entry.",
+        network=merge([ablation.network for ablation in ablations], name),
+        training=merge([ablation.training for ablation in ablations], name),
+        parts=tuple(ablation.name for ablation in ablations),
+    )
+
+
+def merge(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """One set of changed fields from several."""
+    merged: dict[str, Any] = {}
+    for change in changes:
+        for field_name, value in change.items():
+            if merged.get(field_name, value) == value:
+                merged[field_name] = value
+            elif field_name == "block":
+                merged[field_name] = common_steps(merged[field_name], value)
+            else:
+                raise ValueError(
+                    f"{name} is not possible: {field_name} would be {merged[field_name]!r} and {value!r}"
+                )
+    return merged
+
+
+def is_same_network(one: Ablation, other: Ablation) -> bool:
+    """Whether two ablations build the same layers and train them in the same way."""
+    return one.training_spec == other.training_spec and layers(one.network_spec) == layers(
+        other.network_spec
+    )
+
+
+@functools.cache
+def layers(spec: NetworkSpec) -> tuple[object, ...]:
+    """What a network is made of, whatever its spec says of parts that it does not have."""
+    from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
+
+    return tuple(layer_table(spec))

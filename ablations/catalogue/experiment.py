@@ -1,0 +1,130 @@
+"""What a run is: a network, a recipe to train it, the data, and a seed."""
+
+import hashlib
+import math
+from dataclasses import dataclass, fields
+
+import msgspec
+
+from mnist_blocks import NetworkSpec
+
+PROTOCOL_VERSION = 1
+"""How a network is trained, as far as no field of an experiment says it: initial weights, random
+streams, the order of images, augmentation, optimiser, schedule, loss, how test images are judged.
+
+Raise it in the commit that changes any of these so that the same experiment gives other numbers
+(more than rounding: a faster way to compute the same sums is no reason). Runs of another protocol
+then get other digests and are not mixed with new ones. `tests/ablations/training/test_golden.py` has the losses of
+each version, and fails when they change under the same number.
+"""
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained: stochastic gradient descent on cross entropy.
+
+    The defaults are the reference recipe. Raises ValueError for values that cannot be trained
+    with; the message names the field and the value.
+    """
+
+    num_epochs: int = 20
+
+    batch_size: int = 128
+
+    learning_rate: float = 0.01
+
+    momentum: float = 0.9
+    """Share of the last step's direction that is kept; 0 is plain gradient descent."""
+
+    drop_learning_rate_after: float | None = 0.75
+    """Share of the epochs after which the learning rate is divided by ten (0.75 of 20 epochs:
+    from epoch 16 on), or None for a constant rate."""
+
+    augment: bool = True
+    """Whether training images are zoomed and rotated at random (see `training/augmentation.py`)."""
+
+    normalise_input: bool = True
+    """Whether images are shifted and scaled to about zero mean and unit variance; if not, pixels
+    are in [0, 1]."""
+
+    num_train_images: int | None = None
+    """Train on this many images, the first of the data set's training images; None is all."""
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1:
+            raise ValueError(f"num_epochs={self.num_epochs}: needs at least 1")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size={self.batch_size}: batch norm needs at least 2")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate}: needs a positive number")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum}: needs a number in [0, 1)")
+        share = self.drop_learning_rate_after
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"drop_learning_rate_after={share}: needs a share in (0, 1], or None")
+        if self.num_train_images is not None and self.num_train_images < 2:
+            raise ValueError(f"num_train_images={self.num_train_images}: needs at least 2")
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The learning rate in an epoch, which is counted from 1."""
+        share = self.drop_learning_rate_after
+        # A run of one epoch has no later one to drop in.
+        has_dropped = share is not None and epoch > max(1, math.floor(share * self.num_epochs))
+        return self.learning_rate * (0.1 if has_dropped else 1.0)
+
+
+TARGET_TRAINING = TrainingSpec()
+"""The reference recipe: 20 epochs, learning rate 0.01, a tenth of it from epoch 16 on."""
+
+
+DATASET_NAMES = ("mnist", "fashion-mnist", "kmnist", "digits")
+"""The data sets that a run can be made on, as `data/datasets.py` finds and loads them."""
+
+
+@dataclass(frozen=True)
+class DatasetId:
+    """Which data: enough to tell two data sets apart, and to say how large they are."""
+
+    name: str
+    """As on the command line, such as `mnist`."""
+    sha256: str
+    """Digest of all images and labels, training and test."""
+    num_train: int
+    num_test: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides what a run's result will be, on a given machine."""
+
+    ablation: str
+    """Name in the catalogue. A label: two entries with equal specs are the same experiment."""
+    network: NetworkSpec
+    training: TrainingSpec
+    dataset: DatasetId
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name the run, whatever its ablation is called."""
+        return self.digest_under(PROTOCOL_VERSION)
+
+    def digest_under(self, protocol_version: int) -> str:
+        """The digest that the run has under a version of the protocol.
+
+        Fields at their defaults are left out, so that a spec may gain a field without all earlier
+        runs getting new names; so is the first protocol version.
+        """
+        parts = [_non_defaults(self.network), _non_defaults(self.training), self.dataset, self.seed]
+        if protocol_version != 1:
+            parts.append({"protocol_version": protocol_version})
+        text = msgspec.json.encode(parts, order="sorted")
+        return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _non_defaults(spec: NetworkSpec | TrainingSpec) -> dict[str, object]:
+    return {
+        field.name: value
+        for field in fields(spec)
+        if (value := getattr(spec, field.name)) != field.default
+    }

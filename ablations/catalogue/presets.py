@@ -1,0 +1,57 @@
+"""How long a study is, where nothing else is said."""
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from ablations.catalogue.experiment import DatasetId
+
+DEFAULT_MARGIN_PCT = 0.10
+"""In percentage points: ten of 10,000 test images."""
+
+
+class TimingPlan(msgspec.Struct, frozen=True):
+    """How much is timed. An epoch's time is scaled up from it."""
+
+    num_rounds: int = 5
+    num_train_steps: int = 30
+    """Steps of one batch in each round, augmentation included."""
+    num_test_images: int = 2000
+    """Test images classified in each round."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The defaults of a study."""
+
+    name: str
+    num_epochs: int
+    seeds: tuple[int, ...]
+    num_train_images: int | None
+    """None: all of the training images."""
+    timing: TimingPlan
+
+
+FULL = Preset("full", num_epochs=20, seeds=(0, 1, 2), num_train_images=None, timing=TimingPlan())
+"""The reference recipe."""
+
+QUICK = Preset(
+    "quick",
+    num_epochs=3,
+    seeds=(0,),
+    num_train_images=9000,
+    timing=TimingPlan(num_rounds=3, num_train_steps=8, num_test_images=500),
+)
+"""A first look in a few minutes; its numbers are far from final."""
+
+
+def choose_preset(name: str, dataset: DatasetId) -> Preset:
+    """A preset by name, fitted to a data set.
+
+    A data set that is smaller than the share which `quick` takes is used whole, for as many epochs
+    as `full` has: that takes no longer, and three epochs of few images would teach nothing.
+    """
+    preset = QUICK if name == "quick" else FULL
+    if preset.num_train_images and preset.num_train_images >= dataset.num_train:
+        return replace(preset, num_train_images=None, num_epochs=FULL.num_epochs)
+    return preset

@@ -1,0 +1,1 @@
+"""What `cli.py ablate` does, from the request to the last report. Start with `run_study.py`."""

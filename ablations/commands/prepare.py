@@ -1,0 +1,194 @@
+"""From what was asked for to what is to be done on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
+from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.records.study import missing_runs, plan_runs
+from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study, load_spec
+from ablations.runner.backends import Backend
+from ablations.runner.process_pool import default_num_jobs
+from ablations.runner.progress import say
+from ablations.runner.ray_cluster import Cluster
+from ablations.runner.scheduler import WorkerSetup
+from ablations.training.seed_groups import Shard, default_num_replicas, replicas_for_all
+from speed.arithmetic import Arithmetic, choose_arithmetic
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What was asked for; None means: as the preset, or as this machine, has it."""
+
+    ablations: Sequence[Ablation]
+    preset_name: str
+    seeds: Sequence[int] | None
+    num_epochs: int | None
+    dataset_name: str
+    data_dir: Path | None
+    device_name: str
+    arithmetic_name: str
+    num_jobs: int | None
+    backend: Backend
+    ray_address: str | None
+    gpus_per_task: float
+    shard: Shard | None
+    study_dir: Path | None
+    margin_pct: float | None
+    is_dry_run: bool
+    stops_at_failure: bool
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A request brought together with this machine: what there is, and what is to be done."""
+
+    study_dir: Path
+    spec: StudySpec
+    setup: WorkerSetup
+    dataset: Dataset
+    num_jobs: int
+    runs: list[Experiment]
+    missing: list[Experiment]
+    timing_plan: TimingPlan
+    cluster: Cluster | None
+    """Where the runs are carried out; None: in processes of this machine."""
+    shard: Shard | None
+    is_device_here: bool
+    """Whether this machine, too, has the kind of device that runs are made on."""
+
+
+def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) -> PreparedStudy:
+    """Find the data, the device and the folder, and see what is there already."""
+    from ablations.version import source_commit, source_digest
+
+    name, folder = resolve_dataset(
+        request.dataset_name, request.data_dir, say=lambda line: say(console, line)
+    )
+    dataset = load_dataset(name, folder)
+    try:
+        device_name = find_device(request.device_name, cluster)
+        arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+    preset = choose_preset(request.preset_name, dataset.id)
+    study_dir, spec = find_folder(request, preset, dataset, device_name, arithmetic)
+    num_replicas = default_num_replicas(device_name)
+    runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
+    if request.shard:
+        runs = request.shard.part_of(runs, num_replicas)
+        if not runs:
+            raise StudyError(
+                f"--shard: nothing is left for part {request.shard.number}; take fewer parts"
+            )
+    num_jobs = request.num_jobs or default_num_jobs(device_name)
+    if cluster:
+        num_jobs = max(1, cluster.num_slots(device_name))
+    missing = missing_runs(study_dir, runs)
+    return PreparedStudy(
+        study_dir=study_dir,
+        spec=spec,
+        setup=WorkerSetup(
+            name,
+            folder,
+            device_name,
+            arithmetic,
+            source_commit(),
+            source_digest(),
+            replicas_for_all(missing, num_replicas, num_jobs) if cluster else num_replicas,
+        ),
+        dataset=dataset,
+        num_jobs=num_jobs,
+        runs=runs,
+        missing=missing,
+        timing_plan=preset.timing,
+        cluster=cluster,
+        shard=request.shard,
+        is_device_here=is_here(device_name),
+    )
+
+
+def find_folder(
+    request: StudyRequest,
+    preset: Preset,
+    dataset: Dataset,
+    device_name: str,
+    arithmetic: Arithmetic,
+) -> tuple[Path, StudySpec]:
+    """The study's folder, and what all its runs share.
+
+    Raises:
+        StudyError: the folder holds something else, or another study.
+    """
+    spec = StudySpec(
+        dataset=dataset.id,
+        dataset_title=dataset.title,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
+        device_type=device_name,
+        arithmetic=arithmetic,
+    )
+    study_dir = request.study_dir or default_study_dir(preset, spec, request.shard)
+    margin_pct = request.margin_pct
+    if margin_pct is None and is_study(study_dir):
+        margin_pct = load_spec(study_dir).margin_pct
+    if margin_pct is not None:
+        spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
+    check_folder(study_dir, spec)
+    return study_dir, spec
+
+
+def find_device(name: str, cluster: Cluster | None) -> str:
+    """The device that runs are made on, here or on the cluster's machines.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    from ablations.runner.run_one import choose_device
+
+    if cluster is None:
+        return choose_device(name)
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device {name} cannot be asked of a Ray cluster; try cuda or cpu")
+    found = cluster.device() if name == "auto" else name
+    if cluster.num_slots(found) == 0:
+        raise ValueError(
+            f"the cluster has no machine that can do a task on {found}: start some, or try --device cpu"
+        )
+    return found
+
+
+def is_here(device_name: str) -> bool:
+    """Whether this machine has such a device."""
+    from ablations.runner.run_one import choose_device
+
+    try:
+        choose_device(device_name)
+    except ValueError:
+        return False
+    return True
+
+
+def default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:
+    """A folder under `runs/` whose name says what sets the study apart.
+
+    The same request finds the same folder again, which is how it goes on where it stopped.
+    """
+    parts = [spec.dataset.name]
+    if preset.name != "full":
+        parts.append(preset.name)
+    if spec.num_epochs != preset.num_epochs:
+        parts.append(f"{spec.num_epochs}-epochs")
+    if spec.device_type != "cpu":
+        parts.append(spec.device_type)
+    if spec.arithmetic != choose_arithmetic("auto", spec.device_type):
+        parts.append(spec.arithmetic)
+    if shard:
+        parts.append(f"shard-{shard.number}-of-{shard.count}")
+    return Path("runs") / "-".join(parts)

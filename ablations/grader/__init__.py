@@ -1,0 +1,1 @@
+"""`cli.py check`: a network of your own, graded against the assignment."""

@@ -1,0 +1,1 @@
+"""What is measured in trained networks, for the report: gradients, activations, errors."""

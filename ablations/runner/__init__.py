@@ -1,0 +1,1 @@
+"""How many runs are carried out: processes, a Ray cluster, epoch timing, progress, signals."""

@@ -1,0 +1,81 @@
+"""About how long a study will take on this machine."""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.presets import TimingPlan
+from ablations.records.run import RunRecord
+from ablations.runner.epoch_timing import time_epoch
+from ablations.runner.scheduler import WorkerSetup
+from ablations.training.seed_groups import split_into_groups
+
+if TYPE_CHECKING:
+    from ablations.data.datasets import Dataset
+
+STARTUP_SECONDS = 6.0
+"""For worker processes to import torch and load the data, and for the last report."""
+
+
+def estimate_seconds(
+    missing: Sequence[Experiment],
+    done: Sequence[RunRecord],
+    num_jobs: int,
+    dataset: "Dataset",
+    setup: WorkerSetup,
+) -> float:
+    """Wall-clock seconds for the missing runs, timing aside.
+
+    From the study's own finished runs where there are some; otherwise a few steps of the first
+    missing run are tried out now, with the seeds that will share its network.
+    """
+    if not missing:
+        return 0.0
+    if done:
+        seconds_per_run = fmean(record.wall_seconds for record in done)
+    else:
+        group = split_into_groups(missing, setup.num_replicas)[0]
+        seconds_per_run = trial_epoch_seconds(group, dataset, setup)
+        seconds_per_run *= missing[0].training.num_epochs
+    # Runs are not divided: three runs on two workers take as long as four.
+    rounds = math.ceil(len(missing) / num_jobs)
+    return STARTUP_SECONDS + rounds * seconds_per_run
+
+
+def trial_epoch_seconds(
+    group: Sequence[Experiment], dataset: "Dataset", setup: WorkerSetup
+) -> float:
+    """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
+    import torch
+
+    from ablations.training.gpu_memory import (
+        choose_num_replicas,
+        free_bytes,
+        is_out_of_memory,
+        release_memory,
+    )
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    device = torch.device(setup.device)
+    num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
+    plans = [TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)]  # The first one warms up.
+    try:
+        while True:
+            try:
+                for plan in plans:
+                    seconds = time_epoch(
+                        group[0], dataset, device, setup.arithmetic, plan, num_replicas
+                    )
+            except RuntimeError as error:
+                if num_replicas == 1 or not is_out_of_memory(error):
+                    raise
+                num_replicas //= 2  # As a worker would.
+            else:
+                return seconds
+            release_memory(device)
+    finally:
+        torch.set_num_threads(num_threads)
+        release_memory(device)  # the workers need it

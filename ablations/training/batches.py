@@ -1,0 +1,75 @@
+"""Images on their way from the data set to the network: a device's memory, then batches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from ablations.catalogue.experiment import TrainingSpec
+from ablations.data.datasets import Dataset
+from ablations.training.augmentation import Augmentation, augment
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images on a device: 784 bytes each, turned into floats a batch at a time."""
+
+    pixels: UInt8[Tensor, "images 28 28"]
+    labels: Int64[Tensor, " images"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """The shift and scale of pixel values that the network sees: (pixel - mean) / std."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+
+def load_images(
+    dataset: Dataset, recipe: TrainingSpec, device: torch.device
+) -> tuple[Images, Images]:
+    """The training and the test images of a data set, copied to a device."""
+
+    def to_device(
+        pixels: UInt8[np.ndarray, "images 28 28"], labels: UInt8[np.ndarray, " images"]
+    ) -> Images:
+        return Images(
+            torch.as_tensor(pixels, device=device),
+            torch.as_tensor(labels, device=device, dtype=torch.int64),
+        )
+
+    count = recipe.num_train_images
+    return (
+        to_device(dataset.train_images[:count], dataset.train_labels[:count]),
+        to_device(dataset.test_images, dataset.test_labels),
+    )
+
+
+def prepare_batch(
+    images: Images,
+    batch: Int64[Tensor, " batch"],
+    scale: InputScale,
+    augmentation: Augmentation | None = None,
+) -> Float[Tensor, "batch 1 28 28"]:
+    """The images of a batch as the network sees them."""
+    draws = None if augmentation is None else augmentation[batch]
+    return prepare_pixels(images.pixels[batch], scale, draws)
+
+
+def prepare_pixels(
+    pixels: UInt8[Tensor, "batch 28 28"], scale: InputScale, draws: Augmentation | None = None
+) -> Float[Tensor, "batch 1 28 28"]:
+    """Pixels as the network sees them: floats, augmented, then normalised.
+
+    Augmentation comes first, since it fills with black, which is 0 before normalisation.
+    """
+    inputs = pixels.unsqueeze(1).float() / 255
+    if draws is not None:
+        inputs = augment(inputs, draws)
+    return (inputs - scale.mean) / scale.std

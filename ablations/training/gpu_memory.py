@@ -1,0 +1,95 @@
+"""How many seeds a device's memory can hold as one network, and what happens when it cannot."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+
+import torch
+
+from ablations.catalogue.experiment import Experiment
+from ablations.data.datasets import Dataset
+from ablations.training.epoch import EpochRecord
+from ablations.training.loop import TrainedNetwork
+from ablations.training.replicas import STEPS_PER_CHUNK, dropout_shapes, train_group
+from ablations.training.seed_groups import even_parts
+from mnist_blocks.spec import IMAGE_SIZE
+from mnist_blocks.summary import layer_table
+
+
+def train_as_fits(
+    experiments: Sequence[Experiment],
+    dataset: Dataset,
+    device: torch.device,
+    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
+) -> Iterator[list[tuple[Experiment, TrainedNetwork]]]:
+    """Train experiments that differ in their seeds alone, in groups that the device can hold.
+
+    Yields each group as it ends. When memory runs out all the same, the group begins again with
+    half as many replicas, and those that follow are no larger.
+
+    Raises:
+        torch.cuda.OutOfMemoryError: even one replica is too many.
+    """
+    max_replicas = choose_num_replicas(experiments[0], len(experiments), free_bytes(device))
+    waiting = list(experiments)
+    while waiting:
+        part = even_parts(waiting, max_replicas)[0]
+        trained = None
+        try:
+            trained = train_group(part, dataset, device, after_epoch)
+        except RuntimeError as error:
+            if len(part) == 1 or not is_out_of_memory(error):
+                raise
+            max_replicas = len(part) // 2
+        # Not within `except`: until its end, the error holds on to the tensors of its frames.
+        release_memory(device)
+        if trained is not None:
+            yield list(zip(part, trained, strict=True))
+            waiting = waiting[len(part) :]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory ran out. While steps are recorded, the error of the broken
+    recording comes after the one that broke it."""
+    kind = torch.cuda.OutOfMemoryError
+    return isinstance(error, kind) or isinstance(error.__context__, kind)
+
+
+def choose_num_replicas(experiment: Experiment, num_wanted: int, num_free_bytes: int | None) -> int:
+    """How many replicas of an experiment, of those wanted, a device's free memory can hold.
+
+    A fifth of the memory is left for libraries and for what is lost between allocations. None:
+    memory is no limit.
+    """
+    if num_free_bytes is None:
+        return num_wanted
+    num_that_fit = int(0.8 * num_free_bytes) // bytes_per_replica(experiment)
+    return max(1, min(num_wanted, num_that_fit))
+
+
+def bytes_per_replica(experiment: Experiment) -> int:
+    """About how much memory a replica takes in training, from its layers' outputs.
+
+    Every layer's output is kept for the way back, and as much again is allowed for gradients and
+    the work space of convolutions. A chunk holds a float for each pixel, and its augmentation
+    passes through six more (zoomed, chosen, two coordinates, rotated, scaled).
+    """
+    batch_size = experiment.training.batch_size
+    outputs = sum(prod(row.output_shape) for row in layer_table(experiment.network))
+    masks = sum(prod(shape) for shape in dropout_shapes(experiment).values())
+    bytes_per_float = 4
+    step = 2 * bytes_per_float * outputs * batch_size
+    chunk = STEPS_PER_CHUNK * batch_size * (7 * bytes_per_float * IMAGE_SIZE**2 + masks)
+    return step + chunk
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """A GPU's free memory; None where memory is not what limits a group."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what an ended group held, so that the next one finds it free."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

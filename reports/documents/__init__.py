@@ -1,0 +1,1 @@
+"""README, lesson and a study's report files: what is written where."""

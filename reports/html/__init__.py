@@ -1,0 +1,1 @@
+"""The report page, its cards and the networks that run in it."""

@@ -1,0 +1,288 @@
+"""From a study's results to one HTML file that opens without a network."""
+
+import base64
+import csv
+import functools
+import hashlib
+import re
+from importlib import resources
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablations.analysis.attribution import worth_beside_and_without
+from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
+from ablations.catalogue.ablation import Change
+from ablations.inspection.load import Exhibits
+from ablations.words import VERDICT_SYMBOLS, plural
+from mnist_blocks.summary import LayerRow, layer_table
+from reports.figures.diagrams import ablation_diagram
+from reports.html.cards import Confusion, ImageLists, confusion_of, images_of, what_happened
+from reports.html.live import Live, LiveVariant, disputed_images, live_networks, live_samples
+from reports.html.mechanisms import make_mechanisms
+from reports.text import evidence, methods, predict, wording
+from reports.text.tables import FigureTable, curves_table, differences_table, seeds_table
+
+NO_EXHIBITS = Exhibits()
+"""Of a study without its networks' weights."""
+
+
+class AblationSection(NamedTuple):
+    """What the page shows of one entry: its numbers, and what is drawn and derived from them."""
+
+    row: AblationResult
+    anchor: str
+    diagram: Markup
+    changes: list[Change]
+    layers: list[LayerRow]
+    happened: list[str]
+    curves: Markup
+    curves_again: Markup
+    """For the card: the same as in the overview."""
+    curves_table: FigureTable
+    seeds_table: FigureTable | None
+    confusion: Confusion | None
+    images: ImageLists | None
+
+
+def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
+    """The whole HTML document. The same results and exhibits give the same bytes.
+
+    Style, figures and numbers are inside; the page's own policy forbids it to load anything.
+    """
+    # Seaborn takes more than a second to import, and only this function needs it.
+    from reports.figures import effects as figures
+
+    study, target = results.study, results.target
+    published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
+    compared = [row for row in results.rows if row.difference_pct]
+    with_images = [row for row in results.rows if row.variance or row.images]
+    has_wrong_images = any(run.wrong_test_images is not None for run in study.records)
+    mechanisms = make_mechanisms(results, exhibits)
+    return render_template(
+        "page.html",
+        has_script=True,
+        results=results,
+        spec=study.spec,
+        target=target,
+        notices=[*wording.notices(study.spec), *wording.chance_notices(study), *wording.mixed_notices(study)],
+        answer=wording.answer(results),
+        timing_notice=wording.timing_notice(results),
+        contents=wording.contents(results),
+        introduction=methods.introduction(results),
+        compared=compared,
+        margin_images=f"{study.spec.margin_pct * study.spec.dataset.num_test / 100:g}",
+        has_single_seed=evidence.has_one_seed(compared),
+        with_images=with_images,
+        has_wrong_images=has_wrong_images,
+        together=make_together(results),
+        removed_words=wording.REMOVED_WORDS,
+        differences=figures.difference_figure(compared, study.spec.margin_pct),
+        differences_table=differences_table(compared),
+        mechanisms=mechanisms,
+        live=make_live(results, exhibits),
+        explained=[mechanism.name for mechanism in mechanisms],
+        target_curves=figures.target_curves_figure(target, published) if target else None,
+        target_curves_table=curves_table(target.runs, "the target", published) if target else None,
+        published=published,
+        sections=make_sections(results, exhibits),
+        commands=methods.reproduce_commands(results),
+        seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
+        recipe=methods.recipe(results),
+        environments=methods.environments(study),
+        num_replicas=methods.largest_group(study),
+        left_out=[*methods.left_out(study), *exhibits.problems],
+        downloads=downloads(results),
+    )  # fmt: skip
+
+
+def make_together(results: Results) -> list[evidence.Together]:
+    """What is shown of several ingredients at once; nothing where no such networks were run."""
+    from reports.figures.attribution import ladder_figure, worths_figure
+
+    words = wording.REMOVED_WORDS
+    return [
+        evidence.Together(
+            anchor="together" if number == 1 else f"together-{number}",
+            words=wording.enumerate_words(words[name] for name in found.names),
+            attribution=found,
+            lead=evidence.attribution_lead(found, results),
+            short=evidence.together_sentence(found),
+            misled=evidence.misled_sentences(found),
+            interactions=evidence.interaction_sentences(found),
+            worths=worths_figure(found, words, f"worths-{number}"),
+            ladder=ladder_figure(found, words, f"ladder-{number}") if found.ladder else None,
+        )
+        for number, found in enumerate(results.attributions, start=1)
+    ]
+
+
+def make_live(results: Results, exhibits: Exhibits) -> Live | None:
+    """The networks that answer in the page; None where their weights are not there."""
+    gallery = exhibits.gallery
+    if gallery is None:
+        return None
+    variants = [
+        LiveVariant(
+            name=row.ablation.name,
+            label="the whole network"
+            if row.ablation.kind == "target"
+            else f"without {row.ablation.removes}",
+            network=row.runs[0].experiment.network,
+            weights_safetensors=exhibits.weights[row.ablation.name],
+            mean=gallery.input_mean if row.runs[0].experiment.training.normalise_input else 0.0,
+            std=gallery.input_std if row.runs[0].experiment.training.normalise_input else 1.0,
+        )
+        for row in results.rows
+        if row.ablation.name in exhibits.weights
+    ]
+    return Live(
+        networks=live_networks(variants),
+        class_names=tuple(gallery.class_names),
+        dataset_title=results.study.spec.dataset_title,
+        samples=live_samples(
+            [gallery.image(number) for number in gallery.samples], gallery.class_names
+        )
+        + live_samples(
+            [gallery.image(number) for number in disputed_images(gallery)],
+            gallery.class_names,
+            is_disputed=True,
+        ),
+        seed=gallery.seed,
+    )
+
+
+def make_sections(results: Results, exhibits: Exhibits) -> list[AblationSection]:
+    """One section for each entry that has a run, in the order of the catalogue."""
+    from reports.figures import effects as figures
+
+    limits_pct = [
+        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
+    ]
+    return [
+        AblationSection(
+            row=row,
+            anchor=f"entry-{slug(row.ablation.name)}",
+            diagram=ablation_diagram(
+                row.runs[0].experiment.network,
+                row.runs[0].experiment.training,
+                f"diagram-{slug(row.ablation.name)}",
+                methods.target_training(row.runs[0].experiment),
+            ),
+            changes=methods.spec_changes(row.runs[0].experiment),
+            layers=layer_table(row.runs[0].experiment.network),
+            happened=what_happened(row, results.study.spec),
+            curves_again=figures.panel_again(row, f"curves-{slug(row.ablation.name)}"),
+            curves_table=curves_table(row.runs, row.ablation.name),
+            seeds_table=seeds_table(row, results.target),
+            confusion=confusion_of(row, exhibits),
+            images=images_of(row, exhibits),
+            curves=figures.ablation_curves_figure(
+                row, results.target, f"curves-{slug(row.ablation.name)}", limits_pct
+            ),
+        )
+        for row in results.rows
+    ]
+
+
+def downloads(results: Results) -> dict[str, object] | None:
+    """What the page's buttons save: `results.csv`, and what to name it. None without a run."""
+    if not (results.rows or results.combinations):
+        return None
+    name = "-".join(filter(None, [slug(results.study.name), "results"]))
+    return {"name": name, "csv": results_csv(results), "text_columns": TEXT_COLUMNS}
+
+
+def slug(name: str) -> str:
+    """A name as it may stand in an id or a link: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def published_errors_pct() -> list[float]:
+    """Test error after each epoch of the published run, which had 10,000 test images."""
+    lines = csv.DictReader(read_text("published_log.csv").splitlines())
+    return [100 - int(line["test_correct"]) / 100 for line in lines]
+
+
+def read_text(name: str) -> str:
+    """A file of this package."""
+    return (resources.files("reports.html") / name).read_text(encoding="utf-8")
+
+
+def render_template(name: str, *, has_script: bool = False, **values: object) -> str:
+    """A whole HTML document, with its style and script inside.
+
+    Its policy names the digests of both, so a browser applies and runs these and nothing else. A
+    page that does not ask for the script has none, and its policy allows none.
+    """
+    style = read_all_static(".css")
+    script = strict_script() if has_script else None
+    template = template_environment().get_template(name)
+    return template.render(
+        style=Markup(style),
+        style_digest=policy_digest(style),
+        script=Markup(script) if script else None,
+        script_digest=policy_digest(script) if script else None,
+        **values,
+    )
+
+
+def strict_script() -> str:
+    """All scripts as one, in strict mode.
+
+    They share their top-level names. What is to happen at the start, each file asks for with a
+    `DOMContentLoaded` listener: every file's functions and constants are there by then, and an
+    error in one part of the page leaves the others working.
+    """
+    return '"use strict";\n' + read_all_static(".js")
+
+
+def read_all_static(suffix: str) -> str:
+    """Every static file with that suffix: the page's own first, then in the order of names."""
+    names = [file.name for file in (resources.files("reports.html") / "static").iterdir()]
+    found = sorted(
+        (name for name in names if name.endswith(suffix)),
+        key=lambda name: (name != f"page{suffix}", name),
+    )
+    return "\n".join(read_text(f"static/{name}") for name in found)
+
+
+def policy_digest(text: str) -> str:
+    """How a content security policy names an inline style or script (CSP Level 3, section 2.3.1)."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@functools.cache
+def template_environment() -> Environment:
+    """Jinja2 such that every value is escaped, and a misspelt one is an error."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "decimal": wording.decimal,
+        "signed": wording.signed,
+        "interval": wording.interval,
+        "plural": plural,
+        "enumerate_words": wording.enumerate_words,
+        "python": repr,
+        "p_value": evidence.p_value,
+        "share": evidence.share,
+    }
+    environment.globals |= {
+        "verdict_name": evidence.verdict_name,
+        "verdict_details": evidence.verdict_details,
+        "worth_beside_and_without": worth_beside_and_without,
+        "effect_symbols": wording.EFFECT_SYMBOLS,
+        "verdict_symbols": VERDICT_SYMBOLS,
+        "verdict_words": wording.VERDICT_WORDS,
+        "environment_rows": methods.environment_rows,
+        "differing_fields": methods.differing_fields,
+        "predictions": predict.choices,
+    }
+    return environment

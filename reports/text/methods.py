@@ -1,0 +1,212 @@
+"""How a study was made, in words and rows: what a reader needs to repeat or to doubt it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from ablations.analysis.summary import AblationResult, Results, unknown_ablations
+from ablations.catalogue.ablation import Change
+from ablations.catalogue.designs import design_ablations
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import TARGET_TRAINING, Experiment, TrainingSpec
+from ablations.catalogue.presets import QUICK
+from ablations.records.run import Environment
+from ablations.records.study import Study
+from ablations.records.study_spec import StudySpec
+from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
+from ablations.words import plural
+from mnist_blocks import TARGET
+from mnist_blocks.spec import IMAGE_SIZE
+from reports.text.wording import MINUS, enumerate_words
+
+
+class SeedGroup(NamedTuple):
+    """Ablations that were run with the same seeds."""
+
+    seeds: tuple[int, ...]
+    names: list[str]
+
+
+def spec_changes(experiment: Experiment) -> list[Change]:
+    """What a run did differently from the target. The study's own length is not a difference."""
+    training = target_training(experiment)
+    pairs: list[tuple[Any, Any]] = [(TARGET, experiment.network), (training, experiment.training)]
+    return [
+        Change(field.name, before, after)
+        for target, variant in pairs
+        for field in fields(target)
+        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
+    ]
+
+
+def target_training(experiment: Experiment) -> TrainingSpec:
+    """The target's recipe at the length of a run's study."""
+    return replace(
+        TARGET_TRAINING,
+        num_epochs=experiment.training.num_epochs,
+        num_train_images=experiment.training.num_train_images,
+    )
+
+
+def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:
+    """The ablations by the seeds that they were run with, most seeds first."""
+    names_by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for row in rows:
+        seeds = tuple(run.experiment.seed for run in row.runs)
+        names_by_seeds.setdefault(seeds, []).append(row.ablation.name)
+    groups = [SeedGroup(seeds, names) for seeds, names in names_by_seeds.items()]
+    return sorted(groups, key=lambda group: -len(group.seeds))
+
+
+def reproduce_commands(results: Results) -> list[str]:
+    """The commands that make the same runs, one for each group of seeds.
+
+    The target is always among a command's runs, so it is named only where it is alone.
+    """
+    spec = results.study.spec
+    groups = [
+        (names_argument(group.names), group.seeds)
+        for group in seed_groups(results.rows)
+        if group.names != ["target"] or len(results.rows) == 1
+    ]
+    groups += [
+        (combinations_argument(group.names), group.seeds)
+        for group in seed_groups(results.combinations)
+    ]
+    return [
+        f"python cli.py ablate {names} {length_options(spec)} --arithmetic {spec.arithmetic} "
+        f"--margin {spec.margin_pct:g} --seeds {','.join(str(seed) for seed in seeds)}"
+        for names, seeds in groups
+    ]
+
+
+def names_argument(names: Sequence[str]) -> str:
+    """The names of a command; `--all` for the whole catalogue."""
+    if set(names) >= {ablation.name for ablation in CATALOGUE}:
+        return "--all"
+    return " ".join(name for name in names if name != "target" or len(names) == 1)
+
+
+def combinations_argument(names: Sequence[str]) -> str:
+    """The names of combinations; those of a whole factorial by its design."""
+    entries = list(dict.fromkeys(part for name in names for part in name.split("+")))
+    # Combinations that are possible by themselves need not be so all together.
+    with suppress(ValueError):
+        whole = design_ablations("factorial", [find_ablation(entry) for entry in entries])
+        if {ablation.name for ablation in whole if ablation.parts} == set(names):
+            return f"--design factorial {' '.join(entries)}"
+    return " ".join(names)
+
+
+def length_options(spec: StudySpec) -> str:
+    """The options that give a study its data and its length."""
+    options = (
+        f"--dataset {spec.dataset.name} --epochs {spec.num_epochs} --device {spec.device_type}"
+    )
+    # The command line has no option for the number of images: it comes with this preset.
+    if spec.num_train_images == QUICK.num_train_images:
+        options = f"--preset {QUICK.name} {options}"
+    return options
+
+
+def introduction(results: Results) -> str:
+    """What the target is and how it was trained, in a sentence; empty where it has no run."""
+    if results.target is None:
+        return ""
+    run = results.target.runs[0].experiment
+    network, training = run.network, run.training
+    num_images = training.num_train_images or run.dataset.num_train
+    num_blocks = len(network.channels) * network.convs_per_stage
+    return (
+        f"The network: {plural(num_blocks, 'convolutional block')} in {plural(len(network.channels), 'stage')} and "
+        f"{results.target.parameters:,} parameters, trained from scratch by gradient descent with momentum, for "
+        f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"
+        + (", zoomed and rotated at random." if training.augment else ".")
+    )
+
+
+def recipe(results: Results) -> list[tuple[str, str]]:
+    """How the target is trained in this study: what, and how much of it."""
+    spec = results.study.spec
+    training = replace(
+        TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
+    )
+    if results.target:
+        training = results.target.runs[0].experiment.training
+    num_images = training.num_train_images or spec.dataset.num_train
+    num_batches = -(-num_images // training.batch_size)
+    augmentation = "none"
+    if training.augment:
+        augmentation = (
+            f"with probability {ZOOM_PROBABILITY:g} the central "
+            f"{ZOOM_CROP_PIXELS}×{ZOOM_CROP_PIXELS} pixels resized to {IMAGE_SIZE}×{IMAGE_SIZE}; "
+            "then a rotation drawn uniformly from "
+            f"{MINUS}{MAX_ROTATION_DEGREES:g} to +{MAX_ROTATION_DEGREES:g} degrees, "
+            "filled with black"
+        )
+    return [
+        ("length", f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"),
+        ("batches", f"{training.batch_size} images; {num_batches:,} batches an epoch"),
+        ("optimiser", f"gradient descent with momentum {training.momentum:g}, no weight decay"),
+        ("learning rate", learning_rates(training)),
+        ("loss", "cross entropy"),
+        ("augmentation", augmentation),
+        ("input", "normalised to about zero mean and unit variance" if training.normalise_input
+                  else "pixels in [0, 1]"),
+    ]  # fmt: skip
+
+
+def learning_rates(training: TrainingSpec) -> str:
+    """The schedule in words."""
+    rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
+    drop = next((i for i, rate in enumerate(rates) if rate != rates[0]), None)
+    if drop is None:
+        return f"{rates[0]:g} throughout"
+    return f"{rates[0]:g} to the end of epoch {drop}, then {rates[drop]:g}"
+
+
+def environments(study: Study) -> list[tuple[Environment, int]]:
+    """Where the runs were made, and how many of them in each place; most runs first."""
+    return Counter(record.environment for record in study.records).most_common()
+
+
+def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:
+    """In what the environments of one study differ, in words."""
+    rows = [environment_rows(environment) for environment, _ in found]
+    labels = [label for label, _ in rows[0]]
+    differing = [
+        label for number, label in enumerate(labels) if len({row[number][1] for row in rows}) > 1
+    ]
+    return enumerate_words(differing)
+
+
+def environment_rows(environment: Environment) -> list[tuple[str, str]]:
+    """An environment as label and value."""
+    return [
+        ("device", f"{environment.device_name} ({environment.device_type})"),
+        ("threads a run", str(environment.num_threads)),
+        ("arithmetic", environment.arithmetic),
+        ("operating system", environment.operating_system),
+        ("Python", environment.python_version),
+        ("PyTorch", environment.torch_version),
+        ("NumPy", environment.numpy_version),
+        ("Numba", environment.numba_version or "–"),
+        ("project version", environment.project_version),
+        ("commit", environment.commit),
+    ]
+
+
+def largest_group(study: Study) -> int:
+    """The most seeds that were trained as one network; 1 when each run was by itself."""
+    return max((record.num_replicas for record in study.records), default=1)
+
+
+def left_out(study: Study) -> list[str]:
+    """Records that no number of the page contains, and why."""
+    unknown = [
+        f"runs of '{name}': the catalogue has no such entry (any more)"
+        for name in unknown_ablations(study)
+    ]
+    return [*study.problems, *unknown]

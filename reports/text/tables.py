@@ -1,0 +1,82 @@
+"""The numbers behind the page's figures, as small tables for whoever cannot see a figure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ablations.analysis.summary import AblationResult
+from ablations.records.run import RunRecord
+from reports.text.wording import decimal, signed
+
+
+class FigureTable(NamedTuple):
+    """What a figure shows, in words and numbers: ready to be printed."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    """As many cells in each as there are columns; the first names the row."""
+
+
+def differences_table(rows: Sequence[AblationResult]) -> FigureTable | None:
+    """Each ablation's difference from the target at every seed."""
+    found = [row for row in rows if row.difference_pct]
+    seeds = sorted(
+        {seed for row in found if row.difference_pct for seed in row.difference_pct.by_seed}
+    )
+    if not found:
+        return None
+    return FigureTable(
+        "Accuracy minus the target’s with the same seed, in percentage points",
+        ["without", *(f"seed {seed}" for seed in seeds), "mean"],
+        [
+            [
+                row.ablation.name,
+                *(
+                    signed(row.difference_pct.by_seed[seed])
+                    if seed in row.difference_pct.by_seed
+                    else "–"
+                    for seed in seeds
+                ),
+                signed(row.difference_pct.mean),
+            ]
+            for row in found
+            if row.difference_pct
+        ],
+    )
+
+
+def seeds_table(row: AblationResult, target: AblationResult | None) -> FigureTable | None:
+    """Target and ablation at each seed that both have; None for the target itself."""
+    if target is None or row.difference_pct is None:
+        return None
+    accuracies = target.accuracy_pct.by_seed, row.accuracy_pct.by_seed
+    return FigureTable(
+        "Every seed: test accuracy in percent, and the difference in points",
+        ["seed", "target", "without", "difference"],
+        [
+            [str(seed), *(decimal(found[seed]) for found in accuracies), signed(difference)]
+            for seed, difference in row.difference_pct.by_seed.items()
+        ],
+    )
+
+
+def curves_table(
+    runs: Sequence[RunRecord], name: str, published_error_pct: Sequence[float] = ()
+) -> FigureTable:
+    """Each run's test error after every epoch; a diverged run ends early."""
+    num_epochs = max(len(run.epochs) for run in runs)
+    rows = []
+    for index in range(num_epochs):
+        errors = [
+            decimal(100 - run.epochs[index].test_accuracy_pct) if index < len(run.epochs) else "–"
+            for run in runs
+        ]
+        if published_error_pct:
+            errors.append(decimal(published_error_pct[index]))
+        rows.append([str(index + 1), *errors])
+    columns = ["epoch", *(f"seed {run.experiment.seed}" for run in runs)]
+    if published_error_pct:
+        columns.append("published run")
+    return FigureTable(
+        f"Test images that {name} gets wrong after each epoch, in percent", columns, rows
+    )

@@ -1,0 +1,1 @@
+"""Compiled kernels that train a network faster on a CPU."""

@@ -1,0 +1,85 @@
+"""Zoom and rotation of a batch of images on a CPU, in one pass over each image.
+
+It computes what `ablations/training/augmentation.py` spells out in PyTorch's operations, ten times as fast.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from speed.cpu.compiling import kept_on_disk
+
+compiled = kept_on_disk({"contract"})
+ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+
+
+@compiled
+def zoom_into(image, margin, zoomed):
+    """The image without a margin, resized to the size it had: bilinear, edges repeated."""
+    side = len(image)
+    crop_side = side - 2 * margin
+    ratio = np.float32(crop_side) / np.float32(side)
+    for y in range(side):
+        from_y = max((np.float32(y) + HALF) * ratio - HALF, ZERO)
+        upper = int(from_y)
+        lower = min(upper + 1, crop_side - 1)
+        down = from_y - np.float32(upper)
+        for x in range(side):
+            from_x = max((np.float32(x) + HALF) * ratio - HALF, ZERO)
+            left = int(from_x)
+            right = min(left + 1, crop_side - 1)
+            across = from_x - np.float32(left)
+            above = (ONE - across) * image[margin + upper, margin + left]
+            above += across * image[margin + upper, margin + right]
+            below = (ONE - across) * image[margin + lower, margin + left]
+            below += across * image[margin + lower, margin + right]
+            zoomed[y, x] = (ONE - down) * above + down * below
+
+
+@compiled
+def rotate_into(image, cos, sin, rotated):
+    """Each pixel of the result is the pixel of the image that lies nearest to where it was."""
+    side = np.int32(len(image))
+    centre = np.float32(side - 1) * HALF
+    flat = image.ravel()
+    for y in range(side):
+        dy = np.float32(y) - centre
+        for x in range(side):
+            dx = np.float32(x) - centre
+            column = np.int32(np.rint(cos * dx - sin * dy + centre))
+            row = np.int32(np.rint(sin * dx + cos * dy + centre))
+            is_inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
+            where = np.uintp(row * side + column if is_inside else np.int32(0))
+            rotated[y, x] = flat[where] if is_inside else ZERO
+
+
+@compiled
+def warp_images(images, is_zoomed, margin, cos, sin, out):
+    """Zoom the images that are to be zoomed, then rotate every one."""
+    zoomed = np.empty(images.shape[1:], np.float32)
+    for number in range(len(images)):
+        if is_zoomed[number]:
+            zoom_into(images[number], margin, zoomed)
+            rotate_into(zoomed, cos[number], sin[number], out[number])
+        else:
+            rotate_into(images[number], cos[number], sin[number], out[number])
+
+
+def warp(
+    images: Float[Tensor, "batch 1 side side"],
+    is_zoomed: Bool[Tensor, " batch"],
+    margin: int,
+    angle_radians: Float[Tensor, " batch"],
+) -> Float[Tensor, "batch 1 side side"]:
+    """Images, some zoomed into by leaving off a margin (in pixels), each turned by its angle."""
+    out = torch.empty_like(images)
+    warp_images(
+        images[:, 0].numpy(),
+        is_zoomed.numpy(),
+        margin,
+        angle_radians.cos().numpy(),
+        angle_radians.sin().numpy(),
+        out[:, 0].numpy(),
+    )
+    return out

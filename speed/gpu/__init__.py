@@ -1,0 +1,1 @@
+"""CUDA graphs and fused replicas: many seeds trained as one network on a GPU."""

@@ -1,0 +1,202 @@
+"""Several networks of one shape as a single wider network, each with weights of its own.
+
+A small network leaves a GPU idle: its kernels end before the next can be launched. S of them side
+by side are one network with S times the channels, whose convolutions are grouped so that no
+replica sees another's channels (Wang et al., "Horizontally Fused Training Array", MLSys 2021,
+arXiv:2102.02344). Every layer has an exact wide form:
+
+=============== ================================================ ==========================
+one network     S replicas                                       activations
+=============== ================================================ ==========================
+convolution     S times the channels and the groups              (batch, S * C, H, W)
+batch norm      the same over S * C channels                     (batch, S * C, H, W)
+ReLU, pooling   the same layer                                   (batch, S * C, H, W)
+dropout         masks from outside, each replica's its own       as the layer before
+flatten         the replicas come apart, into the first axis     (S, batch, C * H * W)
+linear          one batched matrix product                       (S, batch, features)
+=============== ================================================ ==========================
+
+Linear layers are matrix products (`baddbmm`) and not grouped 1x1 convolutions: on a single pixel
+there is nothing to convolve, and libraries have better kernels for many small products.
+
+Every tensor of the wide network is its replicas' tensors joined along the first axis, under the
+names that they have in one network. Taking a replica out is taking a slice. The one exception is
+batch norm's count of steps, a single number, which replicas share since they step together.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class WideNetwork(nn.Sequential):
+    """S networks side by side. Layers have the names that they have in one of them.
+
+    Shapes: images (batch, S, 28, 28) -> logits (S, batch, 10). Replica k has its own images in
+    channel k. Logits come with the replicas first, since each replica's are then one block of
+    memory, and what holds for one network's logits holds for `logits[k]`.
+    """
+
+    num_replicas: int
+
+
+class WideFlatten(nn.Module):
+    """From feature maps to vectors, and from replicas side by side to replicas in a row.
+
+    Shapes: (batch, S * C, H, W) -> (S, batch, C * H * W).
+    """
+
+    def __init__(self, num_replicas: int) -> None:
+        super().__init__()
+        self.num_replicas = num_replicas
+
+    def forward(self, inputs: Float[Tensor, "batch wide_channels H W"]) -> Tensor:
+        return inputs.reshape(len(inputs), self.num_replicas, -1).transpose(0, 1)
+
+
+class WideLinear(nn.Module):
+    """A linear layer for each replica.
+
+    Shapes: (S, batch, in_features) -> (S, batch, out_features). The weight's rows are the
+    replicas' rows, one replica after another.
+    """
+
+    def __init__(self, num_replicas: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.num_replicas = num_replicas
+        self.weight = nn.Parameter(torch.empty(num_replicas * out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(num_replicas * out_features))
+
+    def forward(
+        self, inputs: Float[Tensor, "replicas batch in_features"]
+    ) -> Float[Tensor, "replicas batch out_features"]:
+        weight: Tensor = self.weight.unflatten(0, (self.num_replicas, -1))
+        bias = self.bias.view(self.num_replicas, 1, -1)
+        return torch.baddbmm(bias, inputs, weight.mT)
+
+
+class WideDropout(nn.Module):
+    """Dropout with masks that are drawn elsewhere: whoever trains assigns `mask` before a step.
+
+    A replica's masks come from a random stream of its own, so they cannot be drawn here for all
+    replicas at once. Shapes: those of the layer before, feature maps or vectors.
+    """
+
+    mask: Bool[Tensor, "replicas batch *features"] | None
+    """True where an activation is kept."""
+
+    def __init__(self, probability: float, num_replicas: int) -> None:
+        super().__init__()
+        self.probability = probability
+        self.num_replicas = num_replicas
+        self.mask = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training:
+            return inputs
+        if self.mask is None:
+            raise RuntimeError("wide dropout has no mask: assign `mask` before each training step")
+        if inputs.ndim == 4:
+            apart: Tensor = inputs.unflatten(1, (self.num_replicas, -1))
+            kept = (apart * self.mask.transpose(0, 1)).flatten(1, 2)
+        else:
+            kept = inputs * self.mask
+        # What is kept grows by what is lost, so that the mean stays.
+        return kept / (1 - self.probability)
+
+
+def widen(networks: Sequence[nn.Sequential]) -> WideNetwork:
+    """Networks of one shape as one wide network: replica k is `networks[k]`.
+
+    The weights are copied, on the device and in the number format that they have.
+
+    Raises:
+        ValueError: there are no networks, or they differ in shape.
+        TypeError: a network has a layer that has no wide form here.
+    """
+    if not networks:
+        raise ValueError("no networks to widen: needs at least one")
+    states = [network.state_dict() for network in networks]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    for number, found in enumerate(shapes):
+        if found != shapes[0]:
+            raise ValueError(f"network {number} is not of network 0's shape: widen equal networks")
+    with torch.device("meta"):  # shapes alone: the weights come from the networks
+        layers = [
+            (name, wide_layer(layer, len(networks))) for name, layer in networks[0].named_children()
+        ]
+        wide = WideNetwork(OrderedDict(layers))
+    wide.num_replicas = len(networks)
+    wide.load_state_dict(
+        {name: join([state[name] for state in states]) for name in states[0]}, assign=True
+    )
+    return wide
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """The replicas' tensors of one name as the wide network's; a count is shared."""
+    return torch.cat(list(tensors)) if tensors[0].ndim else tensors[0].clone()
+
+
+def wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
+    """A layer's wide form, with weights that have a shape and no values yet.
+
+    Raises:
+        TypeError: the layer has no wide form here.
+    """
+    match layer:
+        case nn.Sequential():
+            parts = [
+                (name, wide_layer(part, num_replicas)) for name, part in layer.named_children()
+            ]
+            return nn.Sequential(OrderedDict(parts))
+        case nn.Conv2d(kernel_size=(height, width), stride=(down, right)):
+            assert not isinstance(layer.padding, str)
+            return nn.Conv2d(
+                num_replicas * layer.in_channels,
+                num_replicas * layer.out_channels,
+                kernel_size=(height, width),
+                stride=(down, right),
+                padding=(layer.padding[0], layer.padding[1]),
+                groups=num_replicas * layer.groups,
+                bias=layer.bias is not None,
+            )
+        case nn.BatchNorm2d():
+            return nn.BatchNorm2d(
+                num_replicas * layer.num_features, eps=layer.eps, momentum=layer.momentum
+            )
+        case nn.Linear():
+            return WideLinear(num_replicas, layer.in_features, layer.out_features)
+        case nn.Dropout():
+            return WideDropout(layer.p, num_replicas)
+        case nn.Flatten():
+            return WideFlatten(num_replicas)
+        case nn.ReLU():
+            return nn.ReLU()
+        case nn.MaxPool2d():
+            return nn.MaxPool2d(layer.kernel_size)
+        case nn.AdaptiveAvgPool2d():
+            return nn.AdaptiveAvgPool2d(layer.output_size)
+    raise TypeError(
+        f"{type(layer).__name__} has no wide form: add one to `wide_layer` in speed/gpu/wide.py"
+    )
+
+
+def narrow(wide: WideNetwork, replica: int) -> dict[str, Tensor]:
+    """One replica's state dict, copied: the names and shapes of the single network's.
+
+    Raises:
+        IndexError: there is no such replica.
+    """
+    if not 0 <= replica < wide.num_replicas:
+        raise IndexError(f"replica {replica} of {wide.num_replicas}: they are counted from 0")
+    state: Mapping[str, Tensor] = wide.state_dict()
+    return {
+        name: tensor.unflatten(0, (wide.num_replicas, -1))[replica].clone()
+        if tensor.ndim
+        else tensor.clone()
+        for name, tensor in state.items()
+    }

@@ -1,0 +1,195 @@
+"""Comparing two ablations of a study, or two studies; and planning one."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from ablations.analysis.comparison import compare_ablations, compare_studies
+from ablations.analysis.power import seconds_a_run
+from ablations.data.datasets import DataError, Dataset
+from ablations.records.checksums import write_sealed
+from ablations.records.study import Study, run_folder
+from ablations.records.study_spec import STUDY_FILE, StudyError
+from cli import main
+from tests.factories import DIGITS, ENVIRONMENT, make_spec, make_study
+
+
+def write_study(folder: Path, study: Study) -> Path:
+    write_sealed(folder / STUDY_FILE, study.spec)
+    for record in study.records:
+        run = record.experiment
+        write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", record)
+    return folder
+
+
+def test_two_ablations_of_a_study() -> None:
+    study = make_study({"target": range(3), "no-relu": range(4), "no-momentum": range(4)})
+    found = compare_ablations(study, "no-momentum", "no-relu")
+    assert found.name == "no-momentum minus no-relu"
+    assert len(found.difference_pct.by_seed) == 4
+    assert found.difference_pct.mean == pytest.approx(
+        found.one_accuracy_pct - found.other_accuracy_pct
+    )
+    assert found.verdict.kind == "matters"
+    assert found.verdict.effect == "helps"
+    back = compare_ablations(study, "no-relu", "no-momentum")
+    assert back.difference_pct.mean == pytest.approx(-found.difference_pct.mean)
+    assert back.verdict.effect == "hurts"
+
+
+def test_one_seed_is_mcnemars() -> None:
+    study = make_study({"target": [0], "no-relu": [0]})
+    found = compare_ablations(study, "no-relu", "target")
+    assert found.verdict.kind == "one seed"
+    assert found.mcnemar_p is not None
+    assert found.mcnemar_p < 0.001
+
+
+def test_what_is_not_there_is_said() -> None:
+    study = make_study({"target": [0], "no-relu": [1]})
+    with pytest.raises(StudyError, match="no run of 'no-gap'; it has no-relu, target"):
+        compare_ablations(study, "no-gap", "target")
+    with pytest.raises(StudyError, match="share no seed"):
+        compare_ablations(study, "no-relu", "target")
+
+
+def test_a_study_equals_itself() -> None:
+    study = make_study({"target": range(3), "no-gap": range(3)})
+    found = compare_studies(study, study)
+    assert [one.name for one in found.comparisons] == ["no-gap", "target"]
+    assert all(one.difference_pct.mean == 0 for one in found.comparisons)
+    assert found.mixed == found.left_out == []
+
+
+def test_what_is_mixed_is_labelled_and_what_does_not_fit_is_left_out() -> None:
+    one = make_study({"target": range(3), "no-gap": range(3), "no-relu": [0], "no-momentum": [0]})
+    newer = msgspec.structs.replace(ENVIRONMENT, torch_version="2.99.0", arithmetic="bfloat16")
+    other = make_study({"target": range(1, 4), "no-gap": [7], "no-relu": [0]}, environment=newer)
+    [changed] = [r for r in other.records if r.experiment.ablation == "no-relu"]
+    experiment = replace(
+        changed.experiment, training=replace(changed.experiment.training, momentum=0.5)
+    )
+    records = [
+        msgspec.structs.replace(r, experiment=experiment) if r is changed else r
+        for r in other.records
+    ]
+    found = compare_studies(one, replace(other, records=tuple(records)))
+    assert [c.name for c in found.comparisons] == ["target"]
+    assert list(found.comparisons[0].difference_pct.by_seed) == [1, 2]
+    assert "torch_version: 2.15.0 and 2.99.0" in found.mixed
+    assert "arithmetic: plain and bfloat16" in found.mixed
+    assert sorted(found.left_out) == [
+        "no-gap: no seed in both",
+        "no-momentum: only in example",
+        "no-relu: it was defined differently",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (make_spec(DIGITS, "digits"), "differ in their data .mnist and digits."),
+        (make_spec(num_epochs=3), "differ in their epochs .20 and 3."),
+        (make_spec(num_train_images=9000), "differ in their training images .None and 9000."),
+    ],
+)
+def test_studies_of_other_things_are_refused(spec: object, message: str) -> None:
+    one = make_study({"target": [0]})
+    other = make_study({"target": [0]}, spec=spec)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match=message):
+        compare_studies(one, other)
+
+
+def test_studies_without_a_common_run_are_refused() -> None:
+    with pytest.raises(StudyError, match="share no run: target: no seed in both"):
+        compare_studies(make_study({"target": [0]}), make_study({"target": [1]}))
+
+
+def test_commands(tmp_path: Path) -> None:
+    one = write_study(tmp_path / "one", make_study({"target": range(3), "no-relu": range(3)}))
+    other = write_study(tmp_path / "other", make_study({"target": range(3), "no-gap": range(3)}))
+    result = CliRunner().invoke(main, ["compare", "no-relu", "target", str(one)])
+    assert result.exit_code == 0, result.output
+    assert "no-relu minus target" in result.output
+    assert "matters" in result.output
+    result = CliRunner().invoke(main, ["compare", str(one), str(other)])
+    assert result.exit_code == 0, result.output
+    assert "no-gap: only in other" in result.output
+    for arguments, exit_code, message in (
+        (["relu", "target"], 1, "relu is not a study"),
+        (["no-relu", "no-gap", str(one)], 1, "no-gap"),
+        ([str(one)], 2, "two ablations and a study"),
+    ):
+        result = CliRunner().invoke(main, ["compare", *arguments])
+        assert isinstance(result.exception, SystemExit)
+        assert result.exit_code == exit_code
+        assert message in result.output
+
+
+def test_what_a_reader_must_know_is_said_by_compare_too(tmp_path: Path) -> None:
+    spec = make_spec(DIGITS, "digits", num_epochs=2)
+    study = make_study({"target": range(2), "no-gap": range(2)}, spec=spec)
+    folder = write_study(tmp_path / "digits", study)
+    (folder / "no-gap" / "seed-1" / "record.json").write_text('{"broken": ')
+    result = CliRunner().invoke(main, ["compare", "no-gap", "target", str(folder)])
+    assert result.exit_code == 1
+    assert "These are not MNIST's numbers" in result.stderr
+    assert "Training was cut short" in result.stderr
+    assert "Left out: " in result.stderr and "no-gap" in result.stderr
+
+
+def test_identical_studies_are_called_so(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "one", make_study({"target": range(3), "no-gap": range(3)}))
+    result = CliRunner().invoke(main, ["compare", str(study), str(study)])
+    assert result.output.count("the same number of test images right at every seed") == 2
+
+
+def test_other_margins_are_said() -> None:
+    one = make_study({"target": range(2)})
+    wide = msgspec.structs.replace(one.spec, margin_pct=5.0)
+    found = compare_studies(one, replace(one, spec=wide))
+    assert found.mixed == ["margin_pct: 0.1, which is used, and 5"]
+
+
+def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_data(*arguments: object, **options: object) -> None:
+        raise DataError("there is none")
+
+    monkeypatch.setattr("ablations.data.datasets.resolve_dataset", no_data)
+    study = write_study(
+        tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})
+    )
+    arguments = ["plan", "--effect", "0.05", "--power", "0.8", str(study)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "no data set here to try" in result.output
+    found = re.search(r"80 % of studies .*: (\d+) seeds", result.output)
+    assert found
+    # Invented records take 500 seconds each.
+    num_runs = 2 * int(found[1])
+    assert f"One ablation and the target: {found[1]} seeds, {num_runs} runs" in result.output
+    of_all = re.search(r"corrected for that, (\d+) seeds", result.output)
+    assert of_all and int(of_all[1]) > int(found[1])
+    larger = CliRunner().invoke(main, [*arguments, "--effect", "0.5"]).output
+    found_larger = re.search(r"80 % of studies .*: (\d+) seeds", larger)
+    assert found_larger and int(found_larger[1]) < int(found[1])
+    for option in ("--effect", "--power"):
+        refused = CliRunner().invoke(main, ["plan", option, "nan", str(study)])
+        assert refused.exit_code == 2
+        assert "nan is not a number" in refused.output
+    few = write_study(tmp_path / "few", make_study({"target": [0], "no-gap": [0]}))
+    result = CliRunner().invoke(main, [*arguments[:-1], str(few)])
+    assert result.exit_code == 1
+    assert "two seeds" in result.output
+
+
+def test_time_is_tried_out_on_this_machine(digits: Dataset) -> None:
+    spec = make_spec(digits.id, "digits", num_epochs=1)
+    seconds, num_jobs, where = seconds_a_run(make_study({"target": [0]}, spec=spec), None)
+    assert seconds > 0
+    assert num_jobs >= 1
+    assert "on this machine" in where

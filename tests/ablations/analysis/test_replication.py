@@ -1,0 +1,119 @@
+"""Several studies side by side: does each conclusion hold?"""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from ablations.analysis.replication import agreement, transfer
+from ablations.analysis.summary import AblationResult, Results
+from ablations.analysis.verdicts import Verdict
+from cli import main
+from reports.html.replication import render_transfer, study_labels
+from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
+from tests.ablations.analysis.test_comparison import write_study
+from tests.reports.html.test_page import HOSTILE, PageReader
+
+HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
+HELPS = Verdict("real but small", "helps", 1.0, 0.0, 0.0, None)
+SMALL = Verdict("real but small", "hurts", 1.0, 0.0, 0.0, None)
+NOTHING = Verdict("negligible", "unclear", 1.0, 1.0, 0.0, None)
+OPEN = Verdict("undecided", "unclear", 1.0, 1.0, 1.0, 7)
+OPEN_HELPS = Verdict("undecided", "helps", 1.0, 0.0, 1.0, 7)
+ONE_SEED = Verdict("one seed", "unclear", None, None, None, None)
+
+
+def row_with(verdict: Verdict | None) -> AblationResult | None:
+    if verdict is None:
+        return None
+    [_, row] = make_results({"target": [0], "no-gap": [0]}).rows
+    return msgspec.structs.replace(row, verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([HURTS, HURTS], "holds"),
+        ([NOTHING, NOTHING], "holds"),
+        ([HURTS, HELPS], "reversed"),
+        ([HURTS, OPEN_HELPS], "reversed"),
+        ([HURTS, HELPS, None], "reversed"),
+        ([HURTS, SMALL], "differs"),
+        ([HURTS, NOTHING], "differs"),
+        ([HURTS, OPEN], "open"),
+        ([NOTHING, ONE_SEED], "open"),
+        ([HURTS, None], "missing"),
+        ([HURTS, HURTS, NOTHING], "differs"),
+    ],
+)
+def test_agreement(verdicts: list[Verdict | None], expected: str) -> None:
+    rows = [row_with(verdict) for verdict in verdicts]
+    assert agreement(rows) == expected
+    assert agreement(rows[::-1]) == expected
+
+
+@pytest.fixture(scope="module")
+def studies() -> list[Results]:
+    names = ["target", "no-gap", "no-relu", "no-batchnorm"]
+    return [
+        make_results({name: range(5) for name in names}, timing=make_timing()),
+        make_results(
+            {name: range(3) for name in names[:3]} | {"no-momentum": range(2)},
+            spec=make_spec(DIGITS, "scikit-learn digits"),
+        ),
+    ]
+
+
+def test_every_compared_ablation_is_a_row(studies: list[Results]) -> None:
+    rows = transfer(studies)
+    assert [row.ablation.name for row in rows] == [
+        "no-batchnorm", "no-gap", "no-relu", "no-momentum",
+    ]  # fmt: skip
+    assert rows[0].agreement == rows[3].agreement == "missing"
+    assert rows[0].rows[1] is None
+
+
+def test_page_is_complete_and_the_same_each_time(studies: list[Results]) -> None:
+    page = render_transfer(studies)
+    assert render_transfer(studies) == page
+    reader = PageReader(page)
+    assert max(reader.ids.values()) == 1
+    assert all(reference in reader.ids for reference in reader.references)
+    assert all(link.startswith("#") for link in reader.links)
+    for word in ("MNIST", "scikit-learn digits", "no-momentum", "not in every study"):
+        assert word in reader.text
+
+
+def test_each_studys_warnings_are_on_the_page(studies: list[Results]) -> None:
+    text = " ".join(PageReader(render_transfer(studies)).text.split())
+    assert "Please note, of scikit-learn digits: These are not MNIST's numbers." in text
+    assert "Please note, of MNIST" not in text
+
+
+def test_page_of_nothing_and_of_hostile_names() -> None:
+    empty = make_results({})
+    PageReader(render_transfer([empty, empty]))
+    hostile = make_results(
+        {"target": [0], "no-gap": [0]}, spec=make_spec(DIGITS, HOSTILE), problems=(HOSTILE,)
+    )
+    reader = PageReader(render_transfer([hostile, hostile]))
+    assert not reader.elements["script"]
+    assert HOSTILE in reader.text
+
+
+def test_labels_tell_studies_apart(studies: list[Results]) -> None:
+    one, other = (study.study for study in studies)
+    assert study_labels([one, other]) == ["MNIST", "scikit-learn digits"]
+    assert study_labels([one, one]) == ["MNIST, example (1)", "MNIST, example (2)"]
+
+
+def test_command(tmp_path: Path) -> None:
+    one = write_study(tmp_path / "one", make_study({"target": range(3), "no-relu": range(3)}))
+    other = write_study(tmp_path / "other", make_study({"target": range(3), "no-relu": range(3)}))
+    out = tmp_path / "page.html"
+    result = CliRunner().invoke(main, ["report", str(one), str(other), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "no-relu" in out.read_text()
+    result = CliRunner().invoke(main, ["report", str(one), "--out", str(out)])
+    assert result.exit_code == 2

@@ -1,0 +1,183 @@
+"""Paired statistics: against the library, against hand-worked cases, and for what they must obey."""
+
+import gc
+from collections.abc import Sequence
+from itertools import product
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ablations.analysis.statistics import (
+    PairedDifference,
+    estimate,
+    holm,
+    mcnemar_p,
+    paired_difference,
+    paired_ratio,
+    sign_flip_p,
+    t_interval_95,
+)
+
+images_right = st.integers(9000, 10_000)
+"""Accuracies are counts of images: percentages in steps of 0.01."""
+pairs = st.lists(st.tuples(images_right, images_right), min_size=1, max_size=9)
+
+
+def difference(found: Sequence[tuple[int, int]]) -> PairedDifference:
+    result = paired_difference(
+        {seed: one / 100 for seed, (one, _) in enumerate(found)},
+        {seed: other / 100 for seed, (_, other) in enumerate(found)},
+    )
+    assert result is not None
+    return result
+
+
+def test_a_case_worked_by_hand() -> None:
+    # Differences 1, 2, 3, 6: mean 3, standard deviation sqrt(14 / 3).
+    found = paired_difference({0: 11, 1: 12, 2: 13, 3: 16}, dict.fromkeys(range(5), 10))
+    assert found is not None
+    assert found.by_seed == {0: 1, 1: 2, 2: 3, 3: 6}
+    assert found.mean == 3
+    assert found.cohens_d_z == pytest.approx(3 / sqrt(14 / 3))
+    assert found.share_above == 1
+    # 3.182 is the tabulated 97.5 % quantile of Student's t with three degrees of freedom.
+    half = 3.1824463 * sqrt(14 / 3) / 2
+    assert found.interval_95 == pytest.approx((3 - half, 3 + half))
+    assert found.sign_flip_p == found.sign_flip_floor == 2 / 2**4
+
+
+@given(pairs)
+def test_tests_agree_with_the_library(found: list[tuple[int, int]]) -> None:
+    result = difference(found)
+    one, other = ([number / 100 for number in column] for column in zip(*found, strict=True))
+    if len({a - b for a, b in found}) < 2:
+        assert result.interval_95 is None and result.t_test_p is None
+        assert result.cohens_d_z is None
+        return
+    expected = stats.ttest_rel(one, other)
+    assert result.t_test_p == pytest.approx(expected.pvalue, rel=1e-6)
+    interval = expected.confidence_interval(0.95)
+    assert result.interval_95 == pytest.approx((interval.low, interval.high), abs=1e-6)
+
+
+@given(pairs)
+def test_sign_flips_are_counted_exactly(found: list[tuple[int, int]]) -> None:
+    # In whole images, where equal is equal.
+    differences = [a - b for a, b in found]
+    if len(differences) < 2:
+        assert difference(found).sign_flip_p is None
+        return
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in product((1, -1), repeat=len(differences))
+    ]
+    expected = sum(value >= abs(sum(differences)) for value in sums) / len(sums)
+    assert difference(found).sign_flip_p == pytest.approx(expected)
+
+
+def test_sign_flips_of_many_seeds_are_drawn_the_same_each_time() -> None:
+    values = list(np.random.default_rng(3).normal(0.4, 1, 25))
+    assert sign_flip_p(values) == sign_flip_p(values)
+    assert sign_flip_p(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
+
+
+@given(pairs)
+def test_swapping_the_two_turns_every_sign(found: list[tuple[int, int]]) -> None:
+    there, back = difference(found), difference([(b, a) for a, b in found])
+    assert back.mean == pytest.approx(-there.mean)
+    assert back.share_above == pytest.approx(1 - there.share_above)
+    assert back.t_test_p == (pytest.approx(there.t_test_p) if there.t_test_p is not None else None)
+    assert back.sign_flip_p == (
+        pytest.approx(there.sign_flip_p) if there.sign_flip_p is not None else None
+    )
+    if there.interval_95:
+        low, high = there.interval_95
+        assert back.interval_95 == pytest.approx((-high, -low))
+        assert there.cohens_d_z is not None
+        assert back.cohens_d_z == pytest.approx(-there.cohens_d_z)
+
+
+@given(pairs, st.randoms())
+def test_the_order_of_seeds_does_not_matter(found: list[tuple[int, int]], chance: object) -> None:
+    shuffled = list(found)
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    one, other = difference(found), difference(shuffled)
+    for name in ("mean", "cohens_d_z", "share_above", "t_test_p", "sign_flip_p"):
+        value = getattr(one, name)
+        assert getattr(other, name) == (pytest.approx(value) if value is not None else None)
+
+
+@given(pairs)
+def test_only_shared_seeds_count(found: list[tuple[int, int]]) -> None:
+    variant = {seed: one / 100 for seed, (one, _) in enumerate(found)}
+    target = {seed: other / 100 for seed, (_, other) in enumerate(found)}
+    assert paired_difference(variant | {100: 5.0}, target | {200: 7.0}) == paired_difference(
+        variant, target
+    )
+    assert paired_difference(variant, {300: 1.0}) is None
+
+
+@given(st.floats(90, 100), st.integers(1, 12))
+def test_values_without_spread_claim_no_certainty(value: float, count: int) -> None:
+    assert t_interval_95([value] * count) is None
+    assert estimate(dict.fromkeys(range(count), value)).interval_95 is None
+
+
+def test_t_interval_covers_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).normal(1, 2, (2000, 5))
+    intervals = [t_interval_95(list(row)) or (inf, -inf) for row in draws]
+    assert np.mean([low <= 1 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.015)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    names = [str(index) for index in range(len(p_values))]
+    found = holm(dict(zip(names, p_values, strict=True)))
+    assert list(found) == names
+    with pytest.MonkeyPatch.context() as patch:
+        # It collects garbage at every call, which takes half a second in a process of this size.
+        patch.setattr(gc, "collect", lambda: 0)
+        expected = multipletests(p_values, method="holm")[1]
+    assert list(found.values()) == pytest.approx(list(expected))
+
+
+def test_holm_worked_by_hand() -> None:
+    # Sorted: 0.01 x 4, 0.02 x 3 and 0.03 x 2, never falling, then 0.5.
+    found = holm({"a": 0.03, "b": 0.01, "c": 0.5, "d": 0.02})
+    assert found == pytest.approx({"b": 0.04, "d": 0.06, "a": 0.06, "c": 0.5})
+    assert holm({}) == {}
+
+
+@given(st.sets(st.integers(0, 200)), st.sets(st.integers(0, 200)))
+def test_mcnemar_is_the_binomial_test_of_the_disagreements(one: set[int], other: set[int]) -> None:
+    p = mcnemar_p(sorted(one), sorted(other))
+    assert p == pytest.approx(mcnemar_p(sorted(other), sorted(one)))
+    if one == other:
+        assert p == 1
+        return
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    table = [[0, len(one - other)], [len(other - one), 0]]
+    assert p == pytest.approx(mcnemar(table, exact=True).pvalue)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=8))
+def test_a_ratio_and_its_inverse_tell_the_same(found: list[tuple[float, float]]) -> None:
+    one, other = ([pair[i] for pair in found] for i in (0, 1))
+    there, back = paired_ratio(one, other), paired_ratio(other, one)
+    assert there.mean * back.mean == pytest.approx(1)
+    if there.interval_95:
+        assert back.interval_95 == pytest.approx(
+            (1 / there.interval_95[1], 1 / there.interval_95[0])
+        )
+        assert there.interval_95[0] < there.mean < there.interval_95[1]
+
+
+def test_ratio_of_twice_is_two() -> None:
+    assert paired_ratio([2.0, 4.0], [1.0, 2.0]).mean == pytest.approx(2)

@@ -1,0 +1,171 @@
+"""Verdicts: what may be said, and what not."""
+
+from collections.abc import Iterator, Sequence
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from statsmodels.stats.power import TTestPower
+
+from ablations.analysis.statistics import PairedDifference, paired_difference, t_interval_95
+from ablations.analysis.verdicts import (
+    MOST_SEEDS,
+    Verdict,
+    beyond_margin_p,
+    judge,
+    seeds_to_find,
+    seeds_to_settle,
+    within_margin_p,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_corrections() -> Iterator[None]:
+    """statsmodels collects garbage at each correction, which takes a while beside torch."""
+    with mock.patch("gc.collect"):
+        yield
+
+
+differences = st.lists(
+    st.integers(-60, 60).map(lambda images: images / 100), min_size=2, max_size=10
+)
+
+
+def paired(values: Sequence[float]) -> PairedDifference:
+    found = paired_difference(
+        {seed: 99 + value for seed, value in enumerate(values)},
+        dict.fromkeys(range(len(values)), 99.0),
+    )
+    assert found is not None
+    return found
+
+
+def verdict(values: Sequence[float], margin: float = 0.1) -> Verdict:
+    return judge({"one": paired(values)}, margin)["one"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "effect"),
+    [
+        ([-0.50, -0.45, -0.55, -0.52, -0.48], "matters", "hurts"),
+        ([0.50, 0.45, 0.55, 0.52, 0.48], "matters", "helps"),
+        ([-0.05, -0.04, -0.06, -0.05, -0.04], "real but small", "hurts"),
+        ([0.02, -0.02, 0.01, -0.01, 0.01], "negligible", "unclear"),
+        ([-0.3, 0.1, -0.1, 0.2, -0.2], "undecided", "unclear"),
+        # Surely worse, and whether by more than the margin is open.
+        ([-0.14, -0.12, -0.13, -0.11, -0.08], "undecided", "hurts"),
+        ([-3.0], "one seed", "unclear"),
+        ([-0.2, -0.2, -0.2], "undecided", "unclear"),
+    ],
+)
+def test_verdicts(values: list[float], kind: str, effect: str) -> None:
+    found = verdict(values)
+    assert (found.kind, found.effect) == (kind, effect)
+    assert (found.more_seeds is not None) == (kind == "undecided" and len(set(values)) > 1)
+
+
+@given(differences)
+def test_alone_verdicts_are_readings_of_the_intervals(values: list[float]) -> None:
+    interval = t_interval_95(values)
+    assume(interval is not None)
+    assert interval is not None
+    low, high = interval
+    assert (beyond_margin_p(values, 0.1) < 0.05) == (high < -0.1 or low > 0.1)
+    found = verdict(values)
+    assert (found.kind == "matters") == (high < -0.1 or low > 0.1)
+    if found.kind == "real but small":
+        assert not low <= 0 <= high
+    if found.kind == "negligible":
+        assert low <= 0 <= high
+
+
+@given(differences)
+def test_two_one_sided_tests_agree_with_the_library(values: list[float]) -> None:
+    assume(len(set(values)) > 1)
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    assert within_margin_p(values, 0.1) == pytest.approx(
+        DescrStatsW(values).ttost_mean(-0.1, 0.1)[0], abs=1e-9
+    )
+
+
+@given(differences)
+def test_helping_and_hurting_are_mirror_images(values: list[float]) -> None:
+    there, back = verdict(values), verdict([-value for value in values])
+    assert there.kind == back.kind
+    assert there.more_seeds == back.more_seeds
+    mirror = {"hurts": "helps", "helps": "hurts", "unclear": "unclear"}
+    assert back.effect == mirror[there.effect]
+
+
+@given(differences, st.floats(0.01, 100))
+def test_units_do_not_matter(values: list[float], unit: float) -> None:
+    assume(len(set(values)) > 1)
+    scaled = [value * unit for value in values]
+    assert beyond_margin_p(scaled, 0.1 * unit) == pytest.approx(
+        beyond_margin_p(values, 0.1), rel=1e-6, abs=1e-12
+    )
+    assert within_margin_p(scaled, 0.1 * unit) == pytest.approx(
+        within_margin_p(values, 0.1), rel=1e-6, abs=1e-12
+    )
+
+
+def test_company_makes_verdicts_more_careful() -> None:
+    values = [-0.30, -0.20, -0.35, -0.25, -0.15]
+    assert verdict(values).kind == "matters"
+    chance = np.random.default_rng(1)
+    others = {f"other-{n}": paired(list(chance.normal(0, 0.3, 5).round(2))) for n in range(15)}
+    among = judge({"one": paired(values)} | others, 0.1)["one"]
+    assert among.kind == "undecided"
+    assert among.beyond_margin_p is not None
+    alone = verdict(values).beyond_margin_p
+    assert alone is not None
+    assert among.beyond_margin_p > alone
+
+
+def test_false_claims_are_as_rare_as_promised() -> None:
+    # Sixteen ablations that do nothing: "real" or "matters" of any of them in 5 % of studies.
+    chance = np.random.default_rng(2)
+    claims = 0
+    for _ in range(100):
+        found = judge(
+            {str(n): paired(list(chance.normal(0, 0.06, 5))) for n in range(16)}, margin_pct=0.1
+        )
+        claims += any(one.effect != "unclear" for one in found.values())
+    assert claims <= 12
+
+
+def test_seeds_that_are_promised_do_settle_it() -> None:
+    values = [-0.30, -0.10, -0.20, -0.02, -0.25]
+    needed = seeds_to_settle(values, 0.1, num_compared=1)
+    assert needed is not None
+    mean, deviation = np.mean(values), np.std(values, ddof=1)
+    chance = np.random.default_rng(4)
+    draws = chance.normal(mean, deviation, (400, needed))
+    settled = [beyond_margin_p(list(row), 0.1) < 0.05 for row in draws]
+    assert np.mean(settled) == pytest.approx(0.8, abs=0.06)
+
+
+def test_seeds_to_find_is_the_librarys_answer() -> None:
+    needed = seeds_to_find(0.05, 0.06, 0.8)
+    assert needed is not None
+    exact = TTestPower().solve_power(0.05 / 0.06, alpha=0.05, power=0.8)
+    assert needed - 1 < exact <= needed
+    assert seeds_to_find(-0.05, 0.06, 0.8) == needed
+    assert seeds_to_find(1e-6, 1.0) is None
+    assert seeds_to_find(1.0, 1e-6) == 2
+
+
+@given(differences, st.integers(1, 20))
+def test_seeds_to_settle_is_a_number_of_seeds(values: list[float], num_compared: int) -> None:
+    assume(len(set(values)) > 1)
+    needed = seeds_to_settle(values, 0.1, num_compared)
+    assert needed is None or 2 <= needed <= MOST_SEEDS
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan")])
+def test_margin_must_be_positive(margin: float) -> None:
+    with pytest.raises(ValueError, match="needs a positive number"):
+        judge({}, margin)

@@ -1,0 +1,157 @@
+"""The contract that every entry of the catalogue keeps. A new entry is tested by being there."""
+
+from collections import Counter
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.data.datasets import Dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training.batches import load_images
+from ablations.training.loop import prepare_training, train_epoch
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.network import build_network
+from mnist_blocks.summary import count_parameters, layer_table
+
+EXPECTED_NAMES = {
+    "target",
+    "no-batchnorm",
+    "no-dropout",
+    "no-gap",
+    "no-gap-matched",
+    "no-fc-head",
+    "single-fc",
+    "no-relu",
+    "no-maxpool",
+    "one-conv-per-stage",
+    "no-conv-bias",
+    "relu-before-batchnorm",
+    "no-augmentation",
+    "no-lr-schedule",
+    "no-momentum",
+    "no-input-normalisation",
+}
+
+every_ablation = pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+
+
+def test_all_names_are_there_and_the_target_is_first() -> None:
+    assert {ablation.name for ablation in CATALOGUE} >= EXPECTED_NAMES
+    assert CATALOGUE[0].name == "target"
+    assert CATALOGUE[0].kind == "target"
+
+
+@every_ablation
+def test_entry_says_everything(ablation: Ablation) -> None:
+    for field in ("name", "removes", "question", "expectation", "source"):
+        text = getattr(ablation, field)
+        assert text == text.strip()
+        assert text
+    assert ablation.question.endswith("?")
+    assert ablation.expectation.endswith(".")
+
+
+@every_ablation
+def test_entry_differs_from_the_target_in_what_it_says_and_in_nothing_else(
+    ablation: Ablation,
+) -> None:
+    said = {change.field for change in ablation.changes()}
+    assert said == set(ablation.network) | set(ablation.training)
+    for target, spec in (
+        (TARGET, ablation.network_spec),
+        (TARGET_TRAINING, ablation.training_spec),
+    ):
+        for field in fields(target):
+            is_changed = getattr(spec, field.name) != getattr(target, field.name)
+            assert is_changed == (field.name in said), field.name
+    assert not (ablation.network and ablation.training), "one entry, one thing"
+
+
+@every_ablation
+def test_layers_differ_from_the_targets_only_where_the_entry_says(ablation: Ablation) -> None:
+    # An independent look at what was built: the kinds of layers that come, go or change size.
+    def kinds(spec: NetworkSpec) -> Counter[tuple[str, int]]:
+        return Counter(
+            (row.description, row.parameters) for row in layer_table(spec) if row.parameters
+        ) + Counter(
+            (row.description, 0) for row in layer_table(spec) if "dropout" in row.description
+        )
+
+    target, variant = kinds(TARGET), kinds(ablation.network_spec)
+    touched = {description.split()[0] for description, _ in (target - variant) + (variant - target)}
+    allowed = {
+        "block": {"batch"},
+        "dropout": {"dropout"},
+        "pooling": {"linear"},
+        "channels": {"conv", "batch", "linear"},
+        "head": {"conv", "linear"},
+        "hidden_features": {"linear"},
+        "downsample": {"conv"},
+        "convs_per_stage": {"conv", "batch"},
+        "conv_bias": {"conv"},
+    }
+    assert touched <= set().union(*(allowed[field] for field in ablation.network))
+
+
+@every_ablation
+def test_entry_trains_one_step(ablation: Ablation, digits: Dataset) -> None:
+    spec = StudySpec(digits.id, digits.title, 1, 128, "cpu")
+    [experiment] = plan_runs(spec, [ablation], [0])
+    cpu = torch.device("cpu")
+    images, _ = load_images(digits, experiment.training, cpu)
+    trainee = prepare_training(experiment, digits, cpu)
+    before = {name: value.clone() for name, value in trainee.network.named_parameters()}
+    loss, num_correct = train_epoch(trainee, images, epoch=1)
+    assert 1.5 < loss < 4.5
+    assert 0 <= num_correct <= 128
+    unmoved = [
+        name
+        for name, value in trainee.network.named_parameters()
+        if torch.equal(value, before[name])
+    ]
+    # A bias before batch norm has no gradient but rounding errors; everything else must move.
+    assert all(name.endswith("conv.bias") for name in unmoved)
+
+
+def test_parameter_counts_that_the_texts_promise() -> None:
+    counts = {
+        ablation.name: count_parameters(build_network(ablation.network_spec))
+        for ablation in CATALOGUE
+    }
+    assert counts["target"] == 18_962
+    assert abs(counts["no-gap-matched"] / counts["target"] - 1) < 0.05
+    assert counts["no-gap"] > 2 * counts["target"]
+    assert counts["target"] - counts["no-conv-bias"] == 112
+    assert counts["relu-before-batchnorm"] == counts["target"]
+
+
+def entry(**changes: object) -> Ablation:
+    texts = dict.fromkeys(("removes", "question", "expectation", "source"), "x")
+    return Ablation(**{"name": "new", **texts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": {"batchnorm": False}}, "'new'.*batchnorm"),
+        ({"training": {"num_epoch": 3}}, "'new'.*num_epoch"),
+        ({"network": {"block": "conv-bn-rellu"}}, "'new'.*rellu"),
+        ({}, "changes nothing"),
+        ({"name": "a/b", "network": {"dropout": 0.2}}, "a name is a folder too"),
+        ({"network": {"dropout": 0.1}}, "changes nothing"),
+    ],
+)
+def test_wrong_entry_fails_at_once(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        entry(**changes)
+
+
+def test_specs_are_frozen_and_the_target_is_the_default() -> None:
+    assert replace(TARGET) == TARGET
+    with pytest.raises(AttributeError):
+        TARGET.dropout = 0.5  # type: ignore[misc]

@@ -1,0 +1,133 @@
+"""Study designs, and several ablations at once."""
+
+from itertools import combinations
+
+import pytest
+
+from ablations.catalogue.ablation import Ablation, combine
+from ablations.catalogue.designs import CORE, DESIGNS, Design, design_ablations, names_of
+from ablations.catalogue.entries import CATALOGUE, combine_entries, find_ablation
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.network import build_network
+from mnist_blocks.summary import count_parameters, layer_table
+
+
+def names(design: Design, *entries: str) -> list[str]:
+    return [found.name for found in design_ablations(design, [find_ablation(e) for e in entries])]
+
+
+def test_leave_one_out_is_the_target_and_each_entry() -> None:
+    assert names("leave-one-out", "no-gap", "no-batchnorm") == ["target", "no-batchnorm", "no-gap"]
+    everything = design_ablations("leave-one-out", CATALOGUE)
+    assert everything == list(CATALOGUE)
+    assert names("leave-one-out", "no-gap+no-dropout", "no-gap") == [
+        "target", "no-gap", "no-dropout+no-gap",
+    ]  # fmt: skip
+
+
+def test_add_one_in_is_the_bare_network_and_all_but_one_removed() -> None:
+    assert names("add-one-in", "no-batchnorm", "no-dropout", "no-gap") == [
+        "target",
+        "no-batchnorm+no-dropout+no-gap",
+        "no-batchnorm+no-dropout",
+        "no-batchnorm+no-gap",
+        "no-dropout+no-gap",
+    ]
+
+
+def test_ladder_goes_from_bare_to_whole_in_the_order_of_the_catalogue() -> None:
+    assert names("ladder", "no-gap", "no-batchnorm", "no-dropout") == [
+        "target",
+        "no-batchnorm+no-dropout+no-gap",
+        "no-dropout+no-gap",
+        "no-gap",
+    ]
+
+
+def test_factorial_has_every_combination_once() -> None:
+    found = design_ablations("factorial", CORE)
+    assert len(CORE) == 4 and len(found) == 16
+    assert {frozenset(names_of(ablation)) for ablation in found} == {
+        frozenset(entry.name for entry in subset)
+        for size in range(5)
+        for subset in combinations(CORE, size)
+    }
+    assert len({(ablation.network_spec, ablation.training_spec) for ablation in found}) == 16
+
+
+def test_every_combination_of_the_core_is_a_network_of_its_own() -> None:
+    found = design_ablations("factorial", CORE)
+    tables = {tuple(layer_table(ablation.network_spec)) for ablation in found}
+    assert len(tables) == 16
+    for ablation in found:
+        kinds = {type(layer).__name__ for layer in build_network(ablation.network_spec).modules()}
+        assert ("BatchNorm2d" in kinds) == ("no-batchnorm" not in names_of(ablation))
+        assert ("Dropout" in kinds) == ("no-dropout" not in names_of(ablation))
+        assert ("AdaptiveAvgPool2d" in kinds) == ("no-gap" not in names_of(ablation))
+
+
+def test_without_pooling_and_head_one_linear_map_is_left() -> None:
+    network = build_network(find_ablation("no-gap+no-fc-head").network_spec)
+    linear = [part for part in network.modules() if type(part).__name__ == "Linear"]
+    assert [(part.in_features, part.out_features) for part in linear] == [(7 * 7 * 32, 10)]  # type: ignore[attr-defined]
+    whole = count_parameters(build_network(TARGET))
+    assert count_parameters(network) == whole - 528 - 170 + 7 * 7 * 32 * 10 + 10
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_designs_have_the_target_first_and_nothing_twice(design: Design) -> None:
+    found = [ablation.name for ablation in design_ablations(design, CORE)]
+    assert found[0] == "target"
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("design", DESIGNS[1:])
+@pytest.mark.parametrize("entries", [[], ["target"], ["no-gap"]])
+def test_too_few_to_combine(design: Design, entries: list[str]) -> None:
+    with pytest.raises(ValueError, match="at least two ablations"):
+        names(design, *entries)
+
+
+def test_too_many_to_combine() -> None:
+    with pytest.raises(ValueError, match="512 networks; name at most 8"):
+        design_ablations("factorial", [entry for entry in CATALOGUE if entry.kind != "target"][:9])
+
+
+def test_combinations_have_one_name_whatever_the_order() -> None:
+    one = find_ablation("no-batchnorm+no-gap")
+    other = find_ablation("no-gap+no-batchnorm+no-gap")
+    assert one == other
+    assert one.name == "no-batchnorm+no-gap"
+    assert one.parts == ("no-batchnorm", "no-gap")
+    assert combine_entries([]).name == "target"
+    assert combine_entries(["no-gap"]) is find_ablation("no-gap")
+    with pytest.raises(KeyError):
+        find_ablation("no-gap+no-nothing")
+
+
+def test_recipes_lose_what_either_removes() -> None:
+    assert find_ablation("no-batchnorm+no-relu").network_spec.block == "conv"
+    assert find_ablation("no-relu+no-conv-bias").network_spec == NetworkSpec(
+        block="conv-bn", conv_bias=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-batchnorm+relu-before-batchnorm", "relu-before-batchnorm changes nothing"),
+        ("no-fc-head+single-fc", "single-fc changes nothing where there is no-fc-head"),
+        ("no-gap+no-gap-matched", "no-gap changes nothing"),
+    ],
+)
+def test_what_makes_no_difference_together_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_ablation(name)
+
+
+def test_what_contradicts_itself_is_refused() -> None:
+    def entry(name: str, dropout: float) -> Ablation:
+        return Ablation(name, "x", "x?", "x.", "x.", network={"dropout": dropout})
+
+    with pytest.raises(ValueError, match=r"a\+b is not possible: dropout would be 0.2 and 0.3"):
+        combine([entry("a", 0.2), entry("b", 0.3)])

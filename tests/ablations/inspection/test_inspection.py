@@ -1,0 +1,402 @@
+"""What is measured in trained networks, and shown of them: against other ways to the same numbers."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ablations.analysis.summary import summarise
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.data.datasets import Dataset
+from ablations.inspection.build import complete_exhibits, load_network, make_exhibits
+from ablations.inspection.gallery import (
+    GALLERY_FILE,
+    NUM_SHOWN,
+    Gallery,
+    ShownImage,
+    differing_images,
+)
+from ablations.inspection.load import is_up_to_date, load_exhibits
+from ablations.inspection.measure import (
+    count_confusion,
+    find_evidence,
+    head_spectrum,
+    input_scale,
+    measure_signals,
+    observe,
+    sample_images,
+)
+from ablations.records.checksums import sealed, write_sealed
+from ablations.records.observations import Evidence, Observations
+from ablations.records.run import (
+    OBSERVATIONS_FILE,
+    WEIGHTS_FILE,
+    load_predictions,
+    load_record,
+    write_run,
+)
+from ablations.records.study import load_study, plan_runs, run_folder
+from ablations.records.study_spec import StudySpec, create_study
+from ablations.runner.run_one import run_experiment
+from ablations.training.batches import Images, InputScale, prepare_pixels
+from ablations.training.seeding import initialise_weights
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.network import build_network
+from reports.html.page import render_page
+
+CPU = torch.device("cpu")
+NAMES = ("target", "no-batchnorm", "no-input-normalisation")
+
+
+@pytest.fixture(scope="module")
+def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three short runs on real digits."""
+    folder = tmp_path_factory.mktemp("studies") / "digits"
+    spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
+    create_study(folder, spec)
+    for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
+        write_run(
+            run_folder(folder, run.ablation, run.seed), run_experiment(run, digits, CPU, commit="-")
+        )
+    return folder
+
+
+def untrained(spec: NetworkSpec = TARGET) -> nn.Sequential:
+    network = build_network(spec)
+    initialise_weights(network, 0)
+    return network
+
+
+def some_images(digits: Dataset, count: int = 64) -> Images:
+    return Images(
+        torch.as_tensor(digits.train_images[:count]),
+        torch.as_tensor(digits.train_labels[:count].astype(np.int64)),
+    )
+
+
+def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> None:
+    network, images = untrained(replace(TARGET, dropout=0.0)).train(), some_images(digits)
+    scale = InputScale(digits.mean, digits.std)
+    signals = measure_signals(network, images, scale)
+    assert [signal.block for signal in signals] == [
+        f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (1, 2)
+    ]
+    activations = prepare_pixels(images.pixels, scale)
+    first = network.stage1.block1(activations)
+    assert signals[0].output_rms == pytest.approx(first.square().mean().sqrt().item(), rel=1e-3)
+    assert signals[0].zero_share == pytest.approx((first == 0).float().mean().item(), abs=1e-4)
+    functional.cross_entropy(network(activations), images.labels).backward()
+    for signal in signals:
+        gradient = network.get_submodule(signal.block).conv.weight.grad
+        assert signal.gradient_rms == pytest.approx(
+            gradient.square().mean().sqrt().item(), rel=1e-3
+        )
+
+
+def test_measuring_leaves_the_network_as_it_was(digits: Dataset) -> None:
+    network = untrained()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    measure_signals(network, some_images(digits), InputScale())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_dropout_is_off_and_nothing_is_random(digits: Dataset) -> None:
+    network = untrained(replace(TARGET, dropout=0.5))
+    one, other = (measure_signals(network, some_images(digits), InputScale()) for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_evidence_adds_up_to_the_logit(name: str, digits: Dataset) -> None:
+    network = untrained(find_ablation(name).network_spec).eval()
+    evidence = find_evidence(network, digits, 3, InputScale(), CPU)
+    assert evidence is not None
+    image = prepare_pixels(torch.as_tensor(digits.test_images[3:4]), InputScale())
+    *stages, head = network.children()
+    features = image
+    for stage in stages:
+        features = stage(features)
+    logit = head(features)[0, evidence.class_index]
+    # The head is affine: what no pixel contributes is what it says of no features at all.
+    constant = head(torch.zeros_like(features))[0, evidence.class_index]
+    total = math.fsum(value for row in evidence.values for value in row)
+    assert total == pytest.approx((logit - constant).item(), rel=0.02, abs=1e-3)
+    assert evidence.class_index == int(network(image).argmax())
+    assert len(evidence.values) == len(evidence.values[0]) == features.shape[-1]
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_head_amounts_to_one_matrix(name: str) -> None:
+    network = untrained(find_ablation(name).network_spec).double().eval()
+    values, rank = head_spectrum(network)
+    layers = [layer for layer in network.head if isinstance(layer, nn.Linear | nn.Conv2d)]
+    inputs = layers[0].weight[0].numel()
+
+    def answer(vectors: torch.Tensor) -> torch.Tensor:
+        for layer in layers:
+            shape = (-1, inputs, 1, 1) if isinstance(layer, nn.Conv2d) else (-1, layer.in_features)
+            vectors = layer(vectors.reshape(shape)).flatten(start_dim=1)
+        return vectors
+
+    with torch.no_grad():
+        matrix = answer(torch.eye(inputs).double()) - answer(torch.zeros(1, inputs).double())
+    expected = torch.linalg.svdvals(matrix)
+    assert values == pytest.approx(expected.tolist(), rel=1e-3)
+    assert rank == torch.linalg.matrix_rank(matrix) == 10
+
+
+def test_narrow_head_has_the_rank_of_its_waist() -> None:
+    _, rank = head_spectrum(untrained(replace(TARGET, hidden_features=(4,))))
+    assert rank == 4
+
+
+def test_confusion_counts_every_image_once() -> None:
+    labels = np.array([0, 0, 1, 9], np.uint8)
+    counts = count_confusion(labels, np.array([0, 1, 1, 0], np.uint8))
+    assert counts[0][:2] == [1, 1] and counts[1][1] == 1 and counts[9][0] == 1
+    assert sum(map(sum, counts)) == 4
+
+
+def test_samples_are_the_first_of_each_class(digits: Dataset) -> None:
+    samples = sample_images(digits.test_labels)
+    assert sorted(digits.test_labels[samples]) == list(range(10))
+    for number in samples:
+        assert digits.test_labels[number] not in digits.test_labels[:number]
+
+
+def test_diverged_network_is_observed_without_numbers(digits: Dataset) -> None:
+    network = untrained()
+    with torch.no_grad():
+        network.stage1.block1.conv.weight.fill_(math.nan)
+    [run] = plan_runs(
+        StudySpec(digits.id, digits.title, 2, 600, device_type="cpu"),
+        [find_ablation("target")],
+        [0],
+    )
+    wrong = np.zeros(digits.id.num_test, np.uint8)
+    found = observe(run, network, digits, wrong, "0" * 64, CPU)
+    assert found.signals[0].output_rms is None and found.evidence == []
+    assert found.known_loss is None
+    msgspec.json.decode(msgspec.json.encode(found), type=type(found))
+
+
+def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    exhibits = load_exhibits(study_dir, study)
+    assert set(exhibits.observations) == {(name, 0) for name in NAMES} and not exhibits.problems
+    for record in study.records:
+        found = exhibits.observations[record.experiment.ablation, 0]
+        assert found.weights_sha256 == record.file_sha256[WEIGHTS_FILE]
+        correct = sum(found.confusion[index][index] for index in range(10))
+        assert correct == record.last_epoch.test_correct
+        assert found.num_known_images == 600
+        assert found.signals_at_start != found.signals
+
+
+def test_observing_later_gives_the_same(study_dir: Path, digits: Dataset, tmp_path: Path) -> None:
+    study = load_study(study_dir)
+    for record in study.records:
+        path = run_folder(study_dir, record.experiment.ablation, 0) / OBSERVATIONS_FILE
+        before = path.read_bytes()
+        path.unlink()
+        make_exhibits(study_dir, study, digits)
+        assert path.read_bytes() == before
+
+
+def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    exhibits = load_exhibits(study_dir, study)
+    gallery = exhibits.gallery
+    assert gallery is not None and set(exhibits.weights) == set(NAMES)
+    records = {record.experiment.ablation: record for record in study.records}
+    assert gallery.variants
+    for name, found in gallery.variants.items():
+        wrong, target_wrong = (
+            set(records[one].wrong_test_images or []) for one in (name, "target")
+        )
+        assert found.num_lost == len(wrong - target_wrong)
+        assert found.lost == sorted(wrong - target_wrong)[:NUM_SHOWN]
+        assert found.won == sorted(target_wrong - wrong)[:NUM_SHOWN]
+        predictions = load_predictions(run_folder(study_dir, name, 0), records[name])
+        for number, answer in found.answers.items():
+            image = gallery.image(number)
+            assert image.pixels == digits.test_images[number].tobytes()
+            assert image.class_index == digits.test_labels[number]
+            assert answer.class_index == predictions.predicted_class[number]
+            if number in found.won:
+                truth = predictions.true_class_probability[number]
+                assert answer.probability == pytest.approx(truth, abs=1e-4)
+
+
+def test_gallery_of_other_networks_is_not_used(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path = study_dir / GALLERY_FILE
+    content = path.read_bytes()
+    record = study.records[0]
+    digest = record.file_sha256[WEIGHTS_FILE].encode()
+    path.write_bytes(content.replace(digest, b"0" * 64))
+    assert load_exhibits(study_dir, study).gallery is None
+    assert not is_up_to_date(study_dir, study)
+    make_exhibits(study_dir, study, digits)
+    assert path.read_bytes() == content and is_up_to_date(study_dir, study)
+
+
+def test_damaged_files_are_named_and_left_out(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path = run_folder(study_dir, NAMES[0], 0) / OBSERVATIONS_FILE
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:100])
+        exhibits = load_exhibits(study_dir, study)
+        assert (NAMES[0], 0) not in exhibits.observations
+        assert "not the file that was written" in exhibits.problems[0]
+        assert str(study_dir) not in exhibits.problems[0]
+    finally:
+        path.write_bytes(content)
+
+
+def test_weights_of_another_run_are_left_out_alone(study_dir: Path, digits: Dataset) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    folder = run_folder(study_dir, NAMES[1], 0)
+    files = {name: (folder / name).read_bytes() for name in (WEIGHTS_FILE, OBSERVATIONS_FILE)}
+    try:
+        (folder / WEIGHTS_FILE).write_bytes(files[WEIGHTS_FILE][:-4] + b"\0\0\0\0")
+        exhibits = load_exhibits(study_dir, study)
+        assert set(exhibits.weights) == set(NAMES) - {NAMES[1]}
+        assert "not the file that was recorded" in exhibits.problems[0]
+        (study_dir / GALLERY_FILE).unlink()
+        (folder / OBSERVATIONS_FILE).unlink()
+        lines: list[str] = []
+        complete_exhibits(study_dir, study, None, lines.append)
+        assert len(lines) == 2 and "not the file that was recorded" in lines[-1]
+        gallery = load_exhibits(study_dir, study).gallery
+        assert gallery and set(gallery.variants) == {NAMES[2]}
+    finally:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (study_dir / GALLERY_FILE).unlink()
+        make_exhibits(study_dir, study, digits)
+
+
+def test_files_that_do_not_fit_are_left_out_and_made_again(
+    study_dir: Path, digits: Dataset
+) -> None:
+    study = load_study(study_dir)
+    make_exhibits(study_dir, study, digits)
+    path, gallery_path = (
+        run_folder(study_dir, NAMES[1], 0) / OBSERVATIONS_FILE,
+        study_dir / GALLERY_FILE,
+    )
+    seen = msgspec.json.decode(path.read_bytes(), type=Observations)
+    gallery = msgspec.json.decode(gallery_path.read_bytes(), type=Gallery)
+    some = gallery.images[0]
+    broken: list[tuple[Path, object]] = [
+        (path, msgspec.structs.replace(seen, signals=seen.signals[1:])),
+        (path, msgspec.structs.replace(seen, confusion=[[1]])),
+        (path, msgspec.structs.replace(seen, head_singular_values=[1.0])),
+        (path, msgspec.structs.replace(seen, evidence=[Evidence(0, 1, [])])),
+        (path, msgspec.structs.replace(seen, weights_sha256="0" * 64)),
+        (gallery_path, msgspec.structs.replace(gallery, images=gallery.images[1:])),
+        (gallery_path, msgspec.structs.replace(gallery, class_names=["zero"])),
+        (gallery_path, msgspec.structs.replace(gallery, target_answers={})),
+        (
+            gallery_path,
+            msgspec.structs.replace(
+                gallery, images=[ShownImage(some.number, 12, some.pixels), *gallery.images[1:]]
+            ),
+        ),
+        (
+            gallery_path,
+            msgspec.structs.replace(
+                gallery, images=[ShownImage(some.number, 1, b"short"), *gallery.images[1:]]
+            ),
+        ),
+    ]
+    for file, value in broken:
+        content = file.read_bytes()
+        file.write_bytes(sealed(msgspec.json.encode(value)))
+        exhibits = load_exhibits(study_dir, study)
+        if file == path:
+            assert (NAMES[1], 0) not in exhibits.observations
+        else:
+            assert exhibits.gallery is None
+        render_page(summarise(study), exhibits)
+        assert not is_up_to_date(study_dir, study)
+        assert make_exhibits(study_dir, study, digits) == []
+        assert file.read_bytes() == content
+
+
+def test_records_that_do_not_name_wrong_images_say_nothing_false(
+    study_dir: Path, digits: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(study_dir, folder)
+    before = (folder / GALLERY_FILE).read_bytes()
+    (folder / GALLERY_FILE).unlink()
+    for path in folder.glob("*/seed-0/record.json"):
+        record = load_record(path.parent)
+        write_sealed(path, msgspec.structs.replace(record, wrong_test_images=None))
+    make_exhibits(folder, load_study(folder), digits)
+    assert (folder / GALLERY_FILE).read_bytes() == before
+
+
+def test_records_without_digests_show_no_networks(study_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(study_dir, folder)
+    for path in folder.glob("*/seed-0/record.json"):
+        write_sealed(path, msgspec.structs.replace(load_record(path.parent), file_sha256={}))
+    study = load_study(folder)
+    assert len(study.records) == len(NAMES)
+    exhibits = load_exhibits(folder, study)
+    assert exhibits.weights == {} and exhibits.observations == {}
+    assert is_up_to_date(folder, study)
+
+
+def test_failing_to_look_does_not_lose_a_run(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr("ablations.runner.run_one.observe", fail)
+    spec = StudySpec(digits.id, digits.title, 1, 300, device_type="cpu")
+    [run] = plan_runs(spec, [find_ablation("target")], [0])
+    result = run_experiment(run, digits, CPU, commit="-")
+    create_study(tmp_path / "study", spec)
+    folder = run_folder(tmp_path / "study", "target", 0)
+    write_run(folder, result)
+    assert not (folder / OBSERVATIONS_FILE).exists()
+    study = load_study(tmp_path / "study")
+    assert not is_up_to_date(tmp_path / "study", study)
+    make_exhibits(tmp_path / "study", study, digits)
+    assert (folder / OBSERVATIONS_FILE).exists()
+
+
+def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) -> None:
+    """Also the one whose inputs are not normalised."""
+    for record in load_study(study_dir).records:
+        folder = run_folder(study_dir, record.experiment.ablation, 0)
+        network = load_network(folder, record)
+        pixels = prepare_pixels(
+            torch.as_tensor(digits.test_images), input_scale(record.experiment, digits)
+        )
+        with torch.inference_mode():
+            answers = network(pixels).argmax(dim=1).numpy()
+        assert (answers == load_predictions(folder, record).predicted_class).all()
+
+
+def test_images_that_differ() -> None:
+    assert differing_images([1, 2, 5], [2, 3]) == ([1, 5], [3])
+    assert differing_images([], []) == ([], [])

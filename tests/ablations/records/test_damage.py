@@ -1,0 +1,391 @@
+"""Whatever happens to a study's files, no number that was not measured is shown, and no run is lost.
+
+A few runs are really made, once. Then faults are put into folders of copies of them: single bytes,
+cut ends, edited fields, deleted and mixed up files, writes that were stopped in the middle. The
+model of what must come of it is small: a run whose own files were never touched is there and is
+never made again, and whatever is shown is equal to what was made.
+"""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from ablations.analysis.summary import summarise
+from ablations.catalogue.entries import find_ablation
+from ablations.catalogue.experiment import Experiment
+from ablations.data.datasets import Dataset
+from ablations.inspection.load import load_exhibits
+from ablations.records.atomic_io import RecordError, format_json
+from ablations.records.checksums import write_sealed
+from ablations.records.observations import Observations
+from ablations.records.quarantine import SET_ASIDE_DIR, set_aside_damaged
+from ablations.records.run import (
+    OBSERVATIONS_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    RunResult,
+    load_predictions,
+    load_weights,
+    write_run,
+)
+from ablations.records.study import load_run, load_study, missing_runs, plan_runs, run_folder
+from ablations.records.study_spec import STUDY_FILE, StudySpec, create_study
+from ablations.records.timing import TIMING_FILE
+from ablations.runner.run_one import run_experiment
+from tests.factories import make_timing
+from tests.faults import tell_fault
+
+NAMES = ("target", "no-gap")
+OWN_FILES = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
+"""What a run's record speaks for; observations can be made again from the weights."""
+ALL_FILES = (*OWN_FILES, OBSERVATIONS_FILE)
+
+Made = dict[Experiment, RunResult]
+no_wait = settings(suppress_health_check=list(HealthCheck), deadline=None)
+
+
+@pytest.fixture(scope="module")
+def spec(digits: Dataset) -> StudySpec:
+    return StudySpec(digits.id, digits.title, 1, 256, device_type="cpu")
+
+
+@pytest.fixture(scope="module")
+def made(digits: Dataset, spec: StudySpec) -> Made:
+    """Runs as they come out of training."""
+    runs = plan_runs(spec, [find_ablation(name) for name in NAMES], [0, 1])
+    return {run: run_experiment(run, digits, torch.device("cpu"), commit="-") for run in runs}
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of files are written here, and no power is cut."""
+    monkeypatch.setattr("ablations.records.atomic_io.os.fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def run_dir(made: Made, spec: StudySpec, tmp_path: Path) -> Path:
+    """One run in a study."""
+    create_study(tmp_path / "study", spec)
+    run, result = next(iter(made.items()))
+    folder = run_folder(tmp_path / "study", run.ablation, run.seed)
+    write_run(folder, result)
+    return folder
+
+
+def test_every_byte_of_a_record_is_looked_at(run_dir: Path, spec: StudySpec) -> None:
+    path = run_dir / RECORD_FILE
+    content = path.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(RecordError):
+            load_run(run_dir, run_dir.parents[1], spec)
+    tell_fault(
+        "records", "one bit of a record flipped, at every byte", "noticed", times=len(content)
+    )
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS_FILE, WEIGHTS_FILE, RECORD_FILE, OBSERVATIONS_FILE])
+def test_any_byte_and_any_cut_is_noticed(run_dir: Path, spec: StudySpec, name: str) -> None:
+    path, study_dir = run_dir / name, run_dir.parents[1]
+    content = path.read_bytes()
+    counts = Counter[str]()
+
+    def is_noticed() -> bool:
+        if name == OBSERVATIONS_FILE:
+            exhibits = load_exhibits(study_dir, load_study(study_dir))
+            return not exhibits.observations and len(exhibits.problems) == 1
+        study = load_study(study_dir)
+        return not study.records and len(study.problems) == 1
+
+    @settings(no_wait, max_examples=500)
+    @given(st.integers(0, len(content) - 1), st.integers(1, 255))
+    def flip(place: int, pattern: int) -> None:
+        changed = bytearray(content)
+        changed[place] ^= pattern
+        path.write_bytes(changed)
+        assert is_noticed()
+        counts["flip"] += 1
+
+    @settings(no_wait, max_examples=200)
+    @given(st.integers(0, len(content) - 1))
+    def cut(length: int) -> None:
+        path.write_bytes(content[:length])
+        assert is_noticed()
+        counts["cut"] += 1
+
+    flip()
+    cut()
+    tell_fault("records", f"a byte of {name} changed", "noticed, not shown", times=counts["flip"])
+    tell_fault("records", f"{name} cut off", "noticed, not shown", times=counts["cut"])
+
+
+def places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Every place in a JSON value where something can be put instead."""
+    if path:
+        yield path
+    parts = value.items() if isinstance(value, dict) else ()
+    parts = enumerate(value) if isinstance(value, list) else parts
+    for key, part in parts:
+        yield from places(part, (*path, key))
+
+
+def put(value: object, path: tuple[object, ...], new: object) -> None:
+    for key in path[:-1]:
+        value = value[key]  # type: ignore[index]
+    value[path[-1]] = new  # type: ignore[index]
+
+
+OUTCOMES = {
+    "study.json cut off": "refused, with the way to get it back",
+    "a run killed while it was written": "made again, nothing wrong shown",
+    "a record deleted": "made again, nothing wrong shown",
+    "predictions, weights or observations deleted": "the record is shown, without what they would add",
+    "a run copied to another seed's place": "set aside, nothing wrong shown",
+}
+
+
+class DamagedStudy(RuleBasedStateMachine):
+    """A study that is run, damaged, resumed and reported in any order."""
+
+    made: ClassVar[Made]
+    spec: ClassVar[StudySpec]
+    faults: ClassVar[Counter[str]] = Counter()
+    steps: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp())
+        self.study_dir = self.root / "study"
+        create_study(self.study_dir, self.spec)
+        self.timing = make_timing(NAMES, spec=self.spec)
+        write_sealed(self.study_dir / TIMING_FILE, self.timing)
+        self.untouched: dict[Experiment, int] = {}
+        """Runs that are whole, and the inode of their record: it stays while they are not made again."""
+
+    def teardown(self) -> None:
+        try:
+            self.resume()  # Whatever has happened, it ends well.
+        finally:
+            shutil.rmtree(self.root)
+
+    def folder(self, run: Experiment) -> Path:
+        return run_folder(self.study_dir, run.ablation, run.seed)
+
+    def choose_run(self, data: st.DataObject) -> Experiment:
+        return data.draw(st.sampled_from(list(self.made)), "run")
+
+    def choose_file(self, data: st.DataObject, names: tuple[str, ...] = ALL_FILES) -> Path:
+        there = [path for path in sorted(self.study_dir.rglob("*")) if path.name in names]
+        there = [path for path in there if SET_ASIDE_DIR not in path.parts]
+        assume(there)
+        return data.draw(st.sampled_from(there), "file")
+
+    def touch(self, path: Path) -> None:
+        """Note that a file is not what was written: its run is not whole any more."""
+        if path.name in OWN_FILES:
+            for run in list(self.untouched):
+                if self.folder(run) == path.parent:
+                    del self.untouched[run]
+
+    def write(self, run: Experiment) -> None:
+        write_run(self.folder(run), self.made[run])
+        self.untouched[run] = (self.folder(run) / RECORD_FILE).stat().st_ino
+
+    @rule(data=st.data())
+    def make_a_run(self, data: st.DataObject) -> None:
+        run = self.choose_run(data)
+        assume(not (self.folder(run) / RECORD_FILE).exists())
+        self.write(run)
+
+    @rule(data=st.data(), num_files=st.integers(0, 3), num_bytes=st.integers(0, 5000))
+    def be_killed_while_writing(self, data: st.DataObject, num_files: int, num_bytes: int) -> None:
+        run = self.choose_run(data)
+        folder, result = self.folder(run), self.made[run]
+        assume(not (folder / RECORD_FILE).exists())
+        contents = (result.predictions_npz, result.weights_safetensors, result.observations_json)
+        names = (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in list(zip(names, contents, strict=True))[:num_files]:
+            assert content is not None
+            (folder / name).write_bytes(content)
+        (folder / f".{RECORD_FILE}.x1.tmp").write_bytes(format_json(result.record)[:num_bytes])
+        self.faults["a run killed while it was written"] += 1
+
+    @rule(data=st.data(), place=st.floats(0, 1, exclude_max=True), pattern=st.integers(1, 255))
+    def flip(self, data: st.DataObject, place: float, pattern: int) -> None:
+        path = self.choose_file(data, (*ALL_FILES, TIMING_FILE))
+        content = bytearray(path.read_bytes())
+        assume(content)
+        content[int(place * len(content))] ^= pattern
+        path.write_bytes(content)
+        self.touch(path)
+        self.faults["a byte changed"] += 1
+
+    @rule(data=st.data(), share=st.floats(0, 1, exclude_max=True))
+    def cut_off(self, data: st.DataObject, share: float) -> None:
+        path = self.choose_file(data, (*ALL_FILES, TIMING_FILE))
+        content = path.read_bytes()
+        assume(content)
+        path.write_bytes(content[: int(share * len(content))])
+        self.touch(path)
+        self.faults["a file cut off"] += 1
+
+    @rule(
+        data=st.data(),
+        new=st.one_of(st.integers(-5, 200), st.floats(0, 100), st.none(), st.text(), st.just([])),
+    )
+    def edit(self, data: st.DataObject, new: object) -> None:
+        path = self.choose_file(data, (RECORD_FILE, OBSERVATIONS_FILE, TIMING_FILE))
+        before = path.read_bytes()
+        try:
+            value = msgspec.json.decode(before)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            value = None
+        assume(isinstance(value, dict) and value)
+        put(value, data.draw(st.sampled_from(list(places(value))), "place"), new)
+        after = msgspec.json.encode(value) + b"\n"
+        after = msgspec.json.format(after, indent=1) + b"\n" if before.count(b"\n") > 1 else after
+        assume(after != before)
+        path.write_bytes(after)
+        self.touch(path)
+        self.faults["a field edited"] += 1
+
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        path = self.choose_file(data)
+        path.unlink()
+        # Without predictions and weights a record still has all numbers.
+        if path.name == RECORD_FILE:
+            self.touch(path)
+            self.faults["a record deleted"] += 1
+        else:
+            self.faults["predictions, weights or observations deleted"] += 1
+
+    @rule(data=st.data(), name=st.sampled_from(ALL_FILES))
+    def swap_files(self, data: st.DataObject, name: str) -> None:
+        one, other = self.choose_run(data), self.choose_run(data)
+        paths = [self.folder(run) / name for run in (one, other)]
+        assume(one != other and all(path.exists() for path in paths))
+        contents = [path.read_bytes() for path in paths]
+        for path, content in zip(paths, reversed(contents), strict=True):
+            path.write_bytes(content)
+            self.touch(path)
+        self.faults["files of two runs swapped"] += 1
+
+    @rule(data=st.data())
+    def swap_folders(self, data: st.DataObject) -> None:
+        one, other = self.choose_run(data), self.choose_run(data)
+        folders = [self.folder(run) for run in (one, other)]
+        assume(one != other and all((folder / RECORD_FILE).exists() for folder in folders))
+        folders[0].rename(self.root / "moved")
+        folders[1].rename(folders[0])
+        (self.root / "moved").rename(folders[1])
+        for folder in folders:
+            self.touch(folder / RECORD_FILE)
+        self.faults["folders of two runs swapped"] += 1
+
+    @rule(data=st.data(), seed=st.integers(2, 5))
+    def copy_elsewhere(self, data: st.DataObject, seed: int) -> None:
+        run = self.choose_run(data)
+        place = run_folder(self.study_dir, run.ablation, seed)
+        assume(self.folder(run).exists() and not place.exists())
+        shutil.copytree(self.folder(run), place)
+        self.faults["a run copied to another seed's place"] += 1
+
+    @rule(length=st.integers(0, 100))
+    def damage_the_study_file(self, length: int) -> None:
+        path = self.study_dir / STUDY_FILE
+        content = path.read_bytes()
+        path.write_bytes(content[:length])
+        for read in (load_study, set_aside_damaged):
+            with pytest.raises(RecordError, match="copy it here"):
+                read(self.study_dir)
+        path.write_bytes(content)
+        self.faults["study.json cut off"] += 1
+
+    @rule()
+    def resume(self) -> None:
+        """What `ablate` does: see what is missing, put away what is damaged, do the rest."""
+        missing = missing_runs(self.study_dir, list(self.made))
+        assert not set(missing) & self.untouched.keys()
+        files_before = self.contents()
+        lines = set_aside_damaged(self.study_dir)
+        assert self.contents() == files_before, "something was deleted or overwritten"
+        assert all("\n" not in line and str(self.root) not in line for line in lines)
+        for run in missing:
+            assert not (self.folder(run) / RECORD_FILE).exists()
+            self.write(run)
+        if not (self.study_dir / TIMING_FILE).exists():
+            write_sealed(self.study_dir / TIMING_FILE, self.timing)
+        study = load_study(self.study_dir)
+        assert study.problems == ()
+        assert {record.experiment: record for record in study.records} == {
+            run: result.record for run, result in self.made.items()
+        }
+        assert study.timing == self.timing
+        assert missing_runs(self.study_dir, list(self.made)) == []
+        assert set_aside_damaged(self.study_dir) == []
+        self.steps["resumed"] += 1
+
+    def contents(self) -> Counter[bytes]:
+        """Every file's content, wherever in the study it lies."""
+        return Counter(path.read_bytes() for path in self.study_dir.rglob("*") if path.is_file())
+
+    @invariant()
+    def only_what_was_made_is_shown(self) -> None:
+        study = load_study(self.study_dir)
+        for record in study.records:
+            assert record == self.made[record.experiment].record
+        shown = {record.experiment for record in study.records}
+        assert self.untouched.keys() <= shown, "a run that was whole is not shown"
+        for run, inode in self.untouched.items():
+            assert (self.folder(run) / RECORD_FILE).stat().st_ino == inode, "it was made again"
+        assert study.timing in (None, self.timing)
+        for problem in study.problems:
+            assert "\n" not in problem and str(self.root) not in problem
+        self.steps["looked at"] += 1
+
+    @rule()
+    def report(self) -> None:
+        """Also what a page shows beside numbers is what was made."""
+        study = load_study(self.study_dir)
+        results = summarise(study)
+        assert sum(len(row.runs) for row in results.rows) == len(study.records)
+        exhibits = load_exhibits(self.study_dir, study)
+        for (name, seed), seen in exhibits.observations.items():
+            [result] = [
+                r for run, r in self.made.items() if (run.ablation, run.seed) == (name, seed)
+            ]
+            assert seen == msgspec.json.decode(result.observations_json or b"", type=Observations)
+        for record in study.records:
+            folder, result = self.folder(record.experiment), self.made[record.experiment]
+            if (folder / WEIGHTS_FILE).exists():
+                assert load_weights(folder, record) == result.weights_safetensors
+            if (folder / PREDICTIONS_FILE).exists():
+                load_predictions(folder, record)
+                assert (folder / PREDICTIONS_FILE).read_bytes() == result.predictions_npz
+        self.steps["reported"] += 1
+
+
+def test_no_wrong_number_is_shown_and_no_run_is_lost(made: Made, spec: StudySpec) -> None:
+    DamagedStudy.made, DamagedStudy.spec = made, spec
+    DamagedStudy.faults.clear()
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        DamagedStudy, settings=settings(no_wait, max_examples=250, stateful_step_count=40)
+    )
+    for fault, times in DamagedStudy.faults.items():
+        outcome = OUTCOMES.get(fault, "set aside and made again, nothing wrong shown")
+        tell_fault("records", fault, outcome, times=times)

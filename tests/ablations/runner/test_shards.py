@@ -1,0 +1,180 @@
+"""Parts of a study that know nothing of each other, and are copied into one folder."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import Experiment
+from ablations.records.lock import only_one_process
+from ablations.records.merge import merge_studies
+from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
+from ablations.records.study import load_study, plan_runs, run_folder
+from ablations.records.study_spec import StudyError, StudySpec, create_study
+from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
+from tests.factories import make_record, make_spec
+from tests.ablations.runner.test_chaos import assert_equal_studies, records_in
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@given(
+    num_entries=st.integers(1, 5),
+    num_seeds=st.integers(1, 40),
+    count=st.integers(1, 50),
+    max_replicas=st.sampled_from([1, 2, 32]),
+)
+def test_parts_are_the_whole_each_run_once(
+    num_entries: int, num_seeds: int, count: int, max_replicas: int
+) -> None:
+    runs = plan_runs(make_spec(), CATALOGUE[:num_entries], range(num_seeds))
+    parts = [Shard(number, count).part_of(runs, max_replicas) for number in range(1, count + 1)]
+    together = [run for part in parts for run in part]
+    assert len(together) == len(runs)
+    assert set(together) == set(runs)
+    # Seeds that share a network stay together, and parts are about equally large.
+    groups = [len(split_into_groups(part, max_replicas)) for part in parts]
+    assert max(groups) - min(groups) <= 1
+    for part in parts:
+        assert part == [run for run in runs if run in set(part)]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    max_replicas=st.integers(2, 32),
+    num_slots=st.integers(1, 300),
+)
+def test_seeds_share_networks_as_far_as_that_leaves_no_slot_idle(
+    sizes: list[int], max_replicas: int, num_slots: int
+) -> None:
+    spec = make_spec()
+    runs: list[Experiment] = []
+    for entry, size in zip(CATALOGUE, sizes, strict=False):
+        runs += plan_runs(spec, [entry], range(size))
+    found = replicas_for_all(runs, max_replicas, num_slots)
+    assert 2 <= found <= max_replicas
+    if found > 2:
+        assert len(split_into_groups(runs, found - 1)) > num_slots
+    if found < max_replicas:
+        assert len(split_into_groups(runs, found)) <= num_slots
+
+
+@pytest.mark.parametrize("words", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", ""])
+def test_part_that_there_is_not(words: str) -> None:
+    found = CliRunner().invoke(cli.main, ["ablate", "--all", f"--shard={words}"])
+    assert found.exit_code == 2
+    assert "write 1/8 to 8/8" in found.output
+
+
+def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum"]
+    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "plain"]
+    command += ["--epochs", "1", "--seeds", "0-1", "--out", str(out), *more]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+
+
+def test_parts_that_are_copied_together_are_the_study(tmp_path: Path) -> None:
+    whole, merged = tmp_path / "whole", tmp_path / "merged"
+    merged.mkdir()
+    for number in (1, 2):
+        part = tmp_path / f"part-{number}"
+        finished = ablate(part, "--shard", f"{number}/2")
+        assert finished.returncode == 0, finished.stderr
+        assert f"part {number} of 2: 2 runs" in finished.stdout
+        assert len(records_in(part)) == 2
+        assert not (part / "timing.json").exists()
+    shutil.copytree(tmp_path / "part-1", merged, dirs_exist_ok=True)
+    parts = [str(tmp_path / f"part-{number}") for number in (1, 2)]
+    found = CliRunner().invoke(cli.main, ["merge", *parts, "--out", str(merged)])
+    assert found.exit_code == 0, found.output
+    assert "2 runs copied" in found.output
+    assert "2 were there already" in found.output
+    before = records_in(merged)
+    for out in (merged, whole):
+        finished = ablate(out)
+        assert finished.returncode == 0, finished.stderr
+        if out == merged:
+            assert "4 of 4 runs are there already" in finished.stdout
+    assert records_in(merged) == before, "nothing is done twice"
+    assert_equal_studies(whole, merged, 4)
+    study = load_study(merged)
+    assert study.timing and set(study.timing.by_ablation) == {"target", "no-momentum"}
+
+
+def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> None:
+    """A part of a study as if it had been made: records, predictions and weights."""
+    create_study(part, spec)
+    for run in plan_runs(spec, [find_ablation("target")], seeds):
+        files = {
+            PREDICTIONS_FILE: b"predictions %d" % chance,
+            WEIGHTS_FILE: b"weights %d" % run.seed,
+        }
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        record = msgspec.structs.replace(make_record(run), file_sha256=digests)
+        result = RunResult(record, *files.values(), observations_json=b"damaged")
+        write_run(run_folder(part, "target", run.seed), result)
+
+
+def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) -> None:
+    spec = make_spec()
+    one, two, out = (tmp_path / name for name in ("one", "two", "out"))
+    write_part(one, spec, range(3))
+    write_part(two, spec, range(2, 5), chance=1)
+    cut_off = run_folder(two, "target", 4) / WEIGHTS_FILE
+    cut_off.write_bytes(b"weigh")
+    merged = merge_studies([one, two], out)
+    assert (merged.num_copied, merged.num_there) == (4, 0)
+    [other, damaged] = merged.problems
+    assert "holds another run, which stays" in other
+    assert "cut off" in damaged
+    before = records_in(out)
+    assert not list(out.rglob("observations.json"))
+    assert sorted(before) == [Path(f"target/seed-{seed}/record.json") for seed in range(4)]
+    assert load_study(out).problems == ()
+    cut_off.write_bytes(b"weights 4")
+    again = merge_studies([one, two], out)
+    assert (again.num_copied, again.num_there) == (1, 4)
+    assert records_in(out).items() > before.items()
+    # What was damaged in the whole study does not keep a sound run out.
+    (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
+    (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
+    mended = merge_studies([one, two], out)
+    assert (mended.num_copied, mended.num_there) == (2, 3)
+    assert sum("Set aside" in problem for problem in mended.problems) == 2
+    assert load_study(out).problems == ()
+    assert len(records_in(out)) == 5
+
+
+def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
+    one, two, out = (tmp_path / name for name in ("one", "two", "out"))
+    write_part(one, make_spec(), range(1))
+    write_part(two, msgspec.structs.replace(make_spec(), margin_pct=0.05), range(1, 2))
+    with pytest.raises(StudyError, match=r"margin_pct is 0\.05 in the one, 0\.1 in the other"):
+        merge_studies([one, two], out)
+    assert not out.exists()
+    with pytest.raises(StudyError, match="nowhere is not a study"):
+        merge_studies([one, tmp_path / "nowhere"], out)
+    merge_studies([one], out)
+    with only_one_process(out), pytest.raises(StudyError, match="is at work"):
+        merge_studies([one], out)
+
+
+def test_part_of_another_study_is_not_mixed_in(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_part(one, make_spec(), range(2))
+    write_part(other, make_spec(num_epochs=2), range(2, 4))
+    for folder in other.glob("*/seed-*"):
+        shutil.copytree(folder, one / folder.relative_to(other), dirs_exist_ok=True)
+    study = load_study(one)
+    assert len(study.records) == 2
+    assert len(study.problems) == 2
+    assert all("is of another study" in problem for problem in study.problems)

@@ -1,0 +1,284 @@
+"""Augmentation, random streams, and the training loop."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torchvision.transforms import functional as torchvision_functional
+
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import TARGET_TRAINING, Experiment
+from ablations.data.datasets import Dataset, load_dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training.augmentation import (
+    MAX_ROTATION_DEGREES,
+    Augmentation,
+    augment,
+    draw_augmentation,
+    rotate,
+    zoom_centre,
+)
+from ablations.training.batches import Images, InputScale, load_images, prepare_batch
+from ablations.training.epoch import EpochRecord
+from ablations.training.loop import evaluate, prepare_training, train, train_epoch
+from ablations.training.seeding import derive_seed, initialise_weights
+from mnist_blocks import TARGET
+from mnist_blocks.network import build_network
+from mnist_blocks.summary import leaves
+
+CPU = torch.device("cpu")
+
+
+def experiment_on(dataset: Dataset, name: str = "target", epochs: int = 1) -> Experiment:
+    spec = StudySpec(dataset.id, dataset.title, epochs, None, "cpu")
+    return plan_runs(spec, [find_ablation(name)], [0])[0]
+
+
+def test_rotation_is_torchvisions() -> None:
+    stream = torch.Generator().manual_seed(0)
+    images = torch.rand(32, 1, 28, 28, generator=stream)
+    degrees = torch.linspace(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES, 32)
+    ours = rotate(images, degrees.deg2rad())
+    theirs = [
+        torchvision_functional.rotate(image, angle.item())
+        for image, angle in zip(images, degrees, strict=True)
+    ]
+    assert torch.equal(ours, torch.stack(theirs))
+
+
+def test_zoom_is_torchvisions_crop_and_resize() -> None:
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    theirs = torchvision_functional.resize(
+        torchvision_functional.center_crop(images, [22, 22]), [28, 28]
+    )
+    torch.testing.assert_close(zoom_centre(images), theirs)
+
+
+def test_only_the_drawn_images_are_zoomed() -> None:
+    images = torch.rand(3, 1, 28, 28)
+    draws = Augmentation(torch.tensor([False, True, False]), torch.zeros(3))
+    result = augment(images, draws)
+    assert torch.equal(result[[0, 2]], images[[0, 2]])
+    torch.testing.assert_close(result[1], zoom_centre(images)[1])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 100))
+def test_draws_keep_their_distribution(seed: int, epoch: int) -> None:
+    draws = draw_augmentation(4000, seed, epoch, CPU)
+    degrees = draws.angle_radians.rad2deg()
+    assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
+    # Six standard deviations: a chance of 1 in 500 million for each.
+    assert abs(degrees.mean()) < 6 * MAX_ROTATION_DEGREES / math.sqrt(3 * 4000)
+    assert abs(draws.is_zoomed.float().mean() - 0.1) < 6 * math.sqrt(0.1 * 0.9 / 4000)
+
+
+def test_streams_differ_by_name_by_seed_and_by_epoch() -> None:
+    names = ["order.epoch1", "order.epoch2", "augment.epoch1", "dropout"]
+    seeds = {derive_seed(seed, name) for seed in range(50) for name in names}
+    assert len(seeds) == 200
+    first, second = (draw_augmentation(100, 0, epoch, CPU).angle_radians for epoch in (1, 2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+def test_shared_layers_start_from_the_targets_weights(ablation: Ablation) -> None:
+    target, variant = build_network(TARGET), build_network(ablation.network_spec)
+    initialise_weights(target, 7)
+    initialise_weights(variant, 7)
+    target_layers = dict(leaves(target))
+    shared = []
+    for name, layer in leaves(variant):
+        other = target_layers.get(name)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(other, type(layer)):
+            if layer.weight.shape != other.weight.shape:
+                continue
+            shared.append(name)
+            assert torch.equal(layer.weight, other.weight), name
+            if layer.bias is not None:
+                assert torch.equal(layer.bias, other.bias), name
+    assert {"stage1.block1.conv", "stage2.block1.conv"} <= set(shared)
+
+
+def test_initial_weights_are_distributed_as_pytorchs() -> None:
+    ours, theirs = build_network(TARGET), build_network(TARGET)
+    initialise_weights(ours, 0)
+    for (name, layer), (_, other) in zip(leaves(ours), leaves(theirs), strict=True):
+        if not hasattr(layer, "weight") or layer.weight is None or "bn" in name:
+            continue
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        for parameter in (layer.weight, other.weight, layer.bias, other.bias):
+            assert parameter.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.2)
+
+
+def test_every_training_image_is_seen_once_and_the_last_batch_too(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ablations.training import loop as training
+
+    seen: list[torch.Tensor] = []
+    real = training.prepare_batch
+
+    def spy(images: Images, batch: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(batch)
+        return real(images, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "prepare_batch", spy)
+    experiment = experiment_on(digits)
+    images, _ = load_images(digits, experiment.training, CPU)
+    train_epoch(prepare_training(experiment, digits, CPU), images, epoch=1)
+    assert sorted(torch.cat(seen).tolist()) == list(range(1437))
+    assert [len(batch) for batch in seen] == [128] * 11 + [29]
+
+
+def test_order_is_new_in_each_epoch_and_the_same_for_every_variant(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ablations.training import loop as training
+
+    seen: list[int] = []
+    real = training.prepare_batch
+
+    def spy(images: Images, batch: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.extend(batch.tolist())
+        return real(images, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "prepare_batch", spy)
+
+    def order(name: str, epoch: int) -> list[int]:
+        seen.clear()
+        experiment = experiment_on(digits, name)
+        images, _ = load_images(digits, experiment.training, CPU)
+        train_epoch(prepare_training(experiment, digits, CPU), images, epoch)
+        return list(seen)
+
+    assert order("target", 1) == order("no-gap", 1) == order("no-augmentation", 1)
+    assert order("target", 1) != order("target", 2)
+
+
+def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
+    # Three steps, the last one smaller, in the plainest PyTorch: no augmentation, no dropout.
+    experiment = experiment_on(digits, "no-dropout")
+    recipe = replace(experiment.training, augment=False, num_train_images=300)
+    experiment = replace(experiment, training=recipe)
+    images, _ = load_images(digits, experiment.training, CPU)
+    trainee = prepare_training(experiment, digits, CPU)
+    loss, num_correct = train_epoch(trainee, images, epoch=1)
+
+    network = build_network(experiment.network)
+    initialise_weights(network, 0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    order = torch.randperm(
+        300, generator=torch.Generator().manual_seed(derive_seed(0, "order.epoch1"))
+    )
+    loss_sum, expected_correct = 0.0, 0
+    for start in range(0, 300, 128):
+        batch = order[start : start + 128]
+        inputs = torch.from_numpy(digits.train_images)[batch][:, None] / 255
+        inputs = (inputs - digits.mean) / digits.std
+        labels = torch.from_numpy(digits.train_labels)[batch].long()
+        logits = network(inputs)
+        batch_loss = functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        batch_loss.backward()
+        optimizer.step()
+        loss_sum += batch_loss.item() * len(batch)
+        expected_correct += int((logits.argmax(1) == labels).sum())
+    assert loss == pytest.approx(loss_sum / 300, rel=1e-5)
+    assert num_correct == expected_correct
+    for ours, theirs in zip(trainee.network.parameters(), network.parameters(), strict=True):
+        # Weights move by 0.01 and more; the rest is the order in which float32 sums are taken.
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_rate_drops_after_epoch_15() -> None:
+    rates = [TARGET_TRAINING.learning_rate_at(epoch) for epoch in range(1, 21)]
+    assert rates == pytest.approx([0.01] * 15 + [0.001] * 5)
+    constant = replace(TARGET_TRAINING, drop_learning_rate_after=None)
+    assert {constant.learning_rate_at(epoch) for epoch in range(1, 21)} == {0.01}
+
+
+def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
+    experiment = experiment_on(digits)
+    trainee = prepare_training(experiment, digits, CPU)
+    _, images = load_images(digits, experiment.training, CPU)
+    trainee.network.train()
+    first = evaluate(trainee, images)
+    second = evaluate(trainee, images)
+    assert len(first.predicted_class) == len(first.true_class_probability) == 360
+    assert torch.equal(first.true_class_probability, second.true_class_probability)
+    # Against the network called on all the images at once.
+    trainee.network.eval()
+    logits = trainee.network(prepare_batch(images, torch.arange(360), trainee.scale))
+    probabilities = logits.softmax(1)[torch.arange(360), images.labels]
+    torch.testing.assert_close(first.true_class_probability, probabilities.detach())
+    assert first.num_correct == int((logits.argmax(1) == images.labels).sum())
+    assert first.loss == pytest.approx(functional.cross_entropy(logits, images.labels).item())
+
+
+def test_input_scale(digits: Dataset) -> None:
+    images, _ = load_images(digits, TARGET_TRAINING, CPU)
+    everything = torch.arange(len(images))
+    scaled = prepare_batch(images, everything, InputScale(digits.mean, digits.std))
+    assert abs(scaled.mean()) < 1e-3
+    assert scaled.std() == pytest.approx(1, abs=1e-3)
+    raw = prepare_batch(images, everything, InputScale())
+    assert raw.min() == 0
+    assert raw.max() == 1
+    experiment = experiment_on(digits, "no-input-normalisation")
+    assert prepare_training(experiment, digits, CPU).scale == InputScale(0.0, 1.0)
+
+
+def test_same_experiment_same_network_to_the_last_bit(digits: Dataset) -> None:
+    first, second = (train(experiment_on(digits), digits, CPU) for _ in range(2))
+    for ours, theirs in zip(
+        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    other = train(replace(experiment_on(digits), seed=1), digits, CPU)
+    assert other.epochs[0].train_loss != first.epochs[0].train_loss
+
+
+def test_epochs_are_recorded_and_told(digits: Dataset) -> None:
+    told: list[EpochRecord] = []
+    trained = train(experiment_on(digits, epochs=4), digits, CPU, told.append)
+    assert told == trained.epochs
+    assert [epoch.epoch for epoch in told] == [1, 2, 3, 4]
+    assert [epoch.learning_rate for epoch in told] == pytest.approx([0.01, 0.01, 0.01, 0.001])
+    assert told[-1].test_correct == trained.test_result.num_correct
+    assert told[-1].test_accuracy_pct == pytest.approx(told[-1].test_correct / 3.6)
+    assert not trained.has_diverged
+
+
+def test_it_learns(digits: Dataset) -> None:
+    trained = train(experiment_on(digits, "no-gap", epochs=8), digits, CPU)
+    assert trained.epochs[-1].test_accuracy_pct > 90
+
+
+def test_it_learns_mnist(mnist_folder: Path) -> None:
+    # A tenth of an epoch of the real thing, tested on all of the 10,000 test images.
+    mnist = load_dataset("mnist", mnist_folder)
+    spec = StudySpec(mnist.id, mnist.title, 2, 3000, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("no-gap")], [0])
+    trained = train(experiment, mnist, CPU)
+    assert len(trained.test_result.predicted_class) == 10_000
+    assert trained.epochs[-1].test_accuracy_pct > 80
+    assert trained.epochs[-1].test_correct == trained.test_result.num_correct
+
+
+def test_divergence_is_a_result(digits: Dataset) -> None:
+    experiment = experiment_on(digits, "no-batchnorm", epochs=5)
+    wild = replace(experiment, training=replace(experiment.training, learning_rate=1e6))
+    trained = train(wild, digits, CPU)
+    assert trained.has_diverged
+    assert len(trained.epochs) < 5
+    assert trained.epochs[-1].train_loss is None
+    assert 0 <= trained.epochs[-1].test_accuracy_pct <= 100

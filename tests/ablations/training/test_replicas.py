@@ -1,0 +1,436 @@
+"""Groups of seeds: each replica's training is its seed's own."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import Experiment
+from ablations.data.datasets import Dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training import gpu_memory as group_memory
+from ablations.training import replicas as group_training
+from ablations.training.batches import load_images
+from ablations.training.epoch import EpochRecord
+from ablations.training.gpu_memory import bytes_per_replica, choose_num_replicas, train_as_fits
+from ablations.training.loop import Trainee, prepare_training, train, train_epoch
+from ablations.training.replicas import (
+    STEPS_PER_CHUNK,
+    Group,
+    chunks,
+    classify,
+    descend,
+    draw_epoch,
+    draw_masks,
+    mask_streams,
+    prepare_group,
+    train_group,
+    train_group_epoch,
+    train_steps,
+)
+from ablations.training.seed_groups import even_parts, split_into_groups
+from mnist_blocks.network import build_network
+from speed.gpu.capture import capture
+from speed.gpu.wide import narrow
+
+CPU = torch.device("cpu")
+DOUBLE = torch.float64
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+
+
+def seeds_of(
+    dataset: Dataset, name: str = "target", num_seeds: int = 3, images: int = 300, epochs: int = 1
+) -> list[Experiment]:
+    spec = StudySpec(dataset.id, dataset.title, epochs, images, "cpu")
+    return plan_runs(spec, [find_ablation(name)], range(num_seeds))
+
+
+def with_recipe(experiments: list[Experiment], **changes: object) -> list[Experiment]:
+    return [
+        replace(experiment, training=replace(experiment.training, **changes))  # type: ignore[arg-type]
+        for experiment in experiments
+    ]
+
+
+def train_one_epoch(
+    experiments: list[Experiment],
+    dataset: Dataset,
+    device: torch.device = CPU,
+    dtype: torch.dtype = DOUBLE,
+    epochs: int = 1,
+    is_captured: bool = False,
+) -> Group:
+    group = prepare_group(experiments, dataset, device, dtype)
+    images, _ = load_images(dataset, experiments[0].training, device)
+    take_steps = partial(train_steps, group)
+    if is_captured:
+        take_steps = capture(take_steps, device)  # type: ignore[assignment]
+    for epoch in range(1, epochs + 1):
+        train_group_epoch(group, take_steps, images, draw_epoch(group, len(images), epoch), epoch)
+    return group
+
+
+def assert_replicas_agree(
+    group: Group, replica: int, other: Group, other_replica: int, rtol: float, atol: float
+) -> None:
+    ours, theirs = narrow(group.network, replica), narrow(other.network, other_replica)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=rtol, atol=atol, check_device=False, msg=name
+        )
+    torch.testing.assert_close(
+        group.loss_sum[replica], other.loss_sum[other_replica], rtol=rtol, atol=atol
+    )
+    assert group.num_correct[replica] == other.num_correct[other_replica]
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_replica_is_its_seed_alone(digits: Dataset, name: str) -> None:
+    # Two full batches and a smaller one, with augmentation and dropout as the recipe has them.
+    experiments = with_recipe(seeds_of(digits, name, images=75), batch_size=32)
+    together = train_one_epoch(experiments, digits)
+    for replica, experiment in enumerate(experiments):
+        alone = train_one_epoch([experiment], digits)
+        assert_replicas_agree(together, replica, alone, 0, rtol=1e-9, atol=1e-12)
+
+
+def test_replicas_differ(digits: Dataset) -> None:
+    group = train_one_epoch(seeds_of(digits), digits)
+    assert len(set(group.loss_sum.tolist())) == 3
+
+
+def in_double(trainee: Trainee) -> Trainee:
+    """The same trainee, whose network computes in float64 on the float32 inputs that it gets."""
+
+    class ToDouble(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.double()
+
+    # The optimiser holds the same parameters, which change their type in place.
+    network = nn.Sequential(ToDouble(), trainee.network.double())
+    return replace(trainee, network=network, classify=network)
+
+
+@pytest.mark.parametrize("name", ["no-dropout", "target", "no-momentum", "no-fc-head"])
+def test_group_of_one_is_the_plain_loop(digits: Dataset, name: str) -> None:
+    # 13 full batches of 20 and one of 4: two chunks and the smaller batch.
+    experiments = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20)
+    group = train_one_epoch(experiments, digits)
+
+    trainee = in_double(prepare_training(experiments[0], digits, CPU))
+    masks = same_masks(prepare_group(experiments, digits, CPU, DOUBLE), num_images=264)
+    for layer_name, layer in trainee.network.named_modules():
+        if isinstance(layer, nn.Dropout):
+            drawn = masks[layer_name.removeprefix("1.")]
+            layer.forward = lambda inputs, drawn=drawn: inputs * next(drawn) / 0.9  # type: ignore
+    images, _ = load_images(digits, experiments[0].training, CPU)
+    loss, num_correct = train_epoch(trainee, images, epoch=1)
+
+    assert group.loss_sum.item() / 264 == pytest.approx(loss, rel=1e-6)  # summed in float32 there
+    assert group.num_correct.item() == num_correct
+    alone = trainee.network[1].state_dict()  # type: ignore[index,union-attr,operator]
+    for parameter_name, tensor in narrow(group.network, 0).items():
+        torch.testing.assert_close(tensor, alone[parameter_name], rtol=1e-9, atol=1e-12)
+
+
+def same_masks(group: Group, num_images: int) -> dict[str, Iterator[Tensor]]:
+    """The masks of a group of one's first epoch, step by step, for each dropout layer."""
+    streams = mask_streams(group, epoch=1)
+    steps: dict[str, list[Tensor]] = {name: [] for name in streams}
+    for _, num_steps, batch_size in chunks(num_images, group.recipe.batch_size):
+        draw_masks(group, streams, num_steps, batch_size)
+        for name, masks in group.chunk.masks.items():
+            steps[name] += masks[0, :num_steps, :batch_size].clone()
+    return {name: iter(masks) for name, masks in steps.items()}
+
+
+def test_every_replica_sees_every_image_once(digits: Dataset) -> None:
+    group = prepare_group(seeds_of(digits, num_seeds=2, images=200), digits, CPU)
+    images, _ = load_images(digits, group.recipe, CPU)
+    seen: list[Tensor] = []
+
+    def note_labels(num_steps: int, batch_size: int) -> None:
+        seen.extend(group.chunk.labels[:num_steps, :, :batch_size].clone())
+
+    train_group_epoch(group, note_labels, images, draw_epoch(group, 200, epoch=1), epoch=1)
+    labels = torch.cat(seen, dim=1)
+    assert not torch.equal(labels[0], labels[1])
+    for replica in labels:
+        assert torch.equal(replica.bincount(), images.labels.bincount())
+
+
+def test_dropout_keeps_its_share_and_differs_by_replica_layer_and_epoch(digits: Dataset) -> None:
+    group = prepare_group(seeds_of(digits, num_seeds=2), digits, CPU)
+    drawn = []
+    for epoch in (1, 2):
+        draw_masks(group, mask_streams(group, epoch), STEPS_PER_CHUNK, 128)
+        drawn.append({name: masks.clone() for name, masks in group.chunk.masks.items()})
+    assert sorted(drawn[0]) == ["head.dropout", "stage1.dropout", "stage2.dropout"]
+    for name, masks in drawn[0].items():
+        assert masks.float().mean().item() == pytest.approx(0.9, abs=0.01)
+        assert not torch.equal(masks[0], masks[1])
+        assert not torch.equal(masks, drawn[1][name])
+
+
+def test_training_is_recorded_as_the_plain_loops(digits: Dataset) -> None:
+    experiments = seeds_of(digits, "no-dropout", 2, images=256, epochs=4)
+    told: list[tuple[Experiment, EpochRecord]] = []
+    trained = train_group(
+        experiments, digits, CPU, lambda experiment, record: told.append((experiment, record))
+    )
+    for experiment, ours in zip(experiments, trained, strict=True):
+        theirs = train(experiment, digits, CPU)
+        assert [record for run, record in told if run == experiment] == ours.epochs
+        assert [epoch.epoch for epoch in ours.epochs] == [1, 2, 3, 4]
+        assert not ours.has_diverged
+        for our_epoch, their_epoch in zip(ours.epochs, theirs.epochs, strict=True):
+            assert our_epoch.learning_rate == their_epoch.learning_rate
+            # Float32, and eight steps in which roundings grow.
+            assert our_epoch.train_loss == pytest.approx(their_epoch.train_loss, rel=1e-3)
+            assert our_epoch.test_loss == pytest.approx(their_epoch.test_loss, rel=1e-2)
+            assert our_epoch.test_correct == pytest.approx(their_epoch.test_correct, abs=4)
+        assert ours.network.state_dict().keys() == theirs.network.state_dict().keys()
+        assert ours.test_result.num_correct == ours.epochs[-1].test_correct
+
+
+def test_evaluation_is_of_all_images_by_each_replica(digits: Dataset) -> None:
+    group = train_one_epoch(seeds_of(digits), digits)
+    _, images = load_images(digits, group.recipe, CPU)
+    logits = classify(group, images)
+    assert logits.shape == (3, 360, 10)
+    inputs = (images.pixels[:, None] / 255 - digits.mean) / digits.std
+    for replica in range(3):
+        network = build_network(seeds_of(digits)[0].network).double().eval()
+        network.load_state_dict(narrow(group.network, replica))
+        torch.testing.assert_close(logits[replica], network(inputs.double()), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_divergence_ends_one_replica_and_leaves_the_others(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    experiments = seeds_of(digits, images=256, epochs=3)
+    undisturbed = train_group(experiments, digits, torch.device(device))
+    real = group_training.prepare_group
+
+    def spoil(*arguments: object, **options: object) -> Group:
+        group = real(*arguments, **options)  # type: ignore[arg-type]
+        with torch.no_grad():  # the second replica's first convolution
+            group.parameters[0].unflatten(0, (3, -1))[1] = math.nan
+        return group
+
+    monkeypatch.setattr(group_training, "prepare_group", spoil)
+    told: list[tuple[int, int]] = []
+    trained = train_group(
+        experiments,
+        digits,
+        torch.device(device),
+        lambda experiment, record: told.append((experiment.seed, record.epoch)),
+    )
+    assert [len(result.epochs) for result in trained] == [3, 1, 3]
+    assert [result.has_diverged for result in trained] == [False, True, False]
+    assert trained[1].epochs[0].train_loss is None
+    assert (1, 2) not in told
+    assert trained[1].network.get_submodule("stage1.block1.bn").num_batches_tracked == 2
+    for replica in (0, 2):
+        for ours, theirs in zip(trained[replica].epochs, undisturbed[replica].epochs, strict=True):
+            assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+            assert ours.test_correct == pytest.approx(theirs.test_correct, abs=4)
+
+
+def test_group_ends_when_all_have_diverged(digits: Dataset) -> None:
+    experiments = with_recipe(seeds_of(digits, "no-batchnorm", 2, epochs=5), learning_rate=1e6)
+    trained = train_group(experiments, digits, CPU)
+    assert all(result.has_diverged and len(result.epochs) < 5 for result in trained)
+
+
+def test_only_seeds_of_one_experiment_are_a_group(digits: Dataset) -> None:
+    mixed = [seeds_of(digits)[0], seeds_of(digits, "no-gap")[1]]
+    with pytest.raises(ValueError, match=r"'no-gap', seed 1 differs from 'target', seed 0"):
+        train_group(mixed, digits, CPU)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_is_pytorchs(momentum: float) -> None:
+    ours = [torch.ones(3, dtype=DOUBLE), torch.full((2, 2), 5.0, dtype=DOUBLE)]
+    theirs = [nn.Parameter(tensor.clone()) for tensor in ours]
+    velocities = [torch.zeros_like(tensor) for tensor in ours]
+    optimizer = torch.optim.SGD(theirs, lr=0.1, momentum=momentum)
+    learning_rate = torch.tensor(0.1, dtype=DOUBLE)
+    for step in range(5):
+        gradients = [tensor * (step + 1) for tensor in ours]
+        for parameter, gradient in zip(theirs, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        if step == 3:
+            learning_rate.fill_(0.01)
+            optimizer.param_groups[0]["lr"] = 0.01
+        optimizer.step()
+        descend(ours, gradients, velocities, learning_rate, momentum)
+        for parameter, tensor in zip(theirs, ours, strict=True):
+            torch.testing.assert_close(parameter.data, tensor, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "expected"),
+    [
+        (60_000, [(i * 12 * 128, 12, 128) for i in range(39)] + [(468 * 128, 1, 96)]),
+        (1437, [(0, 11, 128), (1408, 1, 29)]),
+        (13 * 128, [(0, 12, 128), (1536, 1, 128)]),
+        (100, [(0, 1, 100)]),
+    ],
+)
+def test_chunks_cover_an_epoch(num_images: int, expected: list[tuple[int, int, int]]) -> None:
+    assert list(chunks(num_images, 128)) == expected
+    assert sum(steps * batch for _, steps, batch in expected) == num_images
+
+
+def test_even_parts(digits: Dataset) -> None:
+    seeds = seeds_of(digits, num_seeds=10)
+    assert [len(part) for part in even_parts(seeds, 32)] == [10]
+    assert [len(part) for part in even_parts(seeds, 4)] == [4, 4, 2]
+    assert [len(part) for part in even_parts(seeds, 9)] == [5, 5]
+    assert [seed for part in even_parts(seeds, 3) for seed in part] == seeds
+
+
+def test_groups_are_seeds_of_one_experiment(digits: Dataset) -> None:
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
+    runs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], range(3))
+    groups = split_into_groups(runs, 32)
+    assert [[(run.ablation, run.seed) for run in group] for group in groups] == [
+        [("target", seed) for seed in range(3)],
+        [("no-gap", seed) for seed in range(3)],
+    ]
+    assert [len(group) for group in split_into_groups(runs, 2)] == [2, 1, 2, 1]
+    assert split_into_groups(runs, 1) == [[run] for run in runs]
+
+
+def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
+    [experiment] = seeds_of(digits, num_seeds=1)
+    needed = bytes_per_replica(experiment)
+    # Of the order of a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
+    assert 30e6 < needed < 300e6
+    assert choose_num_replicas(experiment, 10, None) == 10
+    assert choose_num_replicas(experiment, 10, 100 * needed) == 10
+    assert choose_num_replicas(experiment, 10, 5 * needed) == 4
+    assert choose_num_replicas(experiment, 10, 1000) == 1
+
+
+@pytest.mark.parametrize("is_recording", [False, True])
+def test_group_that_does_not_fit_is_halved(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, is_recording: bool
+) -> None:
+    sizes: list[int] = []
+    real = group_memory.train_group
+
+    def fits_two(experiments: list[Experiment], *rest: object) -> object:
+        sizes.append(len(experiments))
+        try:
+            if len(experiments) > 2:
+                raise torch.cuda.OutOfMemoryError("simulated")
+        finally:
+            if is_recording and len(experiments) > 2:
+                raise RuntimeError("the recording was broken off")
+        return real(experiments, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(group_memory, "train_group", fits_two)
+    experiments = seeds_of(digits, num_seeds=5, images=128)
+    ended = list(train_as_fits(experiments, digits, CPU))
+    assert sizes == [5, 2, 2, 1]
+    assert [run for part in ended for run, _ in part] == experiments
+
+    for error in (torch.cuda.OutOfMemoryError("simulated"), RuntimeError("something else")):
+
+        def fails(experiments: list[Experiment], *rest: object, error: Exception = error) -> object:
+            raise error
+
+        monkeypatch.setattr(group_memory, "train_group", fails)
+        with pytest.raises(type(error)):
+            list(train_as_fits(experiments, digits, CPU))
+
+
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+def test_steps_can_be_recorded(digits: Dataset, name: str) -> None:
+    # What a GPU cannot record: reading a number from it, sizes that hang on one, random draws,
+    # and new tensors with values from Python.
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            called.add(operation.overloadpacket.__name__)
+            return operation(*args, **(kwargs or {}))
+
+    called: set[str] = set()
+    group = prepare_group(seeds_of(digits, name), digits, CPU)
+    draw_masks(group, mask_streams(group, 1), STEPS_PER_CHUNK, 128)
+    group.chunk.inputs.normal_()
+    group.chunk.labels.zero_()
+    with Watch():
+        train_steps(group, 2, 128)
+    assert {"convolution", "convolution_backward", "_foreach_sub_"} <= called
+    forbidden = {"_local_scalar_dense", "nonzero", "item", "lift_fresh", "native_dropout"}
+    assert not called & (forbidden | {"bernoulli", "bernoulli_", "rand", "scalar_tensor"})
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_recorded_steps_are_the_ordinary_ones(
+    digits: Dataset, name: str, dtype: torch.dtype
+) -> None:
+    # Three epochs of two chunks and a smaller batch: called, recorded and replayed, and the
+    # learning rate drops to a tenth after the second.
+    device = torch.device("cuda")
+    experiments = with_recipe(seeds_of(digits, name, images=500, epochs=3), batch_size=20)
+    groups = [
+        train_one_epoch(experiments, digits, device, dtype, epochs=3, is_captured=is_captured)
+        for is_captured in (False, True)
+    ]
+    # Float32 rounds, and 75 steps let roundings grow.
+    tolerance = 1e-9 if dtype == DOUBLE else 2e-2
+    for replica in range(3):
+        ours, theirs = (narrow(group.network, replica) for group in groups)
+        for parameter_name, tensor in ours.items():
+            torch.testing.assert_close(
+                tensor, theirs[parameter_name], rtol=tolerance, atol=tolerance, msg=parameter_name
+            )
+    torch.testing.assert_close(
+        groups[0].loss_sum, groups[1].loss_sum, rtol=tolerance, atol=tolerance
+    )
+    # Momentum: what the recorded steps remember is what the ordinary ones do.
+    for one, other in zip(groups[0].velocities, groups[1].velocities, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+@needs_cuda
+def test_replica_on_a_gpu_is_its_seed_alone(digits: Dataset) -> None:
+    device = torch.device("cuda")
+    experiments = seeds_of(digits, images=600, epochs=2)
+    together = train_one_epoch(experiments, digits, device, DOUBLE, epochs=2, is_captured=True)
+    for replica, experiment in enumerate(experiments):
+        alone = train_one_epoch([experiment], digits, device, DOUBLE, epochs=2, is_captured=True)
+        assert_replicas_agree(together, replica, alone, 0, rtol=1e-8, atol=1e-10)
+
+
+@needs_cuda
+def test_gpu_is_the_cpu_without_dropout(digits: Dataset) -> None:
+    # Dropout's masks are drawn on the device; all else is drawn on the CPU and is the same.
+    experiments = seeds_of(digits, "no-dropout", images=600, epochs=2)
+    on_gpu = train_one_epoch(
+        experiments, digits, torch.device("cuda"), DOUBLE, epochs=2, is_captured=True
+    )
+    on_cpu = train_one_epoch(experiments, digits, CPU, DOUBLE, epochs=2)
+    # Not closer: the nearest pixel of a rotated image may be another one after rounding.
+    torch.testing.assert_close(on_gpu.loss_sum.cpu(), on_cpu.loss_sum, rtol=1e-2, atol=0)
+
+
+@needs_cuda
+def test_group_trains_on_a_gpu_from_start_to_end(digits: Dataset) -> None:
+    experiments = seeds_of(digits, "no-gap", images=1437, epochs=8)
+    trained = train_group(experiments, digits, torch.device("cuda"))
+    assert all(result.epochs[-1].test_accuracy_pct > 85 for result in trained)
+    assert len({result.epochs[-1].test_loss for result in trained}) == 3

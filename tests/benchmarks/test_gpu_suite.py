@@ -1,0 +1,75 @@
+"""The measurements for a GPU, on a CPU: that they run and what they write, not what they measure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ablations.data.datasets import Dataset
+from benchmarks import gpu_targets
+from benchmarks.gpu_targets import PARTS, Measurements, main, math, replicas
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def test_part_is_measured_and_written(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--dataset", "digits", "--epochs", "1", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, ["single", *options])
+    assert result.exit_code == 0, result.output
+    assert "single: 1 together" in result.output
+    content = (tmp_path / "single.json").read_bytes()
+    found = msgspec.json.decode(content, type=Measurements)
+    assert found.environment.device_type == "cpu"
+    assert [measured.status for measured in found.times] == ["trained"] * 3
+    for measured in found.times:
+        assert 0 < measured.last_epoch_seconds_per_run <= measured.group_seconds
+        assert len(measured.accuracy_pct_by_epoch[0]) == measured.num_epochs == 1
+
+
+def test_more_and_more_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = gpu_targets.train_group
+
+    def fits_two(experiments: list[object], *rest: object) -> object:
+        if len(experiments) > 2:
+            raise torch.cuda.OutOfMemoryError("simulated")
+        return real(experiments, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gpu_targets, "train_group", fits_two)
+    times = replicas(digits, CPU, num_epochs=1, counts=(2, 3))
+    assert [measured.status for measured in times] == ["trained", "out of memory"]
+    assert times[0].seconds_per_run == times[0].group_seconds / 2
+    assert len(times[0].accuracy_pct_by_epoch) == 2
+
+
+def test_ways_to_compute(digits: Dataset) -> None:
+    times = math(digits, CPU, num_epochs=1, counts=(1,))
+    names = [measured.math for measured in times]
+    assert names[0] == "float32"
+    assert len(set(names)) == 4
+    assert set(PARTS) == {"single", "seeds", "replicas", "math"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_suite_says_what_is_missing(tmp_path: Path) -> None:
+    def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "benchmarks/gpu_suite.sh", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+
+    assert suite().returncode == 2
+    assert suite("everything", str(tmp_path / "out")).returncode == 2
+    refused = suite("all", str(tmp_path / "out"))
+    assert refused.returncode == 1
+    assert "no CUDA GPU" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,378 @@
+"""The diagrams: everything that differs is marked, nothing else is, and nothing hangs on colour."""
+
+import re
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import combinations
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Browser
+
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from mnist_blocks import TARGET, NetworkSpec
+from mnist_blocks.summary import layer_table
+from reports.figures import diagrams
+from reports.figures.diagram_parts import changed_parts
+from reports.figures.diagrams import ablation_diagram
+from reports.html.page import read_text
+from tests.strategies import network_specs
+
+every_ablation = pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+
+TRAINING_WORDS = {
+    "num_epochs": "Number of epochs",
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate",
+    "momentum": "Momentum",
+    "drop_learning_rate_after": "Drop of the learning rate",
+    "augment": "Zooming and rotating of images",
+    "normalise_input": "Normalisation of the input",
+    "num_train_images": "Choice of training images",
+}
+REMOVED_TRAINING = {
+    "momentum": "momentum 0.9",
+    "drop_learning_rate_after": "÷ 10 after 75 %",
+    "augment": "zoom and rotate",
+    "normalise_input": "normalise",
+}
+"""The box of what an ablation of training switches off."""
+ODD = {
+    "five stages": (
+        NetworkSpec(
+            channels=(4, 8, 16, 24, 512),
+            convs_per_stage=3,
+            hidden_features=(),
+            block="conv-relu-bn",
+            downsample="stride",
+        ),
+        TrainingSpec(5, 32, 0.1, 0.5, 0.5, num_train_images=2000),
+    ),
+    "one stage": (
+        NetworkSpec(
+            channels=(512,), convs_per_stage=1, block="bn-relu-conv", hidden_features=(64, 9)
+        ),
+        TARGET_TRAINING,
+    ),
+    "backwards": (
+        NetworkSpec(block="relu-bn-conv", head="conv", pooling="flatten", conv_bias=False),
+        replace(TARGET_TRAINING, augment=False),
+    ),
+}
+
+
+class Drawn(NamedTuple):
+    """A box as it was drawn."""
+
+    classes: set[str]
+    lines: list[str]
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def boxes_of(svg: str) -> list[Drawn]:
+    boxes = []
+    for group in ElementTree.fromstring(svg).iter("g"):
+        classes = set(group.attrib["class"].split())
+        if "shape" not in classes:
+            rect = next(group.iter("rect"))
+            sides = (float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
+            boxes.append(Drawn(classes, [text.text or "" for text in group.iter("text")], *sides))
+    return boxes
+
+
+def labels(boxes: list[Drawn], mark: str) -> Counter[str]:
+    return Counter(box.lines[0] for box in boxes if mark in box.classes)
+
+
+def label(description: str) -> str:
+    """A layer's words without what follows the channels: `conv 3×3, 8 → 16`."""
+    words = re.sub(r", (stride 2|no bias)", "", description)
+    return re.sub(r"(\d)x(\d)", r"\1×\2", words).replace("->", "→")
+
+
+def draw(ablation: Ablation) -> str:
+    return ablation_diagram(ablation.network_spec, ablation.training_spec, ablation.name)
+
+
+trainings = st.fixed_dictionaries(
+    {},
+    optional={
+        "num_epochs": st.sampled_from([1, 5, 100]),
+        "batch_size": st.sampled_from([2, 64]),
+        "learning_rate": st.sampled_from([0.001, 0.1, 3.0]),
+        "momentum": st.sampled_from([0.0, 0.5, 0.99]),
+        "drop_learning_rate_after": st.sampled_from([None, 0.5, 1.0]),
+        "augment": st.just(False),
+        "normalise_input": st.just(False),
+        "num_train_images": st.sampled_from([2, 2000]),
+    },
+).map(lambda changes: replace(TARGET_TRAINING, **changes))
+networks = network_specs() | st.fixed_dictionaries(
+    {},
+    optional={
+        "channels": st.sampled_from([(8,), (8, 16), (8, 16, 32, 64), (8, 16, 32, 64, 1024)]),
+        "convs_per_stage": st.sampled_from([1, 3]),
+        "block": st.sampled_from(["conv-relu-bn", "conv-bn", "relu-conv-bn", "relu-bn-conv"]),
+        "dropout": st.sampled_from([0.0, 0.5]),
+        "head": st.just("conv"),
+        "pooling": st.just("flatten"),
+        "hidden_features": st.sampled_from([(), (16, 16), (20_000,)]),
+    },
+).map(lambda changes: replace(TARGET, **changes))
+
+
+@every_ablation
+def test_what_differs_is_marked_and_nothing_else_is(ablation: Ablation) -> None:
+    was, now = (
+        {row.name: row.description for row in layer_table(spec)}
+        for spec in (TARGET, ablation.network_spec)
+    )
+    boxes = boxes_of(draw(ablation))
+    switched_off = [REMOVED_TRAINING[field] for field in ablation.training]
+    missing = [label(was[name]) for name in was if name not in now]
+    assert labels(boxes, "removed") == Counter(missing + switched_off)
+    assert labels(boxes, "added") == Counter(label(now[name]) for name in now if name not in was)
+    changed = [label(now[name]) for name in now if name in was and now[name] != was[name]]
+    assert labels(boxes, "changed") == Counter(changed)
+    in_both = [[name for name in one if name in other] for one, other in ((was, now), (now, was))]
+    assert bool(labels(boxes, "moved")) == (in_both[0] != in_both[1])
+    # What is there, and what is gone, is all that is drawn.
+    kept = [label(now[name]) for name in now if was.get(name) == now[name]]
+    drawn = labels(boxes, "kept") + labels(boxes, "changed") + labels(boxes, "added")
+    assert not Counter(kept) - drawn
+    assert len(boxes) == len({*was, *now}) + 10
+
+
+@every_ablation
+def test_every_mark_says_its_word(ablation: Ablation) -> None:
+    for box in boxes_of(draw(ablation)):
+        words = " ".join(box.lines[1:])
+        assert ("× removed" in words) == ("removed" in box.classes)
+        assert ("+ added" in words) == ("added" in box.classes)
+        assert bool(re.search("was |now ", words)) == ("changed" in box.classes)
+        assert bool(re.search("[↑↓] moved", words)) == ("moved" in box.classes)
+
+
+def test_swapped_order_is_shown() -> None:
+    network = replace(TARGET, block="conv-relu-bn")
+    boxes = boxes_of(ablation_diagram(network, TARGET_TRAINING, "swapped"))
+    moved = [box for box in boxes if "moved" in box.classes]
+    assert [box.lines for box in moved] == [["ReLU", "↑ moved up"]] * 6
+    [words] = changed_parts(network, TARGET_TRAINING)
+    assert words.startswith("ReLU now stands before batch normalisation in 6 places: stage 1 (2),")
+
+
+def test_differences_in_words() -> None:
+    network = NetworkSpec(
+        block="conv-relu", dropout=0.5, hidden_features=(), downsample="stride", conv_bias=False
+    )
+    training = replace(TARGET_TRAINING, momentum=0.5, drop_learning_rate_after=None)
+    assert changed_parts(network, training) == [
+        "3×3 convolution is changed (now no bias) in 4 places: stage 1, stage 2 and stage 3 (2).",
+        "Batch normalisation is removed in 6 places: stage 1 (2), stage 2 (2) and stage 3 (2).",
+        "3×3 convolution is changed (now stride 2, now no bias) in 2 places: stage 1 and stage 2.",
+        "Max pooling is removed in 2 places: stage 1 and stage 2.",
+        "Dropout is changed (0.5, was 0.1) in 3 places: stage 1, stage 2 and the head.",
+        "Linear layer is changed (32 → 10, was 32 → 16) in the head.",
+        "Linear layer is removed in the head.",
+        "Momentum is changed (0.5, was 0.9).",
+        "Drop of the learning rate is removed.",
+    ]
+
+
+def test_target_has_nothing_marked() -> None:
+    svg = ablation_diagram(TARGET, TARGET_TRAINING, "target")
+    assert all(box.classes == {"kept"} for box in boxes_of(svg))
+    assert changed_parts(TARGET, TARGET_TRAINING) == []
+    assert "Nothing differs from the target. 18,962 parameters, 1,863,456 multiply-adds" in svg
+    assert 'class="mark"' not in svg
+
+
+def test_length_that_a_study_has_in_common_is_not_marked() -> None:
+    short = replace(TARGET_TRAINING, num_epochs=2, num_train_images=2000)
+    without = replace(short, momentum=0.0)
+    assert len(changed_parts(TARGET, short)) == 2
+    assert changed_parts(TARGET, without, short) == ["Momentum is removed."]
+    svg = ablation_diagram(TARGET, without, "short", short)
+    assert "Momentum is removed." in svg and "Number of epochs" not in svg
+    assert labels(boxes_of(svg), "kept") >= Counter(["2 epochs", "first 2,000 images"])
+
+
+def test_totals_stand_beside_the_targets() -> None:
+    svg = ablation_diagram(replace(TARGET, pooling="flatten"), TARGET_TRAINING, "wide")
+    assert svg.count("43,538 parameters (target: 18,962), 1,888,032 multiply-adds an image") == 2
+
+
+def test_shapes_that_differ_say_what_they_were() -> None:
+    svg = ablation_diagram(replace(TARGET, channels=(8, 16, 14)), TARGET_TRAINING, "narrow")
+    shapes = [
+        [text.text for text in group.iter("text")]
+        for group in ElementTree.fromstring(svg).iter("g")
+        if "shape" in group.attrib["class"]
+    ]
+    assert shapes == [
+        ["1 image", "28×28"],
+        ["8 maps", "14×14"],
+        ["16 maps", "7×7"],
+        ["14 maps", "7×7", "was 32"],
+        ["10", "scores"],
+    ]
+
+
+@given(networks, trainings)
+def test_every_network_can_be_drawn(network: NetworkSpec, training: TrainingSpec) -> None:
+    svg = ablation_diagram(network, training, "some")
+    root = ElementTree.fromstring(svg)
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert sorted(ids) == ["some-description", "some-title"]
+    assert root.attrib["aria-labelledby"].split() == ["some-title", "some-description"]
+    width, height = (float(root.attrib[name]) for name in ("width", "height"))
+    assert root.attrib["viewBox"].split() == ["0", "0", f"{width:g}", f"{height:g}"]
+    for rect in root.iter("rect"):
+        x, y, w, h = (float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
+        assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
+    boxes = boxes_of(svg)
+    squares = [
+        Drawn(set(), [], *(float(rect.attrib[name]) for name in ("x", "y", "width", "height")))
+        for group in root.iter("g")
+        for rect in group.iter("rect")
+        if "shape" in group.attrib["class"]
+    ]
+    for one, other in combinations(boxes, 2):
+        assert are_apart(one, other)
+    for box in boxes:
+        assert all(are_apart(box, square) for square in squares)
+
+
+def are_apart(one: Drawn, other: Drawn) -> bool:
+    return (
+        one.x + one.width < other.x
+        or other.x + other.width < one.x
+        or one.y + one.height < other.y
+        or other.y + other.height < one.y
+    )
+
+
+@given(networks, trainings)
+def test_words_and_marks_tell_every_difference(
+    network: NetworkSpec, training: TrainingSpec
+) -> None:
+    words = changed_parts(network, training)
+    for field in fields(training):
+        is_changed = getattr(training, field.name) != getattr(TARGET_TRAINING, field.name)
+        told = [line for line in words if line.startswith(TRAINING_WORDS[field.name])]
+        assert len(told) == is_changed, field.name
+    was, now = (
+        {row.name: row.description for row in layer_table(spec)} for spec in (TARGET, network)
+    )
+    changed_layers = sum(now.get(name) != was.get(name) for name in {*was, *now})
+    layer_words = [line for line in words if not line.startswith(tuple(TRAINING_WORDS.values()))]
+    told_changes = sum(
+        int(count[1]) if (count := re.search(r"in (\d+) places", line)) else 1
+        for line in layer_words
+        if "now stands" not in line
+    )
+    assert told_changes == changed_layers
+    in_both = [[name for name in one if name in other] for one, other in ((was, now), (now, was))]
+    assert any("now stands" in line for line in layer_words) == (in_both[0] != in_both[1])
+    marked = [
+        box for box in boxes_of(ablation_diagram(network, training, "some"))
+        if not box.classes <= {"kept", "moved"}
+    ]  # fmt: skip
+    assert len(marked) == changed_layers + len(words) - len(layer_words)
+
+
+def test_words_are_escaped() -> None:
+    assert diagrams.text(0, 0, "<b>&", "label") == '<text x="0" y="0">&lt;b&gt;&amp;</text>'
+    name = "a\"'<script>&amp;"
+    svg = ablation_diagram(TARGET, TARGET_TRAINING, name)
+    assert "<script" not in svg
+    assert ElementTree.fromstring(svg).find("title").attrib["id"] == f"{name}-title"  # type: ignore[union-attr]
+
+
+@every_ablation
+def test_diagram_is_small_and_leaves_its_looks_to_the_page(ablation: Ablation) -> None:
+    svg = draw(ablation)
+    assert len(svg.encode()) < 12_000
+    assert 960 <= float(ElementTree.fromstring(svg).attrib["width"]) <= 1100
+    assert not re.search(r"style=|fill=|stroke=|#[0-9a-f]{3}|url\(", svg)
+
+
+def test_colours_are_the_pages() -> None:
+    style = read_text("static/diagram.css")
+    assert not re.search(r"#[0-9a-fA-F]{3}|rgba?\(|hsla?\(|url\(|@import", style)
+    defined = re.findall(r"(--[\w-]+):", style + read_text("static/page.css"))
+    assert set(re.findall(r"var\((--[\w-]+)", style)) <= set(defined)
+
+
+MEASURE = """() => {
+    const inside = (inner, outer) => inner.left >= outer.left && inner.right <= outer.right
+        && inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
+    const problems = [];
+    for (const text of document.querySelectorAll("svg text")) {
+        const innermost = [...text.parentNode.querySelectorAll(":scope > rect")].at(-1);
+        const isShape = text.closest(".shape, svg > text") !== null;
+        const outer = (isShape || !innermost ? text.ownerSVGElement : innermost);
+        if (!inside(text.getBoundingClientRect(), outer.getBoundingClientRect()))
+            problems.push(`${text.textContent} leaves its frame`);
+        if (parseFloat(getComputedStyle(text).fontSize) < 12)
+            problems.push(`${text.textContent} is small`);
+    }
+    for (const shape of document.querySelectorAll("svg .shape text")) {
+        const inner = shape.getBoundingClientRect();
+        const others = "g:not(.shape) > rect, .move";
+        for (const box of shape.ownerSVGElement.querySelectorAll(others)) {
+            const outer = box.getBoundingClientRect();
+            if (inner.left < outer.right && outer.left < inner.right
+                && inner.top < outer.bottom && outer.top < inner.bottom)
+                problems.push(`${shape.textContent} lies on something else`);
+        }
+    }
+    return problems;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stay_in_their_boxes_in_a_browser(browser: Browser, scheme: str) -> None:
+    drawn = [draw(ablation) for ablation in CATALOGUE]
+    drawn += [ablation_diagram(*specs, name.replace(" ", "-")) for name, specs in ODD.items()]
+    drawn += [draw(find_ablation("no-gap-matched+no-dropout+no-momentum"))]
+    style = read_text("static/page.css") + read_text("static/diagram.css")
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 2400, "height": 900})  # type: ignore[arg-type]
+    page.set_content(f"<style>{style} body {{ max-width: none }}</style>{''.join(drawn)}")
+    assert page.locator("svg text").count() > 500
+    assert page.evaluate(MEASURE) == []
+    page.close()
+
+
+def test_marks_are_shapes_in_a_browser(browser: Browser) -> None:
+    style = read_text("static/page.css") + read_text("static/diagram.css")
+    page = browser.new_page()
+    drawn = ablation_diagram(*ODD["five stages"], "five")
+    page.set_content(f"<style>{style}</style>{drawn}")
+
+    def look(selector: str, name: str) -> str:
+        return page.locator(selector).first.evaluate(
+            f"element => getComputedStyle(element)['{name}']"
+        )
+
+    assert look("g.removed rect", "strokeDasharray") == "5px, 3px"
+    assert look("g.removed text:not(.mark)", "textDecorationLine") == "line-through"
+    assert look("g.removed .mark", "textDecorationLine") == "none"
+    assert look("g.added rect", "strokeWidth") == "3px"
+    assert look("g.kept rect", "strokeWidth") == "1px"
+    assert look("g.kept rect", "strokeDasharray") == "none"
+    assert (
+        page.locator("g.changed:not(.shape) rect").count()
+        == 2 * page.locator("g.changed:not(.shape)").count()
+    )
+    assert page.locator("g.moved").count() == page.locator("path.move").count() == 6
+    page.close()

@@ -1,0 +1,415 @@
+"""The fused network computes what PyTorch's layers compute, one after another."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.entries import CATALOGUE
+from ablations.training.seeding import initialise_weights
+from mnist_blocks.network import build_network
+from mnist_blocks.spec import TARGET, NetworkSpec
+from speed.cpu import fused, fused_layer, kernels
+from speed.cpu.activations import Activations
+from speed.cpu.epilogues import Followers, group_layers
+from speed.cpu.fused import fuse
+
+NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
+BATCH_SIZE = 12
+
+
+class FixedDropout(nn.Module):
+    """Dropout with a mask that is given: (batch, channels, H, W)."""
+
+    def __init__(self, kept: Tensor, keep_scale: float) -> None:
+        super().__init__()
+        self.kept, self.keep_scale = kept, keep_scale
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Zero what is not kept."""
+        return values * self.kept * self.keep_scale if self.training else values
+
+
+def build(spec: NetworkSpec) -> nn.Sequential:
+    """A network whose batch norms have been given something to do."""
+    network = build_network(spec)
+    initialise_weights(network, 0)
+    stream = torch.Generator().manual_seed(1)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            # Negative scales too: then the maximum is not where the convolution's maximum is.
+            nn.init.normal_(layer.weight, 0.5, 1, generator=stream)
+            nn.init.normal_(layer.bias, 0, 0.5, generator=stream)
+    return network.to(memory_format=torch.channels_last)
+
+
+def random_batch(seed: int = 0) -> tuple[Tensor, Tensor]:
+    stream = torch.Generator().manual_seed(seed)
+    images = torch.rand(BATCH_SIZE, 1, 28, 28, generator=stream)
+    return images, torch.randint(10, (BATCH_SIZE,), generator=stream)
+
+
+def without_head_dropout(network: nn.Sequential) -> nn.Sequential:
+    """Dropout that is not fused draws from PyTorch's own generator, and cannot be compared."""
+    for layer, _ in group_layers(
+        [module for module in network.modules() if not list(module.children())]
+    ):
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
+
+
+def plain_twin(network: nn.Sequential, masks: list[tuple[nn.Dropout, Tensor]]) -> nn.Sequential:
+    """The same network in float64, with these dropout masks."""
+    twin = copy.deepcopy(network)
+    for parent, other in zip(network.modules(), twin.modules(), strict=True):
+        for name, child in parent.named_children():
+            for layer, kept in masks:
+                if child is layer:
+                    other.add_module(name, FixedDropout(kept, 1 / (1 - layer.p)))
+    return twin.double()
+
+
+def record_masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Dropout, Any]]:
+    """Every mask that will be drawn, with its layer."""
+    drawn: list[tuple[nn.Dropout, Any]] = []
+    real = fused_layer.draw_mask
+
+    def spy(dropout: nn.Dropout | None) -> Any:
+        mask = real(dropout)
+        if dropout is not None and dropout.training:
+            drawn.append((dropout, mask))
+        return mask
+
+    monkeypatch.setattr(fused_layer, "draw_mask", spy)
+    return drawn
+
+
+def kept_by(mask: Any, shape: tuple[int, ...]) -> Tensor:
+    """A mask as a tensor: elements are numbered with the channels last."""
+    batch_size, channels, height, width = shape
+    kept = kernels.draw_kept(1, int(np.prod(shape)), mask.key, mask.threshold)
+    return torch.from_numpy(kept).view(batch_size, height, width, channels).permute(0, 3, 1, 2)
+
+
+def dropout_shapes(network: nn.Sequential, images: Tensor) -> dict[nn.Module, tuple[int, ...]]:
+    """The shape that each dropout layer sees."""
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    twin = copy.deepcopy(network)
+    for layer, other in zip(network.modules(), twin.modules(), strict=True):
+        if isinstance(other, nn.Dropout):
+            other.register_forward_hook(
+                lambda _, inputs, __, layer=layer: shapes.update({layer: tuple(inputs[0].shape)})  # type: ignore[misc]
+            )
+    twin(images)
+    return shapes
+
+
+@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
+def test_forward_and_backward_are_those_of_the_layers(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = without_head_dropout(build(ablation.network_spec))
+    images, labels = random_batch()
+    drawn = record_masks(monkeypatch)
+    shapes = dropout_shapes(network, images)
+    before = copy.deepcopy(network)
+    loss = functional.cross_entropy(fuse(network)(images), labels)
+    loss.backward()
+
+    assert bool(drawn) == (ablation.network_spec.dropout > 0)
+    masks = [(layer, kept_by(mask, shapes[layer])) for layer, mask in drawn]
+    twin = plain_twin(network, masks)
+    # The running statistics have moved in the network: the twin starts from where it started.
+    for buffer, old in zip(twin.buffers(), before.buffers(), strict=True):
+        buffer.copy_(old)
+    expected = functional.cross_entropy(twin(images.double()), labels)
+    expected.backward()
+
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for (name, parameter), other in zip(network.named_parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert other.grad is not None
+        # A bias before batch norm has no effect: its gradient is rounding and nothing else.
+        scale = max(other.grad.abs().max().item(), 0.02)
+        error = (parameter.grad - other.grad).abs().max().item()
+        assert error < 1e-4 * scale, name
+    for (name, buffer), other in zip(network.named_buffers(), twin.buffers(), strict=True):
+        assert torch.allclose(buffer.double(), other.double(), rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
+def test_evaluation_is_that_of_the_layers_whatever_training_uses(ablation: Ablation) -> None:
+    network = build(ablation.network_spec)
+    images, _ = random_batch()
+    network(images)  # Moves the running statistics.
+    network.eval()
+    with torch.inference_mode():
+        expected = network(images)
+        for dtype in (torch.float32, torch.bfloat16):
+            logits = fuse(network, dtype)(images)
+            assert logits.dtype == torch.float32
+            assert torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
+def test_bfloat16_is_float32_with_fewer_digits(ablation: Ablation) -> None:
+    images, labels = random_batch()
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        network = without_head_dropout(build(ablation.network_spec))
+        torch.manual_seed(0)
+        functional.cross_entropy(fuse(network, dtype)(images), labels).backward()
+        gradients.append(
+            torch.cat([parameter.grad.flatten() for parameter in network.parameters()])  # type: ignore[union-attr]
+        )
+    exact, rounded = gradients
+    assert rounded.dtype == torch.float32
+    assert functional.cosine_similarity(exact, rounded, dim=0) > 0.97
+    assert rounded.norm() == pytest.approx(exact.norm().item(), rel=0.1)
+
+
+def test_odd_images_are_pooled_as_in_pytorch() -> None:
+    # 28, 14, 7, 3: the last row and column of 7 pixels are in no window.
+    spec = replace(TARGET, channels=(3, 5, 6, 7), dropout=0.0)
+    network = build(spec)
+    images, labels = random_batch()
+    twin = copy.deepcopy(network).double()
+    functional.cross_entropy(fuse(network)(images), labels).backward()
+    functional.cross_entropy(twin(images.double()), labels).backward()
+    for parameter, other in zip(network.parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert other.grad is not None
+        scale = max(other.grad.abs().max().item(), 0.02)
+        assert (parameter.grad - other.grad).abs().max().item() < 1e-4 * scale
+
+
+def test_everything_that_can_be_fused_is_fused() -> None:
+    network = build_network(TARGET)
+    groups = group_layers([layer for layer in network.modules() if not list(layer.children())])
+    followers = [group for _, group in groups if group]
+    assert len(followers) == 6
+    assert [bool(group.max_pool) for group in followers] == [False, True] * 2 + [False] * 2
+    assert [bool(group.dropout) for group in followers] == [False, True] * 2 + [False] * 2
+    left = [type(layer) for layer, group in groups if not group]
+    assert left == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Dropout, nn.Linear, nn.Linear]
+
+
+def test_two_relus_and_a_large_pool_are_kept_apart() -> None:
+    layers = [nn.Conv2d(1, 1, 3), nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(3)]
+    groups = group_layers(layers)
+    assert [layer for layer, _ in groups] == [layers[0], layers[3], layers[4]]
+    assert groups[0][1] == Followers(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
+
+
+def test_the_networks_own_weights_are_trained() -> None:
+    network = build_network(TARGET)
+    names = set(network.state_dict())
+    classify = fuse(network)
+    images, labels = random_batch()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    before = functional.cross_entropy(classify(images), labels)
+    for _ in range(60):
+        loss = functional.cross_entropy(classify(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.5 * before.item()
+    assert set(network.state_dict()) == names
+
+
+@pytest.mark.parametrize("block", ["conv-bn-relu", "conv-relu", "conv-relu-bn", "conv-bn"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_a_number_comes_through(block: str, dtype: torch.dtype) -> None:
+    network = build(replace(TARGET, block=block))
+    images, labels = random_batch()
+    images[3, 0, 14, 14] = torch.nan
+    loss = functional.cross_entropy(fuse(network, dtype)(images), labels)
+    assert loss.isnan()
+
+
+def test_frozen_batch_norm_has_no_gradient_here() -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    loss = functional.cross_entropy(fuse(network)(images), labels)
+    network.train()  # It is the forward pass that counts.
+    with pytest.raises(RuntimeError, match="evaluation mode"):
+        loss.backward()
+
+
+def test_the_mode_may_change_before_the_gradients_are_taken() -> None:
+    images, labels = random_batch()
+    gradients = []
+    for modes in ([True, True], [True, False]):
+        network = without_head_dropout(build(replace(TARGET, dropout=0.0)))
+        network.train(modes[0])
+        loss = functional.cross_entropy(fuse(network)(images), labels)
+        network.train(modes[1])
+        loss.backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stage1.block2.conv.weight", "stage2.block1.bn.weight"])
+def test_weights_changed_before_the_gradients_are_an_error_as_in_pytorch(name: str) -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    for classify in (network, fuse(network)):
+        loss = functional.cross_entropy(classify(images), labels)
+        with torch.no_grad():
+            network.get_parameter(name).mul_(3)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 9, 9), (3, 1, 9, 9), (3, 2, 2, 2)])
+def test_images_that_do_not_fit_are_refused_as_in_pytorch(shape: tuple[int, ...]) -> None:
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU())
+    for classify in (network, fuse(network)):
+        with pytest.raises(RuntimeError, match=r"expected input|Kernel size"):
+            classify(torch.rand(shape))
+
+
+def test_without_gradients_nothing_is_kept_for_them() -> None:
+    network = build(TARGET)
+    kept: list[object] = []
+    original = fused.FusedChain.forward
+
+    def spy(context: Any, *arguments: Any) -> Tensor:
+        out = original(context, *arguments)
+        kept.extend(context.passes)
+        return out
+
+    images, _ = random_batch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused.FusedChain, "forward", staticmethod(spy))
+        with torch.inference_mode():
+            fuse(network)(images)
+        assert not kept
+        fuse(network)(images)
+        assert len(kept) == 6
+
+
+def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
+    network = build(TARGET)
+    images, labels = random_batch()
+    parameters = list(network.parameters())
+    loss = functional.cross_entropy(fuse(network)(images), labels)
+    first = torch.autograd.grad(loss, parameters, retain_graph=True)
+    again = torch.autograd.grad(loss, parameters, create_graph=True)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        again[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(2, 4, 3, dilation=2), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, groups=2), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU()],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=None)],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False)],
+        [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)],
+        [nn.Conv2d(2, 4, 3), nn.MaxPool2d(2, ceil_mode=True)],
+        [nn.Conv2d(2, 4, 3), nn.MaxPool2d(3)],
+    ],
+    ids=repr,
+)
+def test_layers_with_other_settings_are_left_as_they_are(layers: list[nn.Module]) -> None:
+    assert [followers for _, followers in group_layers(layers)] == [None, None]
+    images = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fuse(nn.Sequential(*layers))(images), nn.Sequential(*layers)(images))
+
+
+def test_one_value_a_channel_is_an_error_as_in_pytorch() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    for classify in (network, fuse(network)):
+        with pytest.raises(ValueError, match=r"more than (one|1) value"):
+            classify(torch.rand(1, 1, 3, 3))
+
+
+def test_same_seed_same_masks() -> None:
+    network = build(TARGET)
+    images, _ = random_batch()
+    logits = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        logits.append(fuse(network)(images))
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.equal(logits[0], logits[2])
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**31), st.floats(0.01, 0.9))
+def test_masks_look_random(seed: int, probability: float) -> None:
+    size = 40_000
+    torch.manual_seed(seed)
+
+    def draw() -> np.ndarray:
+        mask = fused_layer.draw_mask(nn.Dropout(probability))
+        kept: np.ndarray = kernels.draw_kept(1, size, mask.key, mask.threshold)
+        return ~kept[0]
+
+    dropped = draw()
+    deviation = (probability * (1 - probability) / size) ** 0.5
+    assert abs(dropped.mean() - probability) < 6 * deviation
+    # Neighbours, the same channel of neighbouring pixels, and the next masks.
+    others = [np.roll(dropped, shift) for shift in (1, 8, 16, 32, 8 * 28)]
+    others += [draw(), draw()]
+    for other in others:
+        both = (dropped & other).mean()
+        deviation = probability * ((1 - probability**2) / size) ** 0.5
+        assert abs(both - probability**2) < 8 * deviation
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=40))
+def test_bfloat16_is_rounded_as_in_pytorch(numbers: list[float]) -> None:
+    values = torch.tensor(numbers, dtype=torch.float32)
+    out = torch.empty(len(numbers), dtype=torch.bfloat16)
+    channels = np.zeros((4, len(numbers)), np.float32)
+    channels[kernels.SCALE] = 1
+    kernels.finish(
+        values.numpy()[None], out.view(torch.uint16).numpy()[None], channels,
+        kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
+    )  # fmt: skip
+    assert torch.equal(out.nan_to_num(nan=7.0), values.bfloat16().nan_to_num(nan=7.0))
+
+
+def test_every_kind_of_nan_stays_one() -> None:
+    bits = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8000, 0x7F800001], np.uint32)
+    out = torch.empty(1, len(bits), dtype=torch.bfloat16)
+    channels = np.zeros((4, len(bits)), np.float32)
+    channels[kernels.SCALE] = 1
+    kernels.finish(
+        bits.view(np.float32)[None], out.view(torch.uint16).numpy(), channels,
+        kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
+    )  # fmt: skip
+    assert out.isnan().all()
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e3), st.integers(0, 2**31))
+def test_variance_keeps_its_digits_however_large_the_mean(
+    mean: float, deviation: float, seed: int
+) -> None:
+    stream = torch.Generator().manual_seed(seed)
+    values = torch.randn(6, 3, 7, 7, generator=stream) * deviation + mean
+    found = np.empty((2, 3))
+    sums = kernels.channel_sums(Activations.of(values).rows.numpy(), kernels.NO_FLOOR, 3)
+    kernels.moments_of(*sums, values.numel() // 3, found)
+    exact = values.double()
+    assert found[0] == pytest.approx(exact.mean((0, 2, 3)).numpy(), rel=1e-5, abs=1e-5 * deviation)
+    assert found[1] == pytest.approx(exact.var((0, 2, 3), unbiased=False).numpy(), rel=1e-4)

@@ -1,0 +1,49 @@
+"""Which arithmetic is chosen, and that every one of them trains."""
+
+import pytest
+import torch
+from llvmlite import binding
+
+from ablations.catalogue.entries import find_ablation
+from ablations.data.datasets import Dataset
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.training.loop import train
+from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic
+
+
+@pytest.mark.parametrize(
+    ("feature", "chosen"),
+    [("avx512bf16", "bfloat16"), ("avx512f", "float32"), ("avx2", "float32")],
+)
+def test_auto_uses_bfloat16_where_the_processor_has_it(
+    feature: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: {feature: True})
+    assert choose_arithmetic("auto", "cpu") == chosen
+    assert choose_arithmetic("auto", "cuda") == "plain"
+    assert choose_arithmetic("auto", "mps") == "plain"
+
+
+@pytest.mark.parametrize("name", ARITHMETICS)
+def test_what_is_asked_for_is_given(name: str) -> None:
+    assert choose_arithmetic(name, "cpu") == name
+
+
+def test_what_cannot_be_given_is_said() -> None:
+    with pytest.raises(ValueError, match="for a CPU"):
+        choose_arithmetic("float32", "cuda")
+    with pytest.raises(ValueError, match="unknown arithmetic 'float16'"):
+        choose_arithmetic("float16", "cpu")
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_every_arithmetic_learns_and_repeats_itself(
+    digits: Dataset, arithmetic: Arithmetic
+) -> None:
+    spec = StudySpec(digits.id, digits.title, 8, None, "cpu")
+    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
+    runs = [train(experiment, digits, torch.device("cpu"), arithmetic=arithmetic) for _ in range(2)]
+    assert runs[0].epochs[-1].test_accuracy_pct > 30
+    for first, second in zip(*(run.network.state_dict().values() for run in runs), strict=True):
+        assert torch.equal(first, second)
