@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands.options import clear_errors
 from ablations.records.atomic_io import write_json
 from ablations.records.run import RunRecord
@@ -50,15 +50,15 @@ def collect_accuracy(records: Sequence[RunRecord]) -> Accuracy:
     """
     if not records:
         raise StudyError("the studies have no runs yet")
-    experiment = without_seed(records[0])
+    run_spec = without_seed(records[0])
     for record in records:
-        if without_seed(record) != experiment:
+        if without_seed(record) != run_spec:
             raise StudyError(
-                f"{record.experiment.ablation}, seed {record.experiment.seed} "
+                f"{record.run_spec.ablation}, seed {record.run_spec.seed} "
                 f"({record.environment.arithmetic}) is another experiment than the first run: "
                 "all runs must be equal but for their seed and arithmetic"
             )
-    counts = Counter((run.environment.arithmetic, run.experiment.seed) for run in records)
+    counts = Counter((run.environment.arithmetic, run.run_spec.seed) for run in records)
     [((arithmetic, seed), count)] = counts.most_common(1)
     if count > 1:
         raise StudyError(
@@ -66,26 +66,26 @@ def collect_accuracy(records: Sequence[RunRecord]) -> Accuracy:
         )
     return Accuracy(
         reference=REFERENCE,
-        ablation=experiment.ablation,
-        dataset_name=experiment.dataset.name,
-        num_epochs=experiment.training.num_epochs,
-        num_train_images=experiment.training.num_train_images or experiment.dataset.num_train,
+        ablation=run_spec.ablation,
+        dataset_name=run_spec.dataset.name,
+        num_epochs=run_spec.training.num_epochs,
+        num_train_images=run_spec.training.num_train_images or run_spec.dataset.num_train,
         runs=sorted(map(accuracy_run, records), key=arithmetic_and_seed),
     )
 
 
-def without_seed(record: RunRecord) -> Experiment:
+def without_seed(record: RunRecord) -> RunSpec:
     """The experiment as all of its seeds have it."""
-    return replace(record.experiment, seed=0)
+    return replace(record.run_spec, seed=0)
 
 
 def accuracy_run(record: RunRecord) -> AccuracyRun:
     """What is kept of a run."""
     return AccuracyRun(
         arithmetic=record.environment.arithmetic,
-        seed=record.experiment.seed,
+        seed=record.run_spec.seed,
         test_correct=record.last_epoch.test_correct,
-        num_test_images=record.experiment.dataset.num_test,
+        num_test_images=record.run_spec.dataset.num_test,
         digest=record.digest,
         commit=record.environment.commit,
         device_name=record.environment.device_name,

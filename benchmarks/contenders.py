@@ -189,7 +189,7 @@ def read_study(results: Path) -> Outcome:
     num_images = 0
     began_at, written_at, seconds_outside_epochs = [], [], []
     for record in study.records:
-        run = record.experiment
+        run = record.run_spec
         num_images += (run.training.num_train_images or run.dataset.num_train) * len(record.epochs)
         path = run_folder(results, run.ablation, run.seed) / RECORD_FILE
         written_at.append(path.stat().st_mtime)

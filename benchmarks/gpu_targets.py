@@ -21,7 +21,7 @@ import msgspec
 import torch
 
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import DATASET_NAMES, Experiment
+from ablations.catalogue.experiment import DATASET_NAMES, RunSpec
 from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
 from ablations.records.run import Environment
@@ -67,14 +67,14 @@ class Measurements(msgspec.Struct, frozen=True):
     times: list[GroupTime]
 
 
-def seeds_of_the_target(dataset: Dataset, num_seeds: int, num_epochs: int) -> list[Experiment]:
+def seeds_of_the_target(dataset: Dataset, num_seeds: int, num_epochs: int) -> list[RunSpec]:
     """The reference experiment with seeds 0, 1, ..."""
     spec = StudySpec(dataset.id, dataset.title, num_epochs, None, "cuda")
     return plan_runs(spec, CATALOGUE[:1], range(num_seeds))
 
 
 def time_group(
-    experiments: Sequence[Experiment], dataset: Dataset, device: torch.device, math: str = "float32"
+    run_specs: Sequence[RunSpec], dataset: Dataset, device: torch.device, math: str = "float32"
 ) -> GroupTime:
     """Train a group from start to end, and measure it."""
     release_memory(device)
@@ -83,36 +83,36 @@ def time_group(
         torch.cuda.synchronize()
     started = time.perf_counter()
     try:
-        trained = train_group(experiments, dataset, device)
+        trained = train_group(run_specs, dataset, device)
     except torch.cuda.OutOfMemoryError:
-        return GroupTime(len(experiments), "out of memory", math)
+        return GroupTime(len(run_specs), "out of memory", math)
     seconds = time.perf_counter() - started
     epochs: list[list[EpochRecord]] = [result.epochs for result in trained]
     return GroupTime(
-        num_replicas=len(experiments),
+        num_replicas=len(run_specs),
         status="trained",
         math=math,
         num_epochs=len(epochs[0]),
         group_seconds=seconds,
-        seconds_per_run=seconds / len(experiments),
+        seconds_per_run=seconds / len(run_specs),
         last_epoch_seconds_per_run=epochs[0][-1].seconds,
         peak_memory_bytes=(torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0),
-        estimated_memory_bytes=len(experiments) * bytes_per_replica(experiments[0]),
+        estimated_memory_bytes=len(run_specs) * bytes_per_replica(run_specs[0]),
         accuracy_pct_by_epoch=[[epoch.test_accuracy_pct for epoch in run] for run in epochs],
     )
 
 
 def warm_up(dataset: Dataset, device: torch.device) -> None:
     """Load the GPU's libraries and kernels: a short run, whose time nobody takes."""
-    [experiment] = seeds_of_the_target(dataset, 1, num_epochs=1)
-    recipe = replace(experiment.training, num_train_images=min(5000, dataset.id.num_train))
-    train_group([replace(experiment, training=recipe)], dataset, device)
+    [run_spec] = seeds_of_the_target(dataset, 1, num_epochs=1)
+    recipe = replace(run_spec.training, num_train_images=min(5000, dataset.id.num_train))
+    train_group([replace(run_spec, training=recipe)], dataset, device)
 
 
 def single(dataset: Dataset, device: torch.device, num_epochs: int) -> list[GroupTime]:
     """One run by itself, three times over."""
-    experiments = seeds_of_the_target(dataset, 1, num_epochs)
-    return [time_group(experiments, dataset, device) for _ in range(3)]
+    run_specs = seeds_of_the_target(dataset, 1, num_epochs)
+    return [time_group(run_specs, dataset, device) for _ in range(3)]
 
 
 def seeds(dataset: Dataset, device: torch.device, num_epochs: int) -> list[GroupTime]:
@@ -148,8 +148,8 @@ def math(
         configure = partial(use_plain_float32, **options)
         with patch.object(group_training, "use_plain_float32", configure):
             for count in counts:
-                experiments = seeds_of_the_target(dataset, count, min(3, num_epochs))
-                times.append(time_group(experiments, dataset, device, name))
+                run_specs = seeds_of_the_target(dataset, count, min(3, num_epochs))
+                times.append(time_group(run_specs, dataset, device, name))
     return times
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from ablations.analysis.summary import summarise
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands.options import clear_errors
 from ablations.data.datasets import load_dataset
 from ablations.records.atomic_io import write_json
@@ -95,7 +95,7 @@ def measure_overhead(
 
 
 def time_runs(
-    runs: Sequence[Experiment], events: Iterable[Event], num_slots: int
+    runs: Sequence[RunSpec], events: Iterable[Event], num_slots: int
 ) -> tuple[BackendOverhead, list[RunResult]]:
     """Carry runs out; what each costs from when every worker has ended its first ones."""
     started = time.perf_counter()
@@ -140,7 +140,7 @@ def measure_disk(
     create_study(folder, spec)
     seconds = []
     for run, result in zip(runs, cycle(results), strict=False):
-        record = msgspec.structs.replace(result.record, experiment=run, digest=run.digest)
+        record = msgspec.structs.replace(result.record, run_spec=run, digest=run.digest)
         started = time.perf_counter()
         write_run(run_folder(folder, run.ablation, run.seed), replace(result, record=record))
         seconds.append(time.perf_counter() - started)

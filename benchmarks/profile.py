@@ -105,12 +105,12 @@ def measure(dataset_name: str, folder: Path | None, arithmetic: Arithmetic, roun
     cpu = torch.device("cpu")
     dataset = load_dataset(dataset_name, folder)
     spec = StudySpec(dataset.id, dataset.title, 1, None, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
-    images, _ = load_images(dataset, experiment.training, cpu)
-    count = STEPS_IN_A_ROUND * experiment.training.batch_size
+    [run_spec] = plan_runs(spec, [find_ablation("target")], [0])
+    images, _ = load_images(dataset, run_spec.training, cpu)
+    count = STEPS_IN_A_ROUND * run_spec.training.batch_size
     some = Images(images.pixels[:count], images.labels[:count])
-    trainee = training.prepare_training(experiment, dataset, cpu, arithmetic)
-    num_steps = -(-len(some) // experiment.training.batch_size)
+    trainee = training.prepare_training(run_spec, dataset, cpu, arithmetic)
+    num_steps = -(-len(some) // run_spec.training.batch_size)
 
     training.train_epoch(trainee, some, epoch=1)  # Compiles, and warms up.
     whole: list[float] = []

@@ -4,7 +4,7 @@ import math
 
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training.seed_groups import MAX_REPLICAS, replicas_for_all, split_into_groups
@@ -127,7 +127,7 @@ def gpu_words() -> str:
     return "\n".join(lines)
 
 
-def factorial_runs() -> list[Experiment]:
+def factorial_runs() -> list[RunSpec]:
     """The runs of the large factorial."""
     factors = [entry for entry in CATALOGUE if entry.is_core or entry.kind == "training"]
     spec = StudySpec(DatasetId("mnist", "", 60_000, 10_000), "MNIST", 20, None, "cuda")

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset, load_dataset
 from ablations.runner.run_one import use_one_thread
 from ablations.training.batches import Images, load_images
@@ -40,10 +40,10 @@ class Configuration:
     batch_size: int
     channels: tuple[int, ...] = TARGET.channels
 
-    def experiment(self, dataset: Dataset) -> Experiment:
+    def run_spec(self, dataset: Dataset) -> RunSpec:
         """The experiment whose steps are measured."""
         [target] = (ablation for ablation in CATALOGUE if ablation.kind == "target")
-        return Experiment(
+        return RunSpec(
             ablation=target.name,
             network=replace(target.network_spec, channels=self.channels),
             training=replace(target.training_spec, batch_size=self.batch_size),
@@ -66,7 +66,7 @@ def measure_steps(
     """
     keep_freed_memory()
     trainees = [
-        prepare_training(one.experiment(dataset), dataset, CPU, one.arithmetic)
+        prepare_training(one.run_spec(dataset), dataset, CPU, one.arithmetic)
         for one in configurations
     ]
     images = first_images(trainees[0], dataset, num_images)
@@ -126,7 +126,7 @@ def take_steps(one: Configuration, dataset_name: str, folder: Path | None) -> fl
     use_one_thread()
     keep_freed_memory()
     dataset = load_dataset(dataset_name, folder)
-    trainee = prepare_training(one.experiment(dataset), dataset, CPU, one.arithmetic)
+    trainee = prepare_training(one.run_spec(dataset), dataset, CPU, one.arithmetic)
     images = first_images(trainee, dataset, NUM_STEPS_FOR_MEMORY * one.batch_size)
     forget_own_peak()  # Loading may take more than training.
     train_epoch(trainee, images, epoch=1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
@@ -83,7 +83,7 @@ def measure_study_times(
     )
 
 
-def time_study(runs: Sequence[Experiment], setup: WorkerSetup) -> OneStudy:
+def time_study(runs: Sequence[RunSpec], setup: WorkerSetup) -> OneStudy:
     """Carry out a study, and time it.
 
     Raises:

@@ -79,9 +79,9 @@ def test_augmentation(benchmark: BenchmarkFixture) -> None:
 def test_training_epoch_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> None:
     """12 steps of the real loop: batches, augmentation, forward, backward and optimiser."""
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
-    images, _ = load_images(digits, experiment.training, CPU)
-    trainee = prepare_training(experiment, digits, CPU)
+    [run_spec] = plan_runs(spec, [find_ablation("target")], [0])
+    images, _ = load_images(digits, run_spec.training, CPU)
+    trainee = prepare_training(run_spec, digits, CPU)
     loss, _ = benchmark(train_epoch, trainee, images, 1)
     assert loss > 0
 
@@ -89,9 +89,9 @@ def test_training_epoch_of_digits(benchmark: BenchmarkFixture, digits: Dataset) 
 def test_evaluation_of_digits(benchmark: BenchmarkFixture, digits: Dataset) -> None:
     """360 images."""
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
-    _, images = load_images(digits, experiment.training, CPU)
-    trainee = prepare_training(experiment, digits, CPU)
+    [run_spec] = plan_runs(spec, [find_ablation("target")], [0])
+    _, images = load_images(digits, run_spec.training, CPU)
+    trainee = prepare_training(run_spec, digits, CPU)
     result = benchmark(evaluate, trainee, images)
     assert len(result.predicted_class) == 360
 

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from ablations.analysis.summary import Results, summarise
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
 from ablations.inspection.gallery import (
@@ -74,35 +74,35 @@ def make_spec(
 
 
 def make_record(
-    experiment: Experiment,
+    run_spec: RunSpec,
     *,
     environment: Environment = ENVIRONMENT,
     diverges_after: int | None = None,
     last_error_pct: float | None = None,
 ) -> RunRecord:
     """A run whose errors fall smoothly, with a little noise that its name and seed decide."""
-    chance = random.Random(f"{experiment.ablation}/{experiment.seed}")
+    chance = random.Random(f"{run_spec.ablation}/{run_spec.seed}")
     goal = last_error_pct
     if goal is None:
-        goal = LAST_ERROR_PCT.get(experiment.ablation, 0.6) + chance.gauss(0, 0.04)
+        goal = LAST_ERROR_PCT.get(run_spec.ablation, 0.6) + chance.gauss(0, 0.04)
     epochs = []
-    for number in range(1, experiment.training.num_epochs + 1):
+    for number in range(1, run_spec.training.num_epochs + 1):
         share_left = 0.0 if number > 15 else 0.35
         error_pct = goal * (1 + 3.2 / number**1.2 + share_left) / 1.09
         error_pct *= 1 + chance.gauss(0, 0.05 if number <= 15 else 0.01)
         has_diverged = diverges_after is not None and number > diverges_after
-        epochs.append(make_epoch(experiment, number, error_pct, has_diverged))
+        epochs.append(make_epoch(run_spec, number, error_pct, has_diverged))
         if has_diverged:
             break
-    num_test = experiment.dataset.num_test
+    num_test = run_spec.dataset.num_test
     wrong_images = chance.sample(range(num_test), num_test - epochs[-1].test_correct)
     return RunRecord(
-        experiment=experiment,
-        digest=experiment.digest,
+        run_spec=run_spec,
+        digest=run_spec.digest,
         status="finished" if diverges_after is None else "diverged",
         epochs=epochs,
-        parameters=network_cost(experiment.network)[0],
-        multiply_adds=network_cost(experiment.network)[1],
+        parameters=network_cost(run_spec.network)[0],
+        multiply_adds=network_cost(run_spec.network)[1],
         environment=environment,
         file_sha256={"predictions.npz": "0" * 64, "weights.safetensors": "1" * 64},
         wrong_test_images=sorted(wrong_images),
@@ -117,16 +117,14 @@ def network_cost(network: NetworkSpec) -> tuple[int, int]:
     return count_parameters(build_network(network)), total_multiply_adds(network)
 
 
-def make_epoch(
-    experiment: Experiment, number: int, error_pct: float, has_diverged: bool
-) -> EpochRecord:
+def make_epoch(run_spec: RunSpec, number: int, error_pct: float, has_diverged: bool) -> EpochRecord:
     """One epoch. A network that has diverged says the same class for each image."""
-    num_test = experiment.dataset.num_test
+    num_test = run_spec.dataset.num_test
     error_pct = 90.2 if has_diverged else min(max(error_pct, 0.0), 90.0)
     num_correct = round(num_test * (1 - error_pct / 100))
     return EpochRecord(
         epoch=number,
-        learning_rate=experiment.training.learning_rate_at(number),
+        learning_rate=run_spec.training.learning_rate_at(number),
         train_loss=None if has_diverged else error_pct / 20,
         train_accuracy_pct=100 - 1.2 * min(error_pct, 80),
         test_loss=None if has_diverged else error_pct / 30,
@@ -157,7 +155,7 @@ def make_study(
         for name, seeds in seeds_by_name.items()
         for run in plan_runs(spec, [find_ablation(name)], seeds)
     ]
-    records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
+    records.sort(key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
     return Study("example", spec, tuple(records), timing, problems)
 
 
@@ -191,9 +189,9 @@ def make_timing(
 def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Exhibits:
     """What there is to show of a study's networks: invented, with untrained networks of true shapes."""
     runs = {
-        (record.experiment.ablation, record.experiment.seed): record
+        (record.run_spec.ablation, record.run_spec.seed): record
         for record in study.records
-        if "+" not in record.experiment.ablation
+        if "+" not in record.run_spec.ablation
     }
     seed = min(seed for name, seed in runs if name == "target")
     shown = [name for name, found_seed in runs if found_seed == seed]
@@ -226,7 +224,7 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
     return Exhibits(
         observations={key: make_observations(record) for key, record in runs.items()},
         gallery=gallery,
-        weights={name: untrained_weights(runs[name, seed].experiment.network) for name in shown},
+        weights={name: untrained_weights(runs[name, seed].run_spec.network) for name in shown},
     )
 
 
@@ -246,8 +244,8 @@ def untrained_weights(network: NetworkSpec) -> bytes:
 
 def make_observations(record: RunRecord) -> Observations:
     """Measurements of a run's network, invented."""
-    network = record.experiment.network
-    chance = random.Random(f"{record.experiment.ablation}/{record.experiment.seed}/seen")
+    network = record.run_spec.network
+    chance = random.Random(f"{record.run_spec.ablation}/{record.run_spec.seed}/seen")
     blocks = [
         f"stage{stage}.block{block}"
         for stage in range(1, len(network.channels) + 1)
@@ -261,7 +259,7 @@ def make_observations(record: RunRecord) -> Observations:
         ]
 
     num_wrong = len(record.wrong_test_images or [])
-    per_class = record.experiment.dataset.num_test // NUM_CLASSES
+    per_class = record.run_spec.dataset.num_test // NUM_CLASSES
     confusion = [[per_class if true == answer else 0 for answer in range(10)] for true in range(10)]
     confusion[4][4] -= min(num_wrong, per_class)
     confusion[4][9] += min(num_wrong, per_class)

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from ablations.analysis.statistics import paired_difference
 from ablations.analysis.verdicts import judge
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, Experiment
+from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
 from ablations.data.datasets import Dataset
 from ablations.training.loop import train
 from reports.text.evidence import verdict_name
@@ -104,8 +104,8 @@ def test_it_compares_what_was_trained(executed: nbformat.NotebookNode, digits: D
     for name, by_seed in accuracy_pct.items():
         for seed in SEEDS:
             network = find_ablation(name).network_spec
-            experiment = Experiment(name, network, length, digits.id, seed)
-            trained = train(experiment, digits, torch.device("cpu"))
+            run_spec = RunSpec(name, network, length, digits.id, seed)
+            trained = train(run_spec, digits, torch.device("cpu"))
             by_seed[seed] = trained.epochs[-1].test_accuracy_pct
     difference = paired_difference(accuracy_pct[ABLATION], accuracy_pct["target"])
     assert difference is not None and difference.interval_95 is not None

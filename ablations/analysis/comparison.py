@@ -47,7 +47,7 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
     runs = {name: runs_of(study, name) for name in (one, other)}
     for name, found in runs.items():
         if not found:
-            there = ", ".join(sorted({record.experiment.ablation for record in study.records}))
+            there = ", ".join(sorted({record.run_spec.ablation for record in study.records}))
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there or 'no run'}")
     return compare_all([(f"{one} minus {other}", runs[one], runs[other])], study.spec.margin_pct)[0]
 
@@ -71,7 +71,7 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
                 f"{one.name} and {other.name} differ in their {words} ({shown}), and cannot be compared"
             )
     pairs, left_out = [], []
-    names = dict.fromkeys(record.experiment.ablation for record in (*one.records, *other.records))
+    names = dict.fromkeys(record.run_spec.ablation for record in (*one.records, *other.records))
     for name in names:
         found = runs_of(one, name), runs_of(other, name)
         if not all(found):
@@ -121,12 +121,12 @@ def compare_all(
 
 def runs_of(study: Study, name: str) -> list[RunRecord]:
     """The runs of an ablation."""
-    return [record for record in study.records if record.experiment.ablation == name]
+    return [record for record in study.records if record.run_spec.ablation == name]
 
 
 def definition(runs: Sequence[RunRecord]) -> object:
     """What an ablation was when its runs were made."""
-    return runs[0].experiment.network, runs[0].experiment.training
+    return runs[0].run_spec.network, runs[0].run_spec.training
 
 
 def mean_over(values: dict[int, float], seeds: Sequence[int]) -> float:

@@ -70,7 +70,7 @@ def check_requirements(
     lowest = f" (lowest {min(accuracies_pct):.2f} %)" if len(target_runs) > 1 else ""
     num_epochs = [min(len(run.epochs), EPOCH_LIMIT - 1) for run in target_runs]
     diverged = ", or where a run diverged," if min(num_epochs) < max(num_epochs) else ""
-    used = used_concepts(target_runs[0].experiment.network)
+    used = used_concepts(target_runs[0].run_spec.network)
     is_missed = fmean(accuracies_pct) < WANTED_ACCURACY_PCT
     return [
         Requirement(
@@ -104,7 +104,7 @@ def used_concepts(network: NetworkSpec) -> list[str]:
 
 def broken_requirements(run: RunRecord) -> list[str]:
     """What a run's network fails but for its accuracy, in a few words each."""
-    used = used_concepts(run.experiment.network)
+    used = used_concepts(run.run_spec.network)
     too_large = (
         [] if judge_parameters(run.parameters) == "pass" else [f"{run.parameters:,} parameters"]
     )
@@ -149,7 +149,7 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
 
 def explain_shortfall(target_runs: Sequence[RunRecord]) -> str:
     """By how much the target misses the accuracy, and what to make of that; empty if it does not."""
-    num_test = target_runs[0].experiment.dataset.num_test
+    num_test = target_runs[0].run_spec.dataset.num_test
     accuracy_pct = mean_accuracy_pct(target_runs)
     shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
     if shortfall_pct <= 0:

@@ -86,7 +86,7 @@ def summarise(study: Study) -> Results:
     """
     runs_by_name: dict[str, list[RunRecord]] = {}
     for record in study.records:
-        runs_by_name.setdefault(record.experiment.ablation, []).append(record)
+        runs_by_name.setdefault(record.run_spec.ablation, []).append(record)
     target_runs = runs_by_name.get("target", [])
     found = [ablation for name in runs_by_name if (ablation := known_ablation(name))]
     found.sort(key=lambda ablation: (len(ablation.parts), positions(ablation)))
@@ -132,7 +132,7 @@ def summarise_ablation(
         runs=runs,
         accuracy_pct=spread(accuracy_pct),
         best_epoch_accuracy_pct=spread(
-            {run.experiment.seed: run.best_epoch.test_accuracy_pct for run in runs}
+            {run.run_spec.seed: run.best_epoch.test_accuracy_pct for run in runs}
         ),
         parameters=runs[0].parameters,
         multiply_adds=runs[0].multiply_adds,
@@ -153,13 +153,13 @@ def summarise_ablation(
 
 def accuracy_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
     """Test accuracy after the last epoch, in percent."""
-    return {run.experiment.seed: run.last_epoch.test_accuracy_pct for run in runs}
+    return {run.run_spec.seed: run.last_epoch.test_accuracy_pct for run in runs}
 
 
 def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
     """Test loss after the last epoch, of the runs that did not diverge."""
     return {
-        run.experiment.seed: run.last_epoch.test_loss
+        run.run_spec.seed: run.last_epoch.test_loss
         for run in runs
         if run.last_epoch.test_loss is not None
     }
@@ -168,7 +168,7 @@ def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
 def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
     """The wrong test images, of the runs whose records name them."""
     return {
-        run.experiment.seed: run.wrong_test_images
+        run.run_spec.seed: run.wrong_test_images
         for run in runs
         if run.wrong_test_images is not None
     }
@@ -191,7 +191,7 @@ def positions(ablation: Ablation) -> list[int]:
 
 def unknown_ablations(study: Study) -> list[str]:
     """Names of runs that the catalogue does not know, and that no table shows."""
-    names = {record.experiment.ablation for record in study.records}
+    names = {record.run_spec.ablation for record in study.records}
     return sorted(name for name in names if known_ablation(name) is None)
 
 
@@ -236,7 +236,7 @@ def results_csv(results: Results) -> str:
         differences = difference.by_seed if difference else {}
         low, high = (difference and difference.interval_95) or (None, None)
         for run in row.runs:
-            last, best, seed = run.last_epoch, run.best_epoch, run.experiment.seed
+            last, best, seed = run.last_epoch, run.best_epoch, run.run_spec.seed
             values = (
                 row.ablation.name,
                 seed,
@@ -252,7 +252,7 @@ def results_csv(results: Results) -> str:
                 run.multiply_adds,
                 row.epoch_time.median_seconds if row.epoch_time else None,
                 len(run.epochs),
-                run.experiment.dataset.name,
+                run.run_spec.dataset.name,
                 run.environment.device_type,
                 difference and difference.mean,
                 low,

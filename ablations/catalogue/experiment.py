@@ -94,7 +94,7 @@ class DatasetId:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class RunSpec:
     """Everything that decides what a run's result will be, on a given machine."""
 
     ablation: str

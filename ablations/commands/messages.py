@@ -18,11 +18,11 @@ def announce(study: PreparedStudy, console: Console) -> None:
     """Say what will be done, and about how long it will take."""
     spec = study.spec
     num_images = spec.num_train_images or spec.dataset.num_train
-    num_variants = len({run.ablation for run in study.runs})
-    num_seeds = len({run.seed for run in study.runs})
+    num_variants = len({run.ablation for run in study.run_specs})
+    num_seeds = len({run.seed for run in study.run_specs})
     part = ""
     if study.shard:
-        part = f"part {study.shard.number} of {study.shard.count}: {plural(len(study.runs), 'run')} of "
+        part = f"part {study.shard.number} of {study.shard.count}: {plural(len(study.run_specs), 'run')} of "
     say(
         console,
         f"{part}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
@@ -37,7 +37,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
     say(
         console,
         f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
-        f"{len(study.runs) - len(study.missing)} of {len(study.runs)} runs are there already.",
+        f"{len(study.run_specs) - len(study.missing)} of {len(study.run_specs)} runs are there already.",
     )
     if not spec.is_full_length:
         say(
@@ -73,16 +73,16 @@ def announce(study: PreparedStudy, console: Console) -> None:
 def list_runs(study: PreparedStudy, console: Console) -> None:
     """Name every run of the plan, and whether it is there."""
     missing = set(study.missing)
-    for run in study.runs:
+    for run in study.run_specs:
         state = "would run" if run in missing else "is there"
         say(console, f"  {state:<10} {run.ablation}, seed {run.seed}")
 
 
 def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
     """After Ctrl-C: what is kept, and the command that does the rest."""
-    num_missing = len(missing_runs(study.study_dir, study.runs))
-    num_done = len(study.runs) - num_missing
-    message = f"Stopped. {num_done} of {len(study.runs)} runs are finished and kept in {study.study_dir}/."
+    num_missing = len(missing_runs(study.study_dir, study.run_specs))
+    num_done = len(study.run_specs) - num_missing
+    message = f"Stopped. {num_done} of {len(study.run_specs)} runs are finished and kept in {study.study_dir}/."
     if num_done:
         message += f" A report on them: python cli.py report {study.study_dir}"
     rest = "the rest" if num_missing else "what is left, the epoch times and the report"

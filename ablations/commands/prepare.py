@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
 from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
 from ablations.records.study import missing_runs, plan_runs
@@ -54,8 +54,8 @@ class PreparedStudy:
     setup: WorkerSetup
     dataset: Dataset
     num_jobs: int
-    runs: list[Experiment]
-    missing: list[Experiment]
+    run_specs: list[RunSpec]
+    missing: list[RunSpec]
     timing_plan: TimingPlan
     cluster: Cluster | None
     """Where the runs are carried out; None: in processes of this machine."""
@@ -80,17 +80,17 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     preset = choose_preset(request.preset_name, dataset.id)
     study_dir, spec = find_folder(request, preset, dataset, device_name, arithmetic)
     num_replicas = default_num_replicas(device_name)
-    runs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
+    run_specs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     if request.shard:
-        runs = request.shard.part_of(runs, num_replicas)
-        if not runs:
+        run_specs = request.shard.part_of(run_specs, num_replicas)
+        if not run_specs:
             raise StudyError(
                 f"--shard: nothing is left for part {request.shard.number}; take fewer parts"
             )
     num_jobs = request.num_jobs or default_num_jobs(device_name)
     if cluster:
         num_jobs = max(1, cluster.num_slots(device_name))
-    missing = missing_runs(study_dir, runs)
+    missing = missing_runs(study_dir, run_specs)
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -105,7 +105,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         ),
         dataset=dataset,
         num_jobs=num_jobs,
-        runs=runs,
+        run_specs=run_specs,
         missing=missing,
         timing_plan=preset.timing,
         cluster=cluster,

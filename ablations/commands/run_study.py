@@ -69,7 +69,10 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
                     say_how_to_go_on(study, console)
             return interruption.exit_code
     for failure in failures:
-        say(console, f"FAILED: {failure.run.ablation}, seed {failure.run.seed}: {failure.reason}")
+        say(
+            console,
+            f"FAILED: {failure.run_spec.ablation}, seed {failure.run_spec.seed}: {failure.reason}",
+        )
         say(console, failure.details)
     return EXIT_FAILED if failures else 0
 
@@ -84,7 +87,7 @@ def take_stock(study: PreparedStudy, console: Console) -> PreparedStudy:
     check_folder(study.study_dir, study.spec)
     for line in set_aside_damaged(study.study_dir):
         say(console, line)
-    return replace(study, missing=missing_runs(study.study_dir, study.runs))
+    return replace(study, missing=missing_runs(study.study_dir, study.run_specs))
 
 
 @dataclass(frozen=True)
@@ -236,13 +239,13 @@ def keep(study: PreparedStudy, event: RunFinished) -> None:
     Raises:
         StudyError: it cannot be written; then nothing after it could be, either.
     """
-    folder = run_folder(study.study_dir, event.run.ablation, event.run.seed)
+    folder = run_folder(study.study_dir, event.run_spec.ablation, event.run_spec.seed)
     try:
         write_run(folder, event.result)
     except OSError as error:
-        num_kept = len(study.runs) - len(missing_runs(study.study_dir, study.runs))
+        num_kept = len(study.run_specs) - len(missing_runs(study.study_dir, study.run_specs))
         raise StudyError(
             f"{folder} cannot be written ({error.strerror}), so the study has stopped; "
-            f"{num_kept} of {plural(len(study.runs), 'run')} are kept: once that is mended, the same "
+            f"{num_kept} of {plural(len(study.run_specs), 'run')} are kept: once that is mended, the same "
             "command does the rest"
         ) from error

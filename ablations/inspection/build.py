@@ -84,7 +84,7 @@ def complete_exhibits(
 def observe_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
     """Look at the network of a run that was made without, and write what is seen."""
     observations = observe(
-        record.experiment,
+        record.run_spec,
         load_network(run_dir, record),
         dataset,
         load_predictions(run_dir, record).predicted_class,
@@ -100,7 +100,7 @@ def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
     Raises:
         RecordError: the weights are missing or are not those that were recorded.
     """
-    network = build_network(record.experiment.network)
+    network = build_network(record.run_spec.network)
     network.load_state_dict(load(load_weights(run_dir, record)))
     return network.eval()
 
@@ -138,7 +138,7 @@ def make_gallery(
         )
     numbers = sorted(shown)
     gallery = Gallery(
-        seed=runs["target"].experiment.seed,
+        seed=runs["target"].run_spec.seed,
         weights_sha256=weights_digests(runs),
         input_mean=dataset.mean,
         input_std=dataset.std,
@@ -177,7 +177,7 @@ def ask(
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
-    logits = network(prepare_pixels(pixels, input_scale(record.experiment, dataset)))
+    logits = network(prepare_pixels(pixels, input_scale(record.run_spec, dataset)))
     probabilities, answers = logits.softmax(dim=1).max(dim=1)
     return {
         number: ImageAnswer(answer, round(probability, 4))

@@ -80,7 +80,7 @@ def shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
     """
     by_seed: dict[int, dict[str, RunRecord]] = {}
     for record in study.records:
-        run = record.experiment
+        run = record.run_spec
         if "+" not in run.ablation and has_weights(study_dir, record):
             by_seed.setdefault(run.seed, {})[run.ablation] = record
     found = [runs for _, runs in sorted(by_seed.items()) if "target" in runs]
@@ -89,7 +89,7 @@ def shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
 
 def has_weights(study_dir: Path, record: RunRecord) -> bool:
     """Whether a run's weights are there; whether they are the recorded ones is seen when read."""
-    run = record.experiment
+    run = record.run_spec
     path = run_folder(study_dir, run.ablation, run.seed) / WEIGHTS_FILE
     return WEIGHTS_FILE in record.file_sha256 and path.is_file()
 

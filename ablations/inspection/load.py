@@ -31,7 +31,7 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
     """Read what is there; a damaged file is left out, and named."""
     observations, weights, problems = {}, {}, []
     for record in study.records:
-        run = record.experiment
+        run = record.run_spec
         try:
             found = load_observations(record_folder(study_dir, record), record)
         except RecordError as error:
@@ -55,7 +55,7 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
 
 def record_folder(study_dir: Path, record: RunRecord) -> Path:
     """Where a record's run lies."""
-    return run_folder(study_dir, record.experiment.ablation, record.experiment.seed)
+    return run_folder(study_dir, record.run_spec.ablation, record.run_spec.seed)
 
 
 def unobserved_runs(study_dir: Path, study: Study) -> list[RunRecord]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
@@ -33,7 +33,7 @@ DIGITS = 4
 
 
 def observe(
-    experiment: Experiment,
+    run_spec: RunSpec,
     network: nn.Module,
     dataset: Dataset,
     predicted_class: UInt8[np.ndarray, " test_images"],
@@ -47,11 +47,11 @@ def observe(
     """
     # The order of the channels in memory decides how sums are rounded: always the same here.
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format)
-    scale = input_scale(experiment, dataset)
-    train_images, _ = load_images(dataset, experiment.training, device)
+    scale = input_scale(run_spec, dataset)
+    train_images, _ = load_images(dataset, run_spec.training, device)
     some = Images(train_images.pixels[:NUM_SIGNAL_IMAGES], train_images.labels[:NUM_SIGNAL_IMAGES])
-    beginner = build_network(experiment.network)
-    initialise_weights(beginner, experiment.seed)
+    beginner = build_network(run_spec.network)
+    initialise_weights(beginner, run_spec.seed)
     known = Images(train_images.pixels[:NUM_KNOWN_IMAGES], train_images.labels[:NUM_KNOWN_IMAGES])
     known_result = classify_known(network.eval(), known, scale)
     singular_values, rank = head_spectrum(network)
@@ -73,9 +73,9 @@ def observe(
     )
 
 
-def input_scale(experiment: Experiment, dataset: Dataset) -> InputScale:
+def input_scale(run_spec: RunSpec, dataset: Dataset) -> InputScale:
     """How a run's network wants its pixels."""
-    recipe = experiment.training
+    recipe = run_spec.training
     return InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
 
 

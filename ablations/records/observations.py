@@ -83,7 +83,7 @@ def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
     found = load_sealed(path, Observations)
     if found.weights_sha256 != record.file_sha256.get(WEIGHTS_FILE):
         return None
-    if not is_sound(found, record.experiment.network):
+    if not is_sound(found, record.run_spec.network):
         raise RecordError(f"{path}: not what was seen in a network of this kind")
     return found
 

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.records.atomic_io import RecordError, read_bytes, write_atomically
 from ablations.records.checksums import SCHEMA_VERSION, load_sealed, write_sealed
 from ablations.training.epoch import EpochRecord
@@ -64,7 +64,8 @@ class Environment(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True):
     """One run: what was asked for, what came out, and where."""
 
-    experiment: Experiment
+    run_spec: RunSpec = msgspec.field(name="experiment")
+    """Called `experiment` on the disk, as in the first version of the records."""
     digest: str
     status: Literal["finished", "diverged"]
     """`diverged`: the loss was not a finite number any more, and training stopped there."""
@@ -153,7 +154,7 @@ def load_record(run_dir: Path) -> RunRecord:
     """
     path = run_dir / RECORD_FILE
     record = load_sealed(path, RunRecord)
-    if record.digest != record.experiment.digest_under(record.protocol_version):
+    if record.digest != record.run_spec.digest_under(record.protocol_version):
         raise RecordError(f"{path}: its digest does not fit its experiment: it was edited")
     if not record.epochs:
         raise RecordError(f"{path}: it has no epochs")
@@ -167,7 +168,7 @@ def check_wrong_images(record: RunRecord, path: Path) -> None:
     Raises:
         RecordError: they cannot be.
     """
-    wrong, num_test = record.wrong_test_images, record.experiment.dataset.num_test
+    wrong, num_test = record.wrong_test_images, record.run_spec.dataset.num_test
     if wrong is None:
         return
     is_ordered = all(before < after for before, after in pairwise([-1, *wrong, num_test]))

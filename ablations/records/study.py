@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.experiment import PROTOCOL_VERSION, Experiment, TrainingSpec
+from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec, TrainingSpec
 from ablations.records.atomic_io import RecordError, UnreadableError
 from ablations.records.checksums import OtherVersionError, load_sealed
 from ablations.records.run import (
@@ -48,14 +48,14 @@ class Study:
 
 def plan_runs(
     spec: StudySpec, ablations: Iterable[Ablation], seeds: Iterable[int]
-) -> list[Experiment]:
+) -> list[RunSpec]:
     """The runs of a study, seed-major: the first seed of every ablation before the second of any.
 
     A report over all ablations is then complete after the first seed, and gets better from there.
     """
     ablations = list(ablations)
     return [
-        Experiment(
+        RunSpec(
             ablation=ablation.name,
             network=ablation.network_spec,
             training=replace(
@@ -76,7 +76,7 @@ def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
     return study_dir / ablation / f"seed-{seed}"
 
 
-def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment]:
+def missing_runs(study_dir: Path, runs: Sequence[RunSpec]) -> list[RunSpec]:
     """Those of the planned runs that the folder has no sound record of, in the same order.
 
     A run that was damaged is among them: see `set_aside_damaged`.
@@ -109,7 +109,7 @@ def missing_runs(study_dir: Path, runs: Sequence[Experiment]) -> list[Experiment
                 f"program trains under {PROTOCOL_VERSION}, which gives other numbers; choose another "
                 "folder with --out, or use the program's version that made it"
             )
-        if record.experiment != run:
+        if record.run_spec != run:
             raise StudyError(
                 f"{folder} holds a run of '{run.ablation}' as it was defined before (the catalogue has "
                 "changed since); choose another folder with --out, or delete that one"
@@ -133,7 +133,7 @@ def load_study(study_dir: Path) -> Study:
             records.append(load_run(path.parent, study_dir, spec))
         except RecordError as error:
             problems.append(in_study(str(error), study_dir))
-    records.sort(key=lambda record: (record.experiment.seed, record.experiment.ablation))
+    records.sort(key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
     problems += mixed_protocols(records)
     problems += mixed_definitions(records)
     timing = None
@@ -213,9 +213,9 @@ def fitting_times(
     return msgspec.structs.replace(timing, by_ablation=fitting), problems
 
 
-def one_run_of_each_ablation(records: Iterable[RunRecord]) -> list[Experiment]:
+def one_run_of_each_ablation(records: Iterable[RunRecord]) -> list[RunSpec]:
     """One experiment for each ablation that there is a run of, all with the same seed."""
-    found = {record.experiment.ablation: record.experiment for record in records}
+    found = {record.run_spec.ablation: record.run_spec for record in records}
     return [replace(run, seed=0) for run in found.values()]
 
 
@@ -243,7 +243,7 @@ def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpe
     Raises:
         RecordError: it was copied from elsewhere.
     """
-    run = record.experiment
+    run = record.run_spec
     if run_folder(study_dir, run.ablation, run.seed) != path.parent:
         raise RecordError(f"{path}: is a record of '{run.ablation}', seed {run.seed}")
     is_alike = (
@@ -265,7 +265,7 @@ def mixed_protocols(records: list[RunRecord]) -> list[str]:
     older = [record for record in records if record.protocol_version != newest]
     records[:] = [record for record in records if record.protocol_version == newest]
     return [
-        f"{record.experiment.ablation}/seed-{record.experiment.seed}: was trained under protocol "
+        f"{record.run_spec.ablation}/seed-{record.run_spec.seed}: was trained under protocol "
         f"version {record.protocol_version}, other runs under {newest}: they are not mixed"
         for record in older
     ]
@@ -275,10 +275,10 @@ def mixed_definitions(records: list[RunRecord]) -> list[str]:
     """Take out the runs of ablations whose definition changed between seeds; say which."""
     definitions: dict[str, set[tuple[NetworkSpec, TrainingSpec]]] = {}
     for record in records:
-        run = record.experiment
+        run = record.run_spec
         definitions.setdefault(run.ablation, set()).add((run.network, run.training))
     mixed = sorted(name for name, found in definitions.items() if len(found) > 1)
-    records[:] = [record for record in records if record.experiment.ablation not in mixed]
+    records[:] = [record for record in records if record.run_spec.ablation not in mixed]
     return [
         f"{name}: its runs are of different definitions (the catalogue changed between them); "
         "delete the old ones"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.records.run import RunRecord
 from ablations.runner.epoch_timing import time_epoch
@@ -20,7 +20,7 @@ STARTUP_SECONDS = 6.0
 
 
 def estimate_seconds(
-    missing: Sequence[Experiment],
+    missing: Sequence[RunSpec],
     done: Sequence[RunRecord],
     num_jobs: int,
     dataset: "Dataset",
@@ -44,9 +44,7 @@ def estimate_seconds(
     return STARTUP_SECONDS + rounds * seconds_per_run
 
 
-def trial_epoch_seconds(
-    group: Sequence[Experiment], dataset: "Dataset", setup: WorkerSetup
-) -> float:
+def trial_epoch_seconds(group: Sequence[RunSpec], dataset: "Dataset", setup: WorkerSetup) -> float:
     """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
     import torch
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.records.timing import EpochTime, Timing
 from speed.arithmetic import Arithmetic, keep_freed_memory
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def measure_epoch_times(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: "Dataset",
     device: "torch.device",
     arithmetic: Arithmetic,
@@ -41,19 +41,19 @@ def measure_epoch_times(
     from ablations.runner.run_one import describe_environment, utc_now
 
     keep_freed_memory()
-    seconds: dict[str, list[float]] = {experiment.ablation: [] for experiment in experiments}
+    seconds: dict[str, list[float]] = {run_spec.ablation: [] for run_spec in run_specs}
     for round_number in range(plan.num_rounds + 1):
         # Each round begins elsewhere, so that no variant always follows the same neighbour.
-        start = round_number % len(experiments)
-        for experiment in [*experiments[start:], *experiments[:start]]:
-            epoch_seconds = time_epoch(experiment, dataset, device, arithmetic, plan)
+        start = round_number % len(run_specs)
+        for run_spec in [*run_specs[start:], *run_specs[:start]]:
+            epoch_seconds = time_epoch(run_spec, dataset, device, arithmetic, plan)
             if round_number > 0:
-                seconds[experiment.ablation].append(epoch_seconds)
+                seconds[run_spec.ablation].append(epoch_seconds)
             after_measurement()
     return Timing(
         by_ablation={
-            experiment.ablation: EpochTime(experiment.digest, seconds[experiment.ablation])
-            for experiment in experiments
+            run_spec.ablation: EpochTime(run_spec.digest, seconds[run_spec.ablation])
+            for run_spec in run_specs
         },
         plan=plan,
         environment=describe_environment(device, arithmetic),
@@ -62,7 +62,7 @@ def measure_epoch_times(
 
 
 def time_epoch(
-    experiment: Experiment,
+    run_spec: RunSpec,
     dataset: "Dataset",
     device: "torch.device",
     arithmetic: Arithmetic,
@@ -75,7 +75,7 @@ def time_epoch(
     """
     from ablations.training.batches import Images, load_images
 
-    recipe = experiment.training
+    recipe = run_spec.training
     train_images, test_images = load_images(dataset, recipe, device)
     num_train = min(plan.num_train_steps * recipe.batch_size, len(train_images))
     num_test = min(plan.num_test_images, len(test_images))
@@ -83,10 +83,10 @@ def time_epoch(
     test_part = Images(test_images.pixels[:num_test], test_images.labels[:num_test])
     # The loop that a worker on this device would run.
     if device.type == "cuda" or num_replicas > 1:
-        seeds = [replace(experiment, seed=experiment.seed + k) for k in range(num_replicas)]
+        seeds = [replace(run_spec, seed=run_spec.seed + k) for k in range(num_replicas)]
         train, test = group_epoch(seeds, dataset, device, train_part, test_part)
     else:
-        train, test = plain_epoch(experiment, dataset, device, arithmetic, train_part, test_part)
+        train, test = plain_epoch(run_spec, dataset, device, arithmetic, train_part, test_part)
 
     started = time.perf_counter()
     train()
@@ -99,7 +99,7 @@ def time_epoch(
 
 
 def plain_epoch(
-    experiment: Experiment,
+    run_spec: RunSpec,
     dataset: "Dataset",
     device: "torch.device",
     arithmetic: Arithmetic,
@@ -109,7 +109,7 @@ def plain_epoch(
     """An epoch of training by `training/loop.py`, and its test: ready to be called, and timed."""
     from ablations.training.loop import evaluate, prepare_training, train_epoch
 
-    trainee = prepare_training(experiment, dataset, device, arithmetic)
+    trainee = prepare_training(run_spec, dataset, device, arithmetic)
     return (
         lambda: train_epoch(trainee, train_images, epoch=1),
         lambda: evaluate(trainee, test_images),
@@ -117,7 +117,7 @@ def plain_epoch(
 
 
 def group_epoch(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: "Dataset",
     device: "torch.device",
     train_images: "Images",
@@ -136,7 +136,7 @@ def group_epoch(
     )
     from speed.gpu.capture import capture
 
-    group = prepare_group(experiments, dataset, device)
+    group = prepare_group(run_specs, dataset, device)
     take_steps = capture(partial(train_steps, group), device)
     draws = draw_epoch(group, len(train_images), epoch=1)
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 
 import joblib
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 
 EXIT_SECONDS = 5
@@ -43,19 +43,19 @@ class ProcessPool:
 
     def num_free(self) -> int:
         """How many groups could be started now."""
-        return self.num_jobs - sum(bool(worker.runs) for worker in self.workers)
+        return self.num_jobs - sum(bool(worker.run_specs) for worker in self.workers)
 
     def is_busy(self) -> bool:
         """Whether any group is under way."""
-        return any(worker.runs for worker in self.workers)
+        return any(worker.run_specs for worker in self.workers)
 
     def has_machines(self) -> bool:
         """This one."""
         return True
 
-    def start(self, group: Sequence[Experiment]) -> None:
+    def start(self, group: Sequence[RunSpec]) -> None:
         """Hand a group to an idle process, or to a new one."""
-        idle = [worker for worker in self.workers if not worker.runs]
+        idle = [worker for worker in self.workers if not worker.run_specs]
         if not idle:
             idle = [Worker(self.setup)]
             self.workers += idle
@@ -63,17 +63,21 @@ class ProcessPool:
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
         """What the processes have told since."""
-        busy = {worker.connection: worker for worker in self.workers if worker.runs}
+        busy = {worker.connection: worker for worker in self.workers if worker.run_specs}
         for connection in wait(list(busy), timeout=seconds):
             worker = busy[connection]  # type: ignore[index]
             try:
                 event = worker.receive()
             except (EOFError, OSError):  # also when it died in the middle of a message
-                lost = worker.runs
+                lost = worker.run_specs
                 self.remove(worker)
                 yield GroupLost(lost, f"exit code {worker.process.exitcode}")
                 continue
-            if isinstance(event, RunFailed) and self.setup.device == "cuda" and not worker.runs:
+            if (
+                isinstance(event, RunFailed)
+                and self.setup.device == "cuda"
+                and not worker.run_specs
+            ):
                 # After a fault on a GPU nothing else works in the same process.
                 self.remove(worker)
             yield event
@@ -97,7 +101,7 @@ class Worker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         # Those of its runs that have not ended yet.
-        self.runs: list[Experiment] = []
+        self.run_specs: list[RunSpec] = []
         # `spawn` works alike on every system, and with a GPU.
         context = multiprocessing.get_context("spawn")
         self.connection, connection_of_worker = context.Pipe()
@@ -107,24 +111,24 @@ class Worker:
         # With this end closed here, the pipe breaks when the process dies, and `wait` sees it.
         connection_of_worker.close()
 
-    def start(self, runs: Sequence[Experiment]) -> None:
+    def start(self, run_specs: Sequence[RunSpec]) -> None:
         """Hand a group of runs to the idle process."""
-        self.runs = list(runs)
+        self.run_specs = list(run_specs)
         # If the process has died, `receive` will find the pipe broken.
         with contextlib.suppress(ConnectionError):
-            self.connection.send(self.runs)
+            self.connection.send(self.run_specs)
 
     def receive(self) -> Event:
         """The next event of its runs. Raises EOFError or OSError when the process died."""
         event: Event = self.connection.recv()
         if isinstance(event, RunFinished | RunFailed):
-            self.runs.remove(event.run)
+            self.run_specs.remove(event.run_spec)
         return event
 
     def hang_up(self) -> None:
         """Tell the process to end: a busy one at once, an idle one by closing its pipe."""
         self.connection.close()
-        if self.runs:
+        if self.run_specs:
             self.process.terminate()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, RunStarted
 from ablations.words import duration, plural
 
@@ -26,11 +26,11 @@ class StudyProgress:
         self.num_runs = num_runs
         self.num_epochs = num_epochs
         self.num_ended = 0
-        self.epochs_done: dict[Experiment, int] = {}
+        self.epochs_done: dict[RunSpec, int] = {}
         self.epoch_seconds = 0.0
         """Of the slowest epoch so far."""
         self.started = time.monotonic()
-        self.lines: dict[Experiment, TaskID] = {}
+        self.lines: dict[RunSpec, TaskID] = {}
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -78,7 +78,7 @@ class StudyProgress:
     def show(self, event: Event) -> None:
         """Take notice of an event."""
         if isinstance(event, RunStarted):
-            self.start_line(event.run)
+            self.start_line(event.run_spec)
         elif isinstance(event, EpochFinished):
             self.move_line(event)
         else:
@@ -89,31 +89,31 @@ class StudyProgress:
             note=f"{self.num_ended}/{self.num_runs} runs, {self.remaining()}",
         )
 
-    def start_line(self, run: Experiment) -> None:
+    def start_line(self, run_spec: RunSpec) -> None:
         """A run begins (or begins again, when its process died)."""
-        self.remove_line(run)
-        self.epochs_done[run] = 0
-        self.lines[run] = self.bars.add_task(
-            label(run), total=run.training.num_epochs, note="starting"
+        self.remove_line(run_spec)
+        self.epochs_done[run_spec] = 0
+        self.lines[run_spec] = self.bars.add_task(
+            label(run_spec), total=run_spec.training.num_epochs, note="starting"
         )
 
     def move_line(self, event: EpochFinished) -> None:
         """A run has finished an epoch."""
-        self.epochs_done[event.run] = event.epoch.epoch
+        self.epochs_done[event.run_spec] = event.epoch.epoch
         self.epoch_seconds = max(self.epoch_seconds, event.epoch.seconds)
         self.bars.update(
-            self.lines[event.run],
+            self.lines[event.run_spec],
             completed=event.epoch.epoch,
             note=f"{event.epoch.test_accuracy_pct:.2f} %, {event.epoch.seconds:.1f} s an epoch",
         )
 
     def end_line(self, event: RunFinished | RunFailed) -> None:
         """A run is over: its line is replaced by one that stays."""
-        self.remove_line(event.run)
+        self.remove_line(event.run_spec)
         self.num_ended += 1
         # An early end (divergence, failure) leaves no epochs to wait for.
-        self.epochs_done[event.run] = self.num_epochs
-        place = f"[{self.num_ended}/{self.num_runs}] {label(event.run)}"
+        self.epochs_done[event.run_spec] = self.num_epochs
+        place = f"[{self.num_ended}/{self.num_runs}] {label(event.run_spec)}"
         if isinstance(event, RunFailed):
             message = f"{place}: FAILED: {event.reason}"
         else:
@@ -124,9 +124,9 @@ class StudyProgress:
             message += f" in {duration(record.wall_seconds)}; {self.remaining()}"
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
-    def remove_line(self, run: Experiment) -> None:
+    def remove_line(self, run_spec: RunSpec) -> None:
         """Take a run's live line away, if it has one."""
-        line = self.lines.pop(run, None)
+        line = self.lines.pop(run_spec, None)
         if line is not None:
             self.bars.remove_task(line)
 
@@ -134,7 +134,9 @@ class StudyProgress:
         """After the first Ctrl-C: what is finished yet, and how to stop at once."""
         if not self.lines:
             return "Stopping ..."
-        num_epochs = max(run.training.num_epochs - self.epochs_done[run] for run in self.lines)
+        num_epochs = max(
+            run_spec.training.num_epochs - self.epochs_done[run_spec] for run_spec in self.lines
+        )
         known = self.epoch_seconds
         about = f" (about {duration(num_epochs * known)})" if known else ""
         return (
@@ -152,9 +154,9 @@ class StudyProgress:
         return f"about {duration(seconds)} left" if left else "done"
 
 
-def label(run: Experiment) -> str:
+def label(run_spec: RunSpec) -> str:
     """A run in a few words."""
-    return f"{run.ablation}, seed {run.seed}"
+    return f"{run_spec.ablation}, seed {run_spec.seed}"
 
 
 def say(console: Console, text: str) -> None:

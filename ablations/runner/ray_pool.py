@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.runner.ray_cluster import Cluster, connection_needed
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 
@@ -33,7 +33,7 @@ SLOTS_SECONDS = 1.0
 class Task:
     """A group under way: those of its runs that have not ended, and what it tells."""
 
-    runs: list[Experiment]
+    run_specs: list[RunSpec]
     events: Any
     """Ray's generator of references to events."""
 
@@ -80,11 +80,13 @@ class ClusterPool:
             self.ask_again_at = time.monotonic() + SLOTS_SECONDS
         return self.slots
 
-    def start(self, group: Sequence[Experiment]) -> None:
+    def start(self, group: Sequence[RunSpec]) -> None:
         """Hand a group to the cluster."""
-        runs = list(group)
+        run_specs = list(group)
         with connection_needed():
-            self.tasks.append(Task(runs, self.remote.remote(runs, self.dataset, self.setup)))
+            self.tasks.append(
+                Task(run_specs, self.remote.remote(run_specs, self.dataset, self.setup))
+            )
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
         """What the tasks have told since."""
@@ -104,20 +106,20 @@ class ClusterPool:
                 event: Event = ray.get(next(task.events))
             except StopIteration:
                 self.tasks.remove(task)
-                if task.runs:
-                    yield GroupLost(task.runs, "it ended without a word")
+                if task.run_specs:
+                    yield GroupLost(task.run_specs, "it ended without a word")
             except ray.exceptions.RayTaskError as error:  # Not a machine: a fault of this program.
                 self.tasks.remove(task)
                 reason = first_line(error.cause)
-                yield from (RunFailed(run, reason, str(error)) for run in task.runs)
+                yield from (RunFailed(run_spec, reason, str(error)) for run_spec in task.run_specs)
             except ray.exceptions.RayError as error:
                 self.tasks.remove(task)
                 cancel(task)  # It may be that only what it told was lost.
                 is_machine_lost = isinstance(error, ray.exceptions.NodeDiedError)
-                yield GroupLost(task.runs, first_line(error), is_machine_lost)
+                yield GroupLost(task.run_specs, first_line(error), is_machine_lost)
             else:
                 if isinstance(event, RunFinished | RunFailed):
-                    task.runs.remove(event.run)
+                    task.run_specs.remove(event.run_spec)
                 yield event
 
     def stop(self) -> None:
@@ -140,7 +142,9 @@ def cancel(task: Task) -> None:
         ray.cancel(task.events, force=True)
 
 
-def tell_of_runs(runs: list[Experiment], dataset: "Dataset", setup: WorkerSetup) -> Iterator[Event]:
+def tell_of_runs(
+    run_specs: list[RunSpec], dataset: "Dataset", setup: WorkerSetup
+) -> Iterator[Event]:
     """What a task does. Training tells by calling a function, and a task by yielding: a thread
     trains, and what it tells is passed on from here."""
     from ablations.runner.worker import do_runs
@@ -149,7 +153,7 @@ def tell_of_runs(runs: list[Experiment], dataset: "Dataset", setup: WorkerSetup)
 
     def train() -> None:
         try:
-            do_runs(runs, lambda: writable(dataset), setup, told.put)
+            do_runs(run_specs, lambda: writable(dataset), setup, told.put)
         finally:
             told.put(None)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from ablations.catalogue.experiment import PROTOCOL_VERSION, Experiment
+from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.data.datasets import Dataset
 from ablations.inspection.measure import observe
 from ablations.records.checksums import sealed
@@ -37,7 +37,7 @@ from speed.arithmetic import Arithmetic
 
 
 def run_experiment(
-    experiment: Experiment,
+    run_spec: RunSpec,
     dataset: Dataset,
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
@@ -51,21 +51,21 @@ def run_experiment(
     Raises:
         ValueError: the data set is not the one that the experiment names.
     """
-    check_dataset(experiment, dataset)
+    check_dataset(run_spec, dataset)
     started = time.perf_counter()
-    trained = train(experiment, dataset, device, after_epoch, arithmetic)
+    trained = train(run_spec, dataset, device, after_epoch, arithmetic)
     environment = describe_environment(device, arithmetic, commit)
     seconds = time.perf_counter() - started
-    return assemble_result(experiment, trained, dataset, device, environment, seconds)
+    return assemble_result(run_spec, trained, dataset, device, environment, seconds)
 
 
 def run_group(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: Dataset,
     device: torch.device,
-    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
+    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
     commit: str | None = None,
-) -> Iterator[tuple[Experiment, RunResult]]:
+) -> Iterator[tuple[RunSpec, RunResult]]:
     """`run_experiment` for experiments that differ in their seeds alone, trained as one network.
 
     Yields each experiment with its result: all of them at the end, or part after part where the
@@ -75,29 +75,29 @@ def run_group(
         ValueError: the data set is not the one that the experiments name, or they differ in more
             than their seeds.
     """
-    check_dataset(experiments[0], dataset)
+    check_dataset(run_specs[0], dataset)
     environment = describe_environment(device, commit=commit)
     started = time.perf_counter()
-    for part in train_as_fits(experiments, dataset, device, after_epoch):
+    for part in train_as_fits(run_specs, dataset, device, after_epoch):
         seconds = (time.perf_counter() - started) / len(part)
-        for experiment, trained in part:
+        for run_spec, trained in part:
             yield (
-                experiment,
+                run_spec,
                 assemble_result(
-                    experiment, trained, dataset, device, environment, seconds, len(part)
+                    run_spec, trained, dataset, device, environment, seconds, len(part)
                 ),
             )
         started = time.perf_counter()
 
 
-def check_dataset(experiment: Experiment, dataset: Dataset) -> None:
+def check_dataset(run_spec: RunSpec, dataset: Dataset) -> None:
     """Raise ValueError unless the data set is the one that the experiment names."""
-    if dataset.id != experiment.dataset:
-        raise ValueError(f"experiment on {experiment.dataset}, but the data set is {dataset.id}")
+    if dataset.id != run_spec.dataset:
+        raise ValueError(f"experiment on {run_spec.dataset}, but the data set is {dataset.id}")
 
 
 def assemble_result(
-    experiment: Experiment,
+    run_spec: RunSpec,
     trained: TrainedNetwork,
     dataset: Dataset,
     device: torch.device,
@@ -116,12 +116,12 @@ def assemble_result(
     weights_safetensors = save(weights)
     weights_sha256 = hashlib.sha256(weights_safetensors).hexdigest()
     record = RunRecord(
-        experiment=experiment,
-        digest=experiment.digest,
+        run_spec=run_spec,
+        digest=run_spec.digest,
         status="diverged" if trained.has_diverged else "finished",
         epochs=trained.epochs,
         parameters=count_parameters(trained.network),
-        multiply_adds=total_multiply_adds(experiment.network),
+        multiply_adds=total_multiply_adds(run_spec.network),
         environment=environment,
         file_sha256={
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
@@ -137,7 +137,7 @@ def assemble_result(
     # The run is made, and may have taken hours; a report can have it looked at again.
     with contextlib.suppress(RuntimeError):
         observations = observe(
-            experiment, trained.network, dataset, predicted_class, weights_sha256, device
+            run_spec, trained.network, dataset, predicted_class, weights_sha256, device
         )
         observations_json = sealed(msgspec.json.encode(observations))
     return RunResult(record, predictions_npz, weights_safetensors, observations_json)

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.records.run import RunResult
 from ablations.training.epoch import EpochRecord
 from ablations.training.seed_groups import split_into_groups
@@ -35,14 +35,14 @@ POLL_SECONDS = 0.2
 class RunStarted:
     """A worker has begun a run."""
 
-    run: Experiment
+    run_spec: RunSpec
 
 
 @dataclass(frozen=True)
 class EpochFinished:
     """A run has finished an epoch."""
 
-    run: Experiment
+    run_spec: RunSpec
     epoch: EpochRecord
 
 
@@ -50,7 +50,7 @@ class EpochFinished:
 class RunFinished:
     """A run is done; its result has not been written yet."""
 
-    run: Experiment
+    run_spec: RunSpec
     result: RunResult
 
 
@@ -58,7 +58,7 @@ class RunFinished:
 class RunFailed:
     """A run could not be done."""
 
-    run: Experiment
+    run_spec: RunSpec
     reason: str
     """One line."""
     details: str
@@ -80,7 +80,7 @@ class Stop(Enum):
 class GroupLost:
     """A worker has died, and with it those of its runs that had not ended."""
 
-    runs: Sequence[Experiment]
+    run_specs: Sequence[RunSpec]
     reason: str
     """How it died, in a few words."""
     is_machine_lost: bool = False
@@ -118,7 +118,7 @@ class WorkerPool(Protocol):
     def has_machines(self) -> bool:
         """Whether there is anything at all that groups could be done on."""
 
-    def start(self, group: Sequence[Experiment]) -> None:
+    def start(self, group: Sequence[RunSpec]) -> None:
         """Hand over a group. Only while `num_free` is not zero."""
 
     def wait(self, seconds: float) -> Iterable[Event | GroupLost]:
@@ -129,7 +129,7 @@ class WorkerPool(Protocol):
 
 
 def execute(
-    runs: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     pool: WorkerPool,
     should_stop: Callable[[], Stop] = lambda: Stop.NOT,
 ) -> Generator[Event, None, None]:
@@ -137,8 +137,8 @@ def execute(
 
     `should_stop` is asked several times a second.
     """
-    waiting = deque(split_into_groups(runs, pool.setup.num_replicas))
-    deaths, losses = Counter[Experiment](), Counter[Experiment]()
+    waiting = deque(split_into_groups(run_specs, pool.setup.num_replicas))
+    deaths, losses = Counter[RunSpec](), Counter[RunSpec]()
     try:
         while True:
             stop = should_stop()
@@ -148,8 +148,8 @@ def execute(
             while waiting and stop is Stop.NOT and pool.num_free():
                 group = waiting.popleft()
                 pool.start(group)
-                for run in group:
-                    yield RunStarted(run)
+                for run_spec in group:
+                    yield RunStarted(run_spec)
                 stop = should_stop()
             if not pool.is_busy() and (not waiting or stop is Stop.GENTLY):
                 return
@@ -157,16 +157,16 @@ def execute(
                 if not isinstance(message, GroupLost):
                     yield message
                     continue
-                losses.update(message.runs)
+                losses.update(message.run_specs)
                 if not message.is_machine_lost:
-                    deaths.update(message.runs)
+                    deaths.update(message.run_specs)
                 again = []
-                for run in message.runs:
-                    if deaths[run] < MAX_ATTEMPTS and losses[run] < MAX_LOSSES:
-                        again.append(run)
+                for run_spec in message.run_specs:
+                    if deaths[run_spec] < MAX_ATTEMPTS and losses[run_spec] < MAX_LOSSES:
+                        again.append(run_spec)
                     else:
-                        reason = f"its process died {losses[run]} times ({message.reason})"
-                        yield RunFailed(run, reason, "")
+                        reason = f"its process died {losses[run_spec]} times ({message.reason})"
+                        yield RunFailed(run_spec, reason, "")
                 if again:
                     waiting.appendleft(again)
     finally:

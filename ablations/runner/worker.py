@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.runner.run_one import run_experiment, run_group, use_one_thread
 from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
@@ -26,7 +26,7 @@ def prepare_process(setup: WorkerSetup) -> None:
 
 
 def do_runs(
-    runs: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     load: Callable[[], Dataset],
     setup: WorkerSetup,
     tell: Callable[[Event], None],
@@ -36,10 +36,10 @@ def do_runs(
     Raises:
         ConnectionError: there is nobody to tell.
     """
-    not_ended = list(runs)
+    not_ended = list(run_specs)
 
     def finish(event: RunFinished) -> None:
-        not_ended.remove(event.run)
+        not_ended.remove(event.run_spec)
         tell(event)
 
     try:
@@ -49,18 +49,18 @@ def do_runs(
                 "the source was changed while the study ran; the same command does the rest with "
                 "what is there now"
             )
-        train_group(runs, load(), setup, tell, finish)
+        train_group(run_specs, load(), setup, tell, finish)
     except ConnectionError:
         raise
     # Whatever it was, the next runs may be fine.
     except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        for run in not_ended:
-            tell(RunFailed(run, reason, traceback.format_exc()))
+        for run_spec in not_ended:
+            tell(RunFailed(run_spec, reason, traceback.format_exc()))
 
 
 def train_group(
-    runs: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: Dataset,
     setup: WorkerSetup,
     tell: Callable[[EpochFinished], None],
@@ -68,15 +68,17 @@ def train_group(
 ) -> None:
     """Train a group of runs: as one network where seeds may share one, else one after another."""
 
-    def tell_epoch(run: Experiment, epoch: EpochRecord) -> None:
-        tell(EpochFinished(run, epoch))
+    def tell_epoch(run_spec: RunSpec, epoch: EpochRecord) -> None:
+        tell(EpochFinished(run_spec, epoch))
 
     device = torch.device(setup.device)
     if setup.num_replicas > 1:
-        for run, result in run_group(runs, dataset, device, tell_epoch, setup.commit):
-            finish(RunFinished(run, result))
+        for run_spec, result in run_group(run_specs, dataset, device, tell_epoch, setup.commit):
+            finish(RunFinished(run_spec, result))
         return
-    for run in runs:
-        after_epoch = partial(tell_epoch, run)
-        result = run_experiment(run, dataset, device, after_epoch, setup.commit, setup.arithmetic)
-        finish(RunFinished(run, result))
+    for run_spec in run_specs:
+        after_epoch = partial(tell_epoch, run_spec)
+        result = run_experiment(
+            run_spec, dataset, device, after_epoch, setup.commit, setup.arithmetic
+        )
+        finish(RunFinished(run_spec, result))

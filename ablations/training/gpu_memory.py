@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
@@ -17,11 +17,11 @@ from mnist_blocks.summary import layer_table
 
 
 def train_as_fits(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: Dataset,
     device: torch.device,
-    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
-) -> Iterator[list[tuple[Experiment, TrainedNetwork]]]:
+    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
+) -> Iterator[list[tuple[RunSpec, TrainedNetwork]]]:
     """Train experiments that differ in their seeds alone, in groups that the device can hold.
 
     Yields each group as it ends. When memory runs out all the same, the group begins again with
@@ -30,8 +30,8 @@ def train_as_fits(
     Raises:
         torch.cuda.OutOfMemoryError: even one replica is too many.
     """
-    max_replicas = choose_num_replicas(experiments[0], len(experiments), free_bytes(device))
-    waiting = list(experiments)
+    max_replicas = choose_num_replicas(run_specs[0], len(run_specs), free_bytes(device))
+    waiting = list(run_specs)
     while waiting:
         part = even_parts(waiting, max_replicas)[0]
         trained = None
@@ -55,7 +55,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, kind) or isinstance(error.__context__, kind)
 
 
-def choose_num_replicas(experiment: Experiment, num_wanted: int, num_free_bytes: int | None) -> int:
+def choose_num_replicas(run_spec: RunSpec, num_wanted: int, num_free_bytes: int | None) -> int:
     """How many replicas of an experiment, of those wanted, a device's free memory can hold.
 
     A fifth of the memory is left for libraries and for what is lost between allocations. None:
@@ -63,20 +63,20 @@ def choose_num_replicas(experiment: Experiment, num_wanted: int, num_free_bytes:
     """
     if num_free_bytes is None:
         return num_wanted
-    num_that_fit = int(0.8 * num_free_bytes) // bytes_per_replica(experiment)
+    num_that_fit = int(0.8 * num_free_bytes) // bytes_per_replica(run_spec)
     return max(1, min(num_wanted, num_that_fit))
 
 
-def bytes_per_replica(experiment: Experiment) -> int:
+def bytes_per_replica(run_spec: RunSpec) -> int:
     """About how much memory a replica takes in training, from its layers' outputs.
 
     Every layer's output is kept for the way back, and as much again is allowed for gradients and
     the work space of convolutions. A chunk holds a float for each pixel, and its augmentation
     passes through six more (zoomed, chosen, two coordinates, rotated, scaled).
     """
-    batch_size = experiment.training.batch_size
-    outputs = sum(prod(row.output_shape) for row in layer_table(experiment.network))
-    masks = sum(prod(shape) for shape in dropout_shapes(experiment).values())
+    batch_size = run_spec.training.batch_size
+    outputs = sum(prod(row.output_shape) for row in layer_table(run_spec.network))
+    masks = sum(prod(shape) for shape in dropout_shapes(run_spec).values())
     bytes_per_float = 4
     step = 2 * bytes_per_float * outputs * batch_size
     chunk = STEPS_PER_CHUNK * batch_size * (7 * bytes_per_float * IMAGE_SIZE**2 + masks)

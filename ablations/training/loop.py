@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.catalogue.experiment import Experiment, TrainingSpec
+from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.datasets import Dataset
 from ablations.training.augmentation import draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_batch
@@ -68,7 +68,7 @@ class TrainedNetwork:
 
 
 def train(
-    experiment: Experiment,
+    run_spec: RunSpec,
     dataset: Dataset,
     device: torch.device,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
@@ -81,8 +81,8 @@ def train(
 
     Calls `after_epoch` with each epoch's record.
     """
-    trainee = prepare_training(experiment, dataset, device, arithmetic)
-    train_images, test_images = load_images(dataset, experiment.training, device)
+    trainee = prepare_training(run_spec, dataset, device, arithmetic)
+    train_images, test_images = load_images(dataset, run_spec.training, device)
     return train_network(trainee, train_images, test_images, after_epoch)
 
 
@@ -115,18 +115,18 @@ def train_network(
 
 
 def prepare_training(
-    experiment: Experiment,
+    run_spec: RunSpec,
     dataset: Dataset,
     device: torch.device,
     arithmetic: Arithmetic = "plain",
 ) -> Trainee:
     """A network with its initial weights on a device, and the optimiser that will train it."""
-    network = build_network(experiment.network)
-    initialise_weights(network, experiment.seed)
+    network = build_network(run_spec.network)
+    initialise_weights(network, run_spec.seed)
     # Channels last: the channels of a pixel lie side by side in memory, as the fastest
     # convolutions want them.
     network = network.to(memory_format=torch.channels_last)
-    return make_trainee(network, experiment.training, experiment.seed, dataset, device, arithmetic)
+    return make_trainee(network, run_spec.training, run_spec.seed, dataset, device, arithmetic)
 
 
 def make_trainee(

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from ablations.catalogue.experiment import Experiment, TrainingSpec
+from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.datasets import Dataset
 from ablations.training.augmentation import Augmentation, draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
@@ -93,10 +93,10 @@ class EpochDraws:
 
 
 def train_group(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: Dataset,
     device: torch.device,
-    after_epoch: Callable[[Experiment, EpochRecord], None] = lambda experiment, record: None,
+    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
     dtype: torch.dtype = torch.float32,
 ) -> list[TrainedNetwork]:
     """Train experiments that differ in their seeds alone, from initial weights to the end.
@@ -111,12 +111,12 @@ def train_group(
         ValueError: the experiments differ in more than their seeds.
         torch.cuda.OutOfMemoryError: the device cannot hold so many (see `gpu_memory.py`).
     """
-    recipe = experiments[0].training
+    recipe = run_specs[0].training
     train_images, test_images = load_images(dataset, recipe, device)
-    group = prepare_group(experiments, dataset, device, dtype)
+    group = prepare_group(run_specs, dataset, device, dtype)
     take_steps = capture(partial(train_steps, group), device)
 
-    epochs: list[list[EpochRecord]] = [[] for _ in experiments]
+    epochs: list[list[EpochRecord]] = [[] for _ in run_specs]
     ended: dict[int, TrainedNetwork] = {}
     draws = draw_epoch(group, len(train_images), epoch=1)
     for epoch in range(1, recipe.num_epochs + 1):
@@ -129,28 +129,28 @@ def train_group(
         train_loss = (group.loss_sum / len(train_images)).tolist()
         train_accuracy_pct = (100 * group.num_correct.double() / len(train_images)).tolist()
         results = [judge(replica_logits, test_images.labels) for replica_logits in logits]
-        seconds = (time.perf_counter() - started) / len(experiments)
-        for replica, (experiment, result) in enumerate(zip(experiments, results, strict=True)):
+        seconds = (time.perf_counter() - started) / len(run_specs)
+        for replica, (run_spec, result) in enumerate(zip(run_specs, results, strict=True)):
             if replica in ended:
                 continue
             record = describe_epoch(
                 recipe, epoch, train_loss[replica], train_accuracy_pct[replica], result, seconds
             )
             epochs[replica].append(record)
-            after_epoch(experiment, record)
+            after_epoch(run_spec, record)
             if is_diverged(record) or epoch == recipe.num_epochs:
-                network = build_network(experiment.network)
+                network = build_network(run_spec.network)
                 network.load_state_dict(narrow(group.network, replica), assign=True)
                 ended[replica] = TrainedNetwork(
                     network, epochs[replica], result, is_diverged(record)
                 )
-        if len(ended) == len(experiments):
+        if len(ended) == len(run_specs):
             break
-    return [ended[replica] for replica in range(len(experiments))]
+    return [ended[replica] for replica in range(len(run_specs))]
 
 
 def prepare_group(
-    experiments: Sequence[Experiment],
+    run_specs: Sequence[RunSpec],
     dataset: Dataset,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
@@ -160,19 +160,19 @@ def prepare_group(
     Raises:
         ValueError: the experiments differ in more than their seeds.
     """
-    first = experiments[0]
-    for experiment in experiments:
-        if replace(experiment, seed=first.seed) != first:
+    first = run_specs[0]
+    for run_spec in run_specs:
+        if replace(run_spec, seed=first.seed) != first:
             raise ValueError(
-                f"'{experiment.ablation}', seed {experiment.seed} differs from '{first.ablation}', "
+                f"'{run_spec.ablation}', seed {run_spec.seed} differs from '{first.ablation}', "
                 f"seed {first.seed} in more than the seed: only seeds of one experiment are a group"
             )
     if device.type == "cuda":
         use_plain_float32()
     recipe = first.training
-    networks = [build_network(experiment.network) for experiment in experiments]
-    for network, experiment in zip(networks, experiments, strict=True):
-        initialise_weights(network, experiment.seed)
+    networks = [build_network(run_spec.network) for run_spec in run_specs]
+    for network, run_spec in zip(networks, run_specs, strict=True):
+        initialise_weights(network, run_spec.seed)
     wide = widen(networks).to(device=device, dtype=dtype)
     parameters: list[Tensor] = list(wide.parameters())
     return Group(
@@ -180,20 +180,20 @@ def prepare_group(
         parameters=parameters,
         velocities=[torch.zeros_like(parameter) for parameter in parameters],
         learning_rate=torch.tensor(recipe.learning_rate, device=device, dtype=dtype),
-        loss_sum=torch.zeros(len(experiments), device=device, dtype=dtype),
-        num_correct=torch.zeros(len(experiments), device=device, dtype=torch.int64),
-        chunk=make_chunk(first, len(experiments), device, dtype),
+        loss_sum=torch.zeros(len(run_specs), device=device, dtype=dtype),
+        num_correct=torch.zeros(len(run_specs), device=device, dtype=torch.int64),
+        chunk=make_chunk(first, len(run_specs), device, dtype),
         scale=InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale(),
         recipe=recipe,
-        seeds=[experiment.seed for experiment in experiments],
+        seeds=[run_spec.seed for run_spec in run_specs],
     )
 
 
 def make_chunk(
-    experiment: Experiment, num_replicas: int, device: torch.device, dtype: torch.dtype
+    run_spec: RunSpec, num_replicas: int, device: torch.device, dtype: torch.dtype
 ) -> Chunk:
     """Memory for a chunk; nothing is in it yet."""
-    batch_size = experiment.training.batch_size
+    batch_size = run_spec.training.batch_size
     sizes = STEPS_PER_CHUNK, batch_size, num_replicas, IMAGE_SIZE, IMAGE_SIZE
     return Chunk(
         inputs=torch.empty(sizes, device=device, dtype=dtype),
@@ -209,16 +209,16 @@ def make_chunk(
                 device=device,
                 dtype=torch.bool,
             )
-            for name, shape in dropout_shapes(experiment).items()
+            for name, shape in dropout_shapes(run_spec).items()
         },
     )
 
 
-def dropout_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
+def dropout_shapes(run_spec: RunSpec) -> dict[str, tuple[int, ...]]:
     """What each dropout layer of one network works on, by the layer's name: shapes of one image."""
     return {
         row.name: row.output_shape
-        for row in layer_table(experiment.network)
+        for row in layer_table(run_spec.network)
         if row.name.endswith("dropout")
     }
 

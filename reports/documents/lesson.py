@@ -258,7 +258,7 @@ def paired_part(studies: Sequence[Results], rows: Sequence[AblationResult]) -> s
     if len(seeds) < 2:
         return "One seed has no spread, and so no interval: it takes two at least."
     right = [
-        {run.experiment.seed: run.last_epoch.test_correct for run in found.runs}
+        {run.run_spec.seed: run.last_epoch.test_correct for run in found.runs}
         for found in (row, results.target)
     ]
     variant, target = ({seed: found[seed] for seed in seeds} for found in right)
@@ -368,7 +368,7 @@ def difference_after(results: Results, row: AblationResult, epoch: int) -> str:
     """The mean difference after an epoch, over the seeds that both share and that came so far."""
     assert results.target is not None
     found = [
-        {run.experiment.seed: run.epochs for run in one.runs if len(run.epochs) >= epoch}
+        {run.run_spec.seed: run.epochs for run in one.runs if len(run.epochs) >= epoch}
         for one in (row, results.target)
     ]
     differences = [

@@ -198,7 +198,7 @@ def target_curves_figure(target: AblationResult, published_error_pct: Sequence[f
         errors += published_error_pct
         scale_errors(axes, errors)
         draw_learning_rate_drop(axes, target.runs[0])
-        if target.runs[0].experiment.dataset.name == "mnist":
+        if target.runs[0].run_spec.dataset.name == "mnist":
             draw_wanted_accuracy(axes)
         axes.set_xlabel("epoch")
         axes.set_ylabel("test images wrong (%)")
@@ -249,14 +249,14 @@ def panel_again(row: AblationResult, name: str) -> Markup:
 def errors_pct(run: RunRecord) -> list[float]:
     """Test error after each epoch. No error at all is drawn as half an image: a logarithmic axis
     has no zero."""
-    least = 50 / run.experiment.dataset.num_test
+    least = 50 / run.run_spec.dataset.num_test
     return [max(100 - epoch.test_accuracy_pct, least) for epoch in run.epochs]
 
 
 def draw_runs(axes: Axes, runs: Sequence[RunRecord], colour: str, linewidth: float) -> None:
     """Each run's test error by epoch; a cross where a run diverged."""
     points = [
-        (epoch.epoch, error, run.experiment.seed)
+        (epoch.epoch, error, run.run_spec.seed)
         for run in runs
         for epoch, error in zip(run.epochs, errors_pct(run), strict=True)
     ]

@@ -112,7 +112,7 @@ def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
     found = [
         observations
         for run in row.runs
-        if (observations := exhibits.observations.get((row.ablation.name, run.experiment.seed)))
+        if (observations := exhibits.observations.get((row.ablation.name, run.run_spec.seed)))
     ]
     if not found:
         return None

@@ -329,7 +329,7 @@ def explain_pooling(pair: Pair, results: Results, exhibits: Exhibits) -> Mechani
     """What pooling saves, and what it lets one see (Lin et al., 2013; Zhou et al., 2015)."""
     from reports.figures.mechanisms import parameters_figure
 
-    specs = [row.runs[0].experiment.network for row in (pair.target, pair.row)]
+    specs = [row.runs[0].run_spec.network for row in (pair.target, pair.row)]
     rows = [
         (label, *split_parameters(spec))
         for label, spec in zip(("target", pair.label), specs, strict=True)
@@ -364,7 +364,7 @@ def pooling_words(pair: Pair, results: Results, without: NetworkSpec, heads: Seq
     removes = pair.row.ablation.removes
     features = without.channels[-1] * without.feature_size**2
     text = (
-        f"With {removes} the head sees {pair.target.runs[0].experiment.network.channels[-1]} numbers, one for each channel; without it {features:,}, one for each pixel of each channel. "
+        f"With {removes} the head sees {pair.target.runs[0].run_spec.network.channels[-1]} numbers, one for each channel; without it {features:,}, one for each pixel of each channel. "
         f"So the head has {heads[0]:,} parameters with it and {heads[1]:,} without. With it every place in the image counts alike: the average does not know where a "
         "stroke was. Without it the head may learn a weight of its own for each place"
         + (
@@ -477,7 +477,7 @@ def explain_head(pair: Pair, results: Results, exhibits: Exhibits) -> Mechanism 
 
 def head_words(pair: Pair) -> str:
     """What the head's layers amount to, with the ingredient and without."""
-    specs = [row.runs[0].experiment.network for row in (pair.target, pair.row)]
+    specs = [row.runs[0].run_spec.network for row in (pair.target, pair.row)]
     sizes = [split_parameters(spec)[1] for spec in specs]
     widths = (specs[0].channels[-1], *specs[0].hidden_features, NUM_CLASSES)
     ranks, others = (

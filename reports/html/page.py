@@ -129,10 +129,10 @@ def make_live(results: Results, exhibits: Exhibits) -> Live | None:
             label="the whole network"
             if row.ablation.kind == "target"
             else f"without {row.ablation.removes}",
-            network=row.runs[0].experiment.network,
+            network=row.runs[0].run_spec.network,
             weights_safetensors=exhibits.weights[row.ablation.name],
-            mean=gallery.input_mean if row.runs[0].experiment.training.normalise_input else 0.0,
-            std=gallery.input_std if row.runs[0].experiment.training.normalise_input else 1.0,
+            mean=gallery.input_mean if row.runs[0].run_spec.training.normalise_input else 0.0,
+            std=gallery.input_std if row.runs[0].run_spec.training.normalise_input else 1.0,
         )
         for row in results.rows
         if row.ablation.name in exhibits.weights
@@ -165,13 +165,13 @@ def make_sections(results: Results, exhibits: Exhibits) -> list[AblationSection]
             row=row,
             anchor=f"entry-{slug(row.ablation.name)}",
             diagram=ablation_diagram(
-                row.runs[0].experiment.network,
-                row.runs[0].experiment.training,
+                row.runs[0].run_spec.network,
+                row.runs[0].run_spec.training,
                 f"diagram-{slug(row.ablation.name)}",
-                methods.target_training(row.runs[0].experiment),
+                methods.target_training(row.runs[0].run_spec),
             ),
-            changes=methods.spec_changes(row.runs[0].experiment),
-            layers=layer_table(row.runs[0].experiment.network),
+            changes=methods.spec_changes(row.runs[0].run_spec),
+            layers=layer_table(row.runs[0].run_spec.network),
             happened=what_happened(row, results.study.spec),
             curves_again=figures.panel_again(row, f"curves-{slug(row.ablation.name)}"),
             curves_table=curves_table(row.runs, row.ablation.name),
@@ -257,7 +257,7 @@ def policy_digest(text: str) -> str:
 def template_environment() -> Environment:
     """Jinja2 such that every value is escaped, and a misspelt one is an error."""
     environment = Environment(
-        loader=PackageLoader("reports"),
+        loader=PackageLoader("reports.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

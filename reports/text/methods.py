@@ -10,7 +10,7 @@ from ablations.analysis.summary import AblationResult, Results, unknown_ablation
 from ablations.catalogue.ablation import Change
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, Experiment, TrainingSpec
+from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec, TrainingSpec
 from ablations.catalogue.presets import QUICK
 from ablations.records.run import Environment
 from ablations.records.study import Study
@@ -29,10 +29,10 @@ class SeedGroup(NamedTuple):
     names: list[str]
 
 
-def spec_changes(experiment: Experiment) -> list[Change]:
+def spec_changes(run_spec: RunSpec) -> list[Change]:
     """What a run did differently from the target. The study's own length is not a difference."""
-    training = target_training(experiment)
-    pairs: list[tuple[Any, Any]] = [(TARGET, experiment.network), (training, experiment.training)]
+    training = target_training(run_spec)
+    pairs: list[tuple[Any, Any]] = [(TARGET, run_spec.network), (training, run_spec.training)]
     return [
         Change(field.name, before, after)
         for target, variant in pairs
@@ -41,12 +41,12 @@ def spec_changes(experiment: Experiment) -> list[Change]:
     ]
 
 
-def target_training(experiment: Experiment) -> TrainingSpec:
+def target_training(run_spec: RunSpec) -> TrainingSpec:
     """The target's recipe at the length of a run's study."""
     return replace(
         TARGET_TRAINING,
-        num_epochs=experiment.training.num_epochs,
-        num_train_images=experiment.training.num_train_images,
+        num_epochs=run_spec.training.num_epochs,
+        num_train_images=run_spec.training.num_train_images,
     )
 
 
@@ -54,7 +54,7 @@ def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:
     """The ablations by the seeds that they were run with, most seeds first."""
     names_by_seeds: dict[tuple[int, ...], list[str]] = {}
     for row in rows:
-        seeds = tuple(run.experiment.seed for run in row.runs)
+        seeds = tuple(run.run_spec.seed for run in row.runs)
         names_by_seeds.setdefault(seeds, []).append(row.ablation.name)
     groups = [SeedGroup(seeds, names) for seeds, names in names_by_seeds.items()]
     return sorted(groups, key=lambda group: -len(group.seeds))
@@ -115,7 +115,7 @@ def introduction(results: Results) -> str:
     """What the target is and how it was trained, in a sentence; empty where it has no run."""
     if results.target is None:
         return ""
-    run = results.target.runs[0].experiment
+    run = results.target.runs[0].run_spec
     network, training = run.network, run.training
     num_images = training.num_train_images or run.dataset.num_train
     num_blocks = len(network.channels) * network.convs_per_stage
@@ -134,7 +134,7 @@ def recipe(results: Results) -> list[tuple[str, str]]:
         TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
     )
     if results.target:
-        training = results.target.runs[0].experiment.training
+        training = results.target.runs[0].run_spec.training
     num_images = training.num_train_images or spec.dataset.num_train
     num_batches = -(-num_images // training.batch_size)
     augmentation = "none"

@@ -74,7 +74,7 @@ def curves_table(
         if published_error_pct:
             errors.append(decimal(published_error_pct[index]))
         rows.append([str(index + 1), *errors])
-    columns = ["epoch", *(f"seed {run.experiment.seed}" for run in runs)]
+    columns = ["epoch", *(f"seed {run.run_spec.seed}" for run in runs)]
     if published_error_pct:
         columns.append("published run")
     return FigureTable(

@@ -354,11 +354,11 @@ def chance_notices(study: Study) -> list[str]:
 
 def mixed_notices(study: Study) -> list[str]:
     """That paired runs were made in different places or with different versions."""
-    target = {record.experiment.seed: record for record in runs_of(study, "target")}
+    target = {record.run_spec.seed: record for record in runs_of(study, "target")}
     pairs = [
-        (record, target[record.experiment.seed])
+        (record, target[record.run_spec.seed])
         for record in study.records
-        if record.experiment.ablation != "target" and record.experiment.seed in target
+        if record.run_spec.ablation != "target" and record.run_spec.seed in target
     ]
     differing = [
         [label for label, value in WHAT_ROUNDS.items() if value(one) != value(other)]

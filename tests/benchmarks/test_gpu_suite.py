@@ -35,10 +35,10 @@ def test_part_is_measured_and_written(tmp_path: Path) -> None:
 def test_more_and_more_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     real = gpu_targets.train_group
 
-    def fits_two(experiments: list[object], *rest: object) -> object:
-        if len(experiments) > 2:
+    def fits_two(run_specs: list[object], *rest: object) -> object:
+        if len(run_specs) > 2:
             raise torch.cuda.OutOfMemoryError("simulated")
-        return real(experiments, *rest)  # type: ignore[arg-type]
+        return real(run_specs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gpu_targets, "train_group", fits_two)
     times = replicas(digits, CPU, num_epochs=1, counts=(2, 3))

@@ -42,8 +42,8 @@ def test_every_arithmetic_learns_and_repeats_itself(
     digits: Dataset, arithmetic: Arithmetic
 ) -> None:
     spec = StudySpec(digits.id, digits.title, 8, None, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("target")], [0])
-    runs = [train(experiment, digits, torch.device("cpu"), arithmetic=arithmetic) for _ in range(2)]
+    [run_spec] = plan_runs(spec, [find_ablation("target")], [0])
+    runs = [train(run_spec, digits, torch.device("cpu"), arithmetic=arithmetic) for _ in range(2)]
     assert runs[0].epochs[-1].test_accuracy_pct > 30
     for first, second in zip(*(run.network.state_dict().values() for run in runs), strict=True):
         assert torch.equal(first, second)

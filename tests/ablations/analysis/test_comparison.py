@@ -21,7 +21,7 @@ from tests.factories import DIGITS, ENVIRONMENT, make_spec, make_study
 def write_study(folder: Path, study: Study) -> Path:
     write_sealed(folder / STUDY_FILE, study.spec)
     for record in study.records:
-        run = record.experiment
+        run = record.run_spec
         write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", record)
     return folder
 
@@ -69,13 +69,10 @@ def test_what_is_mixed_is_labelled_and_what_does_not_fit_is_left_out() -> None:
     one = make_study({"target": range(3), "no-gap": range(3), "no-relu": [0], "no-momentum": [0]})
     newer = msgspec.structs.replace(ENVIRONMENT, torch_version="2.99.0", arithmetic="bfloat16")
     other = make_study({"target": range(1, 4), "no-gap": [7], "no-relu": [0]}, environment=newer)
-    [changed] = [r for r in other.records if r.experiment.ablation == "no-relu"]
-    experiment = replace(
-        changed.experiment, training=replace(changed.experiment.training, momentum=0.5)
-    )
+    [changed] = [r for r in other.records if r.run_spec.ablation == "no-relu"]
+    run_spec = replace(changed.run_spec, training=replace(changed.run_spec.training, momentum=0.5))
     records = [
-        msgspec.structs.replace(r, experiment=experiment) if r is changed else r
-        for r in other.records
+        msgspec.structs.replace(r, run_spec=run_spec) if r is changed else r for r in other.records
     ]
     found = compare_studies(one, replace(other, records=tuple(records)))
     assert [c.name for c in found.comparisons] == ["target"]

@@ -11,8 +11,8 @@ from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import Verdict
 from cli import main
 from reports.html.replication import render_transfer, study_labels
-from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
 from tests.ablations.analysis.test_comparison import write_study
+from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
 from tests.reports.html.test_page import HOSTILE, PageReader
 
 HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)

@@ -101,10 +101,10 @@ def test_layers_differ_from_the_targets_only_where_the_entry_says(ablation: Abla
 @every_ablation
 def test_entry_trains_one_step(ablation: Ablation, digits: Dataset) -> None:
     spec = StudySpec(digits.id, digits.title, 1, 128, "cpu")
-    [experiment] = plan_runs(spec, [ablation], [0])
+    [run_spec] = plan_runs(spec, [ablation], [0])
     cpu = torch.device("cpu")
-    images, _ = load_images(digits, experiment.training, cpu)
-    trainee = prepare_training(experiment, digits, cpu)
+    images, _ = load_images(digits, run_spec.training, cpu)
+    trainee = prepare_training(run_spec, digits, cpu)
     before = {name: value.clone() for name, value in trainee.network.named_parameters()}
     loss, num_correct = train_epoch(trainee, images, epoch=1)
     assert 1.5 < loss < 4.5

@@ -193,7 +193,7 @@ def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: D
     exhibits = load_exhibits(study_dir, study)
     assert set(exhibits.observations) == {(name, 0) for name in NAMES} and not exhibits.problems
     for record in study.records:
-        found = exhibits.observations[record.experiment.ablation, 0]
+        found = exhibits.observations[record.run_spec.ablation, 0]
         assert found.weights_sha256 == record.file_sha256[WEIGHTS_FILE]
         correct = sum(found.confusion[index][index] for index in range(10))
         assert correct == record.last_epoch.test_correct
@@ -204,7 +204,7 @@ def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: D
 def test_observing_later_gives_the_same(study_dir: Path, digits: Dataset, tmp_path: Path) -> None:
     study = load_study(study_dir)
     for record in study.records:
-        path = run_folder(study_dir, record.experiment.ablation, 0) / OBSERVATIONS_FILE
+        path = run_folder(study_dir, record.run_spec.ablation, 0) / OBSERVATIONS_FILE
         before = path.read_bytes()
         path.unlink()
         make_exhibits(study_dir, study, digits)
@@ -217,7 +217,7 @@ def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) ->
     exhibits = load_exhibits(study_dir, study)
     gallery = exhibits.gallery
     assert gallery is not None and set(exhibits.weights) == set(NAMES)
-    records = {record.experiment.ablation: record for record in study.records}
+    records = {record.run_spec.ablation: record for record in study.records}
     assert gallery.variants
     for name, found in gallery.variants.items():
         wrong, target_wrong = (
@@ -387,10 +387,10 @@ def test_failing_to_look_does_not_lose_a_run(
 def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) -> None:
     """Also the one whose inputs are not normalised."""
     for record in load_study(study_dir).records:
-        folder = run_folder(study_dir, record.experiment.ablation, 0)
+        folder = run_folder(study_dir, record.run_spec.ablation, 0)
         network = load_network(folder, record)
         pixels = prepare_pixels(
-            torch.as_tensor(digits.test_images), input_scale(record.experiment, digits)
+            torch.as_tensor(digits.test_images), input_scale(record.run_spec, digits)
         )
         with torch.inference_mode():
             answers = network(pixels).argmax(dim=1).numpy()

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from ablations.analysis.summary import summarise
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, format_json
@@ -51,7 +51,7 @@ OWN_FILES = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
 """What a run's record speaks for; observations can be made again from the weights."""
 ALL_FILES = (*OWN_FILES, OBSERVATIONS_FILE)
 
-Made = dict[Experiment, RunResult]
+Made = dict[RunSpec, RunResult]
 no_wait = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 
@@ -172,7 +172,7 @@ class DamagedStudy(RuleBasedStateMachine):
         create_study(self.study_dir, self.spec)
         self.timing = make_timing(NAMES, spec=self.spec)
         write_sealed(self.study_dir / TIMING_FILE, self.timing)
-        self.untouched: dict[Experiment, int] = {}
+        self.untouched: dict[RunSpec, int] = {}
         """Runs that are whole, and the inode of their record: it stays while they are not made again."""
 
     def teardown(self) -> None:
@@ -181,10 +181,10 @@ class DamagedStudy(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.root)
 
-    def folder(self, run: Experiment) -> Path:
+    def folder(self, run: RunSpec) -> Path:
         return run_folder(self.study_dir, run.ablation, run.seed)
 
-    def choose_run(self, data: st.DataObject) -> Experiment:
+    def choose_run(self, data: st.DataObject) -> RunSpec:
         return data.draw(st.sampled_from(list(self.made)), "run")
 
     def choose_file(self, data: st.DataObject, names: tuple[str, ...] = ALL_FILES) -> Path:
@@ -200,7 +200,7 @@ class DamagedStudy(RuleBasedStateMachine):
                 if self.folder(run) == path.parent:
                     del self.untouched[run]
 
-    def write(self, run: Experiment) -> None:
+    def write(self, run: RunSpec) -> None:
         write_run(self.folder(run), self.made[run])
         self.untouched[run] = (self.folder(run) / RECORD_FILE).stat().st_ino
 
@@ -332,7 +332,7 @@ class DamagedStudy(RuleBasedStateMachine):
             write_sealed(self.study_dir / TIMING_FILE, self.timing)
         study = load_study(self.study_dir)
         assert study.problems == ()
-        assert {record.experiment: record for record in study.records} == {
+        assert {record.run_spec: record for record in study.records} == {
             run: result.record for run, result in self.made.items()
         }
         assert study.timing == self.timing
@@ -348,8 +348,8 @@ class DamagedStudy(RuleBasedStateMachine):
     def only_what_was_made_is_shown(self) -> None:
         study = load_study(self.study_dir)
         for record in study.records:
-            assert record == self.made[record.experiment].record
-        shown = {record.experiment for record in study.records}
+            assert record == self.made[record.run_spec].record
+        shown = {record.run_spec for record in study.records}
         assert self.untouched.keys() <= shown, "a run that was whole is not shown"
         for run, inode in self.untouched.items():
             assert (self.folder(run) / RECORD_FILE).stat().st_ino == inode, "it was made again"
@@ -371,7 +371,7 @@ class DamagedStudy(RuleBasedStateMachine):
             ]
             assert seen == msgspec.json.decode(result.observations_json or b"", type=Observations)
         for record in study.records:
-            folder, result = self.folder(record.experiment), self.made[record.experiment]
+            folder, result = self.folder(record.run_spec), self.made[record.run_spec]
             if (folder / WEIGHTS_FILE).exists():
                 assert load_weights(folder, record) == result.weights_safetensors
             if (folder / PREDICTIONS_FILE).exists():

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands import messages as announce_module
 from ablations.commands import prepare as prepare_module
 from ablations.commands import run_study as conduct_module
@@ -47,10 +47,10 @@ ERRORS = {
 class ReadyMade:
     """A pool whose runs have been done before: what is tested is what becomes of them."""
 
-    def __init__(self, setup: WorkerSetup, results: dict[Experiment, RunResult]) -> None:
+    def __init__(self, setup: WorkerSetup, results: dict[RunSpec, RunResult]) -> None:
         self.setup, self.results = setup, results
-        self.started: list[Experiment] = []
-        self.under_way: list[Experiment] = []
+        self.started: list[RunSpec] = []
+        self.under_way: list[RunSpec] = []
 
     def num_free(self) -> int:
         return 1 - len(self.under_way)
@@ -61,7 +61,7 @@ class ReadyMade:
     def has_machines(self) -> bool:
         return True
 
-    def start(self, group: Sequence[Experiment]) -> None:
+    def start(self, group: Sequence[RunSpec]) -> None:
         self.started += group
         self.under_way += group
 
@@ -140,7 +140,7 @@ class HalfWritten:
 
 
 @pytest.fixture(scope="module")
-def results(digits: Dataset) -> dict[Experiment, RunResult]:
+def results(digits: Dataset) -> dict[RunSpec, RunResult]:
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu", "float32")
     runs = plan_runs(spec, map(find_ablation, NAMES), [0, 1])
     device = torch.device("cpu")
@@ -153,7 +153,7 @@ def request(out: Path) -> StudyRequest:
 
 @pytest.fixture
 def pools(
-    results: dict[Experiment, RunResult], digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    results: dict[RunSpec, RunResult], digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> list[ReadyMade]:
     """Everything of a study but training and measuring; gives the pools that it uses."""
     used: list[ReadyMade] = []
@@ -279,7 +279,7 @@ def no_report(study_dir: Path) -> Path:
     return study_dir / "report.html"
 
 
-def assert_whole(out: Path, run: Experiment, result: RunResult) -> None:
+def assert_whole(out: Path, run: RunSpec, result: RunResult) -> None:
     folder = run_folder(out, run.ablation, run.seed)
     record = load_record(folder)
     assert record == result.record
@@ -290,7 +290,7 @@ def assert_whole(out: Path, run: Experiment, result: RunResult) -> None:
 @pytest.mark.parametrize("error_number", ERRORS, ids=lambda number: errno.errorcode[number])
 def test_every_step_of_writing_a_study_may_fail(
     error_number: int,
-    results: dict[Experiment, RunResult],
+    results: dict[RunSpec, RunResult],
     pools: list[ReadyMade],
     tmp_path: Path,
 ) -> None:

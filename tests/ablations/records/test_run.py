@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, Experiment, TrainingSpec
+from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, RunSpec, TrainingSpec
 from ablations.data.datasets import Dataset
 from ablations.records.atomic_io import RecordError, format_json, write_atomically
 from ablations.records.checksums import is_whole, sealed
@@ -44,8 +44,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def result(digits: Dataset) -> RunResult:
     spec = StudySpec(digits.id, digits.title, 2, 256, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("no-gap")], [3])
-    return run_experiment(experiment, digits, CPU)
+    [run_spec] = plan_runs(spec, [find_ablation("no-gap")], [3])
+    return run_experiment(run_spec, digits, CPU)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_predictions_are_the_networks(result: RunResult, run_dir: Path, digits: 
 def test_weights_give_the_recorded_predictions(
     result: RunResult, run_dir: Path, digits: Dataset
 ) -> None:
-    network = build_network(result.record.experiment.network).eval()
+    network = build_network(result.record.run_spec.network).eval()
     network.load_state_dict(load_file(run_dir / WEIGHTS_FILE))
     inputs = (torch.from_numpy(digits.test_images)[:, None] / 255 - digits.mean) / digits.std
     predicted = network(inputs).argmax(dim=1).numpy()
@@ -96,7 +96,7 @@ def test_record_tells_parameters_costs_and_place(result: RunResult) -> None:
 
 
 def test_same_run_same_record_times_aside(result: RunResult, digits: Dataset) -> None:
-    again = run_experiment(result.record.experiment, digits, CPU)
+    again = run_experiment(result.record.run_spec, digits, CPU)
     assert again.record != result.record
     assert without_times(again.record) == without_times(result.record)
     assert again.predictions_npz == result.predictions_npz
@@ -105,8 +105,8 @@ def test_same_run_same_record_times_aside(result: RunResult, digits: Dataset) ->
 
 def test_wrong_data_set_is_refused(result: RunResult, digits: Dataset) -> None:
     other = DatasetId("digits", "0" * 64, 1437, 360)
-    experiment = result.record.experiment
-    moved = Experiment(experiment.ablation, experiment.network, experiment.training, other, 0)
+    run_spec = result.record.run_spec
+    moved = RunSpec(run_spec.ablation, run_spec.network, run_spec.training, other, 0)
     with pytest.raises(ValueError, match="but the data set is"):
         run_experiment(moved, digits, CPU)
 
@@ -215,10 +215,10 @@ def test_failed_write_leaves_the_old_file_and_no_other(
 @given(network_specs(), st.integers(0, 10**9))
 def test_experiments_survive_json(network: NetworkSpec, seed: int) -> None:
     dataset = DatasetId("digits", "ab" * 32, 1437, 360)
-    experiment = Experiment("target", network, TrainingSpec(), dataset, seed)
-    copy = msgspec.json.decode(msgspec.json.encode(experiment), type=Experiment)
-    assert copy == experiment
-    assert copy.digest == experiment.digest
+    run_spec = RunSpec("target", network, TrainingSpec(), dataset, seed)
+    copy = msgspec.json.decode(msgspec.json.encode(run_spec), type=RunSpec)
+    assert copy == run_spec
+    assert copy.digest == run_spec.digest
 
 
 def test_every_planned_run_has_its_own_digest() -> None:
@@ -231,21 +231,21 @@ def test_every_planned_run_has_its_own_digest() -> None:
 def test_digest_does_not_depend_on_fields_at_their_defaults() -> None:
     # Spelt out by hand: a later version with more fields must give old runs the same name.
     dataset = DatasetId("mnist", "ab", 6, 1)
-    experiment = Experiment(
+    run_spec = RunSpec(
         "no-dropout", NetworkSpec(dropout=0.0), TrainingSpec(num_epochs=3), dataset, 5
     )
     text = (
         b'[{"dropout":0.0},{"num_epochs":3},'
         b'{"name":"mnist","num_test":1,"num_train":6,"sha256":"ab"},5]'
     )
-    assert experiment.digest == hashlib.sha256(text).hexdigest()[:16]
+    assert run_spec.digest == hashlib.sha256(text).hexdigest()[:16]
 
 
 def test_another_protocol_is_another_run() -> None:
     dataset = DatasetId("mnist", "ab", 6, 1)
-    experiment = Experiment("target", NetworkSpec(), TrainingSpec(), dataset, 5)
-    assert experiment.digest == experiment.digest_under(PROTOCOL_VERSION)
-    assert len({experiment.digest_under(version) for version in range(1, 10)}) == 9
+    run_spec = RunSpec("target", NetworkSpec(), TrainingSpec(), dataset, 5)
+    assert run_spec.digest == run_spec.digest_under(PROTOCOL_VERSION)
+    assert len({run_spec.digest_under(version) for version in range(1, 10)}) == 9
 
 
 def test_predictions_have_the_same_bytes_each_time() -> None:

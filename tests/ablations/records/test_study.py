@@ -82,7 +82,7 @@ def test_study_is_loaded_as_it_was_written(tmp_path: Path) -> None:
     study = load_study(tmp_path / "study")
     assert study.spec == spec
     assert study.name == "study"
-    found = [(run.experiment.seed, run.experiment.ablation) for run in study.records]
+    found = [(run.run_spec.seed, run.run_spec.ablation) for run in study.records]
     assert found == [(0, "no-gap"), (0, "target"), (1, "no-gap"), (1, "target")]
     assert study.problems == ()
 
@@ -92,7 +92,7 @@ def test_damaged_record_is_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "study" / "no-gap" / "seed-0" / "record.json"
     path.write_bytes(path.read_bytes()[:100])
     study = load_study(tmp_path / "study")
-    assert [run.experiment.ablation for run in study.records] == ["target"]
+    assert [run.run_spec.ablation for run in study.records] == ["target"]
     [problem] = study.problems
     assert problem.startswith("no-gap/seed-0/record.json: not the file that was written")
 
@@ -104,9 +104,7 @@ def test_record_from_elsewhere_is_left_out(tmp_path: Path) -> None:
     [longer] = plan_runs(make_spec(num_epochs=21), [find_ablation("no-gap")], [0])
     write_sealed(run_folder(study_dir, "no-gap", 0) / "record.json", make_record(longer))
     study = load_study(study_dir)
-    assert [(run.experiment.ablation, run.experiment.seed) for run in study.records] == [
-        ("target", 0)
-    ]
+    assert [(run.run_spec.ablation, run.run_spec.seed) for run in study.records] == [("target", 0)]
     assert len(study.problems) == 2
     assert "is of another study" in study.problems[0]
     assert "is a record of 'target', seed 0" in study.problems[1]
@@ -120,7 +118,7 @@ def test_runs_of_two_definitions_are_never_averaged(tmp_path: Path) -> None:
     changed = replace(run, network=replace(run.network, dropout=0.3))
     write_sealed(run_folder(study_dir, "no-gap", 2) / "record.json", make_record(changed))
     study = load_study(study_dir)
-    assert {run.experiment.ablation for run in study.records} == {"target"}
+    assert {run.run_spec.ablation for run in study.records} == {"target"}
     assert "no-gap: its runs are of different definitions" in study.problems[0]
 
 
@@ -136,7 +134,7 @@ def test_changed_definition_is_refused(tmp_path: Path) -> None:
 
 
 def of_protocol(record: RunRecord, version: int) -> RunRecord:
-    digest = record.experiment.digest_under(version)
+    digest = record.run_spec.digest_under(version)
     return msgspec.structs.replace(record, protocol_version=version, digest=digest)
 
 
@@ -152,7 +150,7 @@ def test_another_protocol_is_refused_and_not_mixed(tmp_path: Path) -> None:
         missing_runs(study_dir, runs)
     assert set_aside_damaged(study_dir) == [], "it is whole"
     study = load_study(study_dir)
-    assert [record.experiment.ablation for record in study.records] == ["no-gap"]
+    assert [record.run_spec.ablation for record in study.records] == ["no-gap"]
     [problem] = study.problems
     assert problem.startswith(
         f"target/seed-0: was trained under protocol version {PROTOCOL_VERSION}"
@@ -312,7 +310,7 @@ def test_presets() -> None:
 def test_results_are_the_records_numbers() -> None:
     study = make_study(dict.fromkeys(ALL_NAMES, range(3)))
     results = summarise(study)
-    by_run = {(r.experiment.ablation, r.experiment.seed): r for r in study.records}
+    by_run = {(r.run_spec.ablation, r.run_spec.seed): r for r in study.records}
     assert [row.ablation.name for row in results.rows] == [entry.name for entry in CATALOGUE]
     for row in results.rows:
         for seed in range(3):
@@ -519,7 +517,7 @@ def test_what_may_not_be_read_is_no_smaller_study() -> None:
         with as_somebody(), pytest.raises(UnreadableError, match="Permission denied"):
             load_study(study_dir)
         (study_dir / "target").chmod(0o755)
-    assert [record.experiment.seed for record in study.records] == [0]
+    assert [record.run_spec.seed for record in study.records] == [0]
     [problem] = study.problems
     assert "seed-1" in problem
     assert "Permission denied" in problem

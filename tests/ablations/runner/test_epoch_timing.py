@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
 from ablations.commands.run_study import conduct
@@ -28,7 +28,7 @@ SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
 NAMES = ("target", "no-gap", "no-relu")
 
 
-def experiments_on(dataset: Dataset) -> list[Experiment]:
+def experiments_on(dataset: Dataset) -> list[RunSpec]:
     spec = StudySpec(dataset.id, dataset.title, 2, None, "cpu")
     return plan_runs(spec, [find_ablation(name) for name in NAMES], [0])
 
@@ -39,8 +39,8 @@ def test_rounds_are_interleaved_and_the_warm_up_is_not_counted(
     clock = itertools.count()
     order: list[str] = []
 
-    def fake_time(experiment: Experiment, *rest: object) -> float:
-        order.append(experiment.ablation)
+    def fake_time(run_spec: RunSpec, *rest: object) -> float:
+        order.append(run_spec.ablation)
         return float(next(clock))
 
     monkeypatch.setattr(timing, "time_epoch", fake_time)
@@ -76,9 +76,9 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
 
     monkeypatch.setattr("ablations.training.loop.train_epoch", fake_train)
     monkeypatch.setattr("ablations.training.loop.evaluate", fake_evaluate)
-    experiment = experiments_on(digits)[0]
+    run_spec = experiments_on(digits)[0]
     for plan in (TimingPlan(1, 1, 100), TimingPlan(1, 100, 10_000)):
-        assert time_epoch(experiment, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)
+        assert time_epoch(run_spec, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
@@ -88,8 +88,8 @@ def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic) -> None:
 
 
 def test_share_of_an_epoch_of_several_seeds_is_timed(digits: Dataset) -> None:
-    experiment = experiments_on(digits)[0]
-    assert time_epoch(experiment, digits, CPU, "plain", TimingPlan(1, 2, 250), num_replicas=2) > 0
+    run_spec = experiments_on(digits)[0]
+    assert time_epoch(run_spec, digits, CPU, "plain", TimingPlan(1, 2, 250), num_replicas=2) > 0
 
 
 def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) -> None:
@@ -122,7 +122,7 @@ def test_failed_run_is_told_and_makes_the_exit_code(
     # The first run asks for data that the worker does not find.
     real = module.execute
 
-    def sabotage(runs: list[Experiment], *rest: object) -> object:
+    def sabotage(runs: list[RunSpec], *rest: object) -> object:
         other = replace(runs[0].dataset, sha256="0" * 64)
         return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
 

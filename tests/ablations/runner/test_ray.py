@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster as TwoNodes
 from rich.console import Console
 
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.commands.run_study import Watch
 from ablations.data.datasets import Dataset
 from ablations.records.run import load_record, without_times
@@ -47,13 +47,13 @@ from ablations.runner.scheduler import (
 )
 from ablations.runner.signals import Interruption
 from ablations.version import VERSION, source_digest
-from tests.faults import tell_fault
 from tests.ablations.runner.test_chaos import (
     NUM_ROUNDS,
     assert_equal_studies,
     records_in,
     wait_until,
 )
+from tests.faults import tell_fault
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Nothing to compile: every Ray session has the source in another place.
@@ -71,13 +71,13 @@ def nodes() -> Iterator[TwoNodes]:
     cluster.shutdown()
 
 
-def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[Experiment]:
+def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[RunSpec]:
     spec = StudySpec(dataset.id, dataset.title, epochs, 256, "cpu")
     return plan_runs(spec, [find_ablation("target")], seeds)
 
 
-def kinds(events: list[Event], run: Experiment) -> list[type]:
-    return [type(event) for event in events if event.run == run]
+def kinds(events: list[Event], run: RunSpec) -> list[type]:
+    return [type(event) for event in events if event.run_spec == run]
 
 
 def test_runs_on_two_nodes_are_those_of_this_machine(nodes: TwoNodes, digits: Dataset) -> None:
@@ -86,7 +86,7 @@ def test_runs_on_two_nodes_are_those_of_this_machine(nodes: TwoNodes, digits: Da
         assert cluster.num_slots("cpu") == 2
         events = list(execute(runs, ClusterPool(SETUP, cluster, digits)))
     here = {
-        event.run: event.result
+        event.run_spec: event.result
         for event in execute(runs, ProcessPool(SETUP, 2))
         if isinstance(event, RunFinished)
     }
@@ -94,8 +94,8 @@ def test_runs_on_two_nodes_are_those_of_this_machine(nodes: TwoNodes, digits: Da
         assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
     for event in events:
         if isinstance(event, RunFinished):
-            assert without_times(event.result.record) == without_times(here[event.run].record)
-            assert event.result.weights_safetensors == here[event.run].weights_safetensors
+            assert without_times(event.result.record) == without_times(here[event.run_spec].record)
+            assert event.result.weights_safetensors == here[event.run_spec].weights_safetensors
 
 
 def test_seeds_that_share_a_network_are_told_of_one_by_one(
@@ -107,7 +107,7 @@ def test_seeds_that_share_a_network_are_told_of_one_by_one(
         events = list(execute(runs, pool))
     for run in runs:
         assert kinds(events, run) == [RunStarted, EpochFinished, RunFinished]
-    found = {event.run: event.result for event in events if isinstance(event, RunFinished)}
+    found = {event.run_spec: event.result for event in events if isinstance(event, RunFinished)}
     assert [found[run].record.num_replicas for run in runs] == [2, 2, 1]
 
 

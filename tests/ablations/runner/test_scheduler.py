@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import DatasetId, Experiment
+from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.data.datasets import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
@@ -34,13 +34,13 @@ from tests.faults import tell_fault
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
 
 
-def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[Experiment]:
+def runs_on(dataset: Dataset, seeds: range, epochs: int = 1) -> list[RunSpec]:
     spec = StudySpec(dataset.id, dataset.title, epochs, 256, "cpu")
     return plan_runs(spec, [find_ablation("target")], seeds)
 
 
-def kinds(events: list[Event], run: Experiment) -> list[type]:
-    return [type(event) for event in events if event.run == run]
+def kinds(events: list[Event], run: RunSpec) -> list[type]:
+    return [type(event) for event in events if event.run_spec == run]
 
 
 def test_every_run_starts_reports_its_epochs_and_ends(digits: Dataset) -> None:
@@ -48,7 +48,7 @@ def test_every_run_starts_reports_its_epochs_and_ends(digits: Dataset) -> None:
     events = list(execute(runs, ProcessPool(SETUP, 2)))
     for run in runs:
         assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
-    started = [event.run.seed for event in events if isinstance(event, RunStarted)]
+    started = [event.run_spec.seed for event in events if isinstance(event, RunStarted)]
     assert started == [0, 1, 2]
 
 
@@ -59,12 +59,14 @@ def test_seeds_that_share_a_network_are_told_of_one_by_one(digits: Dataset) -> N
     events = list(execute(runs, ProcessPool(setup, 1)))
     for run in runs:
         assert kinds(events, run) == [RunStarted, EpochFinished, EpochFinished, RunFinished]
-    records = {e.run: e.result.record for e in events if isinstance(e, RunFinished)}
+    records = {e.run_spec: e.result.record for e in events if isinstance(e, RunFinished)}
     # Four seeds of one experiment, three at most: two groups of two.
     assert [records[run].num_replicas for run in runs] == [2, 2, 2, 2, 1]
-    assert all(records[run].experiment == run for run in runs)
+    assert all(records[run].run_spec == run for run in runs)
     alone = {
-        e.run: e for e in execute(targets[:1], ProcessPool(setup, 1)) if isinstance(e, RunFinished)
+        e.run_spec: e
+        for e in execute(targets[:1], ProcessPool(setup, 1))
+        if isinstance(e, RunFinished)
     }
     theirs = alone[targets[0]].result.record.last_epoch
     ours = records[targets[0]].last_epoch
@@ -113,7 +115,7 @@ def test_killed_process_is_replaced_a_few_times(
     setup = replace(SETUP, num_replicas=num_replicas)
     for event in execute([first, *sharing, second], ProcessPool(setup, 1)):
         events.append(event)
-        is_first = event.run == first and isinstance(event, EpochFinished)
+        is_first = event.run_spec == first and isinstance(event, EpochFinished)
         if is_first and event.epoch.epoch == 1 and kills < num_kills:
             kills += 1
             for child in children_of(os.getpid()):
@@ -139,7 +141,7 @@ class Losing:
     def __init__(self, is_machine_lost: bool) -> None:
         self.setup = SETUP
         self.is_machine_lost = is_machine_lost
-        self.group: list[Experiment] = []
+        self.group: list[RunSpec] = []
 
     def num_free(self) -> int:
         return 0 if self.group else 1
@@ -150,7 +152,7 @@ class Losing:
     def has_machines(self) -> bool:
         return True
 
-    def start(self, group: Sequence[Experiment]) -> None:
+    def start(self, group: Sequence[RunSpec]) -> None:
         self.group = list(group)
 
     def wait(self, seconds: float) -> list[GroupLost]:
@@ -195,7 +197,7 @@ def test_stopping_finishes_what_is_under_way(digits: Dataset) -> None:
         events.append(event)  # noqa: PERF402 (`has_begun` looks at them meanwhile)
     for run in runs[:2]:
         assert kinds(events, run)[-1] is RunFinished
-    assert {event.run for event in events} == set(runs[:2])
+    assert {event.run_spec for event in events} == set(runs[:2])
 
 
 @pytest.mark.parametrize("stop", [Stop.GENTLY, Stop.NOW])
@@ -217,14 +219,14 @@ def test_stopping_is_asked_for_while_the_last_runs_are_under_way(
 
 def test_stopping_now_takes_what_has_ended(digits: Dataset) -> None:
     runs = runs_on(digits, range(2))
-    finished: list[Experiment] = []
+    finished: list[RunSpec] = []
 
     def should_stop() -> Stop:
         return Stop.NOW if finished else Stop.NOT
 
     for event in execute(runs, ProcessPool(SETUP, 2), should_stop):
         if isinstance(event, RunFinished):
-            finished.append(event.run)
+            finished.append(event.run_spec)
             time.sleep(5)  # Meanwhile the other one ends, and nobody listens.
     assert set(finished) == set(runs)
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 import cli
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.records.lock import only_one_process
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
-from tests.factories import make_record, make_spec
 from tests.ablations.runner.test_chaos import assert_equal_studies, records_in
+from tests.factories import make_record, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -57,7 +57,7 @@ def test_seeds_share_networks_as_far_as_that_leaves_no_slot_idle(
     sizes: list[int], max_replicas: int, num_slots: int
 ) -> None:
     spec = make_spec()
-    runs: list[Experiment] = []
+    runs: list[RunSpec] = []
     for entry, size in zip(CATALOGUE, sizes, strict=False):
         runs += plan_runs(spec, [entry], range(size))
     found = replicas_for_all(runs, max_replicas, num_slots)

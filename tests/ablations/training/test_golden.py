@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import PROTOCOL_VERSION, Experiment
+from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.data.datasets import Dataset, load_dataset
 from ablations.training import augmentation as augment
 from ablations.training.batches import load_images
@@ -36,29 +36,29 @@ Losses = list[tuple[float | None, float | None]]
 """Of training and of the test, epoch by epoch."""
 
 
-def short_run(name: str, dataset: Dataset) -> Experiment:
+def short_run(name: str, dataset: Dataset) -> RunSpec:
     """Four epochs of three whole batches and a smaller one; in the last the learning rate has dropped."""
     ablation = find_ablation(name)
     recipe = replace(ablation.training_spec, num_epochs=4, num_train_images=500)
-    return Experiment(name, ablation.network_spec, recipe, dataset.id, seed=7)
+    return RunSpec(name, ablation.network_spec, recipe, dataset.id, seed=7)
 
 
 def losses(trained: TrainedNetwork) -> Losses:
     return [(epoch.train_loss, epoch.test_loss) for epoch in trained.epochs]
 
 
-def by_the_loop_in_float64(run: Experiment, dataset: Dataset) -> Losses:
+def by_the_loop_in_float64(run: RunSpec, dataset: Dataset) -> Losses:
     trainee = prepare_training(run, dataset, CPU)
     network = trainee.network.double()
     trainee = replace(trainee, classify=lambda inputs: network(inputs.double()))
     return losses(train_network(trainee, *load_images(dataset, run.training, CPU)))
 
 
-def as_a_group_in_float64(run: Experiment, dataset: Dataset) -> Losses:
+def as_a_group_in_float64(run: RunSpec, dataset: Dataset) -> Losses:
     return losses(train_group([run], dataset, CPU, dtype=torch.float64)[0])
 
 
-WAYS: dict[str, tuple[Callable[[Experiment, Dataset], Losses], float]] = {
+WAYS: dict[str, tuple[Callable[[RunSpec, Dataset], Losses], float]] = {
     "loop": (by_the_loop_in_float64, EXACT),
     "group": (as_a_group_in_float64, EXACT),
     "plain": (lambda run, dataset: losses(train(run, dataset, CPU)), ROUNDED),

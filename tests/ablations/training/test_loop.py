@@ -14,7 +14,7 @@ from torchvision.transforms import functional as torchvision_functional
 
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, Experiment
+from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
 from ablations.data.datasets import Dataset, load_dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
@@ -37,7 +37,7 @@ from mnist_blocks.summary import leaves
 CPU = torch.device("cpu")
 
 
-def experiment_on(dataset: Dataset, name: str = "target", epochs: int = 1) -> Experiment:
+def experiment_on(dataset: Dataset, name: str = "target", epochs: int = 1) -> RunSpec:
     spec = StudySpec(dataset.id, dataset.title, epochs, None, "cpu")
     return plan_runs(spec, [find_ablation(name)], [0])[0]
 
@@ -132,9 +132,9 @@ def test_every_training_image_is_seen_once_and_the_last_batch_too(
         return real(images, batch, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "prepare_batch", spy)
-    experiment = experiment_on(digits)
-    images, _ = load_images(digits, experiment.training, CPU)
-    train_epoch(prepare_training(experiment, digits, CPU), images, epoch=1)
+    run_spec = experiment_on(digits)
+    images, _ = load_images(digits, run_spec.training, CPU)
+    train_epoch(prepare_training(run_spec, digits, CPU), images, epoch=1)
     assert sorted(torch.cat(seen).tolist()) == list(range(1437))
     assert [len(batch) for batch in seen] == [128] * 11 + [29]
 
@@ -155,9 +155,9 @@ def test_order_is_new_in_each_epoch_and_the_same_for_every_variant(
 
     def order(name: str, epoch: int) -> list[int]:
         seen.clear()
-        experiment = experiment_on(digits, name)
-        images, _ = load_images(digits, experiment.training, CPU)
-        train_epoch(prepare_training(experiment, digits, CPU), images, epoch)
+        run_spec = experiment_on(digits, name)
+        images, _ = load_images(digits, run_spec.training, CPU)
+        train_epoch(prepare_training(run_spec, digits, CPU), images, epoch)
         return list(seen)
 
     assert order("target", 1) == order("no-gap", 1) == order("no-augmentation", 1)
@@ -166,14 +166,14 @@ def test_order_is_new_in_each_epoch_and_the_same_for_every_variant(
 
 def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
     # Three steps, the last one smaller, in the plainest PyTorch: no augmentation, no dropout.
-    experiment = experiment_on(digits, "no-dropout")
-    recipe = replace(experiment.training, augment=False, num_train_images=300)
-    experiment = replace(experiment, training=recipe)
-    images, _ = load_images(digits, experiment.training, CPU)
-    trainee = prepare_training(experiment, digits, CPU)
+    run_spec = experiment_on(digits, "no-dropout")
+    recipe = replace(run_spec.training, augment=False, num_train_images=300)
+    run_spec = replace(run_spec, training=recipe)
+    images, _ = load_images(digits, run_spec.training, CPU)
+    trainee = prepare_training(run_spec, digits, CPU)
     loss, num_correct = train_epoch(trainee, images, epoch=1)
 
-    network = build_network(experiment.network)
+    network = build_network(run_spec.network)
     initialise_weights(network, 0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     order = torch.randperm(
@@ -207,9 +207,9 @@ def test_learning_rate_drops_after_epoch_15() -> None:
 
 
 def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
-    experiment = experiment_on(digits)
-    trainee = prepare_training(experiment, digits, CPU)
-    _, images = load_images(digits, experiment.training, CPU)
+    run_spec = experiment_on(digits)
+    trainee = prepare_training(run_spec, digits, CPU)
+    _, images = load_images(digits, run_spec.training, CPU)
     trainee.network.train()
     first = evaluate(trainee, images)
     second = evaluate(trainee, images)
@@ -233,8 +233,8 @@ def test_input_scale(digits: Dataset) -> None:
     raw = prepare_batch(images, everything, InputScale())
     assert raw.min() == 0
     assert raw.max() == 1
-    experiment = experiment_on(digits, "no-input-normalisation")
-    assert prepare_training(experiment, digits, CPU).scale == InputScale(0.0, 1.0)
+    run_spec = experiment_on(digits, "no-input-normalisation")
+    assert prepare_training(run_spec, digits, CPU).scale == InputScale(0.0, 1.0)
 
 
 def test_same_experiment_same_network_to_the_last_bit(digits: Dataset) -> None:
@@ -267,16 +267,16 @@ def test_it_learns_mnist(mnist_folder: Path) -> None:
     # A tenth of an epoch of the real thing, tested on all of the 10,000 test images.
     mnist = load_dataset("mnist", mnist_folder)
     spec = StudySpec(mnist.id, mnist.title, 2, 3000, "cpu")
-    [experiment] = plan_runs(spec, [find_ablation("no-gap")], [0])
-    trained = train(experiment, mnist, CPU)
+    [run_spec] = plan_runs(spec, [find_ablation("no-gap")], [0])
+    trained = train(run_spec, mnist, CPU)
     assert len(trained.test_result.predicted_class) == 10_000
     assert trained.epochs[-1].test_accuracy_pct > 80
     assert trained.epochs[-1].test_correct == trained.test_result.num_correct
 
 
 def test_divergence_is_a_result(digits: Dataset) -> None:
-    experiment = experiment_on(digits, "no-batchnorm", epochs=5)
-    wild = replace(experiment, training=replace(experiment.training, learning_rate=1e6))
+    run_spec = experiment_on(digits, "no-batchnorm", epochs=5)
+    wild = replace(run_spec, training=replace(run_spec.training, learning_rate=1e6))
     trained = train(wild, digits, CPU)
     assert trained.has_diverged
     assert len(trained.epochs) < 5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import Experiment
+from ablations.catalogue.experiment import RunSpec
 from ablations.data.datasets import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
@@ -47,28 +47,28 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA G
 
 def seeds_of(
     dataset: Dataset, name: str = "target", num_seeds: int = 3, images: int = 300, epochs: int = 1
-) -> list[Experiment]:
+) -> list[RunSpec]:
     spec = StudySpec(dataset.id, dataset.title, epochs, images, "cpu")
     return plan_runs(spec, [find_ablation(name)], range(num_seeds))
 
 
-def with_recipe(experiments: list[Experiment], **changes: object) -> list[Experiment]:
+def with_recipe(run_specs: list[RunSpec], **changes: object) -> list[RunSpec]:
     return [
-        replace(experiment, training=replace(experiment.training, **changes))  # type: ignore[arg-type]
-        for experiment in experiments
+        replace(run_spec, training=replace(run_spec.training, **changes))  # type: ignore[arg-type]
+        for run_spec in run_specs
     ]
 
 
 def train_one_epoch(
-    experiments: list[Experiment],
+    run_specs: list[RunSpec],
     dataset: Dataset,
     device: torch.device = CPU,
     dtype: torch.dtype = DOUBLE,
     epochs: int = 1,
     is_captured: bool = False,
 ) -> Group:
-    group = prepare_group(experiments, dataset, device, dtype)
-    images, _ = load_images(dataset, experiments[0].training, device)
+    group = prepare_group(run_specs, dataset, device, dtype)
+    images, _ = load_images(dataset, run_specs[0].training, device)
     take_steps = partial(train_steps, group)
     if is_captured:
         take_steps = capture(take_steps, device)  # type: ignore[assignment]
@@ -94,10 +94,10 @@ def assert_replicas_agree(
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
 def test_replica_is_its_seed_alone(digits: Dataset, name: str) -> None:
     # Two full batches and a smaller one, with augmentation and dropout as the recipe has them.
-    experiments = with_recipe(seeds_of(digits, name, images=75), batch_size=32)
-    together = train_one_epoch(experiments, digits)
-    for replica, experiment in enumerate(experiments):
-        alone = train_one_epoch([experiment], digits)
+    run_specs = with_recipe(seeds_of(digits, name, images=75), batch_size=32)
+    together = train_one_epoch(run_specs, digits)
+    for replica, run_spec in enumerate(run_specs):
+        alone = train_one_epoch([run_spec], digits)
         assert_replicas_agree(together, replica, alone, 0, rtol=1e-9, atol=1e-12)
 
 
@@ -121,16 +121,16 @@ def in_double(trainee: Trainee) -> Trainee:
 @pytest.mark.parametrize("name", ["no-dropout", "target", "no-momentum", "no-fc-head"])
 def test_group_of_one_is_the_plain_loop(digits: Dataset, name: str) -> None:
     # 13 full batches of 20 and one of 4: two chunks and the smaller batch.
-    experiments = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20)
-    group = train_one_epoch(experiments, digits)
+    run_specs = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20)
+    group = train_one_epoch(run_specs, digits)
 
-    trainee = in_double(prepare_training(experiments[0], digits, CPU))
-    masks = same_masks(prepare_group(experiments, digits, CPU, DOUBLE), num_images=264)
+    trainee = in_double(prepare_training(run_specs[0], digits, CPU))
+    masks = same_masks(prepare_group(run_specs, digits, CPU, DOUBLE), num_images=264)
     for layer_name, layer in trainee.network.named_modules():
         if isinstance(layer, nn.Dropout):
             drawn = masks[layer_name.removeprefix("1.")]
             layer.forward = lambda inputs, drawn=drawn: inputs * next(drawn) / 0.9  # type: ignore
-    images, _ = load_images(digits, experiments[0].training, CPU)
+    images, _ = load_images(digits, run_specs[0].training, CPU)
     loss, num_correct = train_epoch(trainee, images, epoch=1)
 
     assert group.loss_sum.item() / 264 == pytest.approx(loss, rel=1e-6)  # summed in float32 there
@@ -180,14 +180,14 @@ def test_dropout_keeps_its_share_and_differs_by_replica_layer_and_epoch(digits: 
 
 
 def test_training_is_recorded_as_the_plain_loops(digits: Dataset) -> None:
-    experiments = seeds_of(digits, "no-dropout", 2, images=256, epochs=4)
-    told: list[tuple[Experiment, EpochRecord]] = []
+    run_specs = seeds_of(digits, "no-dropout", 2, images=256, epochs=4)
+    told: list[tuple[RunSpec, EpochRecord]] = []
     trained = train_group(
-        experiments, digits, CPU, lambda experiment, record: told.append((experiment, record))
+        run_specs, digits, CPU, lambda run_spec, record: told.append((run_spec, record))
     )
-    for experiment, ours in zip(experiments, trained, strict=True):
-        theirs = train(experiment, digits, CPU)
-        assert [record for run, record in told if run == experiment] == ours.epochs
+    for run_spec, ours in zip(run_specs, trained, strict=True):
+        theirs = train(run_spec, digits, CPU)
+        assert [record for run, record in told if run == run_spec] == ours.epochs
         assert [epoch.epoch for epoch in ours.epochs] == [1, 2, 3, 4]
         assert not ours.has_diverged
         for our_epoch, their_epoch in zip(ours.epochs, theirs.epochs, strict=True):
@@ -216,8 +216,8 @@ def test_evaluation_is_of_all_images_by_each_replica(digits: Dataset) -> None:
 def test_divergence_ends_one_replica_and_leaves_the_others(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
-    experiments = seeds_of(digits, images=256, epochs=3)
-    undisturbed = train_group(experiments, digits, torch.device(device))
+    run_specs = seeds_of(digits, images=256, epochs=3)
+    undisturbed = train_group(run_specs, digits, torch.device(device))
     real = group_training.prepare_group
 
     def spoil(*arguments: object, **options: object) -> Group:
@@ -229,10 +229,10 @@ def test_divergence_ends_one_replica_and_leaves_the_others(
     monkeypatch.setattr(group_training, "prepare_group", spoil)
     told: list[tuple[int, int]] = []
     trained = train_group(
-        experiments,
+        run_specs,
         digits,
         torch.device(device),
-        lambda experiment, record: told.append((experiment.seed, record.epoch)),
+        lambda run_spec, record: told.append((run_spec.seed, record.epoch)),
     )
     assert [len(result.epochs) for result in trained] == [3, 1, 3]
     assert [result.has_diverged for result in trained] == [False, True, False]
@@ -246,8 +246,8 @@ def test_divergence_ends_one_replica_and_leaves_the_others(
 
 
 def test_group_ends_when_all_have_diverged(digits: Dataset) -> None:
-    experiments = with_recipe(seeds_of(digits, "no-batchnorm", 2, epochs=5), learning_rate=1e6)
-    trained = train_group(experiments, digits, CPU)
+    run_specs = with_recipe(seeds_of(digits, "no-batchnorm", 2, epochs=5), learning_rate=1e6)
+    trained = train_group(run_specs, digits, CPU)
     assert all(result.has_diverged and len(result.epochs) < 5 for result in trained)
 
 
@@ -312,14 +312,14 @@ def test_groups_are_seeds_of_one_experiment(digits: Dataset) -> None:
 
 
 def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
-    [experiment] = seeds_of(digits, num_seeds=1)
-    needed = bytes_per_replica(experiment)
+    [run_spec] = seeds_of(digits, num_seeds=1)
+    needed = bytes_per_replica(run_spec)
     # Of the order of a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
     assert 30e6 < needed < 300e6
-    assert choose_num_replicas(experiment, 10, None) == 10
-    assert choose_num_replicas(experiment, 10, 100 * needed) == 10
-    assert choose_num_replicas(experiment, 10, 5 * needed) == 4
-    assert choose_num_replicas(experiment, 10, 1000) == 1
+    assert choose_num_replicas(run_spec, 10, None) == 10
+    assert choose_num_replicas(run_spec, 10, 100 * needed) == 10
+    assert choose_num_replicas(run_spec, 10, 5 * needed) == 4
+    assert choose_num_replicas(run_spec, 10, 1000) == 1
 
 
 @pytest.mark.parametrize("is_recording", [False, True])
@@ -329,30 +329,30 @@ def test_group_that_does_not_fit_is_halved(
     sizes: list[int] = []
     real = group_memory.train_group
 
-    def fits_two(experiments: list[Experiment], *rest: object) -> object:
-        sizes.append(len(experiments))
+    def fits_two(run_specs: list[RunSpec], *rest: object) -> object:
+        sizes.append(len(run_specs))
         try:
-            if len(experiments) > 2:
+            if len(run_specs) > 2:
                 raise torch.cuda.OutOfMemoryError("simulated")
         finally:
-            if is_recording and len(experiments) > 2:
+            if is_recording and len(run_specs) > 2:
                 raise RuntimeError("the recording was broken off")
-        return real(experiments, *rest)  # type: ignore[arg-type]
+        return real(run_specs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(group_memory, "train_group", fits_two)
-    experiments = seeds_of(digits, num_seeds=5, images=128)
-    ended = list(train_as_fits(experiments, digits, CPU))
+    run_specs = seeds_of(digits, num_seeds=5, images=128)
+    ended = list(train_as_fits(run_specs, digits, CPU))
     assert sizes == [5, 2, 2, 1]
-    assert [run for part in ended for run, _ in part] == experiments
+    assert [run for part in ended for run, _ in part] == run_specs
 
     for error in (torch.cuda.OutOfMemoryError("simulated"), RuntimeError("something else")):
 
-        def fails(experiments: list[Experiment], *rest: object, error: Exception = error) -> object:
+        def fails(run_specs: list[RunSpec], *rest: object, error: Exception = error) -> object:
             raise error
 
         monkeypatch.setattr(group_memory, "train_group", fails)
         with pytest.raises(type(error)):
-            list(train_as_fits(experiments, digits, CPU))
+            list(train_as_fits(run_specs, digits, CPU))
 
 
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
@@ -385,9 +385,9 @@ def test_recorded_steps_are_the_ordinary_ones(
     # Three epochs of two chunks and a smaller batch: called, recorded and replayed, and the
     # learning rate drops to a tenth after the second.
     device = torch.device("cuda")
-    experiments = with_recipe(seeds_of(digits, name, images=500, epochs=3), batch_size=20)
+    run_specs = with_recipe(seeds_of(digits, name, images=500, epochs=3), batch_size=20)
     groups = [
-        train_one_epoch(experiments, digits, device, dtype, epochs=3, is_captured=is_captured)
+        train_one_epoch(run_specs, digits, device, dtype, epochs=3, is_captured=is_captured)
         for is_captured in (False, True)
     ]
     # Float32 rounds, and 75 steps let roundings grow.
@@ -409,28 +409,28 @@ def test_recorded_steps_are_the_ordinary_ones(
 @needs_cuda
 def test_replica_on_a_gpu_is_its_seed_alone(digits: Dataset) -> None:
     device = torch.device("cuda")
-    experiments = seeds_of(digits, images=600, epochs=2)
-    together = train_one_epoch(experiments, digits, device, DOUBLE, epochs=2, is_captured=True)
-    for replica, experiment in enumerate(experiments):
-        alone = train_one_epoch([experiment], digits, device, DOUBLE, epochs=2, is_captured=True)
+    run_specs = seeds_of(digits, images=600, epochs=2)
+    together = train_one_epoch(run_specs, digits, device, DOUBLE, epochs=2, is_captured=True)
+    for replica, run_spec in enumerate(run_specs):
+        alone = train_one_epoch([run_spec], digits, device, DOUBLE, epochs=2, is_captured=True)
         assert_replicas_agree(together, replica, alone, 0, rtol=1e-8, atol=1e-10)
 
 
 @needs_cuda
 def test_gpu_is_the_cpu_without_dropout(digits: Dataset) -> None:
     # Dropout's masks are drawn on the device; all else is drawn on the CPU and is the same.
-    experiments = seeds_of(digits, "no-dropout", images=600, epochs=2)
+    run_specs = seeds_of(digits, "no-dropout", images=600, epochs=2)
     on_gpu = train_one_epoch(
-        experiments, digits, torch.device("cuda"), DOUBLE, epochs=2, is_captured=True
+        run_specs, digits, torch.device("cuda"), DOUBLE, epochs=2, is_captured=True
     )
-    on_cpu = train_one_epoch(experiments, digits, CPU, DOUBLE, epochs=2)
+    on_cpu = train_one_epoch(run_specs, digits, CPU, DOUBLE, epochs=2)
     # Not closer: the nearest pixel of a rotated image may be another one after rounding.
     torch.testing.assert_close(on_gpu.loss_sum.cpu(), on_cpu.loss_sum, rtol=1e-2, atol=0)
 
 
 @needs_cuda
 def test_group_trains_on_a_gpu_from_start_to_end(digits: Dataset) -> None:
-    experiments = seeds_of(digits, "no-gap", images=1437, epochs=8)
-    trained = train_group(experiments, digits, torch.device("cuda"))
+    run_specs = seeds_of(digits, "no-gap", images=1437, epochs=8)
+    trained = train_group(run_specs, digits, torch.device("cuda"))
     assert all(result.epochs[-1].test_accuracy_pct > 85 for result in trained)
     assert len({result.epochs[-1].test_loss for result in trained}) == 3

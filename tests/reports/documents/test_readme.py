@@ -19,8 +19,8 @@ from reports.documents.readme import insert_results, results_section, summary_pa
 from reports.html.page import render_page
 from reports.html.replication import render_transfer
 from reports.text.wording import signed
-from tests.factories import DIGITS, make_results, make_spec
 from tests.ablations.catalogue.test_catalogue import EXPECTED_NAMES
+from tests.factories import DIGITS, make_results, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "reference"
@@ -44,7 +44,7 @@ def test_reference_study_is_whole(reference: Study) -> None:
     assert reference.spec.is_full_length
     seeds: dict[str, set[int]] = {}
     for record in reference.records:
-        seeds.setdefault(record.experiment.ablation, set()).add(record.experiment.seed)
+        seeds.setdefault(record.run_spec.ablation, set()).add(record.run_spec.seed)
     # An entry that is new may wait for its reference runs; the report says that it has none.
     assert seeds.keys() >= EXPECTED_NAMES
     for name, found in seeds.items():
@@ -65,7 +65,7 @@ def test_study_of_other_data_is_whole(fashion: Study) -> None:
     assert fashion.spec.num_epochs == FULL.num_epochs and fashion.spec.num_train_images is None
     seeds: dict[str, set[int]] = {}
     for record in fashion.records:
-        seeds.setdefault(record.experiment.ablation, set()).add(record.experiment.seed)
+        seeds.setdefault(record.run_spec.ablation, set()).add(record.run_spec.seed)
     training = [entry for entry in CATALOGUE if entry.kind == "training"]
     assert seeds.keys() >= {entry.name for entry in (CATALOGUE[0], *CORE, *training)}
     assert all(found >= set(range(5)) for found in seeds.values())
@@ -73,15 +73,15 @@ def test_study_of_other_data_is_whole(fashion: Study) -> None:
 
 def test_reference_runs_are_of_the_catalogue_as_it_is(reference: Study, fashion: Study) -> None:
     for record in (*reference.records, *fashion.records):
-        entry = find_ablation(record.experiment.ablation)
-        assert record.experiment.network == entry.network_spec
-        assert record.experiment.training == entry.training_spec
+        entry = find_ablation(record.run_spec.ablation)
+        assert record.run_spec.network == entry.network_spec
+        assert record.run_spec.training == entry.training_spec
 
 
 def test_reference_predictions_are_those_of_the_records(reference: Study) -> None:
     # Those of the first seed are enough: a record names the images that were wrong.
     for record in reference.records:
-        run = record.experiment
+        run = record.run_spec
         if run.seed > 0 or find_ablation(run.ablation).parts:
             continue
         load_predictions(REFERENCE / run.ablation / f"seed-{run.seed}", record)
@@ -101,7 +101,7 @@ def test_reference_report_has_networks_images_and_explanations(reference: Study)
     names = {ablation.name for ablation in CATALOGUE}
     assert set(exhibits.weights) == names and exhibits.problems == ()
     assert exhibits.gallery and exhibits.gallery.variants.keys() == names - {"target"}
-    singles = [record for record in reference.records if "+" not in record.experiment.ablation]
+    singles = [record for record in reference.records if "+" not in record.run_spec.ablation]
     assert len(exhibits.observations) == len(singles)
     page = (REFERENCE / "report.html").read_text()
     for anchor in ("why", "draw", "entries", "score"):

@@ -597,7 +597,7 @@ def test_differences_between_runs_of_different_versions_are_said() -> None:
         msgspec.structs.replace(
             record,
             environment={("no-gap", 1): newer, ("no-gap", 2): other_commit}.get(
-                (record.experiment.ablation, record.experiment.seed), ENVIRONMENT
+                (record.run_spec.ablation, record.run_spec.seed), ENVIRONMENT
             ),
         )
         for record in study.records
@@ -679,11 +679,11 @@ def test_left_out_records_and_several_environments_are_listed() -> None:
     study = make_study(several(1, "target", "no-gap"), problems=("x/record.json: damaged",))
     other = msgspec.structs.replace(ENVIRONMENT, torch_version="9.9.9")
     first, second = study.records
-    gone = replace(first.experiment, ablation="no-such-thing")
+    gone = replace(first.run_spec, ablation="no-such-thing")
     records = (
         first,
         msgspec.structs.replace(second, environment=other),
-        msgspec.structs.replace(first, experiment=gone),
+        msgspec.structs.replace(first, run_spec=gone),
     )
     text = PageReader(render_page(summarise(replace(study, records=records)))).text
     assert "x/record.json: damaged" in text

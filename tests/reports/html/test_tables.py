@@ -455,9 +455,9 @@ def test_quoted_fields_of_the_csv_are_read_back(
 ) -> None:
     hostile = 'a,"b"\nc\r\n</script><!-- \'&'
     row = results.rows[0]
-    experiment = row.runs[0].experiment
-    dataset = replace(experiment.dataset, name=hostile)
-    run = msgspec.structs.replace(row.runs[0], experiment=replace(experiment, dataset=dataset))
+    run_spec = row.runs[0].run_spec
+    dataset = replace(run_spec.dataset, name=hostile)
+    run = msgspec.structs.replace(row.runs[0], run_spec=replace(run_spec, dataset=dataset))
     found = msgspec.structs.replace(
         results,
         rows=[msgspec.structs.replace(row, runs=[run, *row.runs[1:]])],
