@@ -441,7 +441,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     type=click.IntRange(min=1),
     default=19,
     show_default=True,
-    help="Epochs of training: the assignment wants fewer than 20.",
+    help="Epochs of training; the assignment requires fewer than 20.",
 )
 @click.option(
     "--time-limit",
@@ -449,21 +449,23 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     callback=a_number,
     default=60,
     show_default=True,
-    help="Minutes for all trainings together; looking at the network first takes 2 at most.",
+    help="Minutes for all trainings together; the inspection before them has at most 2.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Trainings at a time.  [default: cores]")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Trainings at a time.  [default: number of cores]"
+)
 @click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the grade here, too.",
+    help="Also write the grade to this file.",
 )
 @click.option(
     "--dataset",
     type=click.Choice(["auto", *DATASET_NAMES]),
     default="auto",
     show_default=True,
-    help="auto is MNIST, which the assignment means; on anything else its accuracy is undecided.",
+    help="auto is MNIST, as the assignment requires; the accuracy on others is undecided.",
 )
 @data_dir_option
 @clear_errors
@@ -479,13 +481,13 @@ def check(
 ) -> None:
     """Check your own network against the assignment.
 
-    NAME in FILE.py is a class or function that gives an nn.Module without arguments, a module, or a
-    NetworkSpec. The file is run, in processes of its own with a time limit; it can do whatever you
-    can, so check only files that you would run yourself.
+    NAME in FILE.py is a class or function that returns an nn.Module without arguments, a module, or
+    a NetworkSpec. The command runs the file, in separate processes with limits of time and memory.
+    This is no sandbox: check only files that you would run yourself.
 
-    The network is trained once for each seed by the reference recipe, on one core each. Exit code:
-    0 pass, 1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); 2 and 4 are
-    no grade: the command was misused, or the machine is in the way.
+    The reference recipe trains the network once for each seed, on one core each. Exit codes: 0 pass,
+    1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
+    misused command, 4 problem with the data or the machine.
 
     \b
     Examples:
@@ -494,7 +496,7 @@ def check(
     """
     from ablations.commands.run_study import EXIT_INTERRUPTED
     from ablations.data.datasets import DataError
-    from ablations.grader.command import check_and_tell
+    from ablations.grader.command import check_and_print
     from ablations.grader.grade import NO_GRADE_EXIT_CODE
     from ablations.grader.protocol import MachineError, UnknownNameError
 
@@ -510,7 +512,7 @@ def check(
     if json_file and not json_file.parent.is_dir():
         raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     try:
-        exit_code = check_and_tell(
+        exit_code = check_and_print(
             Path(file), name, seeds, epochs, 60 * time_limit, jobs, dataset, data_dir, json_file
         )
     except UnknownNameError as error:
