@@ -9,12 +9,12 @@ import difflib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
+from ablations.data.dataset import Dataset, pixel_statistics
 from ablations.data.download import fetch_files, raw_folder
 from ablations.data.sources import (
     FILE_SHAPES,
@@ -29,7 +29,6 @@ from ablations.data.idx import DataError
 
 __all__ = [
     "DataError",
-    "Dataset",
     "FoundFile",
     "inspect_dataset",
     "load_dataset",
@@ -40,32 +39,12 @@ FOLDER_VARIABLE = "MNIST_DATA_DIR"
 DEFAULT_FOLDER = Path("data")
 
 
-# Compared by identity: arrays have no single answer to whether they are equal; `id` has.
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and labels as they are in the files; values 0 (black) to 255 (white)."""
-
-    id: DatasetId
-    train_images: UInt8[np.ndarray, "train 28 28"]
-    train_labels: UInt8[np.ndarray, " train"]
-    test_images: UInt8[np.ndarray, "test 28 28"]
-    test_labels: UInt8[np.ndarray, " test"]
-    mean: float
-    """Of the training images' pixels, scaled to [0, 1]; rounded to four decimals."""
-    std: float
-    """Their standard deviation, likewise."""
-    class_names: tuple[str, ...]
-    title: str
-    source: str
-    """The folder it was found in. For the console: a record does not name the user's folders."""
-
-
 def resolve_dataset(
     name: str,
     data_dir: Path | None = None,
     *,
     fetch: bool = True,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> tuple[str, Path | None]:
     """Find a data set, and download it if it is nowhere and `fetch` is set.
 
@@ -79,34 +58,34 @@ def resolve_dataset(
     """
     if data_dir is not None and name != "digits":
         source = source_named("mnist" if name == "auto" else name)
-        check_named_folder(source, data_dir, fetch, say)
+        check_named_folder(source, data_dir, fetch, log)
     if name == "auto":
         try:
-            return "mnist", find_or_fetch(source_named("mnist"), data_dir, fetch, say)
+            return "mnist", find_or_fetch(source_named("mnist"), data_dir, fetch, log)
         except DataError as error:
-            warn_of_digits(str(error), say)
+            warn_of_digits(str(error), log)
             return "digits", None
     if name == "digits":
         return name, None
-    return name, find_or_fetch(source_named(name), data_dir, fetch, say)
+    return name, find_or_fetch(source_named(name), data_dir, fetch, log)
 
 
 def find_or_fetch(
-    source: DataSource, data_dir: Path | None, fetch: bool, say: Callable[[str], None]
+    source: DataSource, data_dir: Path | None, fetch: bool, log: Callable[[str], None]
 ) -> Path:
     """The folder with a data set's verified files.
 
     Raises:
         DataError: it is nowhere, and could not be downloaded or was not to be.
     """
-    folder = find_folder(source, data_dir, say)
+    folder = find_folder(source, data_dir, log)
     if folder is not None:
         return folder
     target = next(named_folders(data_dir), DEFAULT_FOLDER)
     outcome = "was not downloaded"
     if fetch:
         try:
-            return fetch_files(source, target, say)
+            return fetch_files(source, target, log)
         except DataError as error:
             outcome = f"could not be downloaded: {error}"
     looked_in = ", ".join(str(root) for root in root_folders(source, data_dir))
@@ -117,15 +96,15 @@ def find_or_fetch(
     )
 
 
-def warn_of_digits(reason: str, say: Callable[[str], None]) -> None:
+def warn_of_digits(reason: str, log: Callable[[str], None]) -> None:
     """Say, so that it cannot be overlooked, that another data set stands in for MNIST."""
     line = "!" * 80
-    say(line)
-    say("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
-    say("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")
-    say(f"!!! Why: {reason}")
-    say("!!! To fail instead of falling back, ask for it by name: --dataset mnist")
-    say(line)
+    log(line)
+    log("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
+    log("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")
+    log(f"!!! Why: {reason}")
+    log("!!! To fail instead of falling back, ask for it by name: --dataset mnist")
+    log(line)
 
 
 def load_dataset(name: str, folder: Path | None) -> Dataset:
@@ -186,7 +165,7 @@ def source_named(name: str) -> DataSource:
 
 
 def find_folder(
-    source: DataSource, data_dir: Path | None, say: Callable[[str], None]
+    source: DataSource, data_dir: Path | None, log: Callable[[str], None]
 ) -> Path | None:
     """The first folder with all four files. What is wrong with a folder before it is said."""
     for folder in candidate_folders(source, data_dir):
@@ -194,16 +173,16 @@ def find_folder(
         missing = [file.path.name for file in files if file.status == "missing"]
         problems = [file.problem for file in files if file.problem]
         for problem in problems:
-            say(f"warning: {problem}")
+            log(f"warning: {problem}")
         if all(file.status == "verified" for file in files):
             return folder
         if not problems and len(missing) < len(files):
-            say(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
+            log(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
     return None
 
 
 def check_named_folder(
-    source: DataSource, data_dir: Path, fetch: bool, say: Callable[[str], None]
+    source: DataSource, data_dir: Path, fetch: bool, log: Callable[[str], None]
 ) -> None:
     """Say so when the folder that was asked for has no files of the data set.
 
@@ -215,7 +194,7 @@ def check_named_folder(
     found = {folder: inspect_folder(source, folder) for folder in folders_under(source, root)}
     statuses = {file.status for files in found.values() for file in files}
     if statuses == {"missing"}:
-        say(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
+        log(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
     if "verified" in statuses:
         return
     for folder, files in found.items():
@@ -249,17 +228,6 @@ def named_folders(data_dir: Path | None) -> Iterator[Path]:
         yield data_dir.expanduser()
     if from_environment := os.environ.get(FOLDER_VARIABLE):
         yield Path(from_environment).expanduser()
-
-
-def pixel_statistics(images: UInt8[np.ndarray, "images 28 28"]) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, scaled to [0, 1], to four decimals."""
-    # Counting the 256 values is exact, and needs no second copy of the images as floats.
-    parts = np.array_split(images.reshape(-1), 64)
-    counts = np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
-    values: Float[np.ndarray, " values"] = np.arange(256) / 255
-    mean = float(counts @ values) / images.size
-    variance = float(counts @ (values - mean) ** 2) / images.size
-    return round(mean, 4), round(variance**0.5, 4)
 
 
 def digits_arrays() -> list[UInt8[np.ndarray, "..."]]:

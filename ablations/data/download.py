@@ -40,7 +40,7 @@ def raw_folder(source: DataSource, root: Path) -> Path:
     return root / source.torchvision_class / "raw"
 
 
-def fetch_files(source: DataSource, target: Path, say: Callable[[str], None]) -> Path:
+def fetch_files(source: DataSource, target: Path, log: Callable[[str], None]) -> Path:
     """Download what is missing or bad of the four files under `target`.
 
     Returns the folder with the files, verified. Files that were good are left alone, also when it
@@ -54,7 +54,7 @@ def fetch_files(source: DataSource, target: Path, say: Callable[[str], None]) ->
         target.mkdir(parents=True, exist_ok=True)
         check_inside(target, folder)
         check_inside(target, lock_path)
-        with acquire(FileLock(lock_path), source, say):
+        with acquire(FileLock(lock_path), source, log):
             # Another process may have downloaded them meanwhile.
             statuses = [file.status for file in inspect_folder(source, folder)]
             names = [
@@ -63,10 +63,10 @@ def fetch_files(source: DataSource, target: Path, say: Callable[[str], None]) ->
                 if status != "verified"
             ]
             if names:
-                say(f"downloading {source.title} into {folder}")
+                log(f"downloading {source.title} into {folder}")
                 folder.mkdir(parents=True, exist_ok=True)
             for name in names:
-                put_in_place(source, folder, name, download(source, name, say), say)
+                put_in_place(source, folder, name, download(source, name, log), log)
     except Timeout as error:
         raise DataError(f"another process holds {error.lock_file}") from error
     except OSError as error:
@@ -87,12 +87,12 @@ def check_inside(target: Path, path: Path) -> None:
 
 
 @contextmanager
-def acquire(lock: BaseFileLock, source: DataSource, say: Callable[[str], None]) -> Iterator[None]:
+def acquire(lock: BaseFileLock, source: DataSource, log: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock; say so when that means to wait."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for another process that downloads {source.title}")
+        log(f"waiting for another process that downloads {source.title}")
         lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
     try:
         yield
@@ -100,7 +100,7 @@ def acquire(lock: BaseFileLock, source: DataSource, say: Callable[[str], None]) 
         lock.release()
 
 
-def download(source: DataSource, name: str, say: Callable[[str], None]) -> bytes:
+def download(source: DataSource, name: str, log: Callable[[str], None]) -> bytes:
     """One of the four files, gzipped and verified, from the first mirror that has it.
 
     Raises:
@@ -109,7 +109,7 @@ def download(source: DataSource, name: str, say: Callable[[str], None]) -> bytes
     problems = []
     for mirror in mirrors_of(source):
         url = f"{mirror}{name}.gz"
-        say(f"downloading {url}")
+        log(f"downloading {url}")
         try:
             packed = receive(url, max_stored_bytes(name))
             check_file(source, name, packed, gzipped=True)
@@ -117,7 +117,7 @@ def download(source: DataSource, name: str, say: Callable[[str], None]) -> bytes
         # ValueError: a server may redirect to what is no address.
         except (OSError, HTTPException, ValueError, ContentError) as error:
             problems.append(f"{url}: {reason_of(error)}")
-            say(f"warning: {problems[-1]}")
+            log(f"warning: {problems[-1]}")
     raise DataError("; ".join(problems))
 
 
@@ -157,7 +157,7 @@ def reason_of(error: Exception) -> str:
 
 
 def put_in_place(
-    source: DataSource, folder: Path, name: str, packed: bytes, say: Callable[[str], None]
+    source: DataSource, folder: Path, name: str, packed: bytes, log: Callable[[str], None]
 ) -> None:
     """Write one of the four files, and set aside what was there in its place.
 
@@ -177,14 +177,14 @@ def put_in_place(
             os.fsync(file.fileno())
         for bad_path in possible_paths(source, folder, name):
             if is_there(bad_path):
-                set_aside(bad_path, say)
+                set_aside(bad_path, log)
         temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def set_aside(path: Path, say: Callable[[str], None]) -> None:
+def set_aside(path: Path, log: Callable[[str], None]) -> None:
     """Rename a bad file, or whatever has its name; where a link leads is left alone."""
     number = 1
     aside = path.with_name(f"{path.name}.bad")
@@ -192,4 +192,4 @@ def set_aside(path: Path, say: Callable[[str], None]) -> None:
         number += 1
         aside = path.with_name(f"{path.name}.bad{number}")
     path.rename(aside)
-    say(f"set aside the bad {path} as {aside.name}")
+    log(f"set aside the bad {path} as {aside.name}")

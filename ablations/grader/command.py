@@ -38,7 +38,7 @@ def check_and_tell(
         # Never the small digits that stand in for MNIST elsewhere: no grade can be given on them.
         "mnist" if dataset_name == "auto" else dataset_name,
         data_dir,
-        say=lambda line: say(console, line),
+        log=lambda line: say(console, line),
     )
     request = CheckRequest(
         file, name, seeds, num_epochs, found_name, folder, num_jobs or default_num_jobs("cpu"),

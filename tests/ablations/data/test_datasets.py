@@ -20,13 +20,12 @@ import torchvision.datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ablations.data.dataset import Dataset, pixel_statistics
 from ablations.data.datasets import (
     DATASET_NAMES,
     DataError,
-    Dataset,
     inspect_dataset,
     load_dataset,
-    pixel_statistics,
     resolve_dataset,
 )
 from ablations.data.sources import (
@@ -110,7 +109,7 @@ def same_arrays(first: Dataset, second: Dataset) -> bool:
 
 def test_mnist_is_the_original(mnist_folder: Path) -> None:
     said: list[str] = []
-    name, folder = resolve_dataset("mnist", mnist_folder, fetch=False, say=said.append)
+    name, folder = resolve_dataset("mnist", mnist_folder, fetch=False, log=said.append)
     dataset = load_dataset(name, folder)
     assert (dataset.mean, dataset.std) == (0.1307, 0.3081)
     assert (dataset.id.name, dataset.id.num_train, dataset.id.num_test) == ("mnist", 60_000, 10_000)
@@ -507,7 +506,7 @@ def test_bad_file_is_reported_once_and_the_search_goes_on(
     (checkout / "data" / TEST_LABELS).write_bytes(WEB_PAGE)
     good = write_files(Path("../shared/mnist"), tiny)
     said: list[str] = []
-    assert resolve_dataset("mnist", Path("data"), fetch=False, say=said.append)[1] == good
+    assert resolve_dataset("mnist", Path("data"), fetch=False, log=said.append)[1] == good
     assert len(said) == 1
     assert TEST_LABELS in said[0]
     assert "a web page" in said[0]
@@ -517,7 +516,7 @@ def test_incomplete_folder_is_reported(tiny: dict[str, bytes], checkout: Path) -
     write_files(checkout / "data", tiny)
     (checkout / "data" / TEST_LABELS).unlink()
     said: list[str] = []
-    refusal(lambda: resolve_dataset("mnist", fetch=False, say=said.append))
+    refusal(lambda: resolve_dataset("mnist", fetch=False, log=said.append))
     assert len(said) == 1
     assert f"data: has no {TEST_LABELS}" in said[0]
 
@@ -530,7 +529,7 @@ def test_bad_file_does_not_hide_a_good_one(
     write_files(checkout / "data", tiny, suffix=".gz")
     (checkout / "data" / TEST_LABELS).write_bytes(tiny[TEST_LABELS][:-1])
     said: list[str] = []
-    found = resolve_dataset(name, fetch=False, say=said.append)
+    found = resolve_dataset(name, fetch=False, log=said.append)
     load_dataset(*found)
     (checkout / "data" / f"{TEST_LABELS}.gz").write_bytes(b"bad")
     write_files(checkout / "data", {TEST_LABELS: tiny[TEST_LABELS]})

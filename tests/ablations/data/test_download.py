@@ -112,7 +112,7 @@ def test_download_of_the_real_files(
         files[path.name] = packed
     with serving(files) as running:
         use_mirrors(monkeypatch, running)
-        found = resolve_dataset("auto", say=quiet)
+        found = resolve_dataset("auto", log=quiet)
     assert found == ("mnist", RAW)
     assert files_under(checkout / "data") == COMPLETE
     assert load_dataset(*found).mean == 0.1307
@@ -126,7 +126,7 @@ def test_download_goes_where_the_user_said(
     data_dir = Path("given/deep") if named_by == "argument" else None
     target = {"argument": "given/deep", "environment": "from-environment", "default": "data"}
     said: list[str] = []
-    _, folder = resolve_dataset("mnist", data_dir, say=said.append)
+    _, folder = resolve_dataset("mnist", data_dir, log=said.append)
     assert folder == Path(target[named_by]) / "MNIST" / "raw"
     assert files_under(checkout) == {f"{folder}/{name}" for name in FILE_SHAPES}
     if data_dir:
@@ -149,7 +149,7 @@ def test_of_kmnist_what_can_be_verified_is_kept(
     mirror: Mirror, tiny: dict[str, bytes], checkout: Path
 ) -> None:
     """Only the gzipped files' digests are known: every bit of them counts, later as well."""
-    _, folder = resolve_dataset("kmnist", say=quiet)
+    _, folder = resolve_dataset("kmnist", log=quiet)
     assert folder == Path("data/KMNIST/raw")
     packed = gzipped(tiny)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == packed
@@ -157,7 +157,7 @@ def test_of_kmnist_what_can_be_verified_is_kept(
     # The date in the header: no checksum of gzip's own covers it.
     path.write_bytes(packed[path.name][:4] + b"\1" + packed[path.name][5:])
     assert "its MD5 differs" in refusal(lambda: load_dataset("kmnist", folder))
-    resolve_dataset("kmnist", say=quiet)
+    resolve_dataset("kmnist", log=quiet)
     load_dataset("kmnist", folder)
     assert mirror.requests[4:] == [path.name]
 
@@ -169,7 +169,7 @@ def test_encrypted_mirror_whose_certificate_is_not_known(
     encrypted = mirror.url.replace("http:", "https:")
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [encrypted])
     monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", SILENT_SECONDS)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     assert set(mirror.requests) >= set(mirror.files)
 
 
@@ -185,7 +185,7 @@ def test_next_mirror_is_tried(
     said: list[str] = []
     with serving(mirror.files, fault) as faulty:
         use_mirrors(monkeypatch, faulty, mirror)
-        assert resolve_dataset("mnist", say=said.append) == ("mnist", RAW)
+        assert resolve_dataset("mnist", log=said.append) == ("mnist", RAW)
     assert set(faulty.requests) == set(mirror.files)
     assert Counter(mirror.requests) == asked(*FILE_SHAPES)
     warnings = [line for line in said if line.startswith("warning: ")]
@@ -211,7 +211,7 @@ def test_last_of_many_mirrors(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -
         faulty = [stack.enter_context(serving(mirror.files, fault)) for fault in MIRROR_FAULTS]
         nobody = Mirror(f"http://127.0.0.1:{closed_port()}/", {})
         use_mirrors(monkeypatch, nobody, *faulty, mirror)
-        resolve_dataset("mnist", say=quiet)
+        resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     assert Counter(mirror.requests) == asked(*FILE_SHAPES)
 
@@ -251,7 +251,7 @@ def test_failed_download(
     mirror.fault = fault
     if fault == "nobody there":
         use_mirrors(monkeypatch, Mirror(f"http://127.0.0.1:{closed_port()}/", {}))
-    message = refusal(lambda: resolve_dataset("mnist", say=quiet))
+    message = refusal(lambda: resolve_dataset("mnist", log=quiet))
     assert REASONS[fault] in message
     assert "train-images-idx3-ubyte.gz" in message
     assert "data/MNIST/raw" in message
@@ -264,7 +264,7 @@ def test_failed_download(
     use_mirrors(monkeypatch, mirror)
     # Good by now, however slow the machine is.
     monkeypatch.setattr(data_fetch, "SOCKET_TIMEOUT_SECONDS", 10.0)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
 
 
@@ -273,7 +273,7 @@ def test_mirrors_of_kmnist(mirror: Mirror, monkeypatch: pytest.MonkeyPatch, faul
     """No SHA-256 is known, but the MD5 of what is sent."""
     with serving(mirror.files, fault) as faulty:
         use_mirrors(monkeypatch, faulty, mirror)
-        resolve_dataset("kmnist", say=quiet)
+        resolve_dataset("kmnist", log=quiet)
     assert set(mirror.requests) == set(mirror.files)
 
 
@@ -285,7 +285,7 @@ def test_memory_is_bounded(mirror: Mirror, checkout: Path, fault: str) -> None:
         mirror.fault, mirror.files = "", dict.fromkeys(mirror.files, bomb)
     tracemalloc.start()
     try:
-        refusal(lambda: resolve_dataset("mnist", say=quiet))
+        refusal(lambda: resolve_dataset("mnist", log=quiet))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -314,7 +314,7 @@ def test_only_what_is_missing_or_bad_is_downloaded(
                 (raw / f"{name}{suffix}").write_bytes(WEB_PAGE)
         good = {path: path.stat().st_ino for path in raw.iterdir() if path.read_bytes() != WEB_PAGE}
         said: list[str] = []
-        resolve_dataset("mnist", say=said.append)
+        resolve_dataset("mnist", log=said.append)
         load_dataset("mnist", RAW)
         not_good = [name for name, kind in kinds.items() if kind]
         bad = [f"{name}{suffix}" for name, kind in kinds.items() if kind == 2]
@@ -347,7 +347,7 @@ def test_bad_files_are_numbered(mirror: Mirror, tiny: dict[str, bytes], checkout
     raw = write_files(checkout / RAW, tiny)
     for number in range(3):
         (raw / TEST_LABELS).write_bytes(b"bad %d" % number)
-        resolve_dataset("mnist", say=quiet)
+        resolve_dataset("mnist", log=quiet)
     names = [f"{TEST_LABELS}.{ending}" for ending in ("bad", "bad2", "bad3")]
     assert [(raw / name).read_bytes() for name in names] == [b"bad 0", b"bad 1", b"bad 2"]
     load_dataset("mnist", RAW)
@@ -359,7 +359,7 @@ def test_plain_and_gzipped_file_both_bad(
     raw = write_files(checkout / RAW, tiny)
     (raw / TEST_LABELS).write_bytes(b"bad")
     (raw / f"{TEST_LABELS}.gz").write_bytes(WEB_PAGE)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     bad = {f"{TEST_LABELS}.bad", f"{TEST_LABELS}.gz.bad"}
     assert {path.name for path in raw.iterdir()} == {*FILE_SHAPES, *bad}
 
@@ -371,7 +371,7 @@ def test_folder_in_place_of_a_file_is_set_aside(
     (raw / TEST_LABELS).unlink()
     (raw / TEST_LABELS).mkdir()
     (raw / TEST_LABELS / "notes").write_text("mine")
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     assert (raw / f"{TEST_LABELS}.bad" / "notes").read_text() == "mine"
 
@@ -386,7 +386,7 @@ def test_files_where_nothing_is_downloaded_to_are_left_alone(
         (folder / TEST_LABELS).write_bytes(WEB_PAGE)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
     said: list[str] = []
-    _, folder = resolve_dataset("mnist", Path("given"), say=said.append)
+    _, folder = resolve_dataset("mnist", Path("given"), log=said.append)
     assert folder == Path("given/MNIST/raw")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(checkout.parent.rglob("*.bad"))
@@ -396,11 +396,11 @@ def test_files_where_nothing_is_downloaded_to_are_left_alone(
 def test_named_folder_with_nothing_but_a_bad_file(mirror: Mirror, checkout: Path) -> None:
     """It is mended where a download goes, and refused elsewhere, or without a download."""
     raw = write_files(checkout / "given/MNIST/raw", {TEST_LABELS: b"half"})
-    message = refusal(lambda: resolve_dataset("mnist", Path("given"), fetch=False, say=quiet))
+    message = refusal(lambda: resolve_dataset("mnist", Path("given"), fetch=False, log=quiet))
     assert message.startswith(f"given/MNIST/raw/{TEST_LABELS}: ")
-    refusal(lambda: resolve_dataset("mnist", raw, say=quiet))
+    refusal(lambda: resolve_dataset("mnist", raw, log=quiet))
     assert files_under(checkout) == {f"given/MNIST/raw/{TEST_LABELS}"}
-    resolve_dataset("mnist", Path("given"), say=quiet)
+    resolve_dataset("mnist", Path("given"), log=quiet)
     assert files_under(raw) == {*FILE_SHAPES, f"{TEST_LABELS}.bad"}
 
 
@@ -463,7 +463,7 @@ def test_odd_file_is_refused_and_set_aside(
         tracemalloc.stop()
     assert message.startswith(f"{RAW / odd.name}: ")
     assert "; " in message, "the way out is missing"
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     assert (raw / TEST_LABELS).is_file()
     assert not (raw / TEST_LABELS).is_symlink()
@@ -510,7 +510,7 @@ def test_nothing_is_written_through_a_link_out_of_the_folder(
     path.parent.mkdir(parents=True)
     is_file = link.endswith(".lock") and leads_to == "there"
     path.symlink_to(outside / leads_to / TEST_LABELS if is_file else outside / leads_to)
-    message = refusal(lambda: resolve_dataset("mnist", say=quiet))
+    message = refusal(lambda: resolve_dataset("mnist", log=quiet))
     assert f"a link leads from {link}" in message
     assert f" out of data, to {outside}" in message
     assert contents_under(outside) == before
@@ -524,7 +524,7 @@ def test_temporary_file_that_is_a_link(mirror: Mirror, checkout: Path) -> None:
     (checkout / RAW).mkdir(parents=True)
     for name in FILE_SHAPES:
         (checkout / RAW / f".{name}.part").symlink_to(precious)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     assert precious.read_text() == "precious"
     tell_fault("data files", "a temporary file is a link", "what it leads to is untouched", times=4)
@@ -534,7 +534,7 @@ def test_folder_to_download_into_may_be_a_link(mirror: Mirror, checkout: Path) -
     """It is the one that the user named."""
     (checkout.parent / "large-disk").mkdir()
     (checkout / "data").symlink_to(checkout.parent / "large-disk")
-    assert resolve_dataset("mnist", say=quiet) == ("mnist", RAW)
+    assert resolve_dataset("mnist", log=quiet) == ("mnist", RAW)
     assert files_under(checkout.parent / "large-disk") == COMPLETE
 
 
@@ -592,11 +592,11 @@ def test_disk_that_fails(mirror: Mirror, tiny: dict[str, bytes], checkout: Path,
                     patch.setattr(owner, name, failing_at(call, getattr(owner, name), code))
                 if (name, call) == ("rename", 2):
                     continue
-                message = refusal(lambda: resolve_dataset("mnist", say=quiet))
+                message = refusal(lambda: resolve_dataset("mnist", log=quiet))
             assert f"cannot be written ({os.strerror(code)})" in message
             see_nothing_half(raw, tiny)
             assert not list(raw.glob(".*.part"))
-            resolve_dataset("mnist", say=quiet)
+            resolve_dataset("mnist", log=quiet)
             load_dataset("mnist", RAW)
             assert (raw / f"{TRAIN_LABELS}.bad").read_bytes() == b"bad"
             num_tried += 1
@@ -635,13 +635,13 @@ def test_limit_on_a_files_size(mirror: Mirror, tiny: dict[str, bytes], checkout:
 
         def fail(limit_bytes: int = limit_bytes) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-            message = refusal(lambda: resolve_dataset("mnist", say=quiet))
+            message = refusal(lambda: resolve_dataset("mnist", log=quiet))
             assert "cannot be written (File too large)" in message
 
         assert exit_code_of(run_in_child(fail)) == 0
         see_nothing_half(raw, tiny)
         assert not list(raw.glob(".*.part"))
-        resolve_dataset("mnist", say=quiet)
+        resolve_dataset("mnist", log=quiet)
         load_dataset("mnist", RAW)
     tell_fault("data files", "a write breaks off", "one line, good files kept", times=4)
 
@@ -660,14 +660,14 @@ def test_folder_that_may_not_be_written_to(
         # Missing rights do not stop the superuser.
         if os.geteuid() == 0:
             os.seteuid(NOBODY)
-        message = refusal(lambda: resolve_dataset("mnist", say=quiet))
+        message = refusal(lambda: resolve_dataset("mnist", log=quiet))
         assert "cannot be written (Permission denied)" in message
         assert folder in message
 
     assert exit_code_of(run_in_child(fail)) == 0
     assert contents_under(raw) == before
     (checkout / folder).chmod(0o755)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     tell_fault("data files", "no right to write in the folder", "one line, nothing changed")
 
@@ -692,7 +692,7 @@ def test_killed_while_downloading(
         shutil.rmtree(checkout / "data", ignore_errors=True)
         mirror.silent_seconds, mirror.num_pieces = 0.003, 4
         mirror.requests.clear()
-        child = run_in_child(lambda: resolve_dataset(name, say=quiet) and None)
+        child = run_in_child(lambda: resolve_dataset(name, log=quiet) and None)
         # Before the first request, or some milliseconds after one of the four.
         wait_until(lambda: len(mirror.requests) >= number % 5)  # noqa: B023
         time.sleep(0.004 * (number // 5))
@@ -703,7 +703,7 @@ def test_killed_while_downloading(
         assert "bad" not in statuses
         left_by_killed[statuses.count("verified")] += 1
         mirror.requests.clear()
-        _, found = resolve_dataset(name, say=quiet)
+        _, found = resolve_dataset(name, log=quiet)
         load_dataset(name, found)
         assert set(mirror.requests) == {
             f"{file}.gz"
@@ -745,11 +745,11 @@ def test_killed_while_putting_a_file_in_place(
     def work() -> None:
         owner = os if step == "fsync" else Path
         setattr(owner, step, dying(getattr(owner, step), afterwards=afterwards))
-        resolve_dataset("mnist", say=quiet)
+        resolve_dataset("mnist", log=quiet)
 
     assert exit_code_of(run_in_child(work)) == -signal.SIGKILL
     see_nothing_half(raw, tiny)
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     load_dataset("mnist", RAW)
     see_nothing_half(raw, tiny)
     assert {path.name for path in raw.iterdir()} == {*FILE_SHAPES, f"{TRAIN_LABELS}.bad"}
@@ -768,9 +768,9 @@ def test_interrupted_while_downloading(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            resolve_dataset("mnist", say=quiet)
+            resolve_dataset("mnist", log=quiet)
     assert files_under(checkout) == set()
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
 
 
 def test_concurrent_downloads_leave_one_good_copy(
@@ -783,7 +783,7 @@ def test_concurrent_downloads_leave_one_good_copy(
 
     def fetch(_: int) -> tuple[str, Path | None]:
         together.wait()
-        return resolve_dataset("mnist", say=quiet)
+        return resolve_dataset("mnist", log=quiet)
 
     with ThreadPoolExecutor(num_threads) as pool:
         found = set(pool.map(fetch, range(num_threads)))
@@ -809,12 +809,12 @@ def test_waiting_for_another_process_is_said_and_ends(
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == "locked\n"
-            message = refusal(lambda: resolve_dataset("mnist", say=said.append))
+            message = refusal(lambda: resolve_dataset("mnist", log=said.append))
         finally:
             other.kill()
     assert "another process holds data/.mnist.lock" in message
     assert said == ["waiting for another process that downloads MNIST"]
-    resolve_dataset("mnist", say=quiet)
+    resolve_dataset("mnist", log=quiet)
     assert files_under(checkout / "data") == COMPLETE
 
 
@@ -823,7 +823,7 @@ def test_waiting_for_another_process_is_said_and_ends(
 
 def test_auto_falls_back_to_digits_and_says_so_loudly(checkout: Path) -> None:
     said: list[str] = []
-    assert resolve_dataset("auto", say=said.append) == ("digits", None)
+    assert resolve_dataset("auto", log=said.append) == ("digits", None)
     loud = "\n".join(said)
     assert "These are NOT MNIST's numbers" in loud
     assert "refused" in loud
@@ -836,13 +836,13 @@ def test_auto_falls_back_to_digits_and_says_so_loudly(checkout: Path) -> None:
 def test_auto_is_mnist_where_mnist_is(tiny: dict[str, bytes], checkout: Path) -> None:
     write_files(checkout / "data", tiny)
     said: list[str] = []
-    assert resolve_dataset("auto", say=said.append) == ("mnist", Path("data"))
+    assert resolve_dataset("auto", log=said.append) == ("mnist", Path("data"))
     assert said == []
 
 
 @pytest.mark.parametrize("name", ["mnist", "kmnist"])
 def test_a_data_set_asked_for_by_name_has_no_substitute(name: str, checkout: Path) -> None:
-    message = refusal(lambda: resolve_dataset(name, say=quiet))
+    message = refusal(lambda: resolve_dataset(name, log=quiet))
     assert "refused" in message
     assert "--dataset digits" in message
     shutil.rmtree(checkout / "data")
