@@ -552,9 +552,9 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
             click.echo(f"bad       {file.problem}")
         if file.status == "verified":
             click.echo(f"verified  {file.path}")
-    # What is wrong with a file has just been said; what a download does has not.
-    say = click.echo if fetch else lambda line: None
-    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, say=say)
+    # The problems of files are printed above; those of a download are not.
+    log = click.echo if fetch else lambda line: None
+    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, log=log)
     found = load_dataset(found_name, folder)
     click.echo(
         f"{found.title} in {found.source}: {found.id.num_train:,} training and "

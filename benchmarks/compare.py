@@ -286,7 +286,7 @@ def main(
         device = choose_device(device)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    name, folder = resolve_dataset(name, data_dir, say=lambda line: say(console, line))
+    name, folder = resolve_dataset(name, data_dir, log=lambda line: say(console, line))
     dataset = load_dataset(name, folder).id
     preset = choose_preset("quick" if quick else "full", dataset)
     plan = Plan(

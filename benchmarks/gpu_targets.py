@@ -22,7 +22,8 @@ import torch
 
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import DATASET_NAMES, RunSpec
-from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
 from ablations.records.run import Environment
 from ablations.records.study import plan_runs
@@ -171,7 +172,7 @@ def main(
         torch_device = torch.device(choose_device(device))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    name, folder = resolve_dataset(dataset, data_dir, say=click.echo)
+    name, folder = resolve_dataset(dataset, data_dir, log=click.echo)
     images = load_dataset(name, folder)
     warm_up(images, torch_device)
     times = PARTS[part](images, torch_device, epochs)

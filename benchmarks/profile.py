@@ -154,7 +154,7 @@ def measure(dataset_name: str, folder: Path | None, arithmetic: Arithmetic, roun
 )  # fmt: skip
 def main(name: str, data_dir: Path | None, arithmetic: str, rounds: int, out: Path) -> None:
     """Time the parts of a training step on one thread; about a minute."""
-    name, folder = resolve_dataset(name, data_dir, say=click.echo)
+    name, folder = resolve_dataset(name, data_dir, log=click.echo)
     profile = measure(name, folder, choose_arithmetic(arithmetic, "cpu"), rounds)
     write_json(out, profile)
     for part in profile.parts:

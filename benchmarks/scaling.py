@@ -17,7 +17,8 @@ from rich.console import Console
 
 from ablations.catalogue.experiment import DATASET_NAMES
 from ablations.commands.options import clear_errors
-from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
 from ablations.runner.progress import say
 from ablations.runner.scheduler import WorkerSetup
@@ -83,7 +84,7 @@ def main(name: str, data_dir: Path | None, device: str, quick: bool, out: Path) 
       python -m benchmarks.scaling --dataset digits --quick
     """
     console = Console()
-    name, folder = resolve_dataset(name, data_dir, say=lambda line: say(console, line))
+    name, folder = resolve_dataset(name, data_dir, log=lambda line: say(console, line))
     write_json(out, measure_scaling(name, folder, device, QUICK if quick else Plan(), console))
     say(console, f"All figures: {out}")
 

@@ -17,7 +17,8 @@ import torch
 
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset
 from ablations.runner.run_one import use_one_thread
 from ablations.training.batches import Images, load_images
 from ablations.training.loop import Trainee, prepare_training, train_epoch

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner.process_pool import ProcessPool, default_num_jobs

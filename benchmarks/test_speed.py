@@ -14,7 +14,8 @@ from torch.nn import functional
 from ablations.analysis.summary import summarise
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.data.datasets import Dataset, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training.augmentation import augment, draw_augmentation

@@ -29,7 +29,8 @@ install_import_hook(ARRAY_MODULES, "beartype.beartype")
 import torch
 from hypothesis import settings
 
-from ablations.data.datasets import Dataset, folders_under, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import folders_under, load_dataset
 from ablations.data.sources import MNIST, inspect_folder
 
 # How long one example takes says more about the machine than about the code.

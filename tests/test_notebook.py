@@ -16,7 +16,7 @@ from ablations.analysis.statistics import paired_difference
 from ablations.analysis.verdicts import judge
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.loop import train
 from reports.text.evidence import verdict_name
 from reports.text.wording import interval, signed

@@ -85,7 +85,7 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
 
     try:
         name, folder = resolve_dataset(
-            study.spec.dataset.name, data_dir, fetch=False, say=lambda line: None
+            study.spec.dataset.name, data_dir, fetch=False, log=lambda line: None
         )
         dataset = load_dataset(name, folder)
     except DataError:

@@ -10,7 +10,8 @@ from rich.console import Console
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
-from ablations.data.datasets import Dataset, load_dataset, resolve_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.study import missing_runs, plan_runs
 from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study, load_spec
 from ablations.runner.backends import Backend
@@ -69,7 +70,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     from ablations.version import source_commit, source_digest
 
     name, folder = resolve_dataset(
-        request.dataset_name, request.data_dir, say=lambda line: say(console, line)
+        request.dataset_name, request.data_dir, log=lambda line: say(console, line)
     )
     dataset = load_dataset(name, folder)
     try:

@@ -1,148 +1,77 @@
-"""Find, verify, fetch and load a data set of 28x28 grey images in ten classes.
+"""Find, verify, download and load a data set of 28x28 grey images in ten classes.
 
-`idx.py` reads one file, `sources.py` knows which files make a data set, `download.py`
-downloads them. torchvision and scikit-learn are imported only where they are used: both take
-longer to import than the whole command line may take to start.
+scikit-learn and Pillow are imported late: that takes longer than the command line may take to start.
 """
 
-import difflib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from ablations.data.download import fetch_files, raw_folder
+from ablations.catalogue.experiment import DATASET_NAMES, DatasetId
+from ablations.data.dataset import Dataset, pixel_statistics
+from ablations.data.download import fetch_files
 from ablations.data.sources import (
     FILE_SHAPES,
     SOURCES,
+    DataError,
     DataSource,
     FoundFile,
+    Log,
+    folders_under,
     inspect_folder,
-    read_folder,
 )
-from ablations.catalogue.experiment import DATASET_NAMES, DatasetId
-from ablations.data.idx import DataError
 
-__all__ = [
-    "DataError",
-    "Dataset",
-    "FoundFile",
-    "inspect_dataset",
-    "load_dataset",
-    "resolve_dataset",
-]
+__all__ = ["DataError", "FoundFile", "inspect_dataset", "load_dataset", "resolve_dataset"]
 
 FOLDER_VARIABLE = "MNIST_DATA_DIR"
-DEFAULT_FOLDER = Path("data")
-
-
-# Compared by identity: arrays have no single answer to whether they are equal; `id` has.
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and labels as they are in the files; values 0 (black) to 255 (white)."""
-
-    id: DatasetId
-    train_images: UInt8[np.ndarray, "train 28 28"]
-    train_labels: UInt8[np.ndarray, " train"]
-    test_images: UInt8[np.ndarray, "test 28 28"]
-    test_labels: UInt8[np.ndarray, " test"]
-    mean: float
-    """Of the training images' pixels, scaled to [0, 1]; rounded to four decimals."""
-    std: float
-    """Their standard deviation, likewise."""
-    class_names: tuple[str, ...]
-    title: str
-    source: str
-    """The folder it was found in. For the console: a record does not name the user's folders."""
+DEFAULT_ROOT = Path("data")
 
 
 def resolve_dataset(
-    name: str,
-    data_dir: Path | None = None,
-    *,
-    fetch: bool = True,
-    say: Callable[[str], None] = print,
+    name: str, data_dir: Path | None = None, *, fetch: bool = True, log: Log = print
 ) -> tuple[str, Path | None]:
-    """Find a data set, and download it if it is nowhere and `fetch` is set.
+    """Find a data set, and download it if it is in no folder and `fetch` is set.
 
-    `"auto"` is `"mnist"`, or `"digits"` with a loud warning if MNIST cannot be had.
+    `"auto"` is `"mnist"`, or `"digits"` with a prominent warning if MNIST is not available.
 
     Returns the name and the folder with the verified files, which is None for `"digits"`.
 
     Raises:
-        DataError: the name is unknown, the data set cannot be had, or `data_dir` has nothing but
-            bad files of it where a download does not replace them.
+        DataError: the name is unknown, the data set is not available, or `data_dir` has only bad
+            files of it, which a download does not replace.
     """
-    if data_dir is not None and name != "digits":
-        source = source_named("mnist" if name == "auto" else name)
-        check_named_folder(source, data_dir, fetch, say)
-    if name == "auto":
-        try:
-            return "mnist", find_or_fetch(source_named("mnist"), data_dir, fetch, say)
-        except DataError as error:
-            warn_of_digits(str(error), say)
-            return "digits", None
     if name == "digits":
         return name, None
-    return name, find_or_fetch(source_named(name), data_dir, fetch, say)
-
-
-def find_or_fetch(
-    source: DataSource, data_dir: Path | None, fetch: bool, say: Callable[[str], None]
-) -> Path:
-    """The folder with a data set's verified files.
-
-    Raises:
-        DataError: it is nowhere, and could not be downloaded or was not to be.
-    """
-    folder = find_folder(source, data_dir, say)
-    if folder is not None:
-        return folder
-    target = next(named_folders(data_dir), DEFAULT_FOLDER)
-    outcome = "was not downloaded"
-    if fetch:
-        try:
-            return fetch_files(source, target, say)
-        except DataError as error:
-            outcome = f"could not be downloaded: {error}"
-    looked_in = ", ".join(str(root) for root in root_folders(source, data_dir))
-    raise DataError(
-        f"{source.title} is not in {looked_in}, and {outcome}; put {', '.join(FILE_SHAPES)} "
-        f"(each may be gzipped, with .gz) into {raw_folder(source, target)}, or name their folder "
-        f"with --data-dir or ${FOLDER_VARIABLE}, or use --dataset digits, which needs no files"
-    )
-
-
-def warn_of_digits(reason: str, say: Callable[[str], None]) -> None:
-    """Say, so that it cannot be overlooked, that another data set stands in for MNIST."""
-    line = "!" * 80
-    say(line)
-    say("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
-    say("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")
-    say(f"!!! Why: {reason}")
-    say("!!! To fail instead of falling back, ask for it by name: --dataset mnist")
-    say(line)
+    source = _source_named("mnist" if name == "auto" else name)
+    if data_dir is not None:
+        _check_named_folder(source, data_dir.expanduser(), fetch, log)
+    try:
+        return source.name, _find_or_fetch(source, data_dir, fetch, log)
+    except DataError as error:
+        if name != "auto":
+            raise
+        _warn_of_digits(str(error), log)
+        return "digits", None
 
 
 def load_dataset(name: str, folder: Path | None) -> Dataset:
-    """Load a data set from the folder that `resolve_dataset` gave, and verify it again.
+    """Load a data set from the folder that `resolve_dataset` returned, and verify it again.
 
     Raises:
         DataError: the name is unknown, or a file is missing or not the data set's.
     """
     if name == "digits":
-        arrays = digits_arrays()
+        arrays = _digits_arrays()
         class_names = tuple("0123456789")
         title, found_in = "scikit-learn's 8x8 digits", "scikit-learn"
     else:
-        source = source_named(name)
+        source = _source_named(name)
         if folder is None:
             raise DataError(f"{source.title} has no folder; use the one of resolve_dataset")
-        arrays = read_folder(source, folder)
+        arrays = _read_arrays(source, folder)
         class_names, title, found_in = source.class_names, source.title, str(folder)
     train_images, train_labels, test_images, test_labels = arrays
     digest = hashlib.sha256()
@@ -171,98 +100,113 @@ def inspect_dataset(name: str, data_dir: Path | None = None) -> list[FoundFile]:
     """
     if name == "digits":
         return []
-    source = source_named(name)
-    folders = candidate_folders(source, data_dir)
+    source = _source_named(name)
+    folders = _search_folders(source, data_dir)
     return [file for folder in folders for file in inspect_folder(source, folder)]
 
 
-def source_named(name: str) -> DataSource:
+def _source_named(name: str) -> DataSource:
     """The source of a data set in four files; DataError for any other name."""
-    if name in SOURCES:
-        return SOURCES[name]
-    close = difflib.get_close_matches(name, DATASET_NAMES, n=1)
-    question = f"did you mean {close[0]!r}? " if close else ""
-    raise DataError(f"unknown data set {name!r}; {question}(there are {', '.join(DATASET_NAMES)})")
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r} (there are {', '.join(DATASET_NAMES)})")
+    return SOURCES[name]
 
 
-def find_folder(
-    source: DataSource, data_dir: Path | None, say: Callable[[str], None]
-) -> Path | None:
-    """The first folder with all four files. What is wrong with a folder before it is said."""
-    for folder in candidate_folders(source, data_dir):
+def _find_or_fetch(source: DataSource, data_dir: Path | None, fetch: bool, log: Log) -> Path:
+    """The first folder with all four files, or the folder that they are downloaded into.
+
+    Raises:
+        DataError: no folder has them, and they were not downloaded.
+    """
+    for folder in _search_folders(source, data_dir):
         files = inspect_folder(source, folder)
         missing = [file.path.name for file in files if file.status == "missing"]
         problems = [file.problem for file in files if file.problem]
         for problem in problems:
-            say(f"warning: {problem}")
+            log(f"warning: {problem}")
         if all(file.status == "verified" for file in files):
             return folder
         if not problems and len(missing) < len(files):
-            say(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
-    return None
+            log(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
+    roots = _search_roots(source, data_dir)
+    target = folders_under(source, roots[0])[0]
+    outcome = "was not downloaded"
+    if fetch:
+        log(f"downloading {source.title} into {target}")
+        try:
+            fetch_files(source, target, log)
+            return target
+        except DataError as error:
+            outcome = f"could not be downloaded: {error}"
+    raise DataError(
+        f"{source.title} is not in {', '.join(map(str, roots))}, and {outcome}; put "
+        f"{', '.join(FILE_SHAPES)} (each may be gzipped, with .gz) into {target}, or name their "
+        f"folder with --data-dir or ${FOLDER_VARIABLE}, or use --dataset digits, which needs no "
+        "files"
+    )
 
 
-def check_named_folder(
-    source: DataSource, data_dir: Path, fetch: bool, say: Callable[[str], None]
-) -> None:
-    """Say so when the folder that was asked for has no files of the data set.
+def _check_named_folder(source: DataSource, root: Path, fetch: bool, log: Log) -> None:
+    """Warn if the folder that the user names has no files of the data set.
 
     Raises:
-        DataError: it has them, and they are bad: another copy is not what was asked for. Unless
-            they lie where a download may replace them.
+        DataError: it has only bad ones, which a download does not replace. Another copy is not
+            what the user asks for.
     """
-    root = data_dir.expanduser()
-    found = {folder: inspect_folder(source, folder) for folder in folders_under(source, root)}
-    statuses = {file.status for files in found.values() for file in files}
+    found = [inspect_folder(source, folder) for folder in folders_under(source, root)]
+    statuses = {file.status for files in found for file in files}
     if statuses == {"missing"}:
-        say(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
-    if "verified" in statuses:
-        return
-    for folder, files in found.items():
-        for file in files:
-            if file.status == "bad" and not (fetch and folder == raw_folder(source, root)):
+        log(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
+    if "verified" not in statuses:
+        # A download replaces the bad files of the first folder.
+        not_replaced = [file for files in found[1 if fetch else 0 :] for file in files]
+        for file in not_replaced:
+            if file.problem:
                 raise DataError(file.problem)
 
 
-def folders_under(source: DataSource, root: Path) -> tuple[Path, Path, Path]:
-    """Where under a folder the files may lie."""
-    return raw_folder(source, root), root / source.name, root
-
-
-def candidate_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
+def _search_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
     """Every folder in which the files may lie, in the order of the search, each once."""
     folders: dict[str, Path] = {}
-    for root in root_folders(source, data_dir):
+    for root in _search_roots(source, data_dir):
         for folder in folders_under(source, root):
             folders.setdefault(os.path.realpath(folder), folder)
     return list(folders.values())
 
 
-def root_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
-    """The folders to search in, in order."""
-    return [*named_folders(data_dir), DEFAULT_FOLDER, *source.usual_folders]
+def _search_roots(source: DataSource, data_dir: Path | None) -> list[Path]:
+    """The folders to search in: the user's, then the usual ones. Downloads go into the first."""
+    named = [data_dir, os.environ.get(FOLDER_VARIABLE)]
+    return [*(Path(root).expanduser() for root in named if root), DEFAULT_ROOT, *source.extra_roots]
 
 
-def named_folders(data_dir: Path | None) -> Iterator[Path]:
-    """The folders that the user named: on the command line, then in the environment."""
-    if data_dir is not None:
-        yield data_dir.expanduser()
-    if from_environment := os.environ.get(FOLDER_VARIABLE):
-        yield Path(from_environment).expanduser()
+def _warn_of_digits(reason: str, log: Log) -> None:
+    """Warn prominently that another data set replaces MNIST."""
+    line = "!" * 80
+    log(line)
+    log("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
+    log("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")
+    log(f"!!! Why: {reason}")
+    log("!!! To fail instead of falling back, ask for it by name: --dataset mnist")
+    log(line)
 
 
-def pixel_statistics(images: UInt8[np.ndarray, "images 28 28"]) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, scaled to [0, 1], to four decimals."""
-    # Counting the 256 values is exact, and needs no second copy of the images as floats.
-    parts = np.array_split(images.reshape(-1), 64)
-    counts = np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
-    values: Float[np.ndarray, " values"] = np.arange(256) / 255
-    mean = float(counts @ values) / images.size
-    variance = float(counts @ (values - mean) ** 2) / images.size
-    return round(mean, 4), round(variance**0.5, 4)
+def _read_arrays(source: DataSource, folder: Path) -> list[UInt8[np.ndarray, "..."]]:
+    """The four files of a folder, verified: training images and labels, test images and labels.
+
+    Raises:
+        DataError: a file is missing or is not the data set's.
+    """
+    arrays = []
+    for file in inspect_folder(source, folder):
+        if file.values is None:
+            missing = f"{file.path}: not there, nor with .gz; put {source.title}'s there"
+            raise DataError(file.problem or missing)
+        arrays.append(file.values)
+    return arrays
 
 
-def digits_arrays() -> list[UInt8[np.ndarray, "..."]]:
+def _digits_arrays() -> list[UInt8[np.ndarray, "..."]]:
     """scikit-learn's 1,797 digits of 8x8 pixels, made to look like MNIST's.
 
     Enlarged to 20x20 and centred in 28x28, as MNIST's digits are. A fixed split, with the same

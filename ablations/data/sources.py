@@ -1,9 +1,12 @@
-"""The data sets that come as four idx files: which files, with which content, in which folder.
+"""The data sets that come as four idx files: which files, with which digests, in which folders.
 
-A folder or file may be a link, wherever it leads: what is read is verified, not where it lies.
+A folder or file may be a link: what is read is verified, not where it lies.
 """
 
 import hashlib
+import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,16 +14,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from ablations.data.idx import (
-    MAX_GZIP_EXTRA_BYTES,
-    WAY_OUT,
-    ContentError,
-    DataError,
-    idx_bytes,
-    parse_idx,
-    read_bytes,
-    unpack,
-)
+from ablations.data.idx import ContentError, parse_idx, unpack_gzip
+from mnist_blocks.spec import NUM_CLASSES
 
 FILE_SHAPES: dict[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -31,38 +26,55 @@ FILE_SHAPES: dict[str, tuple[int, ...]] = {
 """The four files, in the order in which they are read, hashed and shown. MNIST, Fashion-MNIST
 and KMNIST all use these names, so a name says nothing about which data set a file is of."""
 
-NUM_CLASSES = 10
+Log = Callable[[str], None]
+"""Prints or stores one line of progress."""
+
+_MAX_EXTRA_BYTES = 1_000_000
+"""How much longer than its values a file may be: its own header, and what gzip adds."""
+
+_UNKNOWN = ("", "", "", "")
+
+
+class DataError(Exception):
+    """A data set cannot be found or trusted; one line states what is wrong, where, and the fix."""
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set in four idx files."""
+    """A data set in four idx files; digests are in the order of `FILE_SHAPES`."""
 
     name: str
     """As on the command line."""
     title: str
-    torchvision_class: str
+    folder_name: str
+    """Of torchvision's folder for it."""
     class_names: tuple[str, ...]
-    usual_folders: tuple[Path, ...] = ()
-    """Where it may lie besides the folders that the user names."""
-    sha256: tuple[str, ...] = ()
-    """Digests of the four uncompressed files, in the order of `FILE_SHAPES`; empty: not known."""
-    gzip_md5: tuple[str, ...] = ()
-    """Digests of the four files as they are published, gzipped, where no others are known."""
-
-    @property
-    def suffix(self) -> str:
-        """What a file's name ends in when it was downloaded: what can be verified is kept."""
-        return "" if self.sha256 else ".gz"
+    mirrors: tuple[str, ...]
+    """Addresses to which `FILE.gz` is appended, in the order in which they are tried."""
+    extra_roots: tuple[Path, ...] = ()
+    """Searched after the folders that the user names."""
+    sha256: tuple[str, ...] = _UNKNOWN
+    """Of the uncompressed files."""
+    gzip_md5: tuple[str, ...] = _UNKNOWN
+    """Of the gzipped files as they are published, where no SHA-256 is known."""
 
 
+# The mirrors, the folder names and KMNIST's MD5 digests are those of torchvision 0.29
+# (torchvision/datasets/mnist.py). MNIST's first mirror is listed without encryption, too: some
+# school proxies replace its certificate by one that Python does not trust, and the content is
+# verified in any case.
 MNIST = DataSource(
     name="mnist",
     title="MNIST",
-    torchvision_class="MNIST",
+    folder_name="MNIST",
     class_names=tuple("0123456789"),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
     # A folder that several checkouts of this project share.
-    usual_folders=(Path("../shared/mnist"),),
+    extra_roots=(Path("../shared/mnist"),),
     sha256=(
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -74,15 +86,16 @@ MNIST = DataSource(
 FASHION_MNIST = DataSource(
     name="fashion-mnist",
     title="Fashion-MNIST",
-    torchvision_class="FashionMNIST",
+    folder_name="FashionMNIST",
     class_names=(
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     # Debian's package dataset-fashion-mnist. Its .gz files have other MD5s than torchvision's
     # because their headers lack name and date; with both put back the MD5s are the same, and
     # that is where these digests come from.
-    usual_folders=(Path("/usr/share/datasets/fashion-mnist"),),
+    extra_roots=(Path("/usr/share/datasets/fashion-mnist"),),
     sha256=(
         "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -94,9 +107,9 @@ FASHION_MNIST = DataSource(
 KMNIST = DataSource(
     name="kmnist",
     title="KMNIST",
-    torchvision_class="KMNIST",
+    folder_name="KMNIST",
     class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-    # torchvision's.
+    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     gzip_md5=(
         "bdb82020997e1d708af4cf47b453dcf7",
         "e144d726b3acfaa3e44228e80efcd344",
@@ -107,126 +120,79 @@ KMNIST = DataSource(
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
 
-TITLE_OF_DIGEST = {digest: source.title for source in SOURCES.values() for digest in source.sha256}
+_TITLE_OF_SHA256 = {digest: source.title for source in SOURCES.values() for digest in source.sha256}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoundFile:
-    """What was found where one of the four files may lie."""
+    """What a search found where one of the four files may lie."""
 
     path: Path
     status: Literal["verified", "missing", "bad"]
     """`verified`: it is the data set's file, as far as its published digest is known."""
     problem: str = ""
-    """Why it is bad, and the way out; of a verified file, the same of another one beside it that
-    was passed over; empty otherwise."""
+    """Why it is bad, and the fix. Of a verified file: the problem of a bad copy beside it."""
+    values: UInt8[np.ndarray, "..."] | None = None
+    """Of a verified file."""
 
 
-def read_folder(source: DataSource, folder: Path) -> list[UInt8[np.ndarray, "..."]]:
-    """The four files of a folder, verified: training images and labels, test images and labels.
-
-    Raises:
-        DataError: a file is missing or is not the data set's.
-    """
-    arrays = []
-    for name in FILE_SHAPES:
-        found, values = find_file(source, folder, name)
-        if values is None:
-            missing = f"{folder / name}: not there, nor with .gz; put {source.title}'s there"
-            raise DataError(found.problem or missing)
-        arrays.append(values)
-    return arrays
+def folders_under(source: DataSource, root: Path) -> tuple[Path, Path, Path]:
+    """Where the files may lie in the folder of all data sets: first as torchvision puts them."""
+    return root / source.folder_name / "raw", root / source.name, root
 
 
 def inspect_folder(source: DataSource, folder: Path) -> list[FoundFile]:
     """What a folder holds of the four files; raises nothing."""
-    return [find_file(source, folder, name)[0] for name in FILE_SHAPES]
-
-
-def find_file(
-    source: DataSource, folder: Path, name: str
-) -> tuple[FoundFile, UInt8[np.ndarray, "..."] | None]:
-    """What a folder holds of one of the four files, and its values if it is verified.
-
-    A bad file does not hide a good one beside it: whoever unpacks on a full disk has half a file
-    and the whole one, gzipped. Raises nothing.
-    """
-    bad = None
-    for path in possible_paths(source, folder, name):
-        try:
-            if is_there(path):
-                values = read_file(source, path, name)
-                return FoundFile(path, "verified", bad.problem if bad else ""), values
-        except DataError as error:
-            bad = bad or FoundFile(path, "bad", str(error))
-    return bad or FoundFile(folder / name, "missing"), None
+    return [_find_file(source, folder, name) for name in FILE_SHAPES]
 
 
 def possible_paths(source: DataSource, folder: Path, name: str) -> tuple[Path, Path]:
-    """Where in a folder one of the four files may lie, the one that is verified best first."""
+    """Where in a folder one of the four files may lie: first the form with a known digest."""
     plain, gzipped = folder / name, folder / f"{name}.gz"
-    return (gzipped, plain) if source.suffix else (plain, gzipped)
+    return (plain, gzipped) if source.sha256 != _UNKNOWN else (gzipped, plain)
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is anything of that name, if only a link that leads nowhere.
-
-    Raises:
-        DataError: that cannot be told.
-    """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); mend that") from error
-    return True
+def _find_file(source: DataSource, folder: Path, name: str) -> FoundFile:
+    """What a folder holds of one of the four files. A bad file does not hide a good one beside it."""
+    bad = None
+    for path in possible_paths(source, folder, name):
+        if os.path.lexists(path):
+            try:
+                values = read_file(source, path, name)
+                return FoundFile(path, "verified", bad.problem if bad else "", values)
+            except ContentError as error:
+                problem = f"{path}: {error}; replace it by the original file, or delete it"
+                bad = bad or FoundFile(path, "bad", problem)
+    return bad or FoundFile(folder / name, "missing")
 
 
 def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, "..."]:
-    """One of the four files, `name`, which lies at `path`, gzipped if that ends in `.gz`.
+    """The values of one of the four files, `name`, at `path`; gzipped if that ends in `.gz`.
 
     Raises:
-        DataError: it cannot be read, is damaged, or is not this data set's file.
+        ContentError: it cannot be read, is damaged, or is not this data set's file.
     """
-    stored = read_bytes(path, max_stored_bytes(name))
+    shape, position = FILE_SHAPES[name], list(FILE_SHAPES).index(name)
+    max_bytes = math.prod(shape) + _MAX_EXTRA_BYTES
     try:
-        return check_file(source, name, stored, gzipped=path.suffix == ".gz")
-    except ContentError as error:
-        raise DataError(f"{path}: {error}; {WAY_OUT}") from error
-
-
-def max_stored_bytes(name: str) -> int:
-    """How many bytes of one of the four files are worth reading, plain or gzipped."""
-    return idx_bytes(FILE_SHAPES[name]) + MAX_GZIP_EXTRA_BYTES
-
-
-def check_file(
-    source: DataSource, name: str, stored: bytes, *, gzipped: bool
-) -> UInt8[np.ndarray, "..."]:
-    """The values in one of the four files, from its bytes as they are stored or sent.
-
-    Raises:
-        ContentError: it is damaged, or is not this data set's file.
-    """
-    shape = FILE_SHAPES[name]
-    content = unpack(stored, idx_bytes(shape)) if gzipped else stored
+        # A pipe can block its reader, and a device can go on without end.
+        if not path.is_file():
+            raise ContentError("a folder, a device or a broken link, not a file")
+        with path.open("rb") as file:
+            stored = file.read(max_bytes)
+    except OSError as error:
+        raise ContentError(f"cannot be read ({error.strerror or error})") from error
+    is_gzipped = path.suffix == ".gz"
+    content = unpack_gzip(stored, max_bytes) if is_gzipped else stored
     values = parse_idx(content, shape)
-    digest = hashlib.sha256(content).hexdigest()
-    expected = digest_of(source.sha256, name)
-    if digest != expected and digest in TITLE_OF_DIGEST:
-        raise ContentError(f"belongs to {TITLE_OF_DIGEST[digest]}, not to {source.title}")
-    if expected and digest != expected:
+    sha256, known_sha256 = hashlib.sha256(content).hexdigest(), source.sha256[position]
+    if sha256 != known_sha256 and sha256 in _TITLE_OF_SHA256:
+        raise ContentError(f"belongs to {_TITLE_OF_SHA256[sha256]}, not to {source.title}")
+    if known_sha256 and sha256 != known_sha256:
         raise ContentError(f"not {source.title}'s file, its SHA-256 differs")
     if values.ndim == 1 and values.max() >= NUM_CLASSES:
         raise ContentError(f"has the label {values.max()}, labels go to 9")
-    expected_md5 = digest_of(source.gzip_md5, name) if gzipped else None
-    # Against accidents: MD5 is what torchvision knows of it.
-    if expected_md5 and hashlib.md5(stored, usedforsecurity=False).hexdigest() != expected_md5:
+    known_md5 = source.gzip_md5[position] if is_gzipped else ""
+    if known_md5 and hashlib.md5(stored, usedforsecurity=False).hexdigest() != known_md5:
         raise ContentError(f"not {source.title}'s file, its MD5 differs")
     return values
-
-
-def digest_of(digests: tuple[str, ...], name: str) -> str | None:
-    """That of one of the four files; None if there are none."""
-    return dict(zip(FILE_SHAPES, digests, strict=False)).get(name)

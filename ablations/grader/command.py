@@ -36,7 +36,7 @@ def check_and_print(
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     # `auto` can be the small digits data set elsewhere, on which there is no grade.
     dataset_name = "mnist" if dataset_name == "auto" else dataset_name
-    found_name, folder = resolve_dataset(dataset_name, data_dir, say=console.print)
+    found_name, folder = resolve_dataset(dataset_name, data_dir, log=console.print)
     task = WorkerTask(
         str(file.resolve()), name, num_epochs, found_name, str(folder.resolve()) if folder else None
     )

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from ablations.data.datasets import DataError, Dataset, load_dataset, resolve_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.inspection.gallery import (
     GALLERY_FILE,
     NUM_SHOWN,
@@ -71,7 +72,7 @@ def complete_exhibits(
     """`make_exhibits` where the data set can be found; says so where it cannot, or fails."""
     try:
         name, folder = resolve_dataset(
-            study.spec.dataset.name, data_dir, fetch=False, say=lambda line: None
+            study.spec.dataset.name, data_dir, fetch=False, log=lambda line: None
         )
         say("Looking at the networks, for what the page shows of them ...")
         problems = make_exhibits(study_dir, study, load_dataset(name, folder))

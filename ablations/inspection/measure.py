@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import finite_or_none

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
-    from ablations.data.datasets import Dataset
+    from ablations.data.dataset import Dataset
     from ablations.runner.ray_cluster import Cluster
     from ablations.runner.scheduler import WorkerPool, WorkerSetup
 

@@ -13,7 +13,7 @@ from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import split_into_groups
 
 if TYPE_CHECKING:
-    from ablations.data.datasets import Dataset
+    from ablations.data.dataset import Dataset
 
 STARTUP_SECONDS = 6.0
 """For worker processes to import torch and load the data, and for the last report."""

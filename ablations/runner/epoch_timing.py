@@ -22,7 +22,7 @@ from speed.arithmetic import Arithmetic, keep_freed_memory
 if TYPE_CHECKING:
     import torch
 
-    from ablations.data.datasets import Dataset
+    from ablations.data.dataset import Dataset
     from ablations.training.batches import Images
 
 

@@ -23,7 +23,7 @@ from ablations.runner.ray_cluster import Cluster, connection_needed
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 
 if TYPE_CHECKING:
-    from ablations.data.datasets import Dataset
+    from ablations.data.dataset import Dataset
 
 SLOTS_SECONDS = 1.0
 """How long what the cluster said of its machines is believed: it is wanted several times a second."""

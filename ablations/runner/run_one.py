@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.inspection.measure import observe
 from ablations.records.checksums import sealed
 from ablations.records.run import (

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.runner.run_one import run_experiment, run_group, use_one_thread
 from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
 from ablations.training.epoch import EpochRecord

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ablations.catalogue.experiment import TrainingSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import Augmentation, augment
 
 

@@ -7,7 +7,7 @@ from math import prod
 import torch
 
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
 from ablations.training.replicas import STEPS_PER_CHUNK, dropout_shapes, train_group

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_batch
 from ablations.training.epoch import EpochRecord, finite_or_none, is_diverged

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import Augmentation, draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord, is_diverged

@@ -45,7 +45,7 @@ def baseline_command(train: Callable[..., BaselineResult]) -> click.Command:
         out: Path | None,
     ) -> None:
         """Train the target network once by the reference recipe."""
-        dataset = load_dataset(*resolve_dataset(name, data_dir, say=click.echo))
+        dataset = load_dataset(*resolve_dataset(name, data_dir, log=click.echo))
         try:
             torch_device = torch.device(choose_device(device))
         except ValueError as error:

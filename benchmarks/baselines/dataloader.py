@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from benchmarks.baselines.command import baseline_command
 from benchmarks.baselines.recipe import (
     BaselineEpoch,

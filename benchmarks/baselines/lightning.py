@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional
 
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from benchmarks.baselines.command import baseline_command
 from benchmarks.baselines.recipe import (
     BaselineEpoch,

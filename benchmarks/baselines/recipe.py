@@ -24,7 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from ablations.catalogue.experiment import TARGET_TRAINING
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network

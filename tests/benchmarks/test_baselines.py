@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision import transforms
 
 from ablations.catalogue.experiment import TARGET_TRAINING
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, Augmentation
 from ablations.training.batches import Images, InputScale, prepare_batch
 from benchmarks.baselines.command import baseline_command

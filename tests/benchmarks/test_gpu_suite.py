@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from benchmarks import gpu_targets
 from benchmarks.gpu_targets import PARTS, Measurements, main, math, replicas
 

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from ablations.catalogue.entries import find_ablation
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.atomic_io import load_json
 from ablations.records.checksums import write_sealed
 from ablations.records.run import RECORD_FILE, Environment

@@ -5,7 +5,7 @@ import torch
 from llvmlite import binding
 
 from ablations.catalogue.entries import find_ablation
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training.loop import train

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from ablations.analysis.comparison import compare_ablations, compare_studies
 from ablations.analysis.power import seconds_a_run
-from ablations.data.datasets import DataError, Dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import DataError
 from ablations.records.checksums import write_sealed
 from ablations.records.study import Study, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudyError

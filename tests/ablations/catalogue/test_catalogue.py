@@ -9,7 +9,7 @@ import torch
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import TARGET_TRAINING
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training.batches import load_images

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ablations.analysis.summary import summarise
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.inspection.build import complete_exhibits, load_network, make_exhibits
 from ablations.inspection.gallery import (
     GALLERY_FILE,

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from ablations.analysis.summary import summarise
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, format_json
 from ablations.records.checksums import write_sealed

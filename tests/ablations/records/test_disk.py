@@ -25,7 +25,7 @@ from ablations.commands import prepare as prepare_module
 from ablations.commands import run_study as conduct_module
 from ablations.commands.prepare import StudyRequest
 from ablations.commands.run_study import conduct
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.run import RunResult, load_predictions, load_record, load_weights
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec

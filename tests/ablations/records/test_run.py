@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, RunSpec, TrainingSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.atomic_io import RecordError, format_json, write_atomically
 from ablations.records.checksums import is_whole, sealed
 from ablations.records.run import (

@@ -12,7 +12,7 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
 from ablations.commands.run_study import conduct
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import load_study, plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner import epoch_timing as timing

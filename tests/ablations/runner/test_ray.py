@@ -27,7 +27,7 @@ from rich.console import Console
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.commands.run_study import Watch
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.run import load_record, without_times
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec

@@ -19,7 +19,8 @@ import torch
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
-from ablations.data.datasets import Dataset, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset
 from ablations.training import augmentation as augment
 from ablations.training.batches import load_images
 from ablations.training.loop import TrainedNetwork, prepare_training, train, train_network

@@ -15,7 +15,8 @@ from torchvision.transforms import functional as torchvision_functional
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
-from ablations.data.datasets import Dataset, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training.augmentation import (

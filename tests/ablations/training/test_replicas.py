@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.training import gpu_memory as group_memory

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from safetensors.torch import load, save
 
 from ablations.catalogue.entries import CATALOGUE
-from ablations.data.datasets import Dataset, load_dataset
+from ablations.data.dataset import Dataset
+from ablations.data.datasets import load_dataset
 from ablations.inspection.gallery import ShownImage
 from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.training.augmentation import (
     Augmentation,
     augment,
