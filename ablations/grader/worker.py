@@ -181,8 +181,7 @@ def train_network(task: Task, seed: int) -> TrainedSeed:
     from ablations.catalogue.experiment import TARGET_TRAINING
     from ablations.data.datasets import load_dataset
     from ablations.training.batches import load_images
-    from ablations.training.loop import make_trainee
-    from ablations.training.loop import train_network as train_epochs
+    from ablations.training.loop import make_trainee, train_epochs
     from ablations.training.seeding import derive_seed
     from speed.arithmetic import keep_freed_memory
 
