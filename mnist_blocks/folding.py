@@ -1,8 +1,8 @@
 """A trained network as a list of inference steps, with batch norm folded into convolutions.
 
-At inference dropout does nothing, and batch norm multiplies and shifts each channel by constants. A
-convolution before it can do that with other weights. The report page runs these steps in the browser
-(`reports/html/static/network.js`).
+At inference dropout does nothing, and batch norm multiplies and shifts each channel by constants.
+A convolution before it can do that with other weights. The report page runs these steps in the
+browser (`reports/html/static/network.js`).
 """
 
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ class FoldedLayer:
 def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[FoldedLayer]:
     """The steps that compute what a network from `build_network` computes in `eval()` mode.
 
-    Batch norm is folded into the convolution before it if both are in one block, and is a step of
-    its own elsewhere: after a ReLU, which is not linear, and before a convolution, whose zero padding
+    Batch norm is folded into the convolution before it if both are in one block. Elsewhere it is a
+    step of its own: after a ReLU, which is not linear, and before a convolution, whose zero padding
     it does not shift. Weights are computed in float64 and rounded once, to `dtype`.
 
     Raises:
@@ -106,7 +106,7 @@ def _make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedL
             weight=layer.weight.detach().double(),
             bias=_bias_of(layer),
         )
-    raise ValueError(f"layer {name}: `build_network` makes no {type(layer).__name__}")
+    raise ValueError(f"layer {name}: {type(layer).__name__} is not a layer of `build_network`")
 
 
 def _batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,8 @@ class NetworkSpec:
             raise ValueError(f"channels={self.channels}: needs one positive number for each stage")
         if len(self.channels) > 5:
             raise ValueError(
-                f"channels={self.channels}: a 28x28 image can be halved four times, so at most five stages"
+                f"channels={self.channels}: a 28x28 image can be halved four times, so at most "
+                "five stages"
             )
         if self.convs_per_stage < 1:
             raise ValueError(f"convs_per_stage={self.convs_per_stage}: needs at least 1")
@@ -89,7 +90,8 @@ def parse_recipe(recipe: str) -> tuple[str, ...]:
     for step in steps:
         if step not in BLOCK_STEPS:
             raise ValueError(
-                f"block={recipe!r}: unknown step {step!r}; a recipe joins {', '.join(BLOCK_STEPS)} with hyphens"
+                f"block={recipe!r}: unknown step {step!r}; a recipe joins "
+                f"{', '.join(BLOCK_STEPS)} with hyphens"
             )
     if len(set(steps)) != len(steps):
         raise ValueError(f"block={recipe!r}: each step may occur once")
