@@ -1,10 +1,10 @@
 """How a network is trained and tested: the loop of every run.
 
-Read `train`, `train_epochs` and `train_epoch` first. This is an ordinary PyTorch training loop: draw
-an order, take a batch, augment it, take a step down the gradient; after each epoch classify all test
-images. What makes it fast is elsewhere: images stay in memory as bytes, a batch is augmented at once
-(`augmentation.py`), fused kernels may compute the network (`speed/`), and several runs share a machine
-as processes of one thread each (`runner/scheduler.py`).
+Read `train_epochs` and `train_epoch` first. They are an ordinary PyTorch training loop: draw an
+order, take a batch, augment it, take a step down the gradient; after each epoch classify all test
+images. What makes it fast is elsewhere: images stay in memory as bytes, a batch is augmented at
+once (`augmentation.py`), fused kernels may compute the network (`speed/`), and several runs share a
+machine as processes of one thread each (`runner/scheduler.py`).
 """
 
 import time

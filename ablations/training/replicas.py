@@ -1,14 +1,14 @@
 """Several seeds of one experiment, trained as one wide network: the loop for a GPU.
 
-It does what `loop.py` does, for S seeds at once (`speed/gpu/wide.py` joins their networks). Each seed,
-here a replica, has its own initial weights, order of images, augmentation and dropout, from the
-streams of the same names. The loss is the sum of the replicas' losses, so their gradients stay apart,
-and a replica's record equals that of its seed alone, up to rounding.
+It does what `loop.py` does, for S seeds at once (`speed/gpu/wide.py` joins their networks). Each
+seed, here a replica, has its own initial weights, order of images, augmentation and dropout, from
+the streams of the same names. The loss is the sum of the replicas' losses, so that their gradients
+stay apart, and a replica's record equals that of its seed alone, up to rounding.
 
-The difference is in the order of work. Batches and dropout masks are prepared for several steps at a
-time, a *chunk*, in tensors that stay in place. The steps of a chunk depend on these tensors alone, so
-a GPU can capture and replay them (`speed/gpu/capture.py`). Nothing is read from the device before the
-end of an epoch.
+The difference is in the order of work. Batches and dropout masks are prepared for several steps at
+a time, a *chunk*, in tensors that stay in place. The steps of a chunk depend on these tensors
+alone, so a GPU can capture and replay them (`speed/gpu/capture.py`). Nothing is read from the
+device before the end of an epoch.
 """
 
 import time
@@ -36,8 +36,8 @@ from speed.gpu.capture import Steps, capture, use_plain_float32
 from speed.gpu.wide import WideDropout, WideNetwork, narrow, widen
 
 STEPS_PER_CHUNK = 12
-"""Divides the 468 full batches of MNIST. It does not depend on the number of replicas, since a device
-may draw other masks for a chunk of another length."""
+"""Divides the 468 full batches of MNIST. It does not depend on the number of replicas, since a
+device may draw other masks for a chunk of another length."""
 
 TEST_IMAGES_AT_ONCE = 4000
 """Test images times replicas in one forward pass."""
@@ -222,8 +222,8 @@ def draw_epoch(group: ReplicaGroup, num_images: int, epoch: int) -> EpochDraws:
 def mask_streams(group: ReplicaGroup, epoch: int) -> dict[str, list[torch.Generator]]:
     """For each dropout layer the random streams of its masks, one for each replica.
 
-    They are on the device, whose numbers differ from a CPU's. A stream is drawn from chunk by chunk,
-    and in a chunk by step, image, channel, y and x, independently of other layers and replicas.
+    They are on the device, whose numbers differ from a CPU's. A stream gives the masks chunk by
+    chunk, and in a chunk by step, image, channel, y and x.
     """
     device = group.chunk.inputs.device
     return {

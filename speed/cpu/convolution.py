@@ -181,14 +181,14 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
 
 @compiled
 def _join_words(elements, words, distance):
-    """The word that begins at each element; its other half lies at a distance."""
+    """The word that begins at each element; its second half is `distance` elements further."""
     for index in range(elements.size - distance):
         words[np.uintp(index)] = word(elements, index, index + distance)
 
 
 @compiled
 def _write_weight_gradient(sums, tiles, gradient):
-    """The result of `accumulate_weight_gradients` as (out channels, height, width x in channels)."""
+    """Write what `accumulate_weight_gradients` added up, in the layout of the weights."""
     vectors, vector_blocks, channels, channel_blocks = tiles
     num_channels, height, length = gradient.shape
     for channel in range(num_channels):

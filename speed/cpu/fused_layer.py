@@ -63,7 +63,7 @@ class FusedLayer:
         return [self.convolution.weight, self.convolution.bias, *batch_norm]
 
     def geometry(self, inputs: ActivationRows) -> Geometry | None:
-        """The sizes for `convolution.py`; None if PyTorch computes the convolution, or refuses it."""
+        """The sizes for `convolution.py`; None if PyTorch computes or refuses the convolution."""
         layer = self.convolution
         size, padding = layer.kernel_size[0], layer.padding[0]
         assert isinstance(padding, int)  # `epilogues.py` does not fuse padding="same".
@@ -215,7 +215,7 @@ class FusedLayer:
         gradient: ActivationRows,
         needs_inputs: bool,
     ) -> tuple[ActivationRows | None, Tensor, Tensor | None]:
-        """Gradients with respect to the inputs, the weight and the bias, where PyTorch convolves."""
+        """Gradients of a convolution by PyTorch, with respect to inputs, weight and bias."""
         layer, arguments = self.convolution, state.arguments
         values, out = tensors.values.numpy(), torch.empty_like(tensors.values)
         if tensors.argmax is not None:

@@ -1,8 +1,8 @@
 """Golden losses: when training changes, the protocol version has to change with it.
 
 `golden_losses.json` has, for each protocol version, the losses of short runs on the bundled digits,
-epoch by epoch. In float64 rounding is so small that a learning rate which is 1 % too high is clearly
-larger; in the precisions of real runs, rounding grows over the 16 steps.
+epoch by epoch. In float64 rounding is much smaller than the effect of a learning rate that is 1 %
+too high; in the precisions of real runs, rounding errors grow over the 16 steps.
 
 When a test fails here and the change is intended: raise PROTOCOL_VERSION in
 `ablations/catalogue/experiment.py`, and add what `python -m tests.ablations.training.test_golden`
