@@ -29,10 +29,9 @@ from ablations.records.run import Environment
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner.run_one import choose_device, describe_environment, utc_now
-from ablations.training import replicas as group_training
 from ablations.training.epoch import EpochRecord
 from ablations.training.gpu_memory import bytes_per_replica, release_memory
-from ablations.training.replicas import train_group
+from ablations.training.replicas import train_replicas
 from speed.gpu.capture import use_plain_float32
 
 REPLICA_COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -84,7 +83,7 @@ def time_group(
         torch.cuda.synchronize()
     started = time.perf_counter()
     try:
-        trained = train_group(run_specs, dataset, device)
+        trained = train_replicas(run_specs, dataset, device)
     except torch.cuda.OutOfMemoryError:
         return GroupTime(len(run_specs), "out of memory", math)
     seconds = time.perf_counter() - started
@@ -107,7 +106,7 @@ def warm_up(dataset: Dataset, device: torch.device) -> None:
     """Load the GPU's libraries and kernels: a short run, whose time nobody takes."""
     [run_spec] = seeds_of_the_target(dataset, 1, num_epochs=1)
     recipe = replace(run_spec.training, num_train_images=min(5000, dataset.id.num_train))
-    train_group([replace(run_spec, training=recipe)], dataset, device)
+    train_replicas([replace(run_spec, training=recipe)], dataset, device)
 
 
 def single(dataset: Dataset, device: torch.device, num_epochs: int) -> list[GroupTime]:
@@ -147,7 +146,7 @@ def math(
     times = []
     for name, options in variants.items():
         configure = partial(use_plain_float32, **options)
-        with patch.object(group_training, "use_plain_float32", configure):
+        with patch("ablations.training.replicas.use_plain_float32", configure):
             for count in counts:
                 run_specs = seeds_of_the_target(dataset, count, min(3, num_epochs))
                 times.append(time_group(run_specs, dataset, device, name))

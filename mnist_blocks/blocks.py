@@ -1,4 +1,4 @@
-"""The parts that networks are put together from: each returns an ordinary `nn.Sequential`."""
+"""The parts of a network. Each block is an ordinary `nn.Sequential`."""
 
 from collections import OrderedDict
 from itertools import pairwise
@@ -10,7 +10,7 @@ from mnist_blocks.spec import NUM_CLASSES, parse_recipe
 
 
 def named_sequence(parts: list[tuple[str, nn.Module]]) -> nn.Sequential:
-    """`nn.Sequential` whose parts are called by name, so that weights have readable names."""
+    """`nn.Sequential` with named parts, so that weights have readable names."""
     return nn.Sequential(OrderedDict(parts))
 
 
@@ -30,7 +30,7 @@ def conv_block(
     channels = in_channels
     for step in parse_recipe(recipe):
         if step == "conv":
-            # Padding 1 keeps the side of the image: stacking blocks needs no bookkeeping.
+            # Padding 1 keeps the size of the image, so blocks can be stacked freely.
             conv = nn.Conv2d(
                 in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias
             )
@@ -44,10 +44,9 @@ def conv_block(
 
 
 def dropout(probability: float) -> list[tuple[str, nn.Module]]:
-    """Dropout (Srivastava et al., JMLR 15, 2014), or nothing at all when the probability is 0.
+    """Dropout of single activations (Srivastava et al., JMLR 15, 2014), or no layer if it is 0.
 
-    Single activations are dropped, not whole channels. A layer that does nothing is left out, so
-    that a network without dropout also has no trace of it in its layer table.
+    So the layer table of a network without dropout does not list it.
     """
     return [("dropout", nn.Dropout(probability))] if probability > 0 else []
 
@@ -62,10 +61,10 @@ def stage(
     downsample: Literal["maxpool", "stride", "none"],
     dropout_probability: float,
 ) -> nn.Sequential:
-    """Blocks at one resolution, then the step to half of it, then dropout.
+    """Blocks at one resolution, then downsampling to half of it, then dropout.
 
-    With `downsample="none"` (the last stage) there is neither: pooling and dropout are the
-    head's. Shapes: (batch, in_channels, S, S) -> (batch, out_channels, S/2, S/2), or S.
+    With `downsample="none"` (the last stage) there is neither: the head has its own pooling and
+    dropout. Shapes: (batch, in_channels, S, S) -> (batch, out_channels, S/2, S/2), or S.
     """
     parts: list[tuple[str, nn.Module]] = []
     for number in range(1, num_blocks + 1):

@@ -1,9 +1,8 @@
-"""A trained network as the plain list of steps that answering needs.
+"""A trained network as a list of inference steps, with batch norm folded into convolutions.
 
-While a network answers, much of what it was trained with does nothing or can be done beforehand:
-dropout passes everything on, and batch norm multiplies and shifts each channel by numbers that do
-not change any more. A convolution can do that by itself, so batch norm right after one goes into
-its weights. The report's page runs these steps in the browser (`reports/static/network.js`).
+At inference dropout does nothing, and batch norm multiplies and shifts each channel by constants.
+A convolution before it can do that with other weights. The report page runs these steps in the
+browser (`reports/html/static/network.js`).
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from mnist_blocks.summary import leaves, window
 class FoldedLayer:
     """One step: from (in_channels, in_side, in_side) to (out_channels, out_side, out_side).
 
-    A vector of features has side 1. A step that weighs nothing has no weight and no bias.
+    A vector of features has side 1.
     """
 
     kind: Literal["conv", "scale", "relu", "maxpool", "mean", "linear"]
@@ -51,14 +50,11 @@ class FoldedLayer:
 
 
 def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[FoldedLayer]:
-    """The steps of a network that `build_network` made, which answer as it does in `eval()` mode.
+    """The steps that compute what a network from `build_network` computes in `eval()` mode.
 
-    Batch norm goes into a convolution before it if both are of one block. Elsewhere it stays a
-    step of its own. After ReLU it comes too late: what was cut off stays cut off. Before a
-    convolution, its shift would also have to move the zeros around the image, which are none of
-    the image's pixels.
-
-    Weights are computed in float64 and rounded once, to `dtype`.
+    Batch norm is folded into the convolution before it if both are in one block. Elsewhere it is a
+    step of its own: after a ReLU, which is not linear, and before a convolution, whose zero padding
+    it does not shift. Weights are computed in float64 and rounded once, to `dtype`.
 
     Raises:
         ValueError: the network has a layer that `build_network` never makes.
@@ -69,27 +65,27 @@ def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[Fol
         if isinstance(layer, nn.Dropout):
             continue
         if isinstance(layer, nn.Flatten):
-            # Nothing to compute: the numbers already lie in this order.
+            # Nothing to compute: the numbers are already in this order.
             channels, side = channels * side**2, 1
             continue
-        step = make_step(name, layer, channels, side)
-        if step.kind == "scale" and steps and is_conv_of_same_block(steps[-1], step):
-            step = join(steps.pop(), step)
+        step = _make_step(name, layer, channels, side)
+        if step.kind == "scale" and steps and _is_conv_of_same_block(steps[-1], step):
+            step = _merge_scale(steps.pop(), step)
         channels, side = step.out_channels, step.out_side
         steps.append(step)
-    return [rounded(step, dtype) for step in steps]
+    return [_round_weights(step, dtype) for step in steps]
 
 
-def make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedLayer:
-    """One layer as a step, by itself, for an input of that many channels and that side."""
+def _make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedLayer:
+    """One layer as a step, for an input with this number of channels and this side."""
     step = FoldedLayer("relu", name, channels, side, channels, side)
     if isinstance(layer, nn.ReLU):
         return step
     if isinstance(layer, nn.BatchNorm2d):
-        weight, bias = batch_norm_as_scale(layer)
+        weight, bias = _batch_norm_as_scale(layer)
         return replace(step, kind="scale", weight=weight, bias=bias)
     if isinstance(layer, nn.Linear):
-        weight, bias = layer.weight.detach().double(), bias_of(layer)
+        weight, bias = layer.weight.detach().double(), _bias_of(layer)
         return replace(step, kind="linear", weight=weight, bias=bias, out_channels=len(bias))
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return replace(step, kind="mean", out_side=1, kernel=side, stride=side)
@@ -108,16 +104,16 @@ def make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedLa
             stride=stride,
             padding=padding,
             weight=layer.weight.detach().double(),
-            bias=bias_of(layer),
+            bias=_bias_of(layer),
         )
-    raise ValueError(f"layer {name}: {type(layer).__name__} is no layer of `build_network`")
+    raise ValueError(f"layer {name}: {type(layer).__name__} is not a layer of `build_network`")
 
 
-def batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Each channel's factor and shift, in float64.
+def _batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Each channel's scale and shift, in float64.
 
-    With the means and variances that were averaged during training, batch norm is linear (Ioffe
-    and Szegedy, 2015, arXiv:1502.03167, algorithm 2, line 11):
+    With running statistics batch norm is linear (Ioffe and Szegedy, 2015, arXiv:1502.03167,
+    algorithm 2, line 11):
 
         gamma * (x - mean) / sqrt(variance + epsilon) + beta  =  weight * x + bias
         where  weight = gamma / sqrt(variance + epsilon)  and  bias = beta - weight * mean.
@@ -128,24 +124,23 @@ def batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return weight, beta - weight * layer.running_mean.double()
 
 
-def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """A layer's bias in float64; zeros where it has none, since a folded one always has."""
+def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """A layer's bias in float64; zeros if it has none."""
     if layer.bias is None:
         return torch.zeros(len(layer.weight), dtype=torch.float64)
     return layer.bias.detach().double()
 
 
-def is_conv_of_same_block(before: FoldedLayer, step: FoldedLayer) -> bool:
-    """Whether the step before is a convolution of the block that this step is of.
+def _is_conv_of_same_block(before: FoldedLayer, step: FoldedLayer) -> bool:
+    """Whether the step before is a convolution in the same block.
 
-    Two layers of different blocks could be joined as well, but then a stage's feature maps would
-    not be what they are in the network.
+    Layers of different blocks could be merged too, but would change a stage's feature maps.
     """
     return before.kind == "conv" and before.name.split(".")[:-1] == step.name.split(".")[:-1]
 
 
-def join(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
-    """A convolution that also does what the step after it did: s (w * x + b) + t = (s w) * x + (s b + t)."""
+def _merge_scale(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
+    """A convolution and the scale after it as one: s (w * x + b) + t = (s w) * x + (s b + t)."""
     assert conv.weight is not None and conv.bias is not None
     assert scale.weight is not None and scale.bias is not None
     return replace(
@@ -155,7 +150,7 @@ def join(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
     )
 
 
-def rounded(step: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
+def _round_weights(step: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
     """The step with its weights in another number format."""
     if step.weight is None or step.bias is None:
         return step
@@ -165,7 +160,7 @@ def rounded(step: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
 def run_folded(
     steps: Sequence[FoldedLayer], images: Float[Tensor, "batch 1 28 28"]
 ) -> Float[Tensor, "batch 10"]:
-    """The logits of images, which are normalised as in training: what each kind of step does."""
+    """The logits of images that are normalised as in training: defines each kind of step."""
     values: Tensor = images
     for step in steps:
         weight, bias = step.weight, step.bias

@@ -1,4 +1,4 @@
-"""A network from its spec."""
+"""Builds a network from its spec."""
 
 from torch import nn
 
@@ -29,14 +29,14 @@ def build_network(spec: NetworkSpec) -> nn.Sequential:
         )
         parts.append((f"stage{number}", part))
         in_channels = out_channels
-    parts.append(("head", build_head(spec)))
+    parts.append(("head", _build_head(spec)))
     return named_sequence(parts)
 
 
-def build_head(spec: NetworkSpec) -> nn.Sequential:
+def _build_head(spec: NetworkSpec) -> nn.Sequential:
     """The part between the last feature maps and the logits: pooling, dropout, classifier.
 
-    Every combination of the two choices is a network:
+    The two choices can be combined freely:
 
     ========== ============================== ===========================================
     pooling    head "fc"                      head "conv"

@@ -1,4 +1,4 @@
-"""What a network is: one flat, frozen, validated dataclass."""
+"""The spec of a network: one flat, frozen, validated dataclass."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +12,11 @@ BLOCK_STEPS = ("conv", "bn", "relu")
 class NetworkSpec:
     """A small convolutional classifier for 28x28 grey images in ten classes.
 
-    The defaults are the target network of 18,962 parameters. An ablation is this spec with a
-    field or two changed: `dataclasses.replace(TARGET, block="conv-relu")` has no batch norm.
+    The defaults are the target network with 18,962 parameters. An ablation changes a field or two:
+    `dataclasses.replace(TARGET, block="conv-relu")` has no batch norm.
 
     Raises:
-        ValueError: a field has a value from which no network can be built; the message names
-            the field, the value and what would be valid.
+        ValueError: a field's value is invalid; the message names the field, the value and the fix.
     """
 
     channels: tuple[int, ...] = (8, 16, 32)
@@ -47,14 +46,15 @@ class NetworkSpec:
     classes applied to the feature maps (a 1x1 convolution, averaged over the image)."""
 
     hidden_features: tuple[int, ...] = (16,)
-    """Widths of the linear layers before the last one. No activation stands between them."""
+    """Widths of the linear layers before the last one, with no activation between them."""
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
             raise ValueError(f"channels={self.channels}: needs one positive number for each stage")
         if len(self.channels) > 5:
             raise ValueError(
-                f"channels={self.channels}: a 28x28 image can be halved four times, so at most five stages"
+                f"channels={self.channels}: a 28x28 image can be halved four times, so at most "
+                "five stages"
             )
         if self.convs_per_stage < 1:
             raise ValueError(f"convs_per_stage={self.convs_per_stage}: needs at least 1")
@@ -90,19 +90,20 @@ def parse_recipe(recipe: str) -> tuple[str, ...]:
     for step in steps:
         if step not in BLOCK_STEPS:
             raise ValueError(
-                f"block={recipe!r}: unknown step {step!r}; a recipe joins {', '.join(BLOCK_STEPS)} with hyphens"
+                f"block={recipe!r}: unknown step {step!r}; a recipe joins "
+                f"{', '.join(BLOCK_STEPS)} with hyphens"
             )
     if len(set(steps)) != len(steps):
-        raise ValueError(f"block={recipe!r}: each step may stand in a recipe once")
+        raise ValueError(f"block={recipe!r}: each step may occur once")
     if "conv" not in steps:
         raise ValueError(f"block={recipe!r}: a block needs a 'conv' step")
     return steps
 
 
 def common_steps(one: str, other: str) -> str:
-    """The recipe of the steps that stand in both recipes, in the order of the first."""
+    """The recipe of the steps that both recipes have, in the order of the first."""
     return "-".join(step for step in parse_recipe(one) if step in parse_recipe(other))
 
 
 TARGET = NetworkSpec()
-"""The reference network: 18,962 parameters, and every concept that the assignment asks for."""
+"""The target network: 18,962 parameters, and every concept that the assignment asks for."""

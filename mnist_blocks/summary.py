@@ -1,4 +1,4 @@
-"""What each layer of a network outputs, costs and sees."""
+"""Each layer's output shape, cost and receptive field."""
 
 from dataclasses import dataclass
 from math import prod
@@ -17,28 +17,27 @@ class LayerRow:
     name: str
     """Where the layer is, such as `stage1.block2.conv`."""
     description: str
-    """What it is in words, such as `conv 3x3, 8 -> 8`."""
+    """Such as `conv 3x3, 8 -> 8`."""
     output_shape: tuple[int, ...]
     """(channels, height, width) or (features,)."""
     parameters: int
     """Trainable numbers."""
     multiply_adds: int
-    """Multiplications with an addition, in convolutions and linear layers alone."""
+    """Multiplications with an addition, in convolutions and linear layers only."""
     receptive_field: int
-    """Side, in input pixels, of the square that one output value depends on. Beyond 28 the square
-    reaches over the image's edge, into the padding."""
+    """Side, in input pixels, of the square that one output value depends on. Above 28 it extends
+    into the padding."""
     jump: int
-    """Distance, in input pixels, between the centres of neighbouring outputs; 0 where an output
-    has no neighbours any more."""
+    """Distance, in input pixels, between the centres of neighbouring outputs; 0 if an output has no
+    neighbours."""
 
 
 @torch.inference_mode()
 def layer_table(spec: NetworkSpec) -> list[LayerRow]:
     """The layers of a network in order, each with its output shape, cost and receptive field.
 
-    The network is built on torch's `meta` device, where no weights are drawn: a table must not
-    disturb the random numbers of a training. Then one image of whatever lies in memory goes
-    through, which takes a millisecond.
+    The network is built on torch's `meta` device, which draws no weights, so that a table does not
+    change the random numbers of training. Then it classifies one image with uninitialised weights.
 
     Receptive field r and jump j follow r += (k - 1) j, then j *= s, for kernel side k and
     stride s (Araujo et al., "Computing receptive fields of convolutional neural networks",
@@ -61,7 +60,7 @@ def layer_table(spec: NetworkSpec) -> list[LayerRow]:
                 description=describe(layer),
                 output_shape=tuple(activations.shape[1:]),
                 parameters=count_parameters(layer),
-                multiply_adds=count_multiply_adds(layer, activations),
+                multiply_adds=_count_multiply_adds(layer, activations),
                 receptive_field=receptive_field,
                 jump=jump,
             )
@@ -70,7 +69,7 @@ def layer_table(spec: NetworkSpec) -> list[LayerRow]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable numbers in a module. Batch norm's running statistics are not among them."""
+    """Trainable numbers in a module, without batch norm's running statistics."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -80,14 +79,14 @@ def total_multiply_adds(spec: NetworkSpec) -> int:
 
 
 def leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers that hold no other layers, with their dotted names, in order."""
+    """The layers that contain no other layers, with their dotted names, in order."""
     return [
         (name, module) for name, module in network.named_modules() if not list(module.children())
     ]
 
 
 def window(layer: nn.Module, inputs: Tensor) -> tuple[int, int]:
-    """(kernel side, stride) of what the layer looks at; (1, 1) for a layer that works by pixel."""
+    """(kernel side, stride) of a layer; (1, 1) for a layer that works pixel by pixel."""
     if isinstance(layer, nn.Conv2d):
         return layer.kernel_size[0], layer.stride[0]
     if isinstance(layer, nn.MaxPool2d):
@@ -96,13 +95,12 @@ def window(layer: nn.Module, inputs: Tensor) -> tuple[int, int]:
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return inputs.shape[-1], inputs.shape[-1]
     if isinstance(layer, nn.Flatten) and inputs.ndim == 4:
-        # Flattening looks at nothing new, but each number after it has its own place, so the
-        # next linear layer sees the whole image: the window is the whole feature map.
+        # The linear layer after it sees the whole feature map.
         return inputs.shape[-1], inputs.shape[-1]
     return 1, 1
 
 
-def count_multiply_adds(layer: nn.Module, outputs: Tensor) -> int:
+def _count_multiply_adds(layer: nn.Module, outputs: Tensor) -> int:
     """Multiply-adds for one image: outputs times the weights that each output uses."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         return prod(outputs.shape[1:]) * prod(layer.weight.shape[1:])
@@ -110,7 +108,7 @@ def count_multiply_adds(layer: nn.Module, outputs: Tensor) -> int:
 
 
 def describe(layer: nn.Module) -> str:
-    """A layer in words, as in the assignment's table."""
+    """A short description of a layer, as in the assignment's table."""
     if isinstance(layer, nn.Conv2d):
         side, stride = layer.kernel_size[0], layer.stride[0]
         words = f"conv {side}x{side}, {layer.in_channels} -> {layer.out_channels}"

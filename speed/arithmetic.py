@@ -1,4 +1,4 @@
-"""Which way of computing a network this machine should use."""
+"""Which precision and which kernels compute a network on this machine (option `--arithmetic`)."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
@@ -8,18 +8,19 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["plain", "float32", "bfloat16"]
 """`plain`: PyTorch's layers, one after another, in float32.
-`float32`: the same numbers to rounding, by the loops of `cpu/fused.py` (CPU only).
-`bfloat16`: the same loops, and activations are kept in 16 bits while training (CPU only)."""
+`float32`: the fused kernels of `cpu/`, equal to `plain` up to rounding (CPU only).
+`bfloat16`: the same kernels, with activations kept in 16 bits while training (CPU only)."""
 
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 
 
 def choose_arithmetic(name: str, device_type: str) -> Arithmetic:
-    """The arithmetic of that name; `auto` is the fastest that this machine has.
-    docs/performance.md compares their accuracy.
+    """The arithmetic with this name; `auto` is the fastest on this machine.
+
+    `docs/performance.md` compares their accuracy.
 
     Raises:
-        ValueError: the name is unknown, or its arithmetic is not for this device.
+        ValueError: the name is unknown, or the device does not support it.
     """
     if name == "auto":
         if device_type != "cpu":
@@ -34,7 +35,7 @@ def choose_arithmetic(name: str, device_type: str) -> Arithmetic:
 
 
 def has_bfloat16_instructions() -> bool:
-    """Whether the processor multiplies bfloat16 itself; where it is emulated, it is slower."""
+    """Whether the processor has instructions for bfloat16; emulation is slower than float32."""
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
@@ -42,10 +43,10 @@ def has_bfloat16_instructions() -> bool:
 
 
 def accelerate(network: "nn.Module", arithmetic: Arithmetic) -> Callable[["Tensor"], "Tensor"]:
-    """What computes the network: itself, or something quicker that trains the same weights.
+    """A function that computes the network: itself, or fused kernels that train the same weights.
 
     Raises:
-        TypeError: only a sequence of layers can be computed by anything but itself.
+        TypeError: the network is not a sequence of layers, and the arithmetic is not `plain`.
     """
     if arithmetic == "plain":
         return network
@@ -60,10 +61,10 @@ def accelerate(network: "nn.Module", arithmetic: Arithmetic) -> Callable[["Tenso
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks that are freed, for the next step, where it can.
+    """Make glibc keep large freed blocks for the next training step.
 
-    glibc gives blocks of megabytes back to the system at once, and the system hands out zeroed
-    pages: each training step would touch every page of its activations anew.
+    By default it returns blocks of megabytes to the system, which zeroes every page that it hands
+    out again.
     """
     import ctypes
     import platform
@@ -73,6 +74,6 @@ def keep_freed_memory() -> None:
     # The names of the parameters are in malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
     trim_threshold, mmap_threshold = -1, -3
     libc = ctypes.CDLL(None)
-    # Versions differ in the largest threshold that they take; 1 says that it was taken.
+    # Versions differ in the largest threshold that they accept; mallopt returns 1 on success.
     if any(libc.mallopt(mmap_threshold, most) == 1 for most in (1 << 30, 1 << 25)):
         libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,4 +1,4 @@
-"""What an ablation is, and what several of them at once are."""
+"""An ablation, and the combination of several."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ from mnist_blocks.spec import common_steps
 
 @dataclass(frozen=True)
 class Change:
-    """One field of a spec: what it is in the target, and what in an ablation."""
+    """A field of a spec that an ablation changes."""
 
     field: str
     target_value: object
@@ -22,36 +22,35 @@ class Change:
 
 @dataclass(frozen=True)
 class Ablation:
-    """One variant of the target: what it changes, why one would ask, and what to expect.
+    """One variant of the target: what it changes, the question that it answers, and what to expect.
 
     Raises:
-        ValueError: at import, when the entry misspells a field, changes nothing, or asks for a
-            network that cannot be built.
+        ValueError: the entry misspells a field, changes nothing, or specifies an invalid network.
     """
 
     name: str
     removes: str
-    """What is gone or changed, in a few words that fit under a figure."""
+    """What is removed or changed, in a few words that fit under a figure."""
     question: str
     expectation: str
     """What to expect, and why."""
     source: str
     expects: Literal["worse", "hardly", "better"] | None = None
-    """The same in a word, of a run of full length: what the page compares with what is measured. None
-    where the expectation is about another network than the target."""
+    """The expectation in a word, for a run of full length, which the page compares with the
+    measurement. None if it is about another network than the target."""
     is_core: bool = False
     """Whether the ingredient is one of the four concepts that the assignment asks for."""
     network: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
-    """Of a combination: the names of the entries that it combines."""
+    """For a combination, the names of its entries."""
 
     def __post_init__(self) -> None:
         is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name)
         if not is_name and not self.parts:
             raise ValueError(
-                f"catalogue entry {self.name!r}: a name is a folder too: small letters, digits and "
-                "single hyphens"
+                f"catalogue entry {self.name!r}: a name is also a folder: use lower-case letters, "
+                "digits and single hyphens"
             )
         try:
             changes_nothing = self.network_spec == TARGET and self.training_spec == TARGET_TRAINING
@@ -87,41 +86,39 @@ class Ablation:
 
 
 def combine(ablations: Sequence[Ablation]) -> Ablation:
-    """Several removals at once, as one ablation.
-
-    Where two of them change a block's recipe, the steps that both leave are left.
+    """Several ablations as one. If two change the block's recipe, the steps that both have remain.
 
     Raises:
-        ValueError: two of them give one field different values; or one of them makes no
-            difference beside the others, such as the order of batch norm without batch norm.
+        ValueError: two of them give a field different values; or one of them changes nothing given
+            the others, such as the order of batch norm without batch norm.
     """
-    combined = join(ablations)
+    combined = _join(ablations)
     for ablation in ablations if len(ablations) > 1 else ():
         rest = [other for other in ablations if other is not ablation]
-        if is_same_network(combined, join(rest)):
+        if _is_same_network(combined, _join(rest)):
             others = " and ".join(other.name for other in rest)
             raise ValueError(f"{ablation.name} changes nothing where there is {others} already")
     return combined
 
 
-def join(ablations: Sequence[Ablation]) -> Ablation:
-    """All changes of the ablations; ValueError when two of them cannot both be made."""
+def _join(ablations: Sequence[Ablation]) -> Ablation:
+    """All changes of the ablations; raises ValueError if two of them contradict each other."""
     if len(ablations) == 1:
         return ablations[0]
     name = "+".join(ablation.name for ablation in ablations)
     return Ablation(
         name=name,
         removes=", ".join(ablation.removes for ablation in ablations),
-        question="What is left when all of this is gone at once?",
-        expectation="Perhaps more than the single losses add up to, perhaps less: see there.",
+        question="How well does the network do without all of these at once?",
+        expectation="The loss may be larger or smaller than the sum of the single losses.",
         source="That of each entry.",
-        network=merge([ablation.network for ablation in ablations], name),
-        training=merge([ablation.training for ablation in ablations], name),
+        network=_merge_changes([ablation.network for ablation in ablations], name),
+        training=_merge_changes([ablation.training for ablation in ablations], name),
         parts=tuple(ablation.name for ablation in ablations),
     )
 
 
-def merge(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """One set of changed fields from several."""
     merged: dict[str, Any] = {}
     for change in changes:
@@ -132,21 +129,22 @@ def merge(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
                 merged[field_name] = common_steps(merged[field_name], value)
             else:
                 raise ValueError(
-                    f"{name} is not possible: {field_name} would be {merged[field_name]!r} and {value!r}"
+                    f"{name} is not possible: {field_name} would be "
+                    f"{merged[field_name]!r} and {value!r}"
                 )
     return merged
 
 
-def is_same_network(one: Ablation, other: Ablation) -> bool:
+def _is_same_network(one: Ablation, other: Ablation) -> bool:
     """Whether two ablations build the same layers and train them in the same way."""
-    return one.training_spec == other.training_spec and layers(one.network_spec) == layers(
+    return one.training_spec == other.training_spec and _layers(one.network_spec) == _layers(
         other.network_spec
     )
 
 
 @functools.cache
-def layers(spec: NetworkSpec) -> tuple[object, ...]:
-    """What a network is made of, whatever its spec says of parts that it does not have."""
+def _layers(spec: NetworkSpec) -> tuple[object, ...]:
+    """A network's layers; equal for specs that differ only in parts that the network lacks."""
     from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
 
     return tuple(layer_table(spec))

@@ -1,10 +1,10 @@
-"""Study designs: of all the networks that a set of removals makes possible, the ones to compare.
+"""Study designs: which combinations of a set of ablations a study compares.
 
-Leaving one ingredient out of the whole network, and adding one to the bare network, can give
-different answers: two ingredients may do the same work, so that neither is missed alone, or need
-each other. A factorial design has every combination, and so can tell (Montgomery, Design and
-Analysis of Experiments, chapter 6). Each seed is a block: under one seed all networks see the same
-images, and start from the same weights where they share layers.
+Leaving one ingredient out of the whole network and adding one to the bare network can give
+different answers: two ingredients may replace or need each other. A factorial design has every
+combination and measures such interactions (Montgomery, Design and Analysis of Experiments, chapter
+6). Each seed is a block: with the same seed all networks see the same images, and shared layers
+start from the same weights.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from ablations.catalogue.entries import CATALOGUE, combine_entries
 
 Design = Literal["leave-one-out", "add-one-in", "ladder", "factorial"]
 DESIGNS: tuple[Design, ...] = get_args(Design)
-MOST_FACTORS = 8
-"""Of a factorial: 256 networks."""
+MAX_FACTORS = 8
+"""Of a factorial design: 256 networks."""
 CORE = tuple(ablation for ablation in CATALOGUE if ablation.is_core)
 """The concepts of the assignment, in the order of the catalogue."""
 
 
 def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablation]:
-    """The target and the ablations that a design compares, the target first.
+    """The target, then the ablations that a design compares.
 
     - leave-one-out: the whole network, and without each entry's ingredient
     - add-one-in: the bare network, without all of them, and with each one alone
@@ -31,7 +31,7 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
     - factorial: every combination
 
     Raises:
-        ValueError: the entries cannot be combined, or are too few or too many for the design.
+        ValueError: the entries cannot be combined, or the design needs more or fewer.
     """
     subsets = [names_of(entry) for entry in entries]
     factors = [entry.name for entry in CATALOGUE if any(entry.name in names for names in subsets)]
@@ -39,10 +39,10 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
     removed: list[tuple[str, ...]]
     if design == "leave-one-out":
         removed = sorted(subsets, key=lambda names: (len(names), *map(factors.index, names)))
-    elif design == "factorial" and count > MOST_FACTORS:
+    elif design == "factorial" and count > MAX_FACTORS:
         raise ValueError(
             f"--design factorial of {count} ablations would be {2**count:,} networks; name at most "
-            f"{MOST_FACTORS}"
+            f"{MAX_FACTORS}"
         )
     elif count < 2:
         raise ValueError(f"--design {design} needs at least two ablations; named: {count}")
@@ -56,7 +56,7 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
 
 
 def names_of(entry: Ablation) -> tuple[str, ...]:
-    """The catalogue's entries that an ablation removes, none for the target."""
+    """The catalogue's entries that an ablation combines; none for the target."""
     if entry.kind == "target":
         return ()
     return entry.parts or (entry.name,)

@@ -1,4 +1,4 @@
-"""What a run is: a network, a recipe to train it, the data, and a seed."""
+"""What a run consists of: a network, a recipe to train it, a data set and a seed."""
 
 import hashlib
 import math
@@ -9,13 +9,13 @@ import msgspec
 from mnist_blocks import NetworkSpec
 
 PROTOCOL_VERSION = 1
-"""How a network is trained, as far as no field of an experiment says it: initial weights, random
-streams, the order of images, augmentation, optimiser, schedule, loss, how test images are judged.
+"""The version of everything in training that no field of a run spec sets: initial weights, random
+streams, the order of images, augmentation, optimiser, schedule, loss, the test.
 
-Raise it in the commit that changes any of these so that the same experiment gives other numbers
-(more than rounding: a faster way to compute the same sums is no reason). Runs of another protocol
-then get other digests and are not mixed with new ones. `tests/ablations/training/test_golden.py` has the losses of
-each version, and fails when they change under the same number.
+Increase it in the commit that changes any of these so that the same run spec gives other numbers
+(beyond rounding: a faster way to compute the same sums does not count). Runs of different protocols
+have different digests and are not mixed. `tests/ablations/training/test_golden.py` has the losses
+of each version, and fails if they change without a new version.
 """
 
 
@@ -23,8 +23,8 @@ each version, and fails when they change under the same number.
 class TrainingSpec:
     """How a network is trained: stochastic gradient descent on cross entropy.
 
-    The defaults are the reference recipe. Raises ValueError for values that cannot be trained
-    with; the message names the field and the value.
+    The defaults are the reference recipe. Raises ValueError for invalid values; the message names
+    the field and the value.
     """
 
     num_epochs: int = 20
@@ -34,7 +34,7 @@ class TrainingSpec:
     learning_rate: float = 0.01
 
     momentum: float = 0.9
-    """Share of the last step's direction that is kept; 0 is plain gradient descent."""
+    """Share of the previous step that is added to each step; 0 is plain gradient descent."""
 
     drop_learning_rate_after: float | None = 0.75
     """Share of the epochs after which the learning rate is divided by ten (0.75 of 20 epochs:
@@ -78,12 +78,12 @@ TARGET_TRAINING = TrainingSpec()
 
 
 DATASET_NAMES = ("mnist", "fashion-mnist", "kmnist", "digits")
-"""The data sets that a run can be made on, as `data/datasets.py` finds and loads them."""
+"""The data sets that `data/datasets.py` finds and loads."""
 
 
 @dataclass(frozen=True)
 class DatasetId:
-    """Which data: enough to tell two data sets apart, and to say how large they are."""
+    """The identity and size of a data set."""
 
     name: str
     """As on the command line, such as `mnist`."""
@@ -95,10 +95,10 @@ class DatasetId:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that decides what a run's result will be, on a given machine."""
+    """Everything that determines a run's result on a given machine."""
 
     ablation: str
-    """Name in the catalogue. A label: two entries with equal specs are the same experiment."""
+    """Name in the catalogue. Only a label: it is not part of the digest."""
     network: NetworkSpec
     training: TrainingSpec
     dataset: DatasetId
@@ -106,14 +106,14 @@ class RunSpec:
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that name the run, whatever its ablation is called."""
+        """Sixteen hexadecimal digits that identify the run, independent of the ablation's name."""
         return self.digest_under(PROTOCOL_VERSION)
 
     def digest_under(self, protocol_version: int) -> str:
-        """The digest that the run has under a version of the protocol.
+        """The run's digest for a version of the protocol.
 
-        Fields at their defaults are left out, so that a spec may gain a field without all earlier
-        runs getting new names; so is the first protocol version.
+        Fields with default values are left out, so that a new field does not change the digests of
+        earlier runs; so is the first protocol version.
         """
         parts = [_non_defaults(self.network), _non_defaults(self.training), self.dataset, self.seed]
         if protocol_version != 1:

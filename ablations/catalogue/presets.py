@@ -1,4 +1,4 @@
-"""How long a study is, where nothing else is said."""
+"""The default length of a study."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ DEFAULT_MARGIN_PCT = 0.10
 
 
 class TimingPlan(msgspec.Struct, frozen=True):
-    """How much is timed. An epoch's time is scaled up from it."""
+    """How much is timed, from which an epoch's time is extrapolated."""
 
     num_rounds: int = 5
     num_train_steps: int = 30
@@ -42,14 +42,14 @@ QUICK = Preset(
     num_train_images=9000,
     timing=TimingPlan(num_rounds=3, num_train_steps=8, num_test_images=500),
 )
-"""A first look in a few minutes; its numbers are far from final."""
+"""A first impression in a few minutes; its numbers are far from final."""
 
 
 def choose_preset(name: str, dataset: DatasetId) -> Preset:
     """A preset by name, fitted to a data set.
 
-    A data set that is smaller than the share which `quick` takes is used whole, for as many epochs
-    as `full` has: that takes no longer, and three epochs of few images would teach nothing.
+    A data set smaller than the part that `quick` uses is used whole, for as many epochs as `full`:
+    that takes no longer, and the network learns too little in three epochs of few images.
     """
     preset = QUICK if name == "quick" else FULL
     if preset.num_train_images and preset.num_train_images >= dataset.num_train:

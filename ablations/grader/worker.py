@@ -28,7 +28,7 @@ from ablations.grader.protocol import (
 )
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
-from ablations.training.loop import make_trainee, train_network
+from ablations.training.loop import make_trainee, train_epochs
 from ablations.training.seeding import derive_seed
 from ablations.words import in_one_line
 from mnist_blocks.spec import NUM_CLASSES
@@ -165,7 +165,7 @@ def train_student_network(task: WorkerTask, seed: int, send: Send) -> TrainedSee
 
     with explain_errors(task.activity, task.file):
         trainee = make_trainee(network, recipe, seed, dataset, device)
-        trained = train_network(trainee, *load_images(dataset, recipe, device), after_epoch)
+        trained = train_epochs(trainee, *load_images(dataset, recipe, device), after_epoch)
     return TrainedSeed(
         seed=seed,
         num_epochs=len(trained.epochs),

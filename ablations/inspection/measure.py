@@ -18,7 +18,8 @@ from ablations.data.dataset import Dataset
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import finite_or_none
-from ablations.training.loop import TEST_BATCH_SIZE, TestResult, judge
+from ablations.training.loop import TEST_BATCH_SIZE
+from ablations.training.scoring import TestResult, score_logits
 from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
@@ -84,7 +85,7 @@ def classify_known(network: nn.Module, images: Images, scale: InputScale) -> Tes
     """How a network does on training images, asked as it is asked of test images."""
     batches = images.pixels.split(TEST_BATCH_SIZE)
     logits = torch.cat([network(prepare_pixels(batch, scale)) for batch in batches])
-    return judge(logits, images.labels)
+    return score_logits(logits, images.labels)
 
 
 def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> list[BlockSignal]:

@@ -6,6 +6,7 @@ nearest pixel and filling with black, as torchvision's `RandomRotation` does by 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,19 +24,23 @@ MAX_ROTATION_DEGREES = 15.0
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each image: the draws for one epoch, or for one batch of it."""
+    """The random zoom and rotation of each image of an epoch or a batch."""
 
-    is_zoomed: Bool[Tensor, " images"]
-    angle_radians: Float[Tensor, " images"]
+    is_zoomed: Bool[Tensor, " *images"]
+    angle_radians: Float[Tensor, " *images"]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Augmentation":
+        """The same function applied to both tensors."""
+        return Augmentation(function(self.is_zoomed), function(self.angle_radians))
 
     def __getitem__(self, images: Int64[Tensor, " chosen"]) -> "Augmentation":
-        return Augmentation(self.is_zoomed[images], self.angle_radians[images])
+        return self.map(lambda draws: draws[images])
 
 
 def draw_augmentation(num_images: int, seed: int, epoch: int, device: torch.device) -> Augmentation:
-    """The draws for an epoch: one zoom and one angle for each training image.
+    """An epoch's augmentation, one zoom and one angle for each training image.
 
-    They belong to the image, not to its place in the order, and do not depend on the network.
+    It depends on the image, not on its place in the order, and not on the network.
     """
     stream = random_stream(seed, f"augment.epoch{epoch}")
     is_zoomed = torch.rand(num_images, generator=stream) < ZOOM_PROBABILITY
@@ -53,9 +58,9 @@ def zoom_centre(images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 
 def rotate(
     images: Float[Tensor, "batch 1 28 28"], angle_radians: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """Each image turned counter-clockwise by its own angle about its centre.
+    """Each image rotated counter-clockwise about its centre by its own angle.
 
-    For each pixel of the result, the pixel of the image that it comes from is looked up.
+    Each pixel of the result takes the nearest pixel of the image.
     """
     batch, _, height, width = images.shape
     cos, sin = angle_radians.cos(), angle_radians.sin()
@@ -68,9 +73,9 @@ def rotate(
 def augment(
     images: Float[Tensor, "batch 1 28 28"], augmentation: Augmentation
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """Zoom the images that are to be zoomed, then rotate every one. Black is 0.
+    """Zoom some images, then rotate every image; black is 0.
 
-    On a CPU a compiled loop does the same in a tenth of the time (`speed/cpu/warp.py`).
+    On a CPU a compiled kernel does the same in a tenth of the time (`speed/cpu/warp.py`).
     """
     if images.device.type == "cpu" and images.dtype == torch.float32:
         margin = (images.shape[-1] - ZOOM_CROP_PIXELS) // 2
@@ -81,7 +86,7 @@ def augment(
 def augment_by_operations(
     images: Float[Tensor, "batch 1 28 28"], augmentation: Augmentation
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """The same with PyTorch's operations, on any device."""
+    """The same by PyTorch's operations, on any device."""
     is_zoomed = augmentation.is_zoomed.view(-1, 1, 1, 1)
     images = torch.where(is_zoomed, zoom_centre(images), images)
     return rotate(images, augmentation.angle_radians)

@@ -1,4 +1,4 @@
-"""Images on their way from the data set to the network: a device's memory, then batches."""
+"""Images from the data set to the network: in a device's memory, then in batches."""
 
 from dataclasses import dataclass
 
@@ -25,10 +25,15 @@ class Images:
 
 @dataclass(frozen=True)
 class InputScale:
-    """The shift and scale of pixel values that the network sees: (pixel - mean) / std."""
+    """The shift and scale of pixel values in [0, 1]: (pixel - mean) / std."""
 
     mean: float = 0.0
     std: float = 1.0
+
+    @classmethod
+    def of(cls, dataset: Dataset, recipe: TrainingSpec) -> "InputScale":
+        """The data set's mean and deviation, or no change if the recipe does not normalise."""
+        return cls(dataset.mean, dataset.std) if recipe.normalise_input else cls()
 
 
 def load_images(
@@ -57,7 +62,7 @@ def prepare_batch(
     scale: InputScale,
     augmentation: Augmentation | None = None,
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """The images of a batch as the network sees them."""
+    """The network's input for a batch, which is given as indices of images."""
     draws = None if augmentation is None else augmentation[batch]
     return prepare_pixels(images.pixels[batch], scale, draws)
 
@@ -65,7 +70,7 @@ def prepare_batch(
 def prepare_pixels(
     pixels: UInt8[Tensor, "batch 28 28"], scale: InputScale, draws: Augmentation | None = None
 ) -> Float[Tensor, "batch 1 28 28"]:
-    """Pixels as the network sees them: floats, augmented, then normalised.
+    """Pixels as the network's input: as floats, augmented, then normalised.
 
     Augmentation comes first, since it fills with black, which is 0 before normalisation.
     """

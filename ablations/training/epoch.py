@@ -1,4 +1,4 @@
-"""What is recorded of one epoch of training."""
+"""The record of one epoch of training."""
 
 import math
 
@@ -6,26 +6,26 @@ import msgspec
 
 
 class EpochRecord(msgspec.Struct, frozen=True):
-    """One epoch. A loss that is not a finite number is None."""
+    """One epoch. A loss is None if it is not a finite number."""
 
     epoch: int
     learning_rate: float
     train_loss: float | None
-    """Mean over the epoch's images, each under the weights of its own step."""
+    """Mean over the epoch's images, each with the weights of its own step."""
     train_accuracy_pct: float
     test_loss: float | None
     test_correct: int
     """Test images classified correctly after the epoch."""
     test_accuracy_pct: float
     seconds: float
-    """Training and testing, on a machine that other runs may have shared: see `runner/epoch_timing.py`."""
+    """Training and test; other runs may share the machine (see `runner/epoch_timing.py`)."""
 
 
 def is_diverged(record: EpochRecord) -> bool:
-    """Whether a loss was not a finite number any more, so that training ends here."""
+    """Whether a loss is not a finite number, so that training ends here."""
     return record.train_loss is None or record.test_loss is None
 
 
 def finite_or_none(value: float) -> float | None:
-    """A number for a record, where what is not finite is None."""
+    """A number for a record: None if it is not finite."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""How many seeds a device's memory can hold as one network, and what happens when it cannot."""
+"""How many replicas fit into a device's memory, and training them in groups of that size."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
-from ablations.training.replicas import STEPS_PER_CHUNK, dropout_shapes, train_group
+from ablations.training.replicas import STEPS_PER_CHUNK, dropout_shapes, train_replicas
 from ablations.training.seed_groups import even_parts
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
@@ -22,13 +22,13 @@ def train_as_fits(
     device: torch.device,
     after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
 ) -> Iterator[list[tuple[RunSpec, TrainedNetwork]]]:
-    """Train experiments that differ in their seeds alone, in groups that the device can hold.
+    """Train runs that differ only in their seeds, in groups that fit into the device's memory.
 
-    Yields each group as it ends. When memory runs out all the same, the group begins again with
-    half as many replicas, and those that follow are no larger.
+    Yields each group as it ends. A group that runs out of memory starts again with half as many
+    replicas, and later groups are no larger.
 
     Raises:
-        torch.cuda.OutOfMemoryError: even one replica is too many.
+        torch.cuda.OutOfMemoryError: even one replica does not fit.
     """
     max_replicas = choose_num_replicas(run_specs[0], len(run_specs), free_bytes(device))
     waiting = list(run_specs)
@@ -36,12 +36,12 @@ def train_as_fits(
         part = even_parts(waiting, max_replicas)[0]
         trained = None
         try:
-            trained = train_group(part, dataset, device, after_epoch)
+            trained = train_replicas(part, dataset, device, after_epoch)
         except RuntimeError as error:
             if len(part) == 1 or not is_out_of_memory(error):
                 raise
             max_replicas = len(part) // 2
-        # Not within `except`: until its end, the error holds on to the tensors of its frames.
+        # After `except`: until its end, the error holds the tensors of its frames.
         release_memory(device)
         if trained is not None:
             yield list(zip(part, trained, strict=True))
@@ -49,17 +49,15 @@ def train_as_fits(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device's memory ran out. While steps are recorded, the error of the broken
-    recording comes after the one that broke it."""
+    """Whether memory ran out. During capture, the capture's own error follows the first one."""
     kind = torch.cuda.OutOfMemoryError
     return isinstance(error, kind) or isinstance(error.__context__, kind)
 
 
 def choose_num_replicas(run_spec: RunSpec, num_wanted: int, num_free_bytes: int | None) -> int:
-    """How many replicas of an experiment, of those wanted, a device's free memory can hold.
+    """How many replicas, at most `num_wanted`, fit into free memory; None: memory is no limit.
 
-    A fifth of the memory is left for libraries and for what is lost between allocations. None:
-    memory is no limit.
+    A fifth of the memory is reserved for libraries and fragmentation.
     """
     if num_free_bytes is None:
         return num_wanted
@@ -68,11 +66,11 @@ def choose_num_replicas(run_spec: RunSpec, num_wanted: int, num_free_bytes: int 
 
 
 def bytes_per_replica(run_spec: RunSpec) -> int:
-    """About how much memory a replica takes in training, from its layers' outputs.
+    """An estimate of the memory that a replica takes in training.
 
-    Every layer's output is kept for the way back, and as much again is allowed for gradients and
-    the work space of convolutions. A chunk holds a float for each pixel, and its augmentation
-    passes through six more (zoomed, chosen, two coordinates, rotated, scaled).
+    Every layer's output is kept for the backward pass, and gradients and work space take as much
+    again. A chunk holds a float for each pixel, and its augmentation creates six more (zoomed,
+    chosen, two coordinates, rotated, scaled).
     """
     batch_size = run_spec.training.batch_size
     outputs = sum(prod(row.output_shape) for row in layer_table(run_spec.network))
@@ -84,12 +82,12 @@ def bytes_per_replica(run_spec: RunSpec) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """A GPU's free memory; None where memory is not what limits a group."""
+    """A GPU's free memory; None for other devices."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what an ended group held, so that the next one finds it free."""
+    """Free the memory of a finished group."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,10 +1,10 @@
-"""How a network is trained and tested: the loop at the heart of every experiment.
+"""How a network is trained and tested: the loop of every run.
 
-Read `train` first. It is an ordinary training loop: draw an order, take a batch, augment it, step
-down the gradient; after each epoch classify all the test images. What makes it quick stands
-elsewhere: images stay in memory as bytes, a batch is augmented in one go (`augmentation.py`), what
-computes the network may be quicker than its layers one by one (`speed/`), and several runs share
-a machine as processes of one thread each (`runner/scheduler.py`).
+Read `train_epochs` and `train_epoch` first. They are an ordinary PyTorch training loop: draw an
+order, take a batch, augment it, take a step down the gradient; after each epoch classify all test
+images. What makes it fast is elsewhere: images stay in memory as bytes, a batch is augmented at
+once (`augmentation.py`), fused kernels may compute the network (`speed/`), and several runs share a
+machine as processes of one thread each (`runner/scheduler.py`).
 """
 
 import time
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +19,8 @@ from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_batch
-from ablations.training.epoch import EpochRecord, finite_or_none, is_diverged
+from ablations.training.epoch import EpochRecord, is_diverged
+from ablations.training.scoring import TestResult, describe_epoch, score_logits
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
 from mnist_blocks.network import build_network
 from speed.arithmetic import Arithmetic, accelerate
@@ -30,11 +30,11 @@ TEST_BATCH_SIZE = 250
 
 @dataclass(frozen=True)
 class Trainee:
-    """A network in training, and what each step needs beside the images."""
+    """A network in training, and what each step needs besides images."""
 
     network: nn.Module
     classify: Callable[[Tensor], Tensor]
-    """Images to logits: the network itself, or something quicker that computes the same."""
+    """Images to logits: the network itself, or faster kernels that compute the same."""
     optimizer: torch.optim.Optimizer
     scale: InputScale
     recipe: TrainingSpec
@@ -42,29 +42,15 @@ class Trainee:
 
 
 @dataclass(frozen=True)
-class TestResult:
-    """How a network did on the test images."""
-
-    __test__ = False  # pytest takes classes of this name for tests
-    loss: float
-    """Mean cross entropy."""
-    num_correct: int
-    wrong_images: list[int]
-    """Numbers, in the data set's order, of the images that it classified wrongly."""
-    predicted_class: UInt8[Tensor, " images"]
-    true_class_probability: Float32[Tensor, " images"]
-
-
-@dataclass(frozen=True)
 class TrainedNetwork:
-    """What training ends with."""
+    """The result of training."""
 
     network: nn.Module
     epochs: list[EpochRecord]
     test_result: TestResult
     """After the last epoch."""
     has_diverged: bool
-    """Whether training stopped early, because the loss was not a finite number any more."""
+    """Whether training stopped early because a loss was not a finite number."""
 
 
 def train(
@@ -76,37 +62,29 @@ def train(
 ) -> TrainedNetwork:
     """Train a network from its initial weights to the end of its schedule.
 
-    Everything random comes from streams that the experiment's seed names (`seeding.py`), so the
-    same experiment gives the same network on the same kind of machine.
-
-    Calls `after_epoch` with each epoch's record.
+    All randomness comes from streams that the run's seed names (`seeding.py`), so the same run
+    gives the same network on the same kind of machine. Calls `after_epoch` with each record.
     """
     trainee = prepare_training(run_spec, dataset, device, arithmetic)
     train_images, test_images = load_images(dataset, run_spec.training, device)
-    return train_network(trainee, train_images, test_images, after_epoch)
+    return train_epochs(trainee, train_images, test_images, after_epoch)
 
 
-def train_network(
+def train_epochs(
     trainee: Trainee,
     train_images: Images,
     test_images: Images,
     after_epoch: Callable[[EpochRecord], None] = lambda record: None,
 ) -> TrainedNetwork:
-    """All epochs of a recipe, each with a test after it. Calls `after_epoch` with its record."""
-    recipe = trainee.recipe
+    """Train for all epochs of the recipe, each followed by a test, unless training diverges."""
     epochs: list[EpochRecord] = []
-    for epoch in range(1, recipe.num_epochs + 1):
+    for epoch in range(1, trainee.recipe.num_epochs + 1):
         started = time.perf_counter()
-        train_loss, num_train_correct = train_epoch(trainee, train_images, epoch)
+        train_loss, num_correct = train_epoch(trainee, train_images, epoch)
         result = evaluate(trainee, test_images)
-        record = describe_epoch(
-            recipe,
-            epoch,
-            train_loss,
-            train_accuracy_pct=100 * num_train_correct / len(train_images),
-            result=result,
-            seconds=time.perf_counter() - started,
-        )
+        accuracy_pct = 100 * num_correct / len(train_images)
+        seconds = time.perf_counter() - started
+        record = describe_epoch(trainee.recipe, epoch, train_loss, accuracy_pct, result, seconds)
         epochs.append(record)
         after_epoch(record)
         if is_diverged(record):
@@ -114,45 +92,11 @@ def train_network(
     return TrainedNetwork(trainee.network, epochs, result, is_diverged(epochs[-1]))
 
 
-def prepare_training(
-    run_spec: RunSpec,
-    dataset: Dataset,
-    device: torch.device,
-    arithmetic: Arithmetic = "plain",
-) -> Trainee:
-    """A network with its initial weights on a device, and the optimiser that will train it."""
-    network = build_network(run_spec.network)
-    initialise_weights(network, run_spec.seed)
-    # Channels last: the channels of a pixel lie side by side in memory, as the fastest
-    # convolutions want them.
-    network = network.to(memory_format=torch.channels_last)
-    return make_trainee(network, run_spec.training, run_spec.seed, dataset, device, arithmetic)
-
-
-def make_trainee(
-    network: nn.Module,
-    recipe: TrainingSpec,
-    seed: int,
-    dataset: Dataset,
-    device: torch.device,
-    arithmetic: Arithmetic = "plain",
-) -> Trainee:
-    """A network that has its initial weights, on a device, and the optimiser that will train it."""
-    network = network.to(device)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
-    )
-    scale = InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
-    torch.manual_seed(derive_seed(seed, "dropout"))
-    classify = accelerate(network, arithmetic)
-    return Trainee(network, classify, optimizer, scale, recipe, seed)
-
-
 def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, int]:
-    """See every training image once, in a new order; the last batch may be smaller.
+    """Train on every image once, in a new order; the last batch may be smaller.
 
-    Returns the mean loss and the number classified correctly, each image under the weights and
-    the augmentation of its own step.
+    Returns the mean loss and the number classified correctly, each image with the weights and the
+    augmentation of its own step.
     """
     optimizer, recipe = trainee.optimizer, trainee.recipe
     trainee.network.train()
@@ -188,40 +132,34 @@ def evaluate(trainee: Trainee, images: Images) -> TestResult:
     logits = torch.cat(
         [trainee.classify(prepare_batch(images, batch, trainee.scale)) for batch in batches]
     )
-    return judge(logits, images.labels)
+    return score_logits(logits, images.labels)
 
 
-def judge(logits: Float[Tensor, "images 10"], labels: Int64[Tensor, " images"]) -> TestResult:
-    """How good a network's answers to the test images are."""
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    predicted_class = logits.argmax(dim=1)
-    wrong_images = (predicted_class != labels).nonzero().flatten().tolist()
-    return TestResult(
-        loss=losses.mean().item(),
-        num_correct=len(labels) - len(wrong_images),
-        wrong_images=wrong_images,
-        predicted_class=predicted_class.to(torch.uint8).cpu(),
-        # The loss is minus the logarithm of the probability given to the true class.
-        true_class_probability=torch.exp(-losses).float().cpu(),
-    )
+def prepare_training(
+    run_spec: RunSpec, dataset: Dataset, device: torch.device, arithmetic: Arithmetic = "plain"
+) -> Trainee:
+    """The run's network with its initial weights, ready for training on a device."""
+    network = build_network(run_spec.network)
+    initialise_weights(network, run_spec.seed)
+    # The fastest convolutions want the channels of a pixel side by side in memory.
+    network = network.to(memory_format=torch.channels_last)
+    return make_trainee(network, run_spec.training, run_spec.seed, dataset, device, arithmetic)
 
 
-def describe_epoch(
+def make_trainee(
+    network: nn.Module,
     recipe: TrainingSpec,
-    epoch: int,
-    train_loss: float,
-    train_accuracy_pct: float,
-    result: TestResult,
-    seconds: float,
-) -> EpochRecord:
-    """What is recorded of an epoch."""
-    return EpochRecord(
-        epoch=epoch,
-        learning_rate=recipe.learning_rate_at(epoch),
-        train_loss=finite_or_none(train_loss),
-        train_accuracy_pct=train_accuracy_pct,
-        test_loss=finite_or_none(result.loss),
-        test_correct=result.num_correct,
-        test_accuracy_pct=100 * result.num_correct / len(result.predicted_class),
-        seconds=seconds,
+    seed: int,
+    dataset: Dataset,
+    device: torch.device,
+    arithmetic: Arithmetic = "plain",
+) -> Trainee:
+    """A network that has its initial weights, ready for training on a device."""
+    network = network.to(device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
     )
+    torch.manual_seed(derive_seed(seed, "dropout"))
+    classify = accelerate(network, arithmetic)
+    scale = InputScale.of(dataset, recipe)
+    return Trainee(network, classify, optimizer, scale, recipe, seed)

@@ -1,7 +1,7 @@
 """Which runs share a network, and which share a machine.
 
-On a GPU, seeds of one experiment train as one network (`training/replicas.py`). On a CPU every run is
-by itself, whatever else is to be done.
+On a GPU, seeds of one experiment train as one network (`training/replicas.py`). On a CPU every run
+trains alone.
 """
 
 from collections import Counter
@@ -12,14 +12,15 @@ from math import ceil
 from ablations.catalogue.experiment import RunSpec
 
 MAX_REPLICAS = 32
-"""On a GPU, at most this many seeds share a network; fewer where memory is short."""
+"""On a GPU, at most this many seeds share a network; fewer if memory is short."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of a study's runs, for as many machines that know nothing of each other.
+    """One of several parts of a study's runs, for machines that do not communicate.
 
-    Raises ValueError for a part that there is not.
+    Raises:
+        ValueError: the number is not between 1 and the count.
     """
 
     number: int
@@ -33,7 +34,7 @@ class Shard:
     def part_of(self, run_specs: Sequence[RunSpec], max_size: int) -> list[RunSpec]:
         """This part of the runs: every `count`-th group of those that may share a network.
 
-        All parts together are all the runs, each once.
+        Each run is in exactly one part.
         """
         groups = split_into_groups(run_specs, max_size)[self.number - 1 :: self.count]
         mine = {run_spec for group in groups for run_spec in group}
@@ -41,17 +42,17 @@ class Shard:
 
 
 def default_num_replicas(device: str) -> int:
-    """How many seeds may share a network on this kind of device; 1 is the plain loop."""
+    """How many seeds may share a network on this kind of device; 1 means `training/loop.py`."""
     return MAX_REPLICAS if device == "cuda" else 1
 
 
 def replicas_for_all(run_specs: Sequence[RunSpec], max_replicas: int, num_slots: int) -> int:
-    """How many seeds at most should share a network, so that no slot is idle while others have many.
+    """The maximum number of seeds that share a network, chosen so that no slot stays idle.
 
-    The fewest with which every group starts at once, or as many as may where they cannot.
+    The smallest number with which all groups start at once, or `max_replicas` if none does.
     """
     sizes = Counter(replace(run_spec, seed=0) for run_spec in run_specs).values()
-    # Two at least: one by itself would be trained by another loop.
+    # At least 2: a single seed is trained by another loop.
     for num_replicas in range(2, max_replicas):
         if sum(ceil(size / num_replicas) for size in sizes) <= num_slots:
             return num_replicas
@@ -59,10 +60,7 @@ def replicas_for_all(run_specs: Sequence[RunSpec], max_replicas: int, num_slots:
 
 
 def split_into_groups(run_specs: Sequence[RunSpec], max_size: int) -> list[list[RunSpec]]:
-    """All the runs, in groups that differ in their seeds alone.
-
-    Groups come in the order of their first runs. With `max_size` 1 that is the order of the runs.
-    """
+    """All runs, in groups that differ only in their seeds, in the order of their first runs."""
     if max_size == 1:
         return [[run_spec] for run_spec in run_specs]
     seeds: dict[RunSpec, list[RunSpec]] = {}
@@ -72,7 +70,7 @@ def split_into_groups(run_specs: Sequence[RunSpec], max_size: int) -> list[list[
 
 
 def even_parts(run_specs: Sequence[RunSpec], max_size: int) -> list[list[RunSpec]]:
-    """The runs in order, in as few parts as the size allows, about equally large."""
+    """The runs in order, in as few parts as the size allows, of about equal size."""
     num_parts = ceil(len(run_specs) / max_size)
     size = ceil(len(run_specs) / num_parts)
     return [list(run_specs[start : start + size]) for start in range(0, len(run_specs), size)]

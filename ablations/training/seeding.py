@@ -1,8 +1,8 @@
-"""Named random streams: what makes a comparison of two variants fair.
+"""Named random streams, which make the comparison of two variants fair.
 
-Each use of randomness has a stream of its own, derived from the run's seed and a name. Two
-variants with one seed therefore see the same images in the same order with the same
-augmentation, and layers that both have start from the same weights, whatever else differs.
+Each use of randomness has its own stream, derived from the run's seed and a name. Two variants with
+the same seed therefore see the same images in the same order with the same augmentation, and layers
+that both have start from the same weights, whatever else differs.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ def derive_seed(seed: int, name: str) -> int:
 
 
 def random_stream(seed: int, name: str) -> torch.Generator:
-    """A generator on the CPU: what is drawn from it is the same on every device."""
+    """A generator on the CPU, whose numbers are the same for every device."""
     return torch.Generator().manual_seed(derive_seed(seed, name))
 
 
 def initialise_weights(network: nn.Module, seed: int) -> None:
-    """Draw every layer's initial weights from the stream that bears the layer's name.
+    """Draw every layer's initial weights from a stream with the layer's name.
 
-    Weights and biases of convolutions and linear layers are uniform within 1 / sqrt(fan-in),
-    which is PyTorch's own default (why the scale falls with the fan-in: LeCun et al., "Efficient
-    BackProp", 1998, section 4.6). Batch norm starts as the identity, and has no randomness.
+    Weights and biases of convolutions and linear layers are uniform within 1 / sqrt(fan-in), as
+    PyTorch's default (LeCun et al., "Efficient BackProp", 1998, section 4.6, explain the scale).
+    Batch norm starts as the identity.
     """
     for name, layer in leaves(network):
         if isinstance(layer, nn.Conv2d | nn.Linear):

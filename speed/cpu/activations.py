@@ -1,8 +1,4 @@
-"""Tensors as the compiled loops read them: raw memory, all channels of a pixel side by side.
-
-Activations are matrices with a row for each row of an image, of float32 or of bfloat16's bits
-(uint16).
-"""
+"""Tensors as the compiled kernels read them: raw memory, all channels of a pixel side by side."""
 
 from typing import NamedTuple
 
@@ -12,18 +8,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Activations(NamedTuple):
-    """The activations of a batch, as raw memory."""
+class ActivationRows(NamedTuple):
+    """The activations of a batch: a matrix with one row for each row of an image."""
 
     rows: Tensor
-    """(batch x height, width x channels), float32 or uint16."""
+    """(batch x height, width x channels), float32, or bfloat16's bits as uint16."""
     num_channels: int
     height: int
     width: int
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Activations":
-        """Those of a tensor (batch, channels, H, W), whose memory is used if it can be."""
+    def of(cls, tensor: Tensor) -> "ActivationRows":
+        """Those of a tensor (batch, channels, H, W), whose memory is used if possible."""
         batch_size, num_channels, height, width = tensor.shape
         last = tensor.detach().permute(0, 2, 3, 1).contiguous()
         rows = last.view(batch_size * height, width * num_channels)
@@ -33,8 +29,8 @@ class Activations(NamedTuple):
     @classmethod
     def empty(
         cls, batch_size: int, num_channels: int, height: int, width: int, dtype: torch.dtype
-    ) -> "Activations":
-        """Room for a batch."""
+    ) -> "ActivationRows":
+        """Uninitialised memory for a batch."""
         rows = torch.empty((batch_size * height, width * num_channels), dtype=dtype)
         return cls(rows, num_channels, height, width)
 
@@ -44,8 +40,8 @@ class Activations(NamedTuple):
         return len(self.rows) // self.height
 
     @property
-    def numbers_a_channel(self) -> int:
-        """How many numbers each channel has."""
+    def values_per_channel(self) -> int:
+        """How many values each channel has."""
         return self.rows.numel() // self.num_channels
 
     def as_tensor(self) -> Tensor:
@@ -54,14 +50,14 @@ class Activations(NamedTuple):
         return rows.view(-1, self.height, self.width, self.num_channels).permute(0, 3, 1, 2)
 
 
-def kernel_rows(weight: Tensor) -> NDArray[np.float32]:
+def weight_rows(weight: Tensor) -> NDArray[np.float32]:
     """A convolution's weights as (out channels, height, width x in channels): their own memory if
     their channels are last."""
     array: NDArray[np.float32] = weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
     return array.reshape(*array.shape[:2], -1)
 
 
-def vector(tensor: Tensor) -> NDArray[np.float32]:
-    """The own memory of a tensor with one number for each channel."""
+def as_array(tensor: Tensor) -> NDArray[np.float32]:
+    """A parameter's memory as a NumPy array."""
     array: NDArray[np.float32] = tensor.detach().numpy()
     return array

@@ -1,47 +1,65 @@
-"""What stands between two convolutions, computed in as few passes over memory as it takes.
+"""Compiled epilogues: what follows a convolution, in as few passes over memory as possible.
 
-PyTorch runs batch norm, ReLU, max pooling and dropout one after another; each reads all
-activations and writes them again, forward and backward. These loops do the same arithmetic on
-several of them at once. Numba compiles them on their first use, for the processor at hand, and
-keeps the result on disk.
+PyTorch runs batch norm, ReLU, max pooling and dropout one after another, and each reads and writes
+all activations, forward and backward. These kernels do the same arithmetic in one pass.
 
-Activations come with their channels last, as a matrix with a row for each row of an image: all
-channels of its first pixel, then those of the next. Numbers that belong to channels come as a
-matrix `per_channel` with a row for each of SCALE, SHIFT, OFFSET and SLOPE, repeated to the same
-length: so the loop along a row is one that a processor does sixteen numbers at a time. (One matrix, not four vectors: the compiler must make
-sure that nothing it writes overlaps what it reads, and gives up when there are too many pairs.)
-Elements are float32, or bfloat16 as its 16 bits (uint16), which is float32 without the lower half.
+Activations are a matrix with one row for each row of an image: all channels of its first pixel,
+then all channels of the next. Elements are float32, or bfloat16 as its 16 bits (uint16), which is
+the upper half of a float32. Numbers that belong to channels are a matrix `per_channel` with the
+rows SCALE, SHIFT, OFFSET and SLOPE, repeated to the length of an activation row, so that the
+compiler vectorises the loop along a row. (One matrix instead of four vectors: with more arrays the
+compiler gives up on proving that inputs and outputs do not overlap.)
 
-What follows a convolution is, whatever its order and whatever is missing of it,
+Whatever an epilogue contains, and in whatever order, it is
 
-    cut  = max(value, floor)            floor 0: ReLU before batch norm; -inf: none
-    z    = scale * cut + shift          batch norm; 1 and 0: none
-    out  = max(z, floor_after)          0: ReLU after batch norm; -inf: none
+    clamped = max(value, floor)           floor 0: ReLU before batch norm; -inf: none
+    z       = scale * clamped + shift     batch norm; 1 and 0: none
+    output  = max(z, floor_after)         0: ReLU after batch norm; -inf: none
 
-then perhaps a 2x2 maximum, then perhaps dropout. Comparisons are written so that NaN passes
-through: a network that diverges must be seen to.
+then 2x2 max pooling if there is any (`pooling.py`), then dropout if there is any. Comparisons let
+NaN pass through, so that divergence stays visible.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
 
-from speed.cpu.compiling import kept_on_disk
+from speed.cpu.compiling import cached_njit
 
 ZERO = np.float32(0)
 NO_FLOOR = np.float32(-np.inf)
 SCALE, SHIFT, OFFSET, SLOPE = range(4)
-ROWS_AT_ONCE = 64
-"""Sums over so many rows are taken in float32, and sums of those in float64."""
+ROWS_PER_PARTIAL_SUM = 64
+"""Sums over this many rows are taken in float32, and sums of those in float64."""
 
 # "contract": a product and a sum may become one instruction with one rounding.
-compiled = kept_on_disk({"contract", "nsz"})
+compiled = cached_njit({"contract", "nsz"})
 inlined = register_jitable(forceinline=True)
 
 
+class DropoutMask(NamedTuple):
+    """Which activations dropout keeps: those whose random number is at least the threshold."""
+
+    key: tuple[np.uint32, np.uint32]
+    threshold: np.uint32
+    keep_scale: np.float32
+
+
+class EpilogueArguments(NamedTuple):
+    """What the kernels of an epilogue need besides activations."""
+
+    per_channel: Any
+    """(4, columns), float32; the backward pass fills in the rows OFFSET and SLOPE."""
+    floor: np.float32
+    floor_after: np.float32
+    mask: DropoutMask
+
+
 @intrinsic
-def bits_to_float(typing_context, bits):
+def _bits_to_float(typing_context, bits):
     """The float32 with these 32 bits."""
 
     def generate(context, builder, signature, arguments):
@@ -51,7 +69,7 @@ def bits_to_float(typing_context, bits):
 
 
 @intrinsic
-def float_to_bits(typing_context, value):
+def _float_to_bits(typing_context, value):
     """The 32 bits of a float32."""
 
     def generate(context, builder, signature, arguments):
@@ -66,24 +84,22 @@ def load(matrix, row, column):
 
 
 @overload(load, jit_options={"forceinline": True})
-def load_for_type(matrix, row, column):
-    """Picks the code for the type of the matrix's elements."""
-    # An index of an unsigned type cannot count from the end, which spares a comparison.
+def _load_for_type(matrix, row, column):
+    # An index of an unsigned type cannot count from the end, which saves a comparison.
     if matrix.dtype == types.float32:
         return lambda matrix, row, column: matrix[np.uintp(row), np.uintp(column)]
-    return lambda matrix, row, column: bits_to_float(  # type: ignore[call-arg]
+    return lambda matrix, row, column: _bits_to_float(  # type: ignore[call-arg]
         np.uint32(matrix[np.uintp(row), np.uintp(column)]) << np.uint32(16)
     )
 
 
 def store(matrix, row, column, value):
-    """Write a float32 into an element, rounded to nearest (ties to even) for bfloat16."""
+    """Write a float32 to an element, rounded to nearest (ties to even) for bfloat16."""
     raise NotImplementedError("only within compiled code")
 
 
 @overload(store, jit_options={"forceinline": True})
-def store_for_type(matrix, row, column, value):
-    """Picks the code for the type of the matrix's elements."""
+def _store_for_type(matrix, row, column, value):
     if matrix.dtype == types.float32:
 
         def store_float32(matrix, row, column, value):
@@ -92,8 +108,8 @@ def store_for_type(matrix, row, column, value):
         return store_float32
 
     def store_bfloat16(matrix, row, column, value):
-        bits = float_to_bits(np.float32(value))  # type: ignore
-        # What is not a number stays so: rounding could make an infinity or a zero of it.
+        bits = _float_to_bits(np.float32(value))  # type: ignore
+        # Rounding could turn a NaN into infinity or zero.
         bits = np.uint32(0x7FC00000) if value != value else bits  # noqa: PLR0124
         half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         matrix[np.uintp(row), np.uintp(column)] = np.uint16((bits + half) >> np.uint32(16))
@@ -102,81 +118,69 @@ def store_for_type(matrix, row, column, value):
 
 
 @inlined
-def random_bits(number, key0, key1):
-    """32 bits that look random, the same for the same number and key (two words).
+def is_kept(number, mask):
+    """Whether dropout keeps the activation with this number.
 
-    The multipliers and shifts are those of a published search for a low bias (C. Wellons,
-    "Hash Function Prospector", 2018 and later). Nothing is stored between two draws, so a
-    dropout mask can be computed again in the backward pass.
+    The random number is a hash of the activation's number and the mask's key, so the backward pass
+    computes it again and nothing is stored. Multipliers and shifts are from a search for low bias
+    (C. Wellons, "Hash Function Prospector", 2018 and later).
     """
-    bits = np.uint32(np.uint32(number) * np.uint32(0x9E3779B9)) ^ key0
+    bits = np.uint32(np.uint32(number) * np.uint32(0x9E3779B9)) ^ mask.key[0]
     bits ^= bits >> np.uint32(16)
-    bits = np.uint32(bits * np.uint32(0x21F0AAAD)) ^ key1
+    bits = np.uint32(bits * np.uint32(0x21F0AAAD)) ^ mask.key[1]
     bits ^= bits >> np.uint32(15)
     bits = np.uint32(bits * np.uint32(0xD35A2D97))
-    return bits ^ (bits >> np.uint32(15))
+    return bits ^ (bits >> np.uint32(15)) >= mask.threshold
 
 
 @inlined
-def at_least(value, floor):
+def clamp_min(value, floor):
     """max(value, floor), and NaN for NaN."""
     return floor if value < floor else value  # noqa: FURB136 (max would lose NaN)
 
 
 @compiled
-def draw_kept(num_rows, num_columns, key, threshold):
-    """The dropout mask that the kernels draw: True where an element is kept."""
-    kept = np.empty((num_rows, num_columns), np.bool_)
-    key0, key1 = key
-    for row in range(num_rows):
-        for column in range(num_columns):
-            kept[row, column] = random_bits(row * num_columns + column, key0, key1) >= threshold
-    return kept
-
-
-@compiled
 def add_moments(values, first, last, floor, origin, sums, square_sums):
-    """Add rows `first` to `last` to the sums of cut - origin and of its square."""
+    """Add rows `first` to `last` to the sums of clamped - origin and of its square."""
     for row in range(first, last):
         for column in range(origin.size):
-            value = at_least(load(values, row, column), floor) - origin[column]
+            value = clamp_min(load(values, row, column), floor) - origin[column]
             sums[column] += value
             square_sums[column] += value * value
 
 
 @compiled
 def fill_origin(values, floor, num_channels, origin):
-    """The first pixel's cut values, in each column of its channel.
+    """The first pixel's clamped values, in each column of its channel.
 
-    The variance is the difference of two sums, which would lose its digits if the mean were
-    large beside it: so sums are taken about an origin of the right size.
+    The variance is a difference of two sums, which loses digits if the mean is large compared with
+    the deviation. So sums are taken about an origin near the mean.
     """
     for column in range(origin.size):
-        origin[column] = at_least(load(values, 0, column % num_channels), floor)
+        origin[column] = clamp_min(load(values, 0, column % num_channels), floor)
 
 
 @compiled
-def channel_sums(values, floor, num_channels):
-    """What `moments_of` takes: for each number of a row the sums of cut - origin and of its
+def sum_moments(values, floor, num_channels):
+    """The arguments of `compute_moments`: for each column the sums of clamped - origin and of its
     square, (2, columns), and the origin."""
     num_rows, num_columns = values.shape
     origin = np.empty(num_columns, np.float32)
     fill_origin(values, floor, num_channels, origin)
     totals = np.zeros((2, num_columns))
-    for first in range(0, num_rows, ROWS_AT_ONCE):
+    for first in range(0, num_rows, ROWS_PER_PARTIAL_SUM):
         partial = np.zeros((2, num_columns), np.float32)
-        last = min(num_rows, first + ROWS_AT_ONCE)
+        last = min(num_rows, first + ROWS_PER_PARTIAL_SUM)
         add_moments(values, first, last, floor, origin, partial[0], partial[1])
         totals += partial
     return totals, origin
 
 
 @compiled
-def moments_of(totals, origin, count, moments):
-    """Mean and (biased) variance of each channel, (2, channels), from the sums of cut - origin
-    and of its square."""
+def compute_moments(totals, origin, count, moments):
+    """Mean and biased variance of each channel, (2, channels), from the result of `sum_moments`."""
     num_channels = moments.shape[1]
-    means = sum_by_channel(totals, num_channels)
+    means = _sum_by_channel(totals, num_channels)
     means /= count
     for channel in range(num_channels):
         variance = means[1, channel] - means[0, channel] ** 2
@@ -185,7 +189,7 @@ def moments_of(totals, origin, count, moments):
 
 
 @compiled
-def add_up_rows(matrix, first_row, num_rows, first_column, totals):
+def add_column_sums(matrix, first_row, num_rows, first_column, totals):
     """Add the elements of some rows, from a column on, to the totals of their columns."""
     sums = np.zeros(totals.size, np.float32)
     for row in range(first_row, first_row + num_rows):
@@ -195,8 +199,8 @@ def add_up_rows(matrix, first_row, num_rows, first_column, totals):
 
 
 @compiled
-def sum_by_channel(totals, num_channels):
-    """Sums over those columns that belong to the same channel: (2, channels)."""
+def _sum_by_channel(totals, num_channels):
+    """Sums over the columns that belong to one channel: (2, channels)."""
     sums = np.zeros((2, num_channels))
     for column in range(totals.shape[1]):
         sums[0, column % num_channels] += totals[0, column]
@@ -219,14 +223,14 @@ def fill_scale_and_shift(per_channel, moments, gamma, beta, epsilon):
 def fill_offset_and_slope(
     per_channel, totals, moments, gamma, epsilon, count, gamma_gradient, beta_gradient
 ):
-    """From the sums of dz and of dz * cut: what batch norm's statistics add to the gradient.
+    """What batch norm's statistics add to the gradient, from the sums of dz and of dz * clamped.
 
-    The gradient through the batch's own mean and variance is that of Ioffe and Szegedy (2015,
-    section 3), with the terms ordered by power of the value:
-    d cut = scale * (dz - mean(dz) - x * mean(dz * x)), where x = (cut - mean) / deviation.
+    The gradient through the batch's own mean and variance (Ioffe and Szegedy, 2015, section 3),
+    with its terms ordered by power of the value:
+    d clamped = scale * (dz - mean(dz) - x * mean(dz * x)), where x = (clamped - mean) / deviation.
     """
     num_channels = gamma.size
-    sums = sum_by_channel(totals, num_channels)
+    sums = _sum_by_channel(totals, num_channels)
     offset, slope = np.empty(num_channels), np.empty(num_channels)
     for channel in range(num_channels):
         mean, variance = moments[0, channel], moments[1, channel]
@@ -244,7 +248,7 @@ def fill_offset_and_slope(
 
 @compiled
 def update_running_statistics(running_mean, running_variance, moments, momentum, count):
-    """The averages over training that evaluation uses, as PyTorch updates them."""
+    """Update the averages that evaluation uses, as PyTorch does."""
     for channel in range(running_mean.size):
         variance = moments[1, channel] * count / (count - 1)  # unbiased
         running_mean[channel] += momentum * (moments[0, channel] - running_mean[channel])
@@ -252,100 +256,78 @@ def update_running_statistics(running_mean, running_variance, moments, momentum,
 
 
 @compiled
-def finish(values, out, per_channel, floor, floor_after, key, threshold, keep_scale):
-    """Forward, without pooling: all values to the activations that the next layer sees."""
+def apply_epilogue(values, out, epilogue):
+    """Forward, without pooling: from the convolution's values to activations."""
     num_rows, num_columns = values.shape
-    key0, key1 = key
-    is_dropping = threshold > 0
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
     for row in range(num_rows):
         for column in range(num_columns):
-            z = at_least(load(values, row, column), floor)
-            z = at_least(z * per_channel[SCALE, column] + per_channel[SHIFT, column], floor_after)
+            z = clamp_min(load(values, row, column), floor)
+            z = clamp_min(z * per_channel[SCALE, column] + per_channel[SHIFT, column], floor_after)
             if is_dropping:
-                is_kept = random_bits(row * num_columns + column, key0, key1) >= threshold
-                z = z * keep_scale if is_kept else ZERO
+                kept = is_kept(row * num_columns + column, mask)
+                z = z * mask.keep_scale if kept else ZERO
             store(out, row, column, z)
 
 
 @inlined
-def gradient_at_z(gradient, z, floor_after, is_dropping, number, key0, key1, threshold, keep_scale):
+def _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask):
     """The gradient of the loss with respect to z, from that with respect to the output."""
     if is_dropping:
-        is_kept = random_bits(number, key0, key1) >= threshold
-        gradient = gradient * keep_scale if is_kept else ZERO
+        gradient = gradient * mask.keep_scale if is_kept(number, mask) else ZERO
     return ZERO if z <= floor_after else gradient
 
 
 @compiled
-def add_gradient_sums(
-    gradients,
-    values,
-    first,
-    last,
-    per_channel,
-    floor,
-    floor_after,
-    key,
-    threshold,
-    keep_scale,
-    sums,
-    product_sums,
-):
-    """Add rows `first` to `last` to the sums of dz and of dz * cut."""
+def _add_gradient_sums(gradients, values, first, last, epilogue, sums, product_sums):
+    """Add rows `first` to `last` to the sums of dz and of dz * clamped."""
     num_columns = values.shape[1]
-    key0, key1 = key
-    is_dropping = threshold > 0
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
     for row in range(first, last):
         for column in range(num_columns):
-            cut = at_least(load(values, row, column), floor)
-            z = cut * per_channel[SCALE, column] + per_channel[SHIFT, column]
-            dz = gradient_at_z(
-                load(gradients, row, column), z, floor_after,
-                is_dropping, row * num_columns + column, key0, key1, threshold, keep_scale,
-            )  # fmt: skip
+            clamped = clamp_min(load(values, row, column), floor)
+            z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
+            gradient = load(gradients, row, column)
+            number = row * num_columns + column
+            dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
             sums[column] += dz
-            product_sums[column] += dz * cut
+            product_sums[column] += dz * clamped
 
 
 @compiled
-def gradient_sums(gradients, values, per_channel, floor, floor_after, key, threshold, keep_scale):
-    """Backward, first pass: sums over rows of dz and of dz * cut, for each column: float64."""
+def sum_gradients(gradients, values, epilogue):
+    """Backward, first pass: sums over rows of dz and of dz * clamped, (2, columns), float64."""
     num_rows, num_columns = values.shape
     totals = np.zeros((2, num_columns))
-    for first in range(0, num_rows, ROWS_AT_ONCE):
+    for first in range(0, num_rows, ROWS_PER_PARTIAL_SUM):
         partial = np.zeros((2, num_columns), np.float32)
-        last = min(num_rows, first + ROWS_AT_ONCE)
-        add_gradient_sums(
-            gradients, values, first, last, per_channel, floor, floor_after,
-            key, threshold, keep_scale, partial[0], partial[1],
-        )  # fmt: skip
+        last = min(num_rows, first + ROWS_PER_PARTIAL_SUM)
+        _add_gradient_sums(gradients, values, first, last, epilogue, partial[0], partial[1])
         totals += partial
     return totals
 
 
 @compiled
-def finish_backward(
-    gradients, values, first_row, num_rows, per_channel, floor, floor_after, key, threshold,
-    keep_scale, out, out_row, out_column,
-):  # fmt: skip
+def epilogue_backward(gradients, values, first_row, num_rows, epilogue, out, out_row, out_column):
     """Backward, second pass: the gradient with respect to some rows of the values.
 
-    d cut = scale * dz - (offset + slope * cut): the bracket is what batch norm's mean and
-    variance contribute, and 0 without it. It is written to `out` from a row and a column on.
+    d clamped = scale * dz - (offset + slope * clamped): the bracket is what batch norm's mean and
+    variance contribute, and 0 without it. The result goes to `out` from a row and a column on.
     """
     num_columns = values.shape[1]
-    key0, key1 = key
-    is_dropping = threshold > 0
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
     for row in range(first_row, first_row + num_rows):
         for column in range(num_columns):
             value = load(values, row, column)
-            cut = at_least(value, floor)
-            z = cut * per_channel[SCALE, column] + per_channel[SHIFT, column]
-            dz = gradient_at_z(
-                load(gradients, row, column), z, floor_after,
-                is_dropping, row * num_columns + column, key0, key1, threshold, keep_scale,
-            )  # fmt: skip
-            bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * cut
+            clamped = clamp_min(value, floor)
+            z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
+            gradient = load(gradients, row, column)
+            number = row * num_columns + column
+            dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
+            bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * clamped
             gradient = per_channel[SCALE, column] * dz - bracket
             gradient = ZERO if value <= floor else gradient
             store(out, out_row + row - first_row, out_column + column, gradient)

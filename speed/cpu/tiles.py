@@ -5,15 +5,15 @@ from itertools import product
 
 from speed.cpu.microkernels import LANES, REGISTERS
 
-FEWEST_SUMS = 12
-"""With fewer sums at a time, each would wait for the last product that was added to it."""
-LARGEST_GROUP = 4
-"""Words in a group of `add_up_outputs`, at most."""
+MIN_SUMS = 12
+"""With fewer sums at a time, each waits for the last product that was added to it."""
+MAX_GROUP = 4
+"""Words in a group of `accumulate_outputs`, at most."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes of a convolution with stride 1 over square kernels."""
+    """The sizes of a convolution with stride 1 and square kernels."""
 
     height: int
     width: int
@@ -24,18 +24,24 @@ class Geometry:
 
     @property
     def out_height(self) -> int:
-        """Of the values it computes."""
+        """Height of the output."""
         return self.height + 2 * self.padding - self.kernel_size + 1
 
     @property
     def out_width(self) -> int:
-        """Of the values it computes."""
+        """Width of the output."""
         return self.width + 2 * self.padding - self.kernel_size + 1
 
     @property
+    def padded_row(self) -> int:
+        """Elements in a padded row of the input. At least one pixel of zeros ends it: the
+        neighbour of the last pixel, where two make a word."""
+        return (self.width + max(2 * self.padding, 1)) * self.in_channels
+
+    @property
     def reverse(self) -> "Geometry":
-        """That of the convolution which gives the gradient with respect to the inputs: over the
-        gradient of the values, with each kernel turned by 180 degrees."""
+        """The convolution that gives the gradient with respect to the input: over the gradient of
+        the output, with each kernel rotated by 180 degrees."""
         return Geometry(
             self.out_height,
             self.out_width,
@@ -48,8 +54,11 @@ class Geometry:
 
 @dataclass(frozen=True)
 class OutputTiles:
-    """How `add_up_outputs` goes through a convolution."""
+    """How `accumulate_outputs` goes through a convolution. Shapes are (rows, columns)."""
 
+    geometry: Geometry
+    word_size: int
+    """Elements in a word."""
     rows: int
     pixels: int
     vectors: int
@@ -59,10 +68,34 @@ class OutputTiles:
     steps: int
     """Groups of words in one row of a kernel."""
 
+    @property
+    def block_channels(self) -> int:
+        """Channels of a block, perhaps more than there are."""
+        return self.vectors * LANES // self.group
+
+    @property
+    def packed_shape(self) -> tuple[int, int]:
+        """Shape of the packed weights."""
+        num_rows = self.blocks * self.geometry.kernel_size * self.steps * self.vectors
+        return num_rows, LANES * self.word_size
+
+    @property
+    def padded_shape(self) -> tuple[int, int]:
+        """Shape of a padded image. The last step of a kernel's row may read beyond the image,
+        words that are multiplied by weights of 0."""
+        num_extra_rows = -(-self.group * self.word_size // self.geometry.padded_row)
+        num_rows = self.geometry.height + 2 * self.geometry.padding + num_extra_rows
+        return num_rows, self.geometry.padded_row
+
+    @property
+    def sums_shape(self) -> tuple[int, int]:
+        """Shape of the sums of a row of tiles."""
+        return self.rows, self.blocks * self.geometry.out_width * self.block_channels + LANES
+
 
 @dataclass(frozen=True)
 class GradientTiles:
-    """How `add_up_gradients` goes through the weights of a convolution."""
+    """How `accumulate_weight_gradients` goes through the weights of a convolution."""
 
     vectors: int
     vector_blocks: int
@@ -70,15 +103,15 @@ class GradientTiles:
     channel_blocks: int
 
 
-def fits(count: int, vectors: int) -> bool:
-    """Whether so many sums of so many vectors fit into the registers, beside what is multiplied."""
+def _fits(count: int, vectors: int) -> bool:
+    """Whether `count` sums of `vectors` vectors fit into the registers, with their factors."""
     return count * vectors + vectors + 1 <= REGISTERS
 
 
-def output_tiles(geometry: Geometry, in_word: int) -> OutputTiles:
-    """The tiles that take the fewest instructions; `in_word` elements make a word."""
+def output_tiles(geometry: Geometry, word_size: int) -> OutputTiles:
+    """The tiles that take the fewest instructions."""
     group = 1
-    while group < LARGEST_GROUP and 2 * group * geometry.out_channels <= LANES:
+    while group < MAX_GROUP and 2 * group * geometry.out_channels <= LANES:
         group *= 2
     num_vectors = -(-geometry.out_channels * group // LANES)
     assert group == 1 or num_vectors == 1  # Neighbouring lanes are added up in one vector.
@@ -88,18 +121,19 @@ def output_tiles(geometry: Geometry, in_word: int) -> OutputTiles:
     def cost(tile: tuple[int, int]) -> int:
         rows, pixels = tile
         num_sums = rows * pixels * vectors
-        return height // rows * -(-width // pixels) * (max(num_sums, FEWEST_SUMS) + vectors + 1)
+        return height // rows * -(-width // pixels) * (max(num_sums, MIN_SUMS) + vectors + 1)
 
     rows, pixels = min(
         (
             (rows, pixels)
             for rows, pixels in product(range(1, height + 1), range(1, width + 1))
-            if height % rows == 0 and fits(rows * pixels, vectors)
+            if height % rows == 0 and _fits(rows * pixels, vectors)
         ),
         key=cost,
     )
-    steps = -(-geometry.kernel_size * geometry.in_channels // (group * in_word))
-    return OutputTiles(rows, pixels, vectors, num_vectors // vectors, group, steps)
+    steps = -(-geometry.kernel_size * geometry.in_channels // (group * word_size))
+    blocks = num_vectors // vectors
+    return OutputTiles(geometry, word_size, rows, pixels, vectors, blocks, group, steps)
 
 
 def gradient_tiles(geometry: Geometry) -> GradientTiles:
@@ -111,7 +145,7 @@ def gradient_tiles(geometry: Geometry) -> GradientTiles:
             for vectors, channels in product(range(1, 5), range(1, REGISTERS))
             if num_vectors % vectors == 0
             and geometry.out_channels % channels == 0
-            and fits(channels, vectors)
+            and _fits(channels, vectors)
         ),
         key=lambda tile: (tile[0] * tile[1], -tile[0] - tile[1]),
     )

@@ -1,6 +1,6 @@
-"""Zoom and rotation of a batch of images on a CPU, in one pass over each image.
+"""Compiled zoom and rotation of a batch of images on a CPU, in one pass over each image.
 
-It computes what `ablations/training/augmentation.py` spells out in PyTorch's operations, ten times as fast.
+Equal to `augment_by_operations` in `ablations/training/augmentation.py`, and ten times as fast.
 """
 
 import numpy as np
@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from speed.cpu.compiling import kept_on_disk
+from speed.cpu.compiling import cached_njit
 
-compiled = kept_on_disk({"contract"})
+compiled = cached_njit({"contract"})
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 
 
 @compiled
-def zoom_into(image, margin, zoomed):
-    """The image without a margin, resized to the size it had: bilinear, edges repeated."""
+def _zoom(image, margin, zoomed):
+    """Crop a margin and resize to the original size: bilinear, edges repeated."""
     side = len(image)
     crop_side = side - 2 * margin
     ratio = np.float32(crop_side) / np.float32(side)
@@ -38,8 +38,8 @@ def zoom_into(image, margin, zoomed):
 
 
 @compiled
-def rotate_into(image, cos, sin, rotated):
-    """Each pixel of the result is the pixel of the image that lies nearest to where it was."""
+def _rotate(image, cos, sin, rotated):
+    """Rotate about the centre: each pixel takes the nearest pixel of the image."""
     side = np.int32(len(image))
     centre = np.float32(side - 1) * HALF
     flat = image.ravel()
@@ -55,15 +55,15 @@ def rotate_into(image, cos, sin, rotated):
 
 
 @compiled
-def warp_images(images, is_zoomed, margin, cos, sin, out):
-    """Zoom the images that are to be zoomed, then rotate every one."""
+def _warp_images(images, is_zoomed, margin, cos, sin, out):
+    """Zoom the images marked for it, then rotate every image."""
     zoomed = np.empty(images.shape[1:], np.float32)
     for number in range(len(images)):
         if is_zoomed[number]:
-            zoom_into(images[number], margin, zoomed)
-            rotate_into(zoomed, cos[number], sin[number], out[number])
+            _zoom(images[number], margin, zoomed)
+            _rotate(zoomed, cos[number], sin[number], out[number])
         else:
-            rotate_into(images[number], cos[number], sin[number], out[number])
+            _rotate(images[number], cos[number], sin[number], out[number])
 
 
 def warp(
@@ -72,9 +72,9 @@ def warp(
     margin: int,
     angle_radians: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch 1 side side"]:
-    """Images, some zoomed into by leaving off a margin (in pixels), each turned by its angle."""
+    """Images, some zoomed by cropping a margin (in pixels), each rotated by its angle."""
     out = torch.empty_like(images)
-    warp_images(
+    _warp_images(
         images[:, 0].numpy(),
         is_zoomed.numpy(),
         margin,

@@ -1,9 +1,9 @@
-"""Several networks of one shape as a single wider network, each with weights of its own.
+"""Several networks of one shape as one wider network, each with its own weights.
 
-A small network leaves a GPU idle: its kernels end before the next can be launched. S of them side
-by side are one network with S times the channels, whose convolutions are grouped so that no
-replica sees another's channels (Wang et al., "Horizontally Fused Training Array", MLSys 2021,
-arXiv:2102.02344). Every layer has an exact wide form:
+A small network leaves a GPU idle: its kernels end before the next one is launched. S replicas side
+by side are one network with S times the channels, whose grouped convolutions keep the replicas
+apart (Wang et al., "Horizontally Fused Training Array", MLSys 2021, arXiv:2102.02344). Every layer
+has an exact wide form:
 
 =============== ================================================ ==========================
 one network     S replicas                                       activations
@@ -11,19 +11,17 @@ one network     S replicas                                       activations
 convolution     S times the channels and the groups              (batch, S * C, H, W)
 batch norm      the same over S * C channels                     (batch, S * C, H, W)
 ReLU, pooling   the same layer                                   (batch, S * C, H, W)
-dropout         masks from outside, each replica's its own       as the layer before
-flatten         the replicas come apart, into the first axis     (S, batch, C * H * W)
+dropout         masks given from outside, one for each replica   as the layer before
+flatten         the replicas become the first axis               (S, batch, C * H * W)
 linear          one batched matrix product                       (S, batch, features)
 =============== ================================================ ==========================
 
-Linear layers are matrix products (`baddbmm`) and not grouped 1x1 convolutions: on a single pixel
-there is nothing to convolve, and libraries have better kernels for many small products.
-
-Every tensor of the wide network is its replicas' tensors joined along the first axis, under the
-names that they have in one network. Taking a replica out is taking a slice. The one exception is
-batch norm's count of steps, a single number, which replicas share since they step together.
+Every tensor of the wide network is its replicas' tensors concatenated along the first axis, under
+the same name, so extracting a replica is taking a slice. The one exception is batch norm's count of
+steps, a single number, which replicas share since they step together.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
@@ -33,18 +31,17 @@ from torch import Tensor, nn
 
 
 class WideNetwork(nn.Sequential):
-    """S networks side by side. Layers have the names that they have in one of them.
+    """S networks side by side; layers keep their names.
 
-    Shapes: images (batch, S, 28, 28) -> logits (S, batch, 10). Replica k has its own images in
-    channel k. Logits come with the replicas first, since each replica's are then one block of
-    memory, and what holds for one network's logits holds for `logits[k]`.
+    Shapes: images (batch, S, 28, 28) -> logits (S, batch, 10). Channel k holds the images of
+    replica k, and `logits[k]` its logits, contiguous in memory.
     """
 
     num_replicas: int
 
 
-class WideFlatten(nn.Module):
-    """From feature maps to vectors, and from replicas side by side to replicas in a row.
+class _WideFlatten(nn.Module):
+    """From feature maps to vectors, with the replicas as the first axis.
 
     Shapes: (batch, S * C, H, W) -> (S, batch, C * H * W).
     """
@@ -57,7 +54,7 @@ class WideFlatten(nn.Module):
         return inputs.reshape(len(inputs), self.num_replicas, -1).transpose(0, 1)
 
 
-class WideLinear(nn.Module):
+class _WideLinear(nn.Module):
     """A linear layer for each replica.
 
     Shapes: (S, batch, in_features) -> (S, batch, out_features). The weight's rows are the
@@ -79,10 +76,10 @@ class WideLinear(nn.Module):
 
 
 class WideDropout(nn.Module):
-    """Dropout with masks that are drawn elsewhere: whoever trains assigns `mask` before a step.
+    """Dropout with masks from outside: assign `mask` before each training step.
 
-    A replica's masks come from a random stream of its own, so they cannot be drawn here for all
-    replicas at once. Shapes: those of the layer before, feature maps or vectors.
+    Each replica's masks come from its own random stream. Shapes: those of the layer before, feature
+    maps or vectors.
     """
 
     mask: Bool[Tensor, "replicas batch *features"] | None
@@ -104,53 +101,50 @@ class WideDropout(nn.Module):
             kept = (apart * self.mask.transpose(0, 1)).flatten(1, 2)
         else:
             kept = inputs * self.mask
-        # What is kept grows by what is lost, so that the mean stays.
+        # Scaled so that the expected value stays the same.
         return kept / (1 - self.probability)
 
 
 def widen(networks: Sequence[nn.Sequential]) -> WideNetwork:
-    """Networks of one shape as one wide network: replica k is `networks[k]`.
-
-    The weights are copied, on the device and in the number format that they have.
+    """One wide network whose replica k is a copy of `networks[k]`, on its device, in its dtype.
 
     Raises:
         ValueError: there are no networks, or they differ in shape.
-        TypeError: a network has a layer that has no wide form here.
+        TypeError: a layer has no wide form here.
     """
     if not networks:
-        raise ValueError("no networks to widen: needs at least one")
+        raise ValueError("no networks to widen: pass at least one")
     states = [network.state_dict() for network in networks]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     for number, found in enumerate(shapes):
         if found != shapes[0]:
-            raise ValueError(f"network {number} is not of network 0's shape: widen equal networks")
-    with torch.device("meta"):  # shapes alone: the weights come from the networks
+            raise ValueError(
+                f"network {number} does not have network 0's shape: pass equal networks"
+            )
+    with torch.device("meta"):  # only shapes: the weights come from the networks
         layers = [
-            (name, wide_layer(layer, len(networks))) for name, layer in networks[0].named_children()
+            (name, _wide_layer(layer, len(networks)))
+            for name, layer in networks[0].named_children()
         ]
         wide = WideNetwork(OrderedDict(layers))
     wide.num_replicas = len(networks)
     wide.load_state_dict(
-        {name: join([state[name] for state in states]) for name in states[0]}, assign=True
+        {name: _concatenate([state[name] for state in states]) for name in states[0]}, assign=True
     )
     return wide
 
 
-def join(tensors: Sequence[Tensor]) -> Tensor:
-    """The replicas' tensors of one name as the wide network's; a count is shared."""
+def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
+    """The wide network's tensor from the replicas'; a count of steps is shared."""
     return torch.cat(list(tensors)) if tensors[0].ndim else tensors[0].clone()
 
 
-def wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
-    """A layer's wide form, with weights that have a shape and no values yet.
-
-    Raises:
-        TypeError: the layer has no wide form here.
-    """
+def _wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
+    """A layer's wide form. Raises TypeError if it has none here."""
     match layer:
         case nn.Sequential():
             parts = [
-                (name, wide_layer(part, num_replicas)) for name, part in layer.named_children()
+                (name, _wide_layer(part, num_replicas)) for name, part in layer.named_children()
             ]
             return nn.Sequential(OrderedDict(parts))
         case nn.Conv2d(kernel_size=(height, width), stride=(down, right)):
@@ -169,30 +163,26 @@ def wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
                 num_replicas * layer.num_features, eps=layer.eps, momentum=layer.momentum
             )
         case nn.Linear():
-            return WideLinear(num_replicas, layer.in_features, layer.out_features)
+            return _WideLinear(num_replicas, layer.in_features, layer.out_features)
         case nn.Dropout():
             return WideDropout(layer.p, num_replicas)
         case nn.Flatten():
-            return WideFlatten(num_replicas)
-        case nn.ReLU():
-            return nn.ReLU()
-        case nn.MaxPool2d():
-            return nn.MaxPool2d(layer.kernel_size)
-        case nn.AdaptiveAvgPool2d():
-            return nn.AdaptiveAvgPool2d(layer.output_size)
+            return _WideFlatten(num_replicas)
+        case nn.ReLU() | nn.MaxPool2d() | nn.AdaptiveAvgPool2d():
+            return copy.copy(layer)
     raise TypeError(
-        f"{type(layer).__name__} has no wide form: add one to `wide_layer` in speed/gpu/wide.py"
+        f"{type(layer).__name__} has no wide form: add one to `_wide_layer` in speed/gpu/wide.py"
     )
 
 
 def narrow(wide: WideNetwork, replica: int) -> dict[str, Tensor]:
-    """One replica's state dict, copied: the names and shapes of the single network's.
+    """A copy of one replica's state dict, with the names and shapes of a single network.
 
     Raises:
         IndexError: there is no such replica.
     """
     if not 0 <= replica < wide.num_replicas:
-        raise IndexError(f"replica {replica} of {wide.num_replicas}: they are counted from 0")
+        raise IndexError(f"replica {replica} of {wide.num_replicas}: the first is 0")
     state: Mapping[str, Tensor] = wide.state_dict()
     return {
         name: tensor.unflatten(0, (wide.num_replicas, -1))[replica].clone()

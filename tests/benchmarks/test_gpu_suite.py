@@ -33,14 +33,14 @@ def test_part_is_measured_and_written(tmp_path: Path) -> None:
 
 
 def test_more_and_more_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = gpu_targets.train_group
+    real = gpu_targets.train_replicas
 
     def fits_two(run_specs: list[object], *rest: object) -> object:
         if len(run_specs) > 2:
             raise torch.cuda.OutOfMemoryError("simulated")
         return real(run_specs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gpu_targets, "train_group", fits_two)
+    monkeypatch.setattr(gpu_targets, "train_replicas", fits_two)
     times = replicas(digits, CPU, num_epochs=1, counts=(2, 3))
     assert [measured.status for measured in times] == ["trained", "out of memory"]
     assert times[0].seconds_per_run == times[0].group_seconds / 2

@@ -119,7 +119,7 @@ def test_recipe_is_the_order_of_the_layers(recipe: str, kinds: list[type[nn.Modu
     [
         ({"block": "conv-bm-relu"}, "unknown step 'bm'"),
         ({"block": "bn-relu"}, "needs a 'conv' step"),
-        ({"block": "conv-relu-relu"}, "each step may stand in a recipe once"),
+        ({"block": "conv-relu-relu"}, "each step may occur once"),
         ({"channels": ()}, "one positive number for each stage"),
         ({"channels": (8, 0)}, "one positive number for each stage"),
         ({"channels": (1, 1, 1, 1, 1, 1)}, "at most five stages"),
@@ -131,9 +131,7 @@ def test_recipe_is_the_order_of_the_layers(recipe: str, kinds: list[type[nn.Modu
         ({"hidden_features": (0,)}, "positive widths"),
     ],
 )
-def test_impossible_spec_names_field_value_and_way_out(
-    changes: dict[str, object], message: str
-) -> None:
+def test_invalid_spec_names_field_value_and_fix(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         replace(TARGET, **changes)  # type: ignore[arg-type]
     [field] = changes
@@ -141,7 +139,7 @@ def test_impossible_spec_names_field_value_and_way_out(
 
 
 def test_no_fc_head_is_gap_and_one_linear_layer_when_nothing_is_dropped() -> None:
-    # The catalogue says so; here it is shown: an average of linear maps is a map of the average.
+    # As the catalogue states: the average of a linear map is the linear map of the average.
     by_conv = build_network(replace(TARGET, head="conv")).eval()
     by_linear = build_network(replace(TARGET, hidden_features=())).eval()
     weights = dict(by_conv.state_dict())

@@ -120,12 +120,12 @@ def test_recipes_lose_what_either_removes() -> None:
         ("no-gap+no-gap-matched", "no-gap changes nothing"),
     ],
 )
-def test_what_makes_no_difference_together_is_refused(name: str, message: str) -> None:
+def test_combinations_with_a_redundant_part_are_an_error(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_ablation(name)
 
 
-def test_what_contradicts_itself_is_refused() -> None:
+def test_contradictory_combinations_are_an_error() -> None:
     def entry(name: str, dropout: float) -> Ablation:
         return Ablation(name, "x", "x?", "x.", "x.", network={"dropout": dropout})
 

@@ -1,4 +1,4 @@
-"""Groups of seeds: each replica's training is its seed's own."""
+"""Groups of seeds: each replica trains as its seed does alone."""
 
 import math
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
-from ablations.training import gpu_memory as group_memory
-from ablations.training import replicas as group_training
+from ablations.training import gpu_memory, replicas
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
 from ablations.training.gpu_memory import bytes_per_replica, choose_num_replicas, train_as_fits
 from ablations.training.loop import Trainee, prepare_training, train, train_epoch
 from ablations.training.replicas import (
     STEPS_PER_CHUNK,
-    Group,
-    chunks,
-    classify,
+    ReplicaGroup,
     descend,
     draw_epoch,
     draw_masks,
     mask_streams,
     prepare_group,
-    train_group,
+    split_into_chunks,
     train_group_epoch,
+    train_replicas,
     train_steps,
 )
 from ablations.training.seed_groups import even_parts, split_into_groups
-from mnist_blocks.network import build_network
 from speed.gpu.capture import capture
 from speed.gpu.wide import narrow
 
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+every_network = pytest.mark.parametrize(
+    "name", [ablation.name for ablation in CATALOGUE if ablation.kind != "training"]
+)
 
 
 def seeds_of(
@@ -59,15 +59,14 @@ def with_recipe(run_specs: list[RunSpec], **changes: object) -> list[RunSpec]:
     ]
 
 
-def train_one_epoch(
+def train_in_float64(
     run_specs: list[RunSpec],
     dataset: Dataset,
     device: torch.device = CPU,
-    dtype: torch.dtype = DOUBLE,
     epochs: int = 1,
     is_captured: bool = False,
-) -> Group:
-    group = prepare_group(run_specs, dataset, device, dtype)
+) -> ReplicaGroup:
+    group = prepare_group(run_specs, dataset, device, DOUBLE)
     images, _ = load_images(dataset, run_specs[0].training, device)
     take_steps = partial(train_steps, group)
     if is_captured:
@@ -78,36 +77,35 @@ def train_one_epoch(
 
 
 def assert_replicas_agree(
-    group: Group, replica: int, other: Group, other_replica: int, rtol: float, atol: float
+    group: ReplicaGroup,
+    replica: int,
+    other: ReplicaGroup,
+    other_replica: int,
+    rtol: float,
+    atol: float,
 ) -> None:
     ours, theirs = narrow(group.network, replica), narrow(other.network, other_replica)
     for name, tensor in ours.items():
-        torch.testing.assert_close(
-            tensor, theirs[name], rtol=rtol, atol=atol, check_device=False, msg=name
-        )
+        torch.testing.assert_close(tensor, theirs[name], rtol=rtol, atol=atol, msg=name)
     torch.testing.assert_close(
         group.loss_sum[replica], other.loss_sum[other_replica], rtol=rtol, atol=atol
     )
     assert group.num_correct[replica] == other.num_correct[other_replica]
 
 
-@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
+@every_network
 def test_replica_is_its_seed_alone(digits: Dataset, name: str) -> None:
-    # Two full batches and a smaller one, with augmentation and dropout as the recipe has them.
+    # Two full batches and a smaller one, with augmentation and dropout.
     run_specs = with_recipe(seeds_of(digits, name, images=75), batch_size=32)
-    together = train_one_epoch(run_specs, digits)
+    together = train_in_float64(run_specs, digits)
     for replica, run_spec in enumerate(run_specs):
-        alone = train_one_epoch([run_spec], digits)
+        alone = train_in_float64([run_spec], digits)
         assert_replicas_agree(together, replica, alone, 0, rtol=1e-9, atol=1e-12)
-
-
-def test_replicas_differ(digits: Dataset) -> None:
-    group = train_one_epoch(seeds_of(digits), digits)
-    assert len(set(group.loss_sum.tolist())) == 3
+    assert len(set(together.loss_sum.tolist())) == 3
 
 
 def in_double(trainee: Trainee) -> Trainee:
-    """The same trainee, whose network computes in float64 on the float32 inputs that it gets."""
+    """The same trainee, whose network computes in float64 from its float32 inputs."""
 
     class ToDouble(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
@@ -118,11 +116,11 @@ def in_double(trainee: Trainee) -> Trainee:
     return replace(trainee, network=network, classify=network)
 
 
-@pytest.mark.parametrize("name", ["no-dropout", "target", "no-momentum", "no-fc-head"])
+@pytest.mark.parametrize("name", ["target", "no-momentum", "no-fc-head"])
 def test_group_of_one_is_the_plain_loop(digits: Dataset, name: str) -> None:
     # 13 full batches of 20 and one of 4: two chunks and the smaller batch.
     run_specs = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20)
-    group = train_one_epoch(run_specs, digits)
+    group = train_in_float64(run_specs, digits)
 
     trainee = in_double(prepare_training(run_specs[0], digits, CPU))
     masks = same_masks(prepare_group(run_specs, digits, CPU, DOUBLE), num_images=264)
@@ -140,30 +138,15 @@ def test_group_of_one_is_the_plain_loop(digits: Dataset, name: str) -> None:
         torch.testing.assert_close(tensor, alone[parameter_name], rtol=1e-9, atol=1e-12)
 
 
-def same_masks(group: Group, num_images: int) -> dict[str, Iterator[Tensor]]:
-    """The masks of a group of one's first epoch, step by step, for each dropout layer."""
+def same_masks(group: ReplicaGroup, num_images: int) -> dict[str, Iterator[Tensor]]:
+    """The masks of a single replica's first epoch, step by step, for each dropout layer."""
     streams = mask_streams(group, epoch=1)
     steps: dict[str, list[Tensor]] = {name: [] for name in streams}
-    for _, num_steps, batch_size in chunks(num_images, group.recipe.batch_size):
+    for _, num_steps, batch_size in split_into_chunks(num_images, group.recipe.batch_size):
         draw_masks(group, streams, num_steps, batch_size)
         for name, masks in group.chunk.masks.items():
             steps[name] += masks[0, :num_steps, :batch_size].clone()
     return {name: iter(masks) for name, masks in steps.items()}
-
-
-def test_every_replica_sees_every_image_once(digits: Dataset) -> None:
-    group = prepare_group(seeds_of(digits, num_seeds=2, images=200), digits, CPU)
-    images, _ = load_images(digits, group.recipe, CPU)
-    seen: list[Tensor] = []
-
-    def note_labels(num_steps: int, batch_size: int) -> None:
-        seen.extend(group.chunk.labels[:num_steps, :, :batch_size].clone())
-
-    train_group_epoch(group, note_labels, images, draw_epoch(group, 200, epoch=1), epoch=1)
-    labels = torch.cat(seen, dim=1)
-    assert not torch.equal(labels[0], labels[1])
-    for replica in labels:
-        assert torch.equal(replica.bincount(), images.labels.bincount())
 
 
 def test_dropout_keeps_its_share_and_differs_by_replica_layer_and_epoch(digits: Dataset) -> None:
@@ -179,20 +162,20 @@ def test_dropout_keeps_its_share_and_differs_by_replica_layer_and_epoch(digits: 
         assert not torch.equal(masks, drawn[1][name])
 
 
-def test_training_is_recorded_as_the_plain_loops(digits: Dataset) -> None:
+def test_records_are_those_of_the_plain_loop(digits: Dataset) -> None:
     run_specs = seeds_of(digits, "no-dropout", 2, images=256, epochs=4)
-    told: list[tuple[RunSpec, EpochRecord]] = []
-    trained = train_group(
-        run_specs, digits, CPU, lambda run_spec, record: told.append((run_spec, record))
+    reported: list[tuple[RunSpec, EpochRecord]] = []
+    trained = train_replicas(
+        run_specs, digits, CPU, lambda run_spec, record: reported.append((run_spec, record))
     )
     for run_spec, ours in zip(run_specs, trained, strict=True):
         theirs = train(run_spec, digits, CPU)
-        assert [record for run, record in told if run == run_spec] == ours.epochs
+        assert [record for other, record in reported if other == run_spec] == ours.epochs
         assert [epoch.epoch for epoch in ours.epochs] == [1, 2, 3, 4]
         assert not ours.has_diverged
         for our_epoch, their_epoch in zip(ours.epochs, theirs.epochs, strict=True):
             assert our_epoch.learning_rate == their_epoch.learning_rate
-            # Float32, and eight steps in which roundings grow.
+            # Float32, and eight steps in which rounding errors grow.
             assert our_epoch.train_loss == pytest.approx(their_epoch.train_loss, rel=1e-3)
             assert our_epoch.test_loss == pytest.approx(their_epoch.test_loss, rel=1e-2)
             assert our_epoch.test_correct == pytest.approx(their_epoch.test_correct, abs=4)
@@ -200,45 +183,33 @@ def test_training_is_recorded_as_the_plain_loops(digits: Dataset) -> None:
         assert ours.test_result.num_correct == ours.epochs[-1].test_correct
 
 
-def test_evaluation_is_of_all_images_by_each_replica(digits: Dataset) -> None:
-    group = train_one_epoch(seeds_of(digits), digits)
-    _, images = load_images(digits, group.recipe, CPU)
-    logits = classify(group, images)
-    assert logits.shape == (3, 360, 10)
-    inputs = (images.pixels[:, None] / 255 - digits.mean) / digits.std
-    for replica in range(3):
-        network = build_network(seeds_of(digits)[0].network).double().eval()
-        network.load_state_dict(narrow(group.network, replica))
-        torch.testing.assert_close(logits[replica], network(inputs.double()), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 def test_divergence_ends_one_replica_and_leaves_the_others(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
-    run_specs = seeds_of(digits, images=256, epochs=3)
-    undisturbed = train_group(run_specs, digits, torch.device(device))
-    real = group_training.prepare_group
+    run_specs = seeds_of(digits, images=128, epochs=3)
+    undisturbed = train_replicas(run_specs, digits, torch.device(device))
+    real = replicas.prepare_group
 
-    def spoil(*arguments: object, **options: object) -> Group:
+    def spoil(*arguments: object, **options: object) -> ReplicaGroup:
         group = real(*arguments, **options)  # type: ignore[arg-type]
         with torch.no_grad():  # the second replica's first convolution
             group.parameters[0].unflatten(0, (3, -1))[1] = math.nan
         return group
 
-    monkeypatch.setattr(group_training, "prepare_group", spoil)
-    told: list[tuple[int, int]] = []
-    trained = train_group(
+    monkeypatch.setattr(replicas, "prepare_group", spoil)
+    reported: list[tuple[int, int]] = []
+    trained = train_replicas(
         run_specs,
         digits,
         torch.device(device),
-        lambda run_spec, record: told.append((run_spec.seed, record.epoch)),
+        lambda run_spec, record: reported.append((run_spec.seed, record.epoch)),
     )
     assert [len(result.epochs) for result in trained] == [3, 1, 3]
     assert [result.has_diverged for result in trained] == [False, True, False]
     assert trained[1].epochs[0].train_loss is None
-    assert (1, 2) not in told
-    assert trained[1].network.get_submodule("stage1.block1.bn").num_batches_tracked == 2
+    assert (1, 2) not in reported
+    assert trained[1].network.get_submodule("stage1.block1.bn").num_batches_tracked == 1
     for replica in (0, 2):
         for ours, theirs in zip(trained[replica].epochs, undisturbed[replica].epochs, strict=True):
             assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
@@ -247,34 +218,33 @@ def test_divergence_ends_one_replica_and_leaves_the_others(
 
 def test_group_ends_when_all_have_diverged(digits: Dataset) -> None:
     run_specs = with_recipe(seeds_of(digits, "no-batchnorm", 2, epochs=5), learning_rate=1e6)
-    trained = train_group(run_specs, digits, CPU)
+    trained = train_replicas(run_specs, digits, CPU)
     assert all(result.has_diverged and len(result.epochs) < 5 for result in trained)
 
 
 def test_only_seeds_of_one_experiment_are_a_group(digits: Dataset) -> None:
     mixed = [seeds_of(digits)[0], seeds_of(digits, "no-gap")[1]]
     with pytest.raises(ValueError, match=r"'no-gap', seed 1 differs from 'target', seed 0"):
-        train_group(mixed, digits, CPU)
+        train_replicas(mixed, digits, CPU)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_descent_is_pytorchs(momentum: float) -> None:
-    ours = [torch.ones(3, dtype=DOUBLE), torch.full((2, 2), 5.0, dtype=DOUBLE)]
-    theirs = [nn.Parameter(tensor.clone()) for tensor in ours]
-    velocities = [torch.zeros_like(tensor) for tensor in ours]
+def test_descent_is_pytorchs(digits: Dataset, momentum: float) -> None:
+    [run_spec] = with_recipe(seeds_of(digits, num_seeds=1), momentum=momentum, learning_rate=0.1)
+    group = prepare_group([run_spec], digits, CPU, DOUBLE)
+    theirs = [nn.Parameter(tensor.detach().clone()) for tensor in group.parameters]
     optimizer = torch.optim.SGD(theirs, lr=0.1, momentum=momentum)
-    learning_rate = torch.tensor(0.1, dtype=DOUBLE)
-    for step in range(5):
-        gradients = [tensor * (step + 1) for tensor in ours]
+    for step in range(4):
+        gradients = [tensor.detach() * (step + 1) for tensor in group.parameters]
         for parameter, gradient in zip(theirs, gradients, strict=True):
             parameter.grad = gradient.clone()
-        if step == 3:
-            learning_rate.fill_(0.01)
+        if step == 2:
+            group.learning_rate.fill_(0.01)
             optimizer.param_groups[0]["lr"] = 0.01
         optimizer.step()
-        descend(ours, gradients, velocities, learning_rate, momentum)
-        for parameter, tensor in zip(theirs, ours, strict=True):
-            torch.testing.assert_close(parameter.data, tensor, rtol=1e-14, atol=0)
+        descend(group, gradients)
+        for parameter, tensor in zip(theirs, group.parameters, strict=True):
+            torch.testing.assert_close(parameter.data, tensor.data, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -287,34 +257,27 @@ def test_descent_is_pytorchs(momentum: float) -> None:
     ],
 )
 def test_chunks_cover_an_epoch(num_images: int, expected: list[tuple[int, int, int]]) -> None:
-    assert list(chunks(num_images, 128)) == expected
-    assert sum(steps * batch for _, steps, batch in expected) == num_images
+    assert list(split_into_chunks(num_images, 128)) == expected
 
 
-def test_even_parts(digits: Dataset) -> None:
-    seeds = seeds_of(digits, num_seeds=10)
-    assert [len(part) for part in even_parts(seeds, 32)] == [10]
-    assert [len(part) for part in even_parts(seeds, 4)] == [4, 4, 2]
-    assert [len(part) for part in even_parts(seeds, 9)] == [5, 5]
-    assert [seed for part in even_parts(seeds, 3) for seed in part] == seeds
-
-
-def test_groups_are_seeds_of_one_experiment(digits: Dataset) -> None:
+def test_groups_are_even_parts_of_the_seeds_of_one_experiment(digits: Dataset) -> None:
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    runs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], range(3))
-    groups = split_into_groups(runs, 32)
-    assert [[(run.ablation, run.seed) for run in group] for group in groups] == [
+    run_specs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], range(3))
+    groups = split_into_groups(run_specs, 32)
+    assert [[(run_spec.ablation, run_spec.seed) for run_spec in group] for group in groups] == [
         [("target", seed) for seed in range(3)],
         [("no-gap", seed) for seed in range(3)],
     ]
-    assert [len(group) for group in split_into_groups(runs, 2)] == [2, 1, 2, 1]
-    assert split_into_groups(runs, 1) == [[run] for run in runs]
+    assert [len(group) for group in split_into_groups(run_specs, 2)] == [2, 1, 2, 1]
+    assert split_into_groups(run_specs, 1) == [[run_spec] for run_spec in run_specs]
+    assert [len(part) for part in even_parts(run_specs, 4)] == [3, 3]
+    assert [one for part in even_parts(run_specs, 4) for one in part] == run_specs
 
 
 def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
     [run_spec] = seeds_of(digits, num_seeds=1)
     needed = bytes_per_replica(run_spec)
-    # Of the order of a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
+    # About a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
     assert 30e6 < needed < 300e6
     assert choose_num_replicas(run_spec, 10, None) == 10
     assert choose_num_replicas(run_spec, 10, 100 * needed) == 10
@@ -322,42 +285,47 @@ def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
     assert choose_num_replicas(run_spec, 10, 1000) == 1
 
 
-@pytest.mark.parametrize("is_recording", [False, True])
+@pytest.mark.parametrize("is_capturing", [False, True])
 def test_group_that_does_not_fit_is_halved(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, is_recording: bool
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, is_capturing: bool
 ) -> None:
     sizes: list[int] = []
-    real = group_memory.train_group
 
-    def fits_two(run_specs: list[RunSpec], *rest: object) -> object:
+    def train_at_most_two(run_specs: list[RunSpec], *rest: object) -> list[int]:
         sizes.append(len(run_specs))
         try:
             if len(run_specs) > 2:
                 raise torch.cuda.OutOfMemoryError("simulated")
         finally:
-            if is_recording and len(run_specs) > 2:
-                raise RuntimeError("the recording was broken off")
-        return real(run_specs, *rest)  # type: ignore[arg-type]
+            if is_capturing and len(run_specs) > 2:
+                raise RuntimeError("capture failed")
+        return [run_spec.seed for run_spec in run_specs]
 
-    monkeypatch.setattr(group_memory, "train_group", fits_two)
-    run_specs = seeds_of(digits, num_seeds=5, images=128)
+    monkeypatch.setattr(gpu_memory, "train_replicas", train_at_most_two)
+    run_specs = seeds_of(digits, num_seeds=5)
     ended = list(train_as_fits(run_specs, digits, CPU))
     assert sizes == [5, 2, 2, 1]
-    assert [run for part in ended for run, _ in part] == run_specs
-
-    for error in (torch.cuda.OutOfMemoryError("simulated"), RuntimeError("something else")):
-
-        def fails(run_specs: list[RunSpec], *rest: object, error: Exception = error) -> object:
-            raise error
-
-        monkeypatch.setattr(group_memory, "train_group", fails)
-        with pytest.raises(type(error)):
-            list(train_as_fits(run_specs, digits, CPU))
+    assert [pair for part in ended for pair in part] == list(zip(run_specs, range(5), strict=True))
 
 
-@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
-def test_steps_can_be_recorded(digits: Dataset, name: str) -> None:
-    # What a GPU cannot record: reading a number from it, sizes that hang on one, random draws,
+@pytest.mark.parametrize(
+    ("error", "num_seeds"),
+    [(torch.cuda.OutOfMemoryError("simulated"), 1), (RuntimeError("something else"), 2)],
+)
+def test_other_errors_and_a_single_replica_are_not_retried(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception, num_seeds: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(gpu_memory, "train_replicas", fail)
+    with pytest.raises(type(error)):
+        list(train_as_fits(seeds_of(digits, num_seeds=num_seeds), digits, CPU))
+
+
+@every_network
+def test_steps_can_be_captured(digits: Dataset, name: str) -> None:
+    # What a GPU cannot capture: reading a number from it, sizes that depend on one, random draws,
     # and new tensors with values from Python.
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, operation, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -365,72 +333,52 @@ def test_steps_can_be_recorded(digits: Dataset, name: str) -> None:
             return operation(*args, **(kwargs or {}))
 
     called: set[str] = set()
-    group = prepare_group(seeds_of(digits, name), digits, CPU)
-    draw_masks(group, mask_streams(group, 1), STEPS_PER_CHUNK, 128)
+    run_specs = with_recipe(seeds_of(digits, name, num_seeds=2), batch_size=8)
+    group = prepare_group(run_specs, digits, CPU)
+    draw_masks(group, mask_streams(group, 1), STEPS_PER_CHUNK, 8)
     group.chunk.inputs.normal_()
     group.chunk.labels.zero_()
     with Watch():
-        train_steps(group, 2, 128)
+        train_steps(group, 2, 8)
     assert {"convolution", "convolution_backward", "_foreach_sub_"} <= called
     forbidden = {"_local_scalar_dense", "nonzero", "item", "lift_fresh", "native_dropout"}
     assert not called & (forbidden | {"bernoulli", "bernoulli_", "rand", "scalar_tensor"})
 
 
 @needs_cuda
-@pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_recorded_steps_are_the_ordinary_ones(
-    digits: Dataset, name: str, dtype: torch.dtype
-) -> None:
-    # Three epochs of two chunks and a smaller batch: called, recorded and replayed, and the
+@every_network
+def test_captured_steps_are_the_ordinary_ones(digits: Dataset, name: str) -> None:
+    # Three epochs of two chunks and a smaller batch: called, captured and replayed, and the
     # learning rate drops to a tenth after the second.
     device = torch.device("cuda")
     run_specs = with_recipe(seeds_of(digits, name, images=500, epochs=3), batch_size=20)
     groups = [
-        train_one_epoch(run_specs, digits, device, dtype, epochs=3, is_captured=is_captured)
+        train_in_float64(run_specs, digits, device, epochs=3, is_captured=is_captured)
         for is_captured in (False, True)
     ]
-    # Float32 rounds, and 75 steps let roundings grow.
-    tolerance = 1e-9 if dtype == DOUBLE else 2e-2
     for replica in range(3):
-        ours, theirs = (narrow(group.network, replica) for group in groups)
-        for parameter_name, tensor in ours.items():
-            torch.testing.assert_close(
-                tensor, theirs[parameter_name], rtol=tolerance, atol=tolerance, msg=parameter_name
-            )
-    torch.testing.assert_close(
-        groups[0].loss_sum, groups[1].loss_sum, rtol=tolerance, atol=tolerance
-    )
-    # Momentum: what the recorded steps remember is what the ordinary ones do.
+        assert_replicas_agree(groups[0], replica, groups[1], replica, rtol=1e-9, atol=1e-9)
     for one, other in zip(groups[0].velocities, groups[1].velocities, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
-
-
-@needs_cuda
-def test_replica_on_a_gpu_is_its_seed_alone(digits: Dataset) -> None:
-    device = torch.device("cuda")
-    run_specs = seeds_of(digits, images=600, epochs=2)
-    together = train_one_epoch(run_specs, digits, device, DOUBLE, epochs=2, is_captured=True)
-    for replica, run_spec in enumerate(run_specs):
-        alone = train_one_epoch([run_spec], digits, device, DOUBLE, epochs=2, is_captured=True)
-        assert_replicas_agree(together, replica, alone, 0, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    for replica, run_spec in enumerate(run_specs if name == "target" else ()):
+        alone = train_in_float64([run_spec], digits, device, epochs=3, is_captured=True)
+        assert_replicas_agree(groups[1], replica, alone, 0, rtol=1e-8, atol=1e-10)
 
 
 @needs_cuda
 def test_gpu_is_the_cpu_without_dropout(digits: Dataset) -> None:
-    # Dropout's masks are drawn on the device; all else is drawn on the CPU and is the same.
+    # Dropout masks are drawn on the device; all else is drawn on the CPU.
     run_specs = seeds_of(digits, "no-dropout", images=600, epochs=2)
-    on_gpu = train_one_epoch(
-        run_specs, digits, torch.device("cuda"), DOUBLE, epochs=2, is_captured=True
-    )
-    on_cpu = train_one_epoch(run_specs, digits, CPU, DOUBLE, epochs=2)
-    # Not closer: the nearest pixel of a rotated image may be another one after rounding.
+    device = torch.device("cuda")
+    on_gpu = train_in_float64(run_specs, digits, device, epochs=2, is_captured=True)
+    on_cpu = train_in_float64(run_specs, digits, epochs=2)
+    # Not closer: rounding may change the nearest pixel of a rotated image.
     torch.testing.assert_close(on_gpu.loss_sum.cpu(), on_cpu.loss_sum, rtol=1e-2, atol=0)
 
 
 @needs_cuda
-def test_group_trains_on_a_gpu_from_start_to_end(digits: Dataset) -> None:
+def test_group_learns_on_a_gpu(digits: Dataset) -> None:
     run_specs = seeds_of(digits, "no-gap", images=1437, epochs=8)
-    trained = train_group(run_specs, digits, torch.device("cuda"))
+    trained = train_replicas(run_specs, digits, torch.device("cuda"))
     assert all(result.epochs[-1].test_accuracy_pct > 85 for result in trained)
     assert len({result.epochs[-1].test_loss for result in trained}) == 3

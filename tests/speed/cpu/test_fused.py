@@ -1,13 +1,14 @@
 """The fused network computes what PyTorch's layers compute, one after another."""
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,13 +18,24 @@ from ablations.catalogue.entries import CATALOGUE
 from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec
-from speed.cpu import fused, fused_layer, kernels
-from speed.cpu.activations import Activations
-from speed.cpu.epilogues import Followers, group_layers
+from speed.cpu import fused_layer, kernels
+from speed.cpu.activations import ActivationRows
+from speed.cpu.compiling import cached_njit
+from speed.cpu.epilogues import Epilogue, group_layers
 from speed.cpu.fused import fuse
+from speed.cpu.kernels import DropoutMask, EpilogueArguments
 
 NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
 BATCH_SIZE = 12
+
+
+@cached_njit(set())
+def draw_kept(size, mask):  # type: ignore[no-untyped-def]
+    """The dropout mask that the kernels apply: True where an element is kept."""
+    kept = np.empty(size, np.bool_)
+    for number in range(size):
+        kept[number] = kernels.is_kept(number, mask)
+    return kept
 
 
 class FixedDropout(nn.Module):
@@ -96,7 +108,7 @@ def record_masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[nn.Dropout, Any]
 def kept_by(mask: Any, shape: tuple[int, ...]) -> Tensor:
     """A mask as a tensor: elements are numbered with the channels last."""
     batch_size, channels, height, width = shape
-    kept = kernels.draw_kept(1, int(np.prod(shape)), mask.key, mask.threshold)
+    kept = draw_kept(int(np.prod(shape)), mask)
     return torch.from_numpy(kept).view(batch_size, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -145,27 +157,21 @@ def test_forward_and_backward_are_those_of_the_layers(
     for (name, buffer), other in zip(network.named_buffers(), twin.buffers(), strict=True):
         assert torch.allclose(buffer.double(), other.double(), rtol=1e-4, atol=1e-5), name
 
-
-@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
-def test_evaluation_is_that_of_the_layers_whatever_training_uses(ablation: Ablation) -> None:
-    network = build(ablation.network_spec)
-    images, _ = random_batch()
-    network(images)  # Moves the running statistics.
     network.eval()
     with torch.inference_mode():
-        expected = network(images)
+        exact = network(images)
         for dtype in (torch.float32, torch.bfloat16):
             logits = fuse(network, dtype)(images)
             assert logits.dtype == torch.float32
-            assert torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
+            assert torch.allclose(logits, exact, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("ablation", NETWORKS, ids=lambda ablation: ablation.name)
-def test_bfloat16_is_float32_with_fewer_digits(ablation: Ablation) -> None:
+@pytest.mark.parametrize("changes", [{}, {"block": "conv-relu"}, {"downsample": "stride"}], ids=str)
+def test_bfloat16_is_float32_with_fewer_digits(changes: dict[str, Any]) -> None:
     images, labels = random_batch()
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        network = without_head_dropout(build(ablation.network_spec))
+        network = without_head_dropout(build(replace(TARGET, **changes)))
         torch.manual_seed(0)
         functional.cross_entropy(fuse(network, dtype)(images), labels).backward()
         gradients.append(
@@ -178,27 +184,27 @@ def test_bfloat16_is_float32_with_fewer_digits(ablation: Ablation) -> None:
 
 
 def test_odd_images_are_pooled_as_in_pytorch() -> None:
-    # 28, 14, 7, 3: the last row and column of 7 pixels are in no window.
-    spec = replace(TARGET, channels=(3, 5, 6, 7), dropout=0.0)
-    network = build(spec)
-    images, labels = random_batch()
+    # The last row and column of 7 pixels are in no window.
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    images = torch.rand(BATCH_SIZE, 2, 7, 7, generator=torch.Generator().manual_seed(0))
     twin = copy.deepcopy(network).double()
-    functional.cross_entropy(fuse(network)(images), labels).backward()
-    functional.cross_entropy(twin(images.double()), labels).backward()
+    fuse(network)(images).square().sum().backward()
+    twin(images.double()).square().sum().backward()
     for parameter, other in zip(network.parameters(), twin.parameters(), strict=True):
         assert parameter.grad is not None
         assert other.grad is not None
-        scale = max(other.grad.abs().max().item(), 0.02)
+        scale = max(other.grad.abs().max().item(), 1)
         assert (parameter.grad - other.grad).abs().max().item() < 1e-4 * scale
 
 
 def test_everything_that_can_be_fused_is_fused() -> None:
     network = build_network(TARGET)
     groups = group_layers([layer for layer in network.modules() if not list(layer.children())])
-    followers = [group for _, group in groups if group]
-    assert len(followers) == 6
-    assert [bool(group.max_pool) for group in followers] == [False, True] * 2 + [False] * 2
-    assert [bool(group.dropout) for group in followers] == [False, True] * 2 + [False] * 2
+    epilogues = [group for _, group in groups if group]
+    assert [bool(one.max_pool) for one in epilogues] == [False, True] * 2 + [False] * 2
+    assert [bool(one.dropout) for one in epilogues] == [False, True] * 2 + [False] * 2
     left = [type(layer) for layer, group in groups if not group]
     assert left == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Dropout, nn.Linear, nn.Linear]
 
@@ -207,28 +213,19 @@ def test_two_relus_and_a_large_pool_are_kept_apart() -> None:
     layers = [nn.Conv2d(1, 1, 3), nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.MaxPool2d(3)]
     groups = group_layers(layers)
     assert [layer for layer, _ in groups] == [layers[0], layers[3], layers[4]]
-    assert groups[0][1] == Followers(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
+    assert groups[0][1] == Epilogue(relu_before=layers[1], relu_after=layers[2])  # type: ignore[arg-type]
 
 
-def test_the_networks_own_weights_are_trained() -> None:
-    network = build_network(TARGET)
-    names = set(network.state_dict())
-    classify = fuse(network)
-    images, labels = random_batch()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    before = functional.cross_entropy(classify(images), labels)
-    for _ in range(60):
-        loss = functional.cross_entropy(classify(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.5 * before.item()
-    assert set(network.state_dict()) == names
-
-
-@pytest.mark.parametrize("block", ["conv-bn-relu", "conv-relu", "conv-relu-bn", "conv-bn"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_not_a_number_comes_through(block: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("block", "dtype"),
+    [
+        ("conv-bn-relu", torch.float32),
+        ("conv-relu", torch.bfloat16),
+        ("conv-relu-bn", torch.float32),
+        ("conv-bn", torch.bfloat16),
+    ],
+)
+def test_nan_passes_through(block: str, dtype: torch.dtype) -> None:
     network = build(replace(TARGET, block=block))
     images, labels = random_batch()
     images[3, 0, 14, 14] = torch.nan
@@ -236,14 +233,14 @@ def test_what_is_not_a_number_comes_through(block: str, dtype: torch.dtype) -> N
     assert loss.isnan()
 
 
-def test_frozen_batch_norm_has_no_gradient_here() -> None:
+def test_frozen_batch_norm_has_no_gradient() -> None:
     network = build(TARGET)
     images, labels = random_batch()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.eval()
     loss = functional.cross_entropy(fuse(network)(images), labels)
-    network.train()  # It is the forward pass that counts.
+    network.train()  # The mode of the forward pass counts.
     with pytest.raises(RuntimeError, match="evaluation mode"):
         loss.backward()
 
@@ -282,26 +279,6 @@ def test_images_that_do_not_fit_are_refused_as_in_pytorch(shape: tuple[int, ...]
             classify(torch.rand(shape))
 
 
-def test_without_gradients_nothing_is_kept_for_them() -> None:
-    network = build(TARGET)
-    kept: list[object] = []
-    original = fused.FusedChain.forward
-
-    def spy(context: Any, *arguments: Any) -> Tensor:
-        out = original(context, *arguments)
-        kept.extend(context.passes)
-        return out
-
-    images, _ = random_batch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused.FusedChain, "forward", staticmethod(spy))
-        with torch.inference_mode():
-            fuse(network)(images)
-        assert not kept
-        fuse(network)(images)
-        assert len(kept) == 6
-
-
 def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
     network = build(TARGET)
     images, labels = random_batch()
@@ -330,7 +307,7 @@ def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
     ids=repr,
 )
 def test_layers_with_other_settings_are_left_as_they_are(layers: list[nn.Module]) -> None:
-    assert [followers for _, followers in group_layers(layers)] == [None, None]
+    assert [epilogue for _, epilogue in group_layers(layers)] == [None, None]
     images = torch.rand(3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
     assert torch.equal(fuse(nn.Sequential(*layers))(images), nn.Sequential(*layers)(images))
 
@@ -360,9 +337,8 @@ def test_masks_look_random(seed: int, probability: float) -> None:
     torch.manual_seed(seed)
 
     def draw() -> np.ndarray:
-        mask = fused_layer.draw_mask(nn.Dropout(probability))
-        kept: np.ndarray = kernels.draw_kept(1, size, mask.key, mask.threshold)
-        return ~kept[0]
+        kept: np.ndarray = draw_kept(size, fused_layer.draw_mask(nn.Dropout(probability)))
+        return ~kept
 
     dropped = draw()
     deviation = (probability * (1 - probability) / size) ** 0.5
@@ -377,28 +353,18 @@ def test_masks_look_random(seed: int, probability: float) -> None:
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=40))
+@example([math.nan, -math.nan, math.inf])
 def test_bfloat16_is_rounded_as_in_pytorch(numbers: list[float]) -> None:
-    values = torch.tensor(numbers, dtype=torch.float32)
-    out = torch.empty(len(numbers), dtype=torch.bfloat16)
-    channels = np.zeros((4, len(numbers)), np.float32)
+    # Rounding up the bits of the largest NaN would overflow.
+    values = torch.tensor([*numbers, 0.0], dtype=torch.float32)
+    values[-1:].view(torch.int32)[:] = 0x7FFFFFFF
+    out = torch.empty(len(values), dtype=torch.bfloat16)
+    channels = np.zeros((4, len(values)), np.float32)
     channels[kernels.SCALE] = 1
-    kernels.finish(
-        values.numpy()[None], out.view(torch.uint16).numpy()[None], channels,
-        kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
-    )  # fmt: skip
+    no_dropout = DropoutMask((np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1))
+    arguments = EpilogueArguments(channels, kernels.NO_FLOOR, kernels.NO_FLOOR, no_dropout)
+    kernels.apply_epilogue(values.numpy()[None], out.view(torch.uint16).numpy()[None], arguments)
     assert torch.equal(out.nan_to_num(nan=7.0), values.bfloat16().nan_to_num(nan=7.0))
-
-
-def test_every_kind_of_nan_stays_one() -> None:
-    bits = np.array([0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8000, 0x7F800001], np.uint32)
-    out = torch.empty(1, len(bits), dtype=torch.bfloat16)
-    channels = np.zeros((4, len(bits)), np.float32)
-    channels[kernels.SCALE] = 1
-    kernels.finish(
-        bits.view(np.float32)[None], out.view(torch.uint16).numpy(), channels,
-        kernels.NO_FLOOR, kernels.NO_FLOOR, (np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1),
-    )  # fmt: skip
-    assert out.isnan().all()
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e3), st.integers(0, 2**31))
@@ -408,8 +374,8 @@ def test_variance_keeps_its_digits_however_large_the_mean(
     stream = torch.Generator().manual_seed(seed)
     values = torch.randn(6, 3, 7, 7, generator=stream) * deviation + mean
     found = np.empty((2, 3))
-    sums = kernels.channel_sums(Activations.of(values).rows.numpy(), kernels.NO_FLOOR, 3)
-    kernels.moments_of(*sums, values.numel() // 3, found)
+    sums = kernels.sum_moments(ActivationRows.of(values).rows.numpy(), kernels.NO_FLOOR, 3)
+    kernels.compute_moments(*sums, values.numel() // 3, found)
     exact = values.double()
     assert found[0] == pytest.approx(exact.mean((0, 2, 3)).numpy(), rel=1e-5, abs=1e-5 * deviation)
     assert found[1] == pytest.approx(exact.var((0, 2, 3), unbiased=False).numpy(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Wide networks: every ablation folds into one exactly, and comes out of it unchanged."""
+"""Wide networks: they compute what their replicas compute, and return them unchanged."""
 
 import math
 
@@ -14,6 +14,11 @@ from mnist_blocks.network import build_network
 from speed.gpu.capture import capture
 from speed.gpu.wide import WideDropout, WideNetwork, narrow, widen
 
+every_network = pytest.mark.parametrize(
+    "ablation",
+    [ablation for ablation in CATALOGUE if ablation.kind != "training"],
+    ids=lambda entry: entry.name,
+)
 NUM_REPLICAS = 3
 BATCH_SIZE = 6
 DEVICES = [
@@ -71,7 +76,7 @@ def head_features(network: nn.Sequential) -> tuple[int, ...]:
     return sizes[0]
 
 
-@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+@every_network
 def test_each_replica_is_the_network_that_went_in(ablation: Ablation) -> None:
     networks = build_networks(ablation)
     wide = widen(networks)
@@ -97,7 +102,7 @@ def test_each_replica_is_the_network_that_went_in(ablation: Ablation) -> None:
             torch.testing.assert_close(tensor, other)
 
 
-@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+@every_network
 def test_narrow_undoes_widen(ablation: Ablation) -> None:
     networks = build_networks(ablation)
     wide = widen(networks)
@@ -108,7 +113,7 @@ def test_narrow_undoes_widen(ablation: Ablation) -> None:
             assert torch.equal(state[name], tensor), name
             assert state[name].dtype == tensor.dtype
         build_network(ablation.network_spec).load_state_dict(state)
-        # Dropout off: the plain network and its replica say the same.
+        # With dropout off, the plain network and its replica agree.
         images = random_images()
         torch.testing.assert_close(
             wide.eval()(images)[replica], network.eval()(images[:, replica : replica + 1])
@@ -116,8 +121,8 @@ def test_narrow_undoes_widen(ablation: Ablation) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
-def test_what_is_not_a_number_stays_in_its_replica(ablation: Ablation, device: str) -> None:
+@every_network
+def test_nan_stays_in_its_replica(ablation: Ablation, device: str) -> None:
     networks = [network.float() for network in build_networks(ablation)]
     with torch.no_grad():
         for parameter in networks[1].parameters():
@@ -136,10 +141,10 @@ def test_what_is_not_a_number_stays_in_its_replica(ablation: Ablation, device: s
         assert gradient[[0, 2]].isfinite().all(), name
 
 
-def test_what_cannot_be_widened_is_told() -> None:
+def test_errors_of_widen_and_narrow() -> None:
     target = build_network(find_ablation("target").network_spec)
     other = build_network(find_ablation("no-gap").network_spec)
-    with pytest.raises(ValueError, match="network 1 is not of network 0's shape"):
+    with pytest.raises(ValueError, match="network 1 does not have network 0's shape"):
         widen([target, other])
     with pytest.raises(ValueError, match="no networks"):
         widen([])
@@ -151,14 +156,14 @@ def test_what_cannot_be_widened_is_told() -> None:
         widen([target])(torch.zeros(2, 1, 28, 28))
 
 
-def test_without_a_gpu_nothing_is_recorded() -> None:
+def test_without_a_gpu_nothing_is_captured() -> None:
     def steps(first: int, second: int) -> None: ...
 
     assert capture(steps, torch.device("cpu")) is steps
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-def test_recorded_steps_are_called_once_and_replayed() -> None:
+def test_captured_steps_are_called_once_and_replayed() -> None:
     device = torch.device("cuda")
     total, addend = torch.zeros(2, device=device)
     calls: list[tuple[int, int]] = []
@@ -173,6 +178,6 @@ def test_recorded_steps_are_called_once_and_replayed() -> None:
         addend.fill_(value)
         captured(2, 1)
     captured(1, 3)
-    # An ordinary call, a recording (which reads its input when it is replayed), a replay.
+    # An ordinary call, a capture (which reads its input when it is replayed), a replay.
     assert calls == [(2, 1), (2, 1), (1, 3)]
     assert total.item() == 2 * 111 + 3 * 100
