@@ -12,7 +12,7 @@ from ablations.grader.grade import EXIT_CODES, Grade
 from ablations.grader.supervisor import CheckRequest, check_network
 from ablations.records.atomic_io import write_json
 from ablations.runner.process_pool import default_num_jobs
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.words import VERDICT_SYMBOLS, plural
 
 
@@ -38,13 +38,13 @@ def check_and_tell(
         # Never the small digits that stand in for MNIST elsewhere: no grade can be given on them.
         "mnist" if dataset_name == "auto" else dataset_name,
         data_dir,
-        say=lambda line: say(console, line),
+        say=lambda line: print_line(console, line),
     )
     request = CheckRequest(
         file, name, seeds, num_epochs, found_name, folder, num_jobs or default_num_jobs("cpu"),
         seconds_limit,
     )  # fmt: skip
-    say(
+    print_line(
         console,
         f"{file} is run now, in processes of its own: looked at, then trained on {found_name}, "
         f"{plural(len(seeds), 'time')} for {plural(num_epochs, 'epoch')}.",
@@ -57,28 +57,28 @@ def check_and_tell(
     tell(grade, console)
     if json_file:
         write_json(json_file, grade)
-        say(console, f"Written: {json_file}")
+        print_line(console, f"Written: {json_file}")
     return EXIT_CODES[grade.verdict]
 
 
 def tell(grade: Grade, console: Console) -> None:
     """Print a grade, a line for each requirement."""
     if grade.problem and not grade.inspection:
-        say(console, f"Problem: {grade.problem}")
-        say(console, f"{grade.network}: {verdict_text(grade.verdict)}; nothing was measured")
+        print_line(console, f"Problem: {grade.problem}")
+        print_line(console, f"{grade.network}: {verdict_text(grade.verdict)}; nothing was measured")
         return
     for requirement in grade.requirements:
         verdict = verdict_text(requirement.verdict)
-        say(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
+        print_line(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
-        say(console, f"Note: {note}")
+        print_line(console, f"Note: {note}")
     if grade.accuracy_pct and grade.accuracy_pct.mean < HARDLY_LEARNT_PCT:
-        say(
+        print_line(
             console,
             f"Note: guessing among ten classes is right in {GUESSING_PCT:.0f} %, so it has hardly learnt "
             "anything: it needs more epochs or images, or cannot learn",
         )
-    say(console, f"{grade.network}: {verdict_text(grade.verdict)}")
+    print_line(console, f"{grade.network}: {verdict_text(grade.verdict)}")
 
 
 def verdict_text(verdict: RequirementVerdict) -> str:
