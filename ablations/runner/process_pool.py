@@ -41,7 +41,7 @@ class _Worker:
 
 
 class ProcessPool:
-    """At most `num_jobs` processes, each started when it is needed."""
+    """A `WorkerPool` of at most `num_jobs` processes, each started when it is needed."""
 
     def __init__(self, setup: WorkerSetup, num_jobs: int) -> None:
         self.setup = setup
@@ -49,19 +49,15 @@ class ProcessPool:
         self._workers: list[_Worker] = []
 
     def num_free(self) -> int:
-        """How many groups could start now."""
         return self.num_jobs - len(self._busy())
 
     def is_busy(self) -> bool:
-        """Whether any group is under way."""
         return bool(self._busy())
 
     def has_machines(self) -> bool:
-        """Always true: this machine."""
         return True
 
     def start(self, group: Sequence[RunSpec]) -> None:
-        """Send a group to an idle process, or to a new one."""
         idle = [worker for worker in self._workers if not worker.run_specs]
         worker = idle[0] if idle else self._add_worker()
         worker.run_specs = list(group)
@@ -70,7 +66,6 @@ class ProcessPool:
             worker.connection.send(worker.run_specs)
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
-        """New events; none after this many seconds without one."""
         busy = {worker.connection: worker for worker in self._busy()}
         for connection in wait(list(busy), timeout=seconds):
             worker = busy[connection]  # type: ignore[index]
@@ -89,7 +84,6 @@ class ProcessPool:
             yield event
 
     def stop(self) -> None:
-        """Stop all processes at once."""
         for worker in list(self._workers):
             self._remove(worker)
 

@@ -39,7 +39,7 @@ class _Task:
 
 
 class ClusterPool:
-    """Tasks on a cluster, at most as many at a time as it has slots."""
+    """A `WorkerPool` of tasks on a cluster, at most as many at a time as it has slots."""
 
     def __init__(self, setup: WorkerSetup, cluster: Cluster, dataset: "Dataset") -> None:
         import ray
@@ -61,26 +61,21 @@ class ClusterPool:
         self._num_slots, self._slots_expire_at = 0, 0.0
 
     def num_free(self) -> int:
-        """How many groups could start now: machines come and go."""
         return max(0, self._current_slots() - len(self._tasks))
 
     def is_busy(self) -> bool:
-        """Whether any group is under way."""
         return bool(self._tasks)
 
     def has_machines(self) -> bool:
-        """Whether any machine is left. Tasks wait for one in Ray's queue."""
-        return self._current_slots() > 0
+        return self._current_slots() > 0  # Without one, tasks wait in Ray's queue.
 
     def start(self, group: Sequence[RunSpec]) -> None:
-        """Submit a group to the cluster."""
         run_specs = list(group)
         with cluster_errors():
             events = self._remote.remote(run_specs, self._dataset, self.setup)
         self._tasks.append(_Task(run_specs, events))
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
-        """New events; none after this many seconds without one."""
         import ray
 
         if not self._tasks:
@@ -113,7 +108,6 @@ class ClusterPool:
                 yield event
 
     def stop(self) -> None:
-        """Stop all tasks at once."""
         for task in self._tasks:
             _cancel(task)
         self._tasks = []
