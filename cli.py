@@ -295,13 +295,13 @@ def check(
 ) -> None:
     """Check your own network against the assignment.
 
-    NAME in FILE.py is a class or function that returns an nn.Module when called without arguments,
-    a module, or a NetworkSpec. The file is executed, in separate processes with a time limit and
-    with all your permissions: check only files that you would run yourself.
+    NAME in FILE.py is a class or function that returns an nn.Module without arguments, a module, or
+    a NetworkSpec. The command runs the file, in separate processes with limits of time and memory.
+    This is no sandbox: check only files that you would run yourself.
 
-    The network is trained once for each seed with the reference recipe, on one CPU core each. Exit
-    code: 0 pass, 1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST), 2
-    wrong usage, 4 not graded because of this machine.
+    The reference recipe trains the network once for each seed, on one core each. Exit codes: 0 pass,
+    1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
+    misused command, 4 problem with the data or the machine.
 
     \b
     Examples:
@@ -309,15 +309,15 @@ def check(
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
     from ablations.data.datasets import DataError
-    from ablations.grader.command import check_and_tell
+    from ablations.grader.command import check_and_print
     from ablations.grader.grade import NO_GRADE_EXIT_CODE
     from ablations.grader.protocol import MachineError, UnknownNameError
 
     if json_file and not json_file.parent.is_dir():
         raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     try:
-        exit_code = check_and_tell(
-            *network, seconds_limit=60 * time_limit, json_file=json_file, **options
+        exit_code = check_and_print(
+            *network, limit_seconds=60 * time_limit, json_file=json_file, **options
         )
     except UnknownNameError as error:
         raise click.UsageError(str(error)) from error

@@ -1,27 +1,26 @@
-"""Checks a network and says what was found: what `cli.py check` does."""
+"""Checks a network and prints its grade: `cli.py check`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from ablations.analysis.requirements import GUESSING_PCT, HARDLY_LEARNT_PCT, RequirementVerdict
 from ablations.data.datasets import resolve_dataset
 from ablations.grader.grade import EXIT_CODES, Grade
-from ablations.grader.supervisor import CheckRequest, check_network
+from ablations.grader.protocol import WorkerTask
+from ablations.grader.supervisor import check_network
 from ablations.records.atomic_io import write_json
 from ablations.runner.process_pool import default_num_jobs
-from ablations.runner.progress import print_line
 from ablations.words import VERDICT_SYMBOLS, plural
 
 
-def check_and_tell(
+def check_and_print(
     file: Path,
     name: str,
     seeds: Sequence[int],
     num_epochs: int,
-    seconds_limit: float,
+    limit_seconds: float,
     num_jobs: int | None,
     dataset_name: str,
     data_dir: Path | None,
@@ -31,56 +30,41 @@ def check_and_tell(
 
     Raises:
         DataError: the data set cannot be used.
-        UnknownNameError: the file has no such name.
+        MachineError: the check failed for a reason other than the network.
+        UnknownNameError: the file does not define the name.
     """
-    console = Console()
-    found_name, folder = resolve_dataset(
-        # Never the small digits that stand in for MNIST elsewhere: no grade can be given on them.
-        "mnist" if dataset_name == "auto" else dataset_name,
-        data_dir,
-        say=lambda line: print_line(console, line),
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    # `auto` can be the small digits data set elsewhere, on which there is no grade.
+    dataset_name = "mnist" if dataset_name == "auto" else dataset_name
+    found_name, folder = resolve_dataset(dataset_name, data_dir, say=console.print)
+    task = WorkerTask(
+        str(file.resolve()), name, num_epochs, found_name, str(folder.resolve()) if folder else None
     )
-    request = CheckRequest(
-        file, name, seeds, num_epochs, found_name, folder, num_jobs or default_num_jobs("cpu"),
-        seconds_limit,
-    )  # fmt: skip
-    print_line(
-        console,
-        f"{file} is run now, in processes of its own: looked at, then trained on {found_name}, "
-        f"{plural(len(seeds), 'time')} for {plural(num_epochs, 'epoch')}.",
+    console.print(
+        f"Running {file} in separate processes: one inspection, then {plural(len(seeds), 'training')} "
+        f"on {found_name} for {plural(num_epochs, 'epoch')}."
     )
-    columns = (TextColumn("epochs"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("epochs", total=num_epochs * len(seeds))
-        grade = check_network(request, lambda done: progress.update(task, completed=done))
-    tell(grade, console)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("epochs", total=num_epochs * len(seeds))
+        grade = check_network(
+            task,
+            seeds,
+            num_jobs or default_num_jobs("cpu"),
+            limit_seconds,
+            lambda num_epochs_done: progress.update(bar, completed=num_epochs_done),
+        )
+    _print_grade(grade, console)
     if json_file:
         write_json(json_file, grade)
-        print_line(console, f"Written: {json_file}")
+        console.print(f"Wrote {json_file}")
     return EXIT_CODES[grade.verdict]
 
 
-def tell(grade: Grade, console: Console) -> None:
-    """Print a grade, a line for each requirement."""
-    if grade.problem and not grade.inspection:
-        print_line(console, f"Problem: {grade.problem}")
-        print_line(console, f"{grade.network}: {verdict_text(grade.verdict)}; nothing was measured")
-        return
+def _print_grade(grade: Grade, console: Console) -> None:
+    """Print a line for each requirement and note, and then the verdict."""
     for requirement in grade.requirements:
-        verdict = verdict_text(requirement.verdict)
-        print_line(console, f"{verdict:<12} {requirement.wanted}: {requirement.measured}")
+        label = f"{VERDICT_SYMBOLS[requirement.verdict]} {requirement.verdict}"
+        console.print(f"{label:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
-        print_line(console, f"Note: {note}")
-    if grade.accuracy_pct and grade.accuracy_pct.mean < HARDLY_LEARNT_PCT:
-        print_line(
-            console,
-            f"Note: guessing among ten classes is right in {GUESSING_PCT:.0f} %, so it has hardly learnt "
-            "anything: it needs more epochs or images, or cannot learn",
-        )
-    print_line(console, f"{grade.network}: {verdict_text(grade.verdict)}")
-
-
-def verdict_text(verdict: RequirementVerdict) -> str:
-    """`✓ pass`."""
-    return f"{VERDICT_SYMBOLS[verdict]} {verdict}"
+        console.print(f"Note: {note}")
+    console.print(f"{grade.network}: {VERDICT_SYMBOLS[grade.verdict]} {grade.verdict}")

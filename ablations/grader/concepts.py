@@ -1,145 +1,133 @@
-"""Which of the assignment's concepts are at work in a network, whatever its layers are called.
+"""Detects which of the assignment's concepts a network uses, whatever its layers are called.
 
-Layers call PyTorch's functions, and so does code without layers: an observer sees those calls
-while a batch is classified, and counts the ones that the answer depends on.
+Layers call PyTorch's functions, and so does code without layers. An observer records these calls
+while a batch is classified, and keeps those that the output depends on.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor, dropout, nn
+from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ablations.analysis.requirements import CONCEPTS
 
 BATCH_NORM, DROPOUT, FULLY_CONNECTED, POOLING = CONCEPTS
-DROPOUTS = (
-    dropout,
-    functional.dropout,
-    functional.dropout1d,
-    functional.dropout2d,
-    functional.dropout3d,
-    functional.alpha_dropout,
-    functional.feature_alpha_dropout,
-)
-MATRIX_PRODUCTS = ("matmul", "__matmul__", "mm", "addmm")
+MATRIX_PRODUCTS = ("matmul", "__matmul__", "mm", "addmm", "einsum")
 
 
-class Observer(TorchFunctionMode):
-    """Notes the concepts that are computed while it is entered."""
+class FunctionCall(NamedTuple):
+    """A call of a PyTorch function, and its result."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Tensor
+
+    def argument(self, position: int, *names: str, default: Any = None) -> Any:
+        """An argument, given by position or by one of its names."""
+        found = [self.kwargs[name] for name in names if name in self.kwargs]
+        return (*found, *self.args[position : position + 1], default)[0]
+
+
+class ConceptObserver(TorchFunctionMode):
+    """Records the concepts that are computed while it is active."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps: list[tuple[str, Node]] = []
-        """Each concept that was computed, and its place in what autograd remembers."""
+        self.computed: list[tuple[str, Node]] = []
+        """Concepts, each with its node in the graph of autograd."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        # What does not depend on a parameter, such as the mean of the images, is no layer's work.
+        result = func(*args, **(kwargs or {}))
+        # A result that depends on no parameter, such as the mean of the images, is not a layer's.
         if isinstance(result, Tensor) and result.grad_fn is not None:
-            concept = concept_of(func, args, kwargs, result)
-            if concept:
-                self.steps.append((concept, result.grad_fn))
+            call = FunctionCall(getattr(func, "__name__", ""), args, kwargs or {}, result)
+            self.computed += [
+                (concept, result.grad_fn) for concept, is_used in DETECTORS.items() if is_used(call)
+            ]
         return result
 
-    def at_work(self, logits: Tensor) -> list[str]:
+    def concepts_of(self, logits: Tensor) -> list[str]:
         """The concepts that these logits depend on."""
-        nodes = ancestors(logits)
-        found = {concept for concept, node in self.steps if node in nodes}
+        nodes = _graph_nodes(logits)
+        found = {concept for concept, node in self.computed if node in nodes}
         return [concept for concept in CONCEPTS if concept in found]
 
 
-def ancestors(tensor: Tensor) -> set[Node]:
-    """All steps that a tensor was computed by, as autograd remembers them."""
+def parameters_behind(tensor: Tensor) -> list[Tensor]:
+    """The trainable tensors that a tensor was computed from."""
+    return [node.variable for node in _graph_nodes(tensor) if hasattr(node, "variable")]
+
+
+def _graph_nodes(tensor: Tensor) -> set[Node]:
+    """All nodes of the graph of autograd that a tensor was computed by."""
     found: set[Node] = set()
     waiting = [tensor.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is not None and node not in found:
             found.add(node)
-            waiting += [before for before, _ in node.next_functions]
+            waiting += [parent for parent, _ in node.next_functions]
     return found
 
 
-def used_parameters(tensor: Tensor) -> list[Tensor]:
-    """The trainable tensors that a tensor was computed from."""
-    return [node.variable for node in ancestors(tensor) if hasattr(node, "variable")]
+def _is_batch_norm(call: FunctionCall) -> bool:
+    """Batch normalisation with the statistics of the batch."""
+    return call.name == "batch_norm" and bool(call.argument(5, "training", default=False))
 
 
-def concept_of(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor
-) -> str | None:
-    """The concept that a call of a PyTorch function is, if any.
-
-    - batch normalisation with the statistics of the batch
-    - dropout with a probability above 0, of single activations, channels or features
-    - a linear map of vectors (batch, features)
-    - an average over all pixels of feature maps, by pooling or as a mean
-    """
-    name = getattr(func, "__name__", "")
-    if func is functional.batch_norm:
-        is_training = argument(args, kwargs, 5, "training", default=False)
-        return BATCH_NORM if is_training else None
-    if func in DROPOUTS:
-        probability = argument(args, kwargs, 1, "p", default=0.5)
-        is_training = argument(args, kwargs, 2, "training", "train", default=True)
-        return DROPOUT if probability > 0 and is_training else None
-    if func is functional.linear:
-        return FULLY_CONNECTED if is_of_vectors(result) else None
-    if name in MATRIX_PRODUCTS:
-        return FULLY_CONNECTED if is_of_vectors(result) and has_weight(args) else None
-    if name == "einsum":
-        operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
-        return FULLY_CONNECTED if is_of_vectors(result) and has_weight(tuple(operands)) else None
-    inputs = args[0] if args else kwargs.get("input")
-    if isinstance(inputs, Tensor) and inputs.requires_grad:
-        return POOLING if is_global_average(name, inputs, args, kwargs, result) else None
-    return None
+def _is_dropout(call: FunctionCall) -> bool:
+    """Dropout of activations, channels or features with a probability above 0."""
+    is_active = call.argument(2, "training", "train", default=True)
+    return "dropout" in call.name and bool(is_active and call.argument(1, "p", default=0.5) > 0)
 
 
-def argument(
-    args: tuple[Any, ...], kwargs: dict[str, Any], position: int, *names: str, default: Any
-) -> Any:
-    """An argument of a call, given by position or by one of its names."""
-    found = [kwargs[name] for name in names if name in kwargs]
-    return found[0] if found else args[position] if len(args) > position else default
-
-
-def is_of_vectors(result: Tensor) -> bool:
-    """Whether a linear map was of one vector for each image: (batch, features)."""
-    return result.dim() >= 2 and result.shape[1:-1].numel() == 1
-
-
-def has_weight(operands: tuple[Any, ...]) -> bool:
-    """Whether one of a product's operands is a parameter, perhaps transposed."""
-    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-    return any(isinstance(part, nn.Parameter) for t in tensors for part in (t, t._base))
-
-
-def is_global_average(
-    name: str, inputs: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor
-) -> bool:
-    """Whether a call averages each channel over all of its pixels, of which there are several.
-
-    Pixels that were flattened, (batch, channels, pixels), are pixels too, and a mean over one side
-    after the other is one over both.
-    """
-    if inputs.shape[2:].numel() <= 1:
+def _is_fully_connected(call: FunctionCall) -> bool:
+    """A linear map of one vector for each image: (batch, features)."""
+    if call.result.dim() < 2 or call.result.shape[1:-1].numel() != 1:
         return False
-    if name == "adaptive_avg_pool2d" or name == "adaptive_avg_pool1d":
-        return result.shape[2:].numel() == 1
-    if name == "avg_pool2d":
-        kernel = argument(args, kwargs, 1, "kernel_size", default=0)
+    if call.name not in MATRIX_PRODUCTS:
+        return call.name == "linear"
+    operands = [
+        operand
+        for argument in call.args
+        for operand in (argument if isinstance(argument, (list, tuple)) else [argument])
+        if isinstance(operand, Tensor)
+    ]
+    # `_base` is the parameter that a transposed one is a view of.
+    return any(isinstance(part, nn.Parameter) for one in operands for part in (one, one._base))
+
+
+def _is_global_average(call: FunctionCall) -> bool:
+    """An average of each channel over all of its pixels, of which there are several.
+
+    Feature maps may be flattened: (batch, channels, pixels). A mean over one side and then over
+    the other is found as the second mean.
+    """
+    inputs = call.argument(0, "input")
+    if not isinstance(inputs, Tensor) or not inputs.requires_grad or inputs.shape[2:].numel() <= 1:
+        return False
+    if call.name in ("adaptive_avg_pool1d", "adaptive_avg_pool2d"):
+        return call.result.shape[2:].numel() == 1
+    if call.name == "avg_pool2d":
+        kernel = call.argument(1, "kernel_size", default=0)
         sides = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
         return sides == tuple(inputs.shape[2:])
-    if name != "mean":
-        return False
-    dims = argument(args, kwargs, 1, "dim", "axis", default=())
-    dims = {dim % inputs.dim() for dim in ([dims] if isinstance(dims, int) else dims or ())}
-    wanted = {3: [{2}], 4: [{2, 3}, {1, 2}]}
-    return dims in wanted.get(inputs.dim(), [])
+    if call.name == "mean":
+        dims = call.argument(1, "dim", "axis", default=()) or ()
+        averaged = {dim % inputs.dim() for dim in ([dims] if isinstance(dims, int) else dims)}
+        # In maps of (batch, height, width, channels), the pixels are dimensions 1 and 2.
+        return averaged in {3: [{2}], 4: [{2, 3}, {1, 2}]}.get(inputs.dim(), [])
+    return False
+
+
+DETECTORS: dict[str, Callable[[FunctionCall], bool]] = {
+    BATCH_NORM: _is_batch_norm,
+    DROPOUT: _is_dropout,
+    FULLY_CONNECTED: _is_fully_connected,
+    POOLING: _is_global_average,
+}

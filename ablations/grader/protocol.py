@@ -1,65 +1,76 @@
-"""What the grader's command and its processes say to each other: a task, and its answer."""
-
-from typing import Literal
+"""What the supervisor and its worker processes send to each other, and the grader's errors."""
 
 import msgspec
 
-from ablations.grader.grade import Inspection, TrainedSeed
-
-NOT_WRITTEN = 74
-"""Exit code of a process whose answer could not be written."""
-
 
 class NetworkError(Exception):
-    """The network cannot be used; the message says why, in one line."""
+    """The network cannot be checked; the message gives the reason in one line."""
 
 
 class LimitError(NetworkError):
-    """It took more time or memory than there is, which is no verdict on the network."""
-
-    def __init__(self, message: str, is_time: bool = False) -> None:
-        super().__init__(message)
-        self.is_time = is_time
-        """Otherwise it was memory."""
+    """A limit of time or memory was reached, which is no verdict on the network."""
 
 
-class UnknownNameError(NetworkError):
-    """The file has nothing of the name that was given: the command's mistake, not the network's."""
+class UnknownNameError(Exception):
+    """The file does not define the requested name: the command was misused."""
 
 
 class MachineError(Exception):
-    """The network could not be checked, for a reason that has nothing to do with it."""
+    """The check failed for a reason other than the network."""
 
 
-ProblemKind = Literal["network", "memory", "unknown name", "machine"]
-ERRORS: dict[ProblemKind, type[Exception]] = {
-    "network": NetworkError,
-    "memory": LimitError,
-    "unknown name": UnknownNameError,
-    "machine": MachineError,
+ERROR_TYPES: dict[str, type[Exception]] = {
+    error.__name__: error for error in (NetworkError, LimitError, UnknownNameError, MachineError)
 }
 
 
-class Task(msgspec.Struct, frozen=True):
-    """What one process does: look at a network or, with a seed, train it."""
+class WorkerTask(msgspec.Struct, frozen=True):
+    """Inspect a network or, with a seed, train it."""
 
     file: str
+    """Absolute path."""
     name: str
-    answer_file: str
-    seed: int | None
     num_epochs: int
     dataset_name: str
-    dataset_folder: str | None
+    dataset_folder: str | None = None
+    seed: int | None = None
+
+    @property
+    def activity(self) -> str:
+        """What the task does, for messages."""
+        if self.seed is None:
+            return "importing the file and classifying one batch"
+        return f"training with seed {self.seed}"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What came out of a task: a problem, an inspection or a training."""
+class Inspection(msgspec.Struct, frozen=True):
+    """What is known about a network before its training."""
 
-    problem: str = ""
-    problem_kind: ProblemKind = "network"
+    parameters: int
+    frozen_parameters: int
+    """Those that training does not change."""
+    concepts: list[str]
+    """Of `CONCEPTS`, those that its outputs depended on in training mode."""
+    notes: list[str]
+    """Hints for its author."""
+
+
+class TrainedSeed(msgspec.Struct, frozen=True):
+    """One training."""
+
+    seed: int
+    num_epochs: int
+    accuracy_pct: float
+    """Test accuracy after the last epoch."""
+    has_diverged: bool
+
+
+class WorkerMessage(msgspec.Struct, frozen=True):
+    """The progress of a task or, in the last message, its result or error."""
+
+    num_epochs_done: int = 0
     inspection: Inspection | None = None
     trained: TrainedSeed | None = None
-    epochs_done: int = 0
-    """While it is being trained."""
-    doing: str = "importing the file and making the network"
-    """While it is being looked at."""
+    error: str = ""
+    error_type: str = ""
+    """A key of `ERROR_TYPES`."""

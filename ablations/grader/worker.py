@@ -1,206 +1,171 @@
-"""Looks at somebody's own network, and trains it: one process, one task.
+"""Inspects or trains a student's network: one process for one task.
 
-`python -m ablations.grader.worker TASK.json` is started by `supervisor.py`, with a time
-limit. It runs the file that the network is in, so whatever that file does happens here. What it
-prints goes nowhere; the answer is a file of its own.
+`supervisor.py` starts `python -m ablations.grader.worker TASK`, with the task as JSON. The process
+runs the student's file, and sends its messages to standard output, one JSON object a line.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
-from ablations.data.datasets import DataError
-from ablations.grader.concepts import Observer, used_parameters
-from ablations.grader.grade import Inspection, TrainedSeed
-from ablations.grader.loader import load_network, told
+from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.data.datasets import load_dataset
+from ablations.grader.concepts import ConceptObserver, parameters_behind
+from ablations.grader.loader import IMAGES_SHAPE, explain_errors, load_student_network
 from ablations.grader.protocol import (
-    ERRORS,
-    NOT_WRITTEN,
-    Answer,
-    MachineError,
+    Inspection,
     NetworkError,
-    Task,
+    TrainedSeed,
+    UnknownNameError,
+    WorkerMessage,
+    WorkerTask,
 )
-from ablations.records.atomic_io import write_json
+from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
+from ablations.training.loop import make_trainee, train_network
+from ablations.training.seeding import derive_seed
+from ablations.words import in_one_line
 from mnist_blocks.spec import NUM_CLASSES
+from speed.arithmetic import keep_freed_memory
 
-BATCH_SIZE = 4
+MEMORY_LIMIT_BYTES = 4 * 2**30
+
+Send = Callable[[WorkerMessage], None]
 
 
 def main() -> None:
-    """Do the task that is named on the command line, and write the answer."""
-    task = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Task)
-    answer_file = Path(task.answer_file)
+    """Carry out the task on the command line."""
+    task = msgspec.json.decode(sys.argv[1], type=WorkerTask)
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # What the student's file prints goes to standard error.
+
+    def send(message: WorkerMessage) -> None:
+        messages.write(msgspec.json.encode(message) + b"\n")
+        messages.flush()
+
+    _limit_memory()
     torch.set_num_threads(1)
+    send(carry_out(task, send))
+    os._exit(0)  # Threads and exit handlers of the student's file cannot delay this.
+
+
+def _limit_memory() -> None:
+    """Let allocations above the limit fail. Only Linux counts all of them."""
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+
+
+def carry_out(task: WorkerTask, send: Send) -> WorkerMessage:
+    """The last message of a task: its result, or why there is none."""
     try:
         if task.seed is None:
-            answer = Answer(inspection=inspect_network(task))
-        else:
-            answer = Answer(trained=train_network(task, task.seed))
-    except (NetworkError, MachineError, DataError, OSError) as error:
-        kinds = [kind for kind, error_type in ERRORS.items() if type(error) is error_type]
-        answer = Answer(problem=str(error), problem_kind=kinds[0] if kinds else "machine")
-    try:
-        write_json(answer_file, answer)
-    except OSError:
-        sys.exit(NOT_WRITTEN)
+            return WorkerMessage(inspection=inspect_network(task))
+        trained = train_student_network(task, task.seed, send)
+        return WorkerMessage(num_epochs_done=trained.num_epochs, trained=trained)
+    except (NetworkError, UnknownNameError) as error:
+        return WorkerMessage(error=str(error), error_type=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 (the data, the machine or a bug, not the network)
+        text = f"{type(error).__name__}: {in_one_line(error)}"
+        return WorkerMessage(error=text, error_type="MachineError")
 
 
-def inspect_network(task: Task) -> Inspection:
-    """Classify a batch in training mode, and see what was computed.
+def inspect_network(task: WorkerTask) -> Inspection:
+    """Classify a batch in training mode, and record what is computed.
 
     Raises:
-        NetworkError: it raises, or does not give ten finite numbers for each image.
+        UnknownNameError: the file does not define the name.
+        NetworkError: the network raises an exception, returns something else than ten finite
+            numbers for each image, or cannot be trained.
     """
-    network = load_network(task, seed=0).train()
-    is_seeded = not has_the_same_weights(network, load_network(task, seed=1))
-    images = torch.randn(BATCH_SIZE, 1, 28, 28)
-    observer = Observer()
-    doing = f"classifying images of shape {tuple(images.shape)} in training mode"
-    note_progress(task, Answer(doing=doing))
-    with told(doing, task.file), observer:
-        logits = network(images)
-    check_logits(logits, images)
-    if not list(network.parameters()):
-        raise NetworkError(
-            "it has no parameters of its own: layers in a list belong into an nn.ModuleList"
-        )
-    if not logits.requires_grad:
-        raise NetworkError("nothing can be trained: no output depends on a parameter")
-    with told("a backward pass", task.file):
-        nn.functional.cross_entropy(logits.float(), torch.arange(BATCH_SIZE)).backward()
-    registered = {id(parameter) for parameter in network.parameters()}
-    unregistered = [one for one in used_parameters(logits) if id(one) not in registered]
-    notes = notes_on(network, logits, unregistered)
-    if not is_seeded:
-        notes.append(
-            "its initial weights are the same for every seed, so that trainings differ in the order "
-            "of images and in dropout only: name a class or a function, and set no seed in the file"
-        )
-    if is_random_in_evaluation(network, images):
-        notes.append(
-            "its outputs for the same images differ in evaluation mode, which costs accuracy: "
-            "functional.dropout needs training=self.training"
-        )
-    try:
-        with told("one image alone cannot be classified", task.file), torch.inference_mode():
-            check_logits(network.eval()(images[:1]), images[:1])
-    except NetworkError as error:
-        notes.append(str(error))
-    parameters = [*network.parameters(), *unregistered]
-    frozen = [one for one in network.parameters() if not one.requires_grad]
+    network = load_student_network(task, seed=0).train()
+    images = torch.randn(IMAGES_SHAPE)
+    with explain_errors("classifying images in training mode", task.file):
+        with ConceptObserver() as observer:
+            logits = network(images)
+        _check_logits(logits)
+        nn.functional.cross_entropy(logits.float(), torch.arange(len(images))).backward()
+    parameters = list(network.parameters())
+    if not parameters:
+        raise NetworkError("it has no parameters; put layers in an nn.ModuleList, not in a list")
+    registered = {id(parameter) for parameter in parameters}
+    unregistered = [one for one in parameters_behind(logits) if id(one) not in registered]
+    frozen = [one for one in parameters if not one.requires_grad] + unregistered
+    sums = logits.detach().float().sum(dim=1)
+    other_network = load_student_network(task, seed=1)
+    notes = {
+        "the network uses parameters that are not registered, so they are not trained; put layers "
+        "in an nn.ModuleList, not in a list": bool(unregistered),
+        "the outputs look like probabilities (softmax), so training is slow; return logits, which "
+        "the cross-entropy loss expects": bool(
+            (logits >= 0).all() and ((sums - 1).abs() < 1e-4).all()
+        ),
+        "the initial weights are the same for every seed; name a class or a function, and set no "
+        "seed in the file": all(map(torch.equal, parameters, other_network.parameters())),
+        "the outputs for the same images differ in evaluation mode, which costs accuracy; call "
+        "functional.dropout with training=self.training": _is_random(network.eval(), images),
+    }
     return Inspection(
-        parameters=sum(one.numel() for one in parameters),
-        frozen_parameters=sum(one.numel() for one in (*frozen, *unregistered)),
-        concepts=observer.at_work(logits),
-        notes=notes,
+        parameters=sum(one.numel() for one in (*parameters, *unregistered)),
+        frozen_parameters=sum(one.numel() for one in frozen),
+        concepts=observer.concepts_of(logits),
+        notes=[note for note, is_true in notes.items() if is_true],
     )
+
+
+def _check_logits(logits: object) -> None:
+    """Raise NetworkError unless these are ten finite numbers for each image, and trainable."""
+    shape = (IMAGES_SHAPE[0], NUM_CLASSES)
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
+        found = getattr(logits, "shape", type(logits).__name__)
+        raise NetworkError(
+            f"for images of shape {IMAGES_SHAPE} it returns {found}; return a tensor of shape {shape}"
+        )
+    if not logits.isfinite().all():
+        raise NetworkError("it returns infinite numbers or NaN for images with ordinary pixels")
+    if not logits.requires_grad:
+        raise NetworkError(
+            "it cannot be trained, since its outputs depend on no parameter; use layers in forward"
+        )
 
 
 @torch.inference_mode()
-def is_random_in_evaluation(network: nn.Module, images: Tensor) -> bool:
-    """Whether two passes over the same images give different answers; false where it raises."""
-    network.eval()
+def _is_random(network: nn.Module, images: Tensor) -> bool:
+    """Whether two passes over the same images differ; false if one fails, as training then will."""
     try:
         first, second = network(images), network(images)
-        return not torch.equal(first, second) and not bool(first.isnan().any())
-    except Exception:  # noqa: BLE001 (the network's own, which is told of elsewhere)
+        return not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+    except Exception:  # noqa: BLE001 (whatever the student's code raises)
         return False
 
 
-def note_progress(task: Task, answer: Answer) -> None:
-    """Write how far the task is.
+def train_student_network(task: WorkerTask, seed: int, send: Send) -> TrainedSeed:
+    """Train the network with the reference recipe for the requested epochs.
 
     Raises:
-        MachineError: that cannot be written.
+        NetworkError: it raises an exception.
+        DataError: the data set cannot be used.
     """
-    if not task.answer_file:
-        return
-    try:
-        write_json(Path(task.answer_file), answer)
-    except OSError as error:
-        raise MachineError(f"{task.answer_file}: {error.strerror}") from error
-
-
-def has_the_same_weights(network: nn.Module, other: nn.Module) -> bool:
-    """Whether two networks start alike; false where a layer has yet to find out its sizes."""
-    pairs = list(zip(network.parameters(), other.parameters(), strict=False))
-    return bool(pairs) and all(
-        not isinstance(one, UninitializedParameter) and torch.equal(one, two) for one, two in pairs
-    )
-
-
-def check_logits(logits: object, images: Tensor) -> None:
-    """Raise NetworkError unless a network's answer is ten finite numbers for each image."""
-    wanted = (len(images), NUM_CLASSES)
-    if not isinstance(logits, Tensor):
-        raise NetworkError(f"it returns a {type(logits).__name__}, not a tensor of logits")
-    if tuple(logits.shape) != wanted:
-        raise NetworkError(
-            f"for images of shape {tuple(images.shape)} it returns shape {tuple(logits.shape)}; "
-            f"wanted {wanted}"
-        )
-    if not logits.isfinite().all():
-        raise NetworkError("for images of ordinary size it returns numbers that are not finite")
-
-
-def notes_on(network: nn.Module, logits: Tensor, unregistered: Sequence[Tensor]) -> list[str]:
-    """What its author should know."""
-    notes = []
-    if unregistered:
-        notes.append(
-            f"{sum(one.numel() for one in unregistered):,} parameters are used but not its own, so "
-            "they are never trained: layers in a list belong into an nn.ModuleList"
-        )
-    sums = logits.detach().float().sum(dim=1)
-    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        notes.append(
-            "its outputs look like probabilities (softmax); it is trained with cross entropy, which "
-            "takes logits or log-softmax, so it will learn slowly"
-        )
-    unused = [name for name, parameter in network.named_parameters()
-              if parameter.requires_grad and parameter.grad is None]  # fmt: skip
-    if unused:
-        notes.append(f"parameters that no output depends on: {', '.join(unused[:5])}")
-    return notes
-
-
-def train_network(task: Task, seed: int) -> TrainedSeed:
-    """Train the network by the reference recipe, for so many epochs.
-
-    Raises:
-        NetworkError: it raises meanwhile.
-    """
-    from ablations.catalogue.experiment import TARGET_TRAINING
-    from ablations.data.datasets import load_dataset
-    from ablations.training.batches import load_images
-    from ablations.training.loop import make_trainee
-    from ablations.training.loop import train_network as train_epochs
-    from ablations.training.seeding import derive_seed
-    from speed.arithmetic import keep_freed_memory
-
     keep_freed_memory()
     recipe = replace(TARGET_TRAINING, num_epochs=task.num_epochs)
     folder = Path(task.dataset_folder) if task.dataset_folder else None
     dataset = load_dataset(task.dataset_name, folder)
     device = torch.device("cpu")
-    network = load_network(task, derive_seed(seed, "init"))
+    network = load_student_network(task, derive_seed(seed, "init"))
 
     def after_epoch(record: EpochRecord) -> None:
-        note_progress(task, Answer(epochs_done=record.epoch))
+        send(WorkerMessage(num_epochs_done=record.epoch))
 
-    with told(f"training with seed {seed}", task.file):
-        # Layers that find their sizes out by themselves do so with their first images.
-        network(torch.zeros(BATCH_SIZE, 1, 28, 28))
+    with explain_errors(task.activity, task.file):
         trainee = make_trainee(network, recipe, seed, dataset, device)
-        trained = train_epochs(trainee, *load_images(dataset, recipe, device), after_epoch)
+        trained = train_network(trainee, *load_images(dataset, recipe, device), after_epoch)
     return TrainedSeed(
         seed=seed,
         num_epochs=len(trained.epochs),

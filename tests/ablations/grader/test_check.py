@@ -1,0 +1,139 @@
+"""Checks with real worker processes, and the command."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ablations.data.datasets import DataError
+from ablations.grader.protocol import MachineError, UnknownNameError, WorkerTask
+from ablations.grader.supervisor import check_network, end_process_group
+from cli import main
+
+StudentTask = Callable[..., WorkerTask]
+NEVER_REACHED_SECONDS = 3600.0
+
+
+def test_command_shows_progress_and_prints_and_writes_the_grade(
+    student_task: StudentTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress: list[int] = []
+    monkeypatch.setattr(
+        "ablations.grader.command.Progress.update",
+        lambda self, bar, completed: progress.append(completed),
+    )
+    json_file = tmp_path / "grade.json"
+    network = f"{student_task('Prints').file}:Prints"
+    options = ["--dataset", "digits", "--epochs", "1", "--seeds", "0-1", "--json", str(json_file)]
+    result = CliRunner().invoke(main, ["check", network, *options])
+    assert result.exit_code == 3, result.output
+    assert "the assignment requires MNIST" in result.output
+    grade = json.loads(json_file.read_text())
+    assert grade["network"] == "my network.py:Prints"
+    verdicts = [requirement["verdict"] for requirement in grade["requirements"]]
+    assert verdicts == ["pass", "pass", "pass", "undecided"]
+    assert set(grade["accuracy_pct"]["by_seed"]) == {"0", "1"}
+    assert grade["problem"] == ""
+    assert progress[0] == 0
+    assert progress[-1] == 2
+    assert progress == sorted(progress)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message", "verdict"),
+    [
+        ("os.write(2, b'last line'); os._exit(3)", r"\(exit code 3\): last line$", "fail"),
+        ("os.kill(os.getpid(), 9)", r"\(SIGKILL\), probably for lack of memory", "undecided"),
+        ("torch.empty(2**31)", "not enough memory .my network.py, line", "undecided"),
+    ],
+)
+def test_a_process_that_dies_gives_one_clear_line(
+    student_task: StudentTask, forward: str, message: str, verdict: str
+) -> None:
+    task = student_task("Net", forward=forward)
+    grade = check_network(task, [0], 1, NEVER_REACHED_SECONDS)
+    assert grade.verdict == verdict
+    assert re.search(message, grade.problem), grade.problem
+    assert "\n" not in grade.problem
+
+
+def test_the_time_limit_ends_a_network_that_hangs(student_task: StudentTask) -> None:
+    task = student_task("Net", forward="time.sleep(3600)")
+    grade = check_network(task, [0], 1, limit_seconds=0.5)
+    assert grade.verdict == "undecided"
+    assert "time limit of 1 s; use a larger --time-limit" in grade.problem
+
+
+def test_the_first_failure_ends_all_trainings(student_task: StudentTask) -> None:
+    task = student_task("OneFailsOneHangs")
+    grade = check_network(task, [0, 1], 2, NEVER_REACHED_SECONDS)
+    assert grade.verdict == "fail"
+    assert re.match(r"training with seed [01]: ValueError: second \(my network.py", grade.problem)
+
+
+@pytest.mark.parametrize("has_process_groups", [True, False])
+def test_a_process_is_ended_with_all_that_it_started(
+    monkeypatch: pytest.MonkeyPatch, has_process_groups: bool
+) -> None:
+    if not has_process_groups:  # as on Windows
+        monkeypatch.delattr("os.killpg", raising=False)
+    hang = "import time; print('ready', flush=True); time.sleep(3600)"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hang!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start if has_process_groups else hang],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline().strip() == b"ready"
+    end_process_group(process)
+    # The pipe is at its end when every process that holds it has ended.
+    assert process.stdout.read() == b""
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("net.py", "write the file and the name in it"),
+        ("net.py:", "write the file and the name in it"),
+        ("nowhere.py:Net", "there is no file 'nowhere.py'"),
+    ],
+)
+def test_a_misused_command_exits_with_2(argument: str, message: str) -> None:
+    result = CliRunner().invoke(main, ["check", argument])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (DataError("MNIST is missing"), 4, "MNIST is missing"),
+        (MachineError("the disk"), 4, "the disk"),
+        (OSError(28, "No space left on device", "grade.json"), 4, "grade.json: No space left"),
+        (KeyError("a bug"), 4, ""),
+        (UnknownNameError("no such name"), 2, "no such name"),
+        (KeyboardInterrupt(), 130, "nothing was graded"),
+    ],
+)
+def test_other_errors_are_no_grade(
+    student_task: StudentTask,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    exit_code: int,
+    message: str,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ablations.grader.command.check_network", fail)
+    network = f"{student_task('Layers').file}:Layers"
+    result = CliRunner().invoke(main, ["check", network, "--dataset", "digits"])
+    assert result.exit_code == exit_code
+    assert message in result.output

@@ -1,0 +1,71 @@
+"""Concepts are found by what a network computes, not by its names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablations.analysis.requirements import CONCEPTS
+from ablations.grader.grade import grade_network
+from ablations.grader.protocol import WorkerTask
+from ablations.grader.worker import inspect_network
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Layers",
+        "Functions",
+        "Products",
+        "Einsum",
+        "ChannelsLast",
+        "Lazy",
+        "make",
+        "MODULE",
+        "SPEC",
+        "Prints",
+    ],
+)
+def test_all_concepts_are_found(student_task: Callable[..., WorkerTask], name: str) -> None:
+    inspection = inspect_network(student_task(name))
+    assert inspection.concepts == list(CONCEPTS)
+    assert not inspection.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("Discarded", list(CONCEPTS)),
+        ("Centred", ["batch normalisation", "dropout", "global average pooling"]),
+        ("ZeroDropout", ["dropout"]),
+        ("InactiveDropout", ["dropout"]),
+        ("OneByOne", ["a fully connected layer"]),
+    ],
+)
+def test_concepts_that_the_output_does_not_use_are_not_found(
+    student_task: Callable[..., WorkerTask], name: str, missing: list[str]
+) -> None:
+    inspection = inspect_network(student_task(name))
+    assert [concept for concept in CONCEPTS if concept not in inspection.concepts] == missing
+    requirement = grade_network("x", "mnist", 19, inspection).requirements[1]
+    assert requirement.verdict == "fail"
+    assert all(concept in requirement.measured for concept in missing)
+
+
+def test_concepts_of_the_catalogue_match_its_specs(tmp_path: Path) -> None:
+    path = tmp_path / "networks.py"
+    path.write_text(
+        "from ablations.catalogue.entries import CATALOGUE\n"
+        "for entry in CATALOGUE:\n"
+        "    globals()[entry.name.replace('-', '_')] = entry.network_spec\n"
+    )
+
+    def missing(name: str) -> list[str]:
+        inspection = inspect_network(WorkerTask(str(path), name, 1, "digits"))
+        return [concept for concept in CONCEPTS if concept not in inspection.concepts]
+
+    assert missing("target") == []
+    assert missing("no_batchnorm") == ["batch normalisation"]
+    assert missing("no_dropout") == ["dropout"]
+    assert missing("no_fc_head") == ["a fully connected layer"]
+    assert missing("no_gap") == ["global average pooling"]
