@@ -1,37 +1,46 @@
-"""The command line: parse, call, print. What it calls stands in `ablations` and `reports`."""
+"""The command line: parses, calls and prints. The work is done in `ablations` and `reports`."""
 
 import sys
 import traceback
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.designs import CORE, DESIGNS, Design, design_ablations
+from ablations.catalogue.designs import CORE, Design, design_ablations
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import DATASET_NAMES
 from ablations.commands.options import (
-    AblationName,
-    SeedList,
-    ShardOf,
-    a_number,
+    AT_LEAST_ONE,
+    FILE,
+    FOLDER,
+    PATH,
+    POINTS,
+    Number,
+    ablate_options,
     clear_errors,
     data_dir_option,
     dataset_option,
+    parse_ablation,
+    parse_network,
+    parse_seeds,
 )
-from ablations.runner.backends import BACKENDS, Backend
-from ablations.training.seed_groups import Shard
 from ablations.version import VERSION
-from ablations.words import in_one_line
-from speed.arithmetic import ARITHMETICS
+from ablations.words import in_one_line, plural
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    }
+)
 @click.version_option(VERSION, prog_name="mnist-ablations")
 def main() -> None:
-    """What is each ingredient of a 19,000-parameter MNIST network worth? Take it out and see.
+    """Measure what each ingredient of a 19,000-parameter MNIST network contributes, by removing it.
 
     \b
     Examples:
@@ -42,177 +51,50 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("names", nargs=-1, type=AblationName(), metavar="[NAME]...")
-@click.option("--all", "all_ablations", is_flag=True, help="Every entry of the catalogue.")
-@click.option(
-    "--design",
-    type=click.Choice(DESIGNS),
-    default=DESIGNS[0],
-    show_default=True,
-    help="Which networks are compared. leave-one-out: the whole network without each ingredient; "
-    "add-one-in: the bare network with each one; ladder: one after another added to the bare "
-    "network, in the order of cli.py list; factorial: every combination. All but the first take the assignment's four "
-    "concepts where none is named, and at most 8 for a factorial. Designs may share a folder.",
-)
-@click.option(
-    "--seeds",
-    type=SeedList(),
-    help="Such as 0-4 or 0,3,7.  [default: 0-2; with --preset quick: 0]",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    help="Epochs of training.  [default: 20; with --preset quick: 3, or 20 for a small data set]",
-)
-@click.option(
-    "--preset",
-    type=click.Choice(["quick"]),
-    help="quick: 9,000 of the training images for 3 epochs (a smaller data set whole, for 20), for "
-    "a first look; of all ablations where none is named.",
-)
-@dataset_option
-@data_dir_option
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cuda", "mps", "cpu"]),
-    default="auto",
-    show_default=True,
-    help="auto is the first of cuda, mps and cpu that there is.",
-)
-@click.option(
-    "--arithmetic",
-    type=click.Choice(["auto", *ARITHMETICS]),
-    default="auto",
-    show_default=True,
-    help="plain: PyTorch's layers in float32; float32 and bfloat16: compiled loops of this "
-    "project's own, on a CPU. auto: the fastest one here (docs/performance.md compares their "
-    "accuracy).",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Runs at a time.  [default: one for each CPU core; 1 on a GPU]",
-)
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default=BACKENDS[0],
-    show_default=True,
-    help="Where runs are carried out: in processes of this machine, or on a Ray cluster "
-    "(docs/scaling.md).",
-)
-@click.option(
-    "--ray-address",
-    metavar="ADDRESS",
-    help="Of the Ray cluster: auto, or HOST:PORT.  [default: one is started, on this machine]",
-)
-@click.option(
-    "--gpus-per-task",
-    type=click.FloatRange(min=0, max=1, min_open=True),
-    callback=a_number,
-    help="On a Ray cluster: 0.5 lets two groups of seeds share a GPU.  [default: 1]",
-)
-@click.option(
-    "--shard",
-    type=ShardOf(),
-    metavar="I/N",
-    help="Only the I-th of N parts of the runs, into a folder of its own; `merge` brings the "
-    "folders together (docs/scaling.md).",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Study folder: runs that it holds already are not run again.  [default: under runs/]",
-)
-@click.option(
-    "--margin",
-    type=click.FloatRange(min=0, max=100, min_open=True),
-    callback=a_number,
-    help="Points of accuracy below which a difference does not matter; it belongs to the study, and "
-    "cannot be changed once there is one.  [default: 0.1]",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would run, and for how long; run nothing.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@ablate_options
 @clear_errors
 def ablate(
-    names: tuple[Ablation, ...],
-    all_ablations: bool,
-    design: Design,
-    seeds: tuple[int, ...] | None,
-    epochs: int | None,
-    preset: str | None,
-    dataset: str,
-    data_dir: Path | None,
-    device: str,
-    arithmetic: str,
-    jobs: int | None,
-    backend: Backend,
-    ray_address: str | None,
-    gpus_per_task: float | None,
-    shard: Shard | None,
-    out: Path | None,
-    margin: float | None,
-    dry_run: bool,
-    fail_fast: bool,
+    names: tuple[Ablation, ...], all_ablations: bool, design: Design, **options: Any
 ) -> None:
-    """Train the target and its ablations, and write a report.
+    """Train the target network and its ablations, and write a report.
 
-    The target is always among the runs, since every difference is a difference from it. Run the
-    same command again after an interruption: it does only what is missing.
+    The target is always included, because every result is a difference from it. To continue after
+    an interruption, run the same command again: finished runs are kept.
 
     \b
     Examples:
       python cli.py ablate --preset quick
       python cli.py ablate --all
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
-      python cli.py ablate --design factorial
       python cli.py ablate --design ladder batchnorm dropout augmentation
       python cli.py ablate --all --dry-run
-      python cli.py ablate no-gap --epochs 5 --out runs/gap-in-five
       python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
+    if all_ablations and names:
+        raise click.UsageError("give either names or --all, not both")
+    if options["backend"] != "ray" and (options["ray_address"] or options["gpus_per_task"]):
+        raise click.UsageError("--ray-address and --gpus-per-task need --backend ray")
+    options["gpus_per_task"] = options["gpus_per_task"] or 1.0
+    has_default = design != "leave-one-out" or options["preset_name"] == "quick"
+    if not (all_ablations or names or has_default):
+        raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
+    uses_core = design != "leave-one-out" and not all_ablations
+    try:
+        ablations = design_ablations(design, names or (CORE if uses_core else CATALOGUE))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
     from ablations.commands.prepare import StudyRequest
     from ablations.commands.run_study import conduct
     from reports.documents.write import write_report
 
-    if all_ablations and names:
-        raise click.UsageError("give either names or --all, not both")
-    if backend != "ray" and (ray_address or gpus_per_task):
-        raise click.UsageError("--ray-address and --gpus-per-task are for --backend ray")
-    is_plain = design == "leave-one-out"
-    if not all_ablations and not names and preset is None and is_plain:
-        raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
-    entries: Sequence[Ablation] = names or (CATALOGUE if all_ablations or is_plain else CORE)
-    try:
-        chosen = design_ablations(design, entries)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    request = StudyRequest(
-        ablations=chosen,
-        preset_name=preset or "full",
-        seeds=seeds,
-        num_epochs=epochs,
-        dataset_name=dataset,
-        data_dir=data_dir,
-        device_name=device,
-        arithmetic_name=arithmetic,
-        num_jobs=jobs,
-        backend=backend,
-        ray_address=ray_address,
-        gpus_per_task=gpus_per_task or 1.0,
-        shard=shard,
-        study_dir=out,
-        margin_pct=margin,
-        is_dry_run=dry_run,
-        stops_at_failure=fail_fast,
-    )
-    sys.exit(conduct(request, write_report))
+    sys.exit(conduct(StudyRequest(ablations=ablations, **options), write_report))
 
 
 @main.command("list")
 def list_ablations() -> None:
-    """Name every ablation, and what it removes from the target.
+    """List all ablations, and what each removes from the target.
 
     \b
     Example:
@@ -220,15 +102,14 @@ def list_ablations() -> None:
     """
     width = max(len(ablation.name) for ablation in CATALOGUE)
     for ablation in CATALOGUE:
+        is_target = ablation.kind == "target"
+        removed = "the complete network" if is_target else f"without {ablation.removes}"
         core = "  (a concept of the assignment)" if ablation.is_core else ""
-        removed = (
-            "the whole network" if ablation.kind == "target" else f"without {ablation.removes}"
-        )
         click.echo(f"{ablation.name:<{width}}  {removed}{core}")
 
 
 @main.command()
-@click.argument("ablation", type=AblationName(), metavar="NAME")
+@click.argument("ablation", type=parse_ablation, metavar="NAME")
 def show(ablation: Ablation) -> None:
     """Show what an ablation changes, and its network layer by layer.
 
@@ -239,32 +120,28 @@ def show(ablation: Ablation) -> None:
     """
     from reports.text.layers import ablation_lines
 
-    for line in ablation_lines(ablation):
-        click.echo(line)
+    click.echo("\n".join(ablation_lines(ablation)))
 
 
 @main.command()
-@click.argument(
-    "study_dirs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR..."
-)
+@click.argument("study_dirs", nargs=-1, required=True, type=PATH, metavar="RUN_DIR...")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Of several studies: the page to write.  [default: transfer.html beside the last]",
+    type=FILE,
+    help="With several studies: the page to write.  [default: transfer.html next to the last]",
 )
-@click.option("--open", "opens", is_flag=True, help="Show the page in the browser.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
 @clear_errors
 def report(
     study_dirs: tuple[Path, ...], out: Path | None, opens: bool, data_dir: Path | None
 ) -> None:
-    """Render a study folder's report again, from its records; of several, a page beside that.
+    """Write a study's report again from its records, or one page about several studies.
 
-    Beside one study's report.html lies report.md, a summary for a pull request. Where the networks'
-    weights and the data set are there, what the page shows of them is measured if that is missing.
+    With one study, this writes report.html, and report.md as a summary for a pull request, into its
+    folder. Missing measurements on its networks are added if weights and data set are available.
 
-    With several studies, for example of two data sets, the page says of each conclusion whether
-    it holds in all of them.
+    With several studies, the page shows for each conclusion whether it holds in all of them.
 
     \b
     Examples:
@@ -279,18 +156,16 @@ def report(
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     if len(studies) > 1:
-        if data_dir:
-            raise click.UsageError("--data-dir is for one study, whose networks are looked at")
-        if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
-            raise click.UsageError("the same study is named twice")
         out = out or study_dirs[-1].parent / TRANSFER_FILE
+        if data_dir:
+            raise click.UsageError("--data-dir can be given with one study only")
+        if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
+            raise click.UsageError("the same study is given twice")
         if is_study(out.resolve().parent):
-            raise click.UsageError(f"--out {out}: that folder is a study; choose another place")
+            raise click.UsageError(f"--out {out}: that folder is a study; choose another one")
         write_transfer([summarise(study) for study in studies], out)
     elif out:
-        raise click.UsageError(
-            "--out is for several studies; one study's report lies in its folder"
-        )
+        raise click.UsageError("--out needs several studies; one study's report is in its folder")
     else:
         if not is_up_to_date(study_dirs[0], studies[0]):
             from ablations.inspection.build import complete_exhibits
@@ -300,46 +175,34 @@ def report(
     click.echo(f"Report: {out}")
     if opens and not webbrowser.open(out.resolve().as_uri()):
         click.echo("No browser could be started; open that file yourself.", err=True)
-    problems = [problem for study in studies for problem in study.problems]
-    for problem in problems:
-        click.echo(f"Left out: {problem}", err=True)
-    sys.exit(1 if problems else 0)
+    _exit_with_problems(problem for study in studies for problem in study.problems)
 
 
 @main.command()
-@click.argument(
-    "parts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR..."
-)
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the whole study.",
-)
+@click.argument("parts", nargs=-1, required=True, type=PATH, metavar="RUN_DIR...")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the merged study.")
 @clear_errors
 def merge(parts: tuple[Path, ...], out: Path) -> None:
     """Copy the runs of a study's parts into one folder.
 
-    Every run is checked on the way, and parts of different studies are refused. Nothing that is in
-    the folder already is replaced, so the same command takes what has been added to a part since.
-    The command that made a part, with this --out and without --shard, then does runs that are
-    missing, times the epochs and writes the report.
+    Every run is verified. Parts of different studies are refused, and runs that the folder contains
+    are not replaced, so you can run the same command again when a part has more runs.
+
+    Then run the command that made the parts, with this --out and without --shard: it does missing
+    runs, times the epochs and writes the report.
 
     \b
     Example:
       python cli.py merge runs/mnist-shard-* --out runs/mnist
     """
     from ablations.records.merge import merge_studies
-    from ablations.words import plural
 
     found = merge_studies(parts, out)
     click.echo(
         f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_there:,} were there already. "
-        f"A report on them: python cli.py report {out}"
+        f"For a report on them: python cli.py report {out}"
     )
-    for problem in found.problems:
-        click.echo(f"Left out: {problem}", err=True)
-    sys.exit(1 if found.problems else 0)
+    _exit_with_problems(found.problems)
 
 
 @main.command()
@@ -349,8 +212,8 @@ def compare(sides: tuple[str, ...]) -> None:
     """Compare two ablations of a study, or two studies, seed by seed.
 
     Two ablations: A minus B in RUN_DIR. Two studies: each ablation that both contain, the first
-    study minus the second; studies of other data or length are refused, and what else differs
-    (versions, arithmetic, device) is said.
+    study minus the second. Studies on other data or with another number of epochs are refused;
+    other differences (versions, arithmetic, device) are reported.
 
     \b
     Examples:
@@ -361,58 +224,42 @@ def compare(sides: tuple[str, ...]) -> None:
     from ablations.records.study import load_study
     from reports.text.comparison import comparison_lines
     from reports.text.wording import chance_notices, mixed_notices
-    from reports.text.wording import notices as notices_of
+    from reports.text.wording import notices as study_notices
 
+    notes: list[str] = []
     if len(sides) == 3:
-        names = [AblationName().convert(side, None, None).name for side in sides[:2]]
+        names = [parse_ablation(side).name for side in sides[:2]]
         studies = [load_study(Path(sides[2]))]
-        found, notes = [compare_ablations(studies[0], names[0], names[1])], []
+        comparisons = [compare_ablations(studies[0], names[0], names[1])]
     elif len(sides) == 2:
         studies = [load_study(Path(side)) for side in sides]
         both = compare_studies(*studies)
-        found = both.comparisons
-        notes = [f"They differ in {line}" for line in both.mixed]
+        comparisons = both.comparisons
+        notes += [f"They differ in {line}" for line in both.mixed]
         notes += [f"Not compared: {line}" for line in both.left_out]
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
-    for line in [*comparison_lines(found, studies[0].spec.margin_pct), *notes]:
-        click.echo(line)
-    problems = [problem for study in studies for problem in study.problems]
-    warnings = [
-        f"Please note: {line}"
+    click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *notes]))
+    found = [
+        (*study_notices(study.spec), *chance_notices(study), *mixed_notices(study))
         for study in studies
-        for line in (*notices_of(study.spec), *chance_notices(study), *mixed_notices(study))
     ]
-    for line in dict.fromkeys([*warnings, *(f"Left out: {problem}" for problem in problems)]):
-        click.echo(line, err=True)
-    sys.exit(1 if problems else 0)
+    for line in dict.fromkeys(line for lines in found for line in lines):
+        click.echo(f"Please note: {line}", err=True)
+    _exit_with_problems(problem for study in studies for problem in study.problems)
 
 
 @main.command()
-@click.argument("study_dir", type=click.Path(path_type=Path), metavar="[RUN_DIR]", required=False)
-@click.option(
-    "--effect",
-    type=click.FloatRange(min=0, max=100, min_open=True),
-    callback=a_number,
-    default=0.1,
-    show_default=True,
-    help="Difference in accuracy to be found, in points.",
-)
-@click.option(
-    "--power",
-    type=click.FloatRange(min=0.05, max=0.999),
-    callback=a_number,
-    default=0.8,
-    show_default=True,
-    help="In which share of studies it is to be found.",
-)
+@click.argument("study_dir", type=PATH, metavar="[RUN_DIR]", required=False)
+@click.option("--effect", type=POINTS, default=0.1, help="Difference to detect, in points.")
+@click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability to detect it.")
 @data_dir_option
 @clear_errors
 def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | None) -> None:
-    """Say how many seeds find a difference, and how long they take on this machine.
+    """Estimate how many seeds detect a difference, and how long they take on this machine.
 
-    How much differences vary over seeds is taken from RUN_DIR; where none is named, from the
-    reference study that comes with the source.
+    The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
+    docs/reference.
 
     \b
     Examples:
@@ -424,60 +271,27 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
     found = plan_seeds(study, effect, power)
-    for line in plan_lines(found, study, effect, power):
-        click.echo(line)
+    click.echo("\n".join(plan_lines(found, study, effect, power)))
     if found.num_seeds is not None:
-        for line in time_lines(found, *seconds_a_run(study, data_dir)):
-            click.echo(line)
+        click.echo("\n".join(time_lines(found, *seconds_a_run(study, data_dir))))
 
 
 @main.command()
-@click.argument("network", metavar="FILE.py:NAME")
+@click.argument("network", type=parse_network, metavar="FILE.py:NAME")
+@click.option("--seeds", type=parse_seeds, metavar="SEEDS", default="0-4", help="0-4 or 0,3,7.")
 @click.option(
-    "--seeds", type=SeedList(), default="0-4", show_default=True, help="One training each."
+    "--epochs", "num_epochs", type=AT_LEAST_ONE, default=19, help="Fewer than 20 are required."
 )
 @click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    default=19,
-    show_default=True,
-    help="Epochs of training; the assignment requires fewer than 20.",
+    "--time-limit", type=Number(min=0, min_open=True), default=60, help="Minutes for all trainings."
 )
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=a_number,
-    default=60,
-    show_default=True,
-    help="Minutes for all trainings together; the inspection before them has at most 2.",
-)
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Trainings at a time.  [default: number of cores]"
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the grade to this file.",
-)
-@click.option(
-    "--dataset",
-    type=click.Choice(["auto", *DATASET_NAMES]),
-    default="auto",
-    show_default=True,
-    help="auto is MNIST, as the assignment requires; the accuracy on others is undecided.",
-)
+@click.option("--jobs", "num_jobs", type=AT_LEAST_ONE, help="At a time. [default: CPU cores]")
+@click.option("--json", "json_file", type=FILE, help="Also write the grade to this file.")
+@dataset_option
 @data_dir_option
 @clear_errors
 def check(
-    network: str,
-    seeds: tuple[int, ...],
-    epochs: int,
-    time_limit: float,
-    jobs: int | None,
-    json_file: Path | None,
-    dataset: str,
-    data_dir: Path | None,
+    network: tuple[Path, str], time_limit: float, json_file: Path | None, **options: Any
 ) -> None:
     """Check your own network against the assignment.
 
@@ -494,36 +308,26 @@ def check(
       python cli.py check my_network.py:MyNet
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
-    from ablations.commands.run_study import EXIT_INTERRUPTED
     from ablations.data.datasets import DataError
     from ablations.grader.command import check_and_print
     from ablations.grader.grade import NO_GRADE_EXIT_CODE
     from ablations.grader.protocol import MachineError, UnknownNameError
 
-    file, colon, name = network.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise click.UsageError(
-            f"'{network}': write the file and the name in it: my_network.py:MyNet"
-        )
-    if not Path(file).is_file():
-        raise click.UsageError(f"there is no file '{file}'")
-    if Path(file).suffix != ".py":
-        raise click.UsageError(f"'{file}' is not a Python file")
     if json_file and not json_file.parent.is_dir():
         raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     try:
         exit_code = check_and_print(
-            Path(file), name, seeds, epochs, 60 * time_limit, jobs, dataset, data_dir, json_file
+            *network, limit_seconds=60 * time_limit, json_file=json_file, **options
         )
     except UnknownNameError as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         click.echo("Stopped; nothing was graded.", err=True)
-        exit_code = EXIT_INTERRUPTED
+        exit_code = 130
     except (DataError, MachineError, OSError) as error:
         click.echo(f"Error: {in_one_line(error)}", err=True)
         exit_code = NO_GRADE_EXIT_CODE
-    except Exception:  # noqa: BLE001 (a bug; the exit code that Python gives it is "fail" here)
+    except Exception:  # noqa: BLE001 (a bug: Python's own exit code, 1, would mean "fail")
         traceback.print_exc()
         exit_code = NO_GRADE_EXIT_CODE
     sys.exit(exit_code)
@@ -532,10 +336,10 @@ def check(
 @main.command()
 @dataset_option
 @data_dir_option
-@click.option("--fetch", is_flag=True, help="Download the data set if it is nowhere.")
+@click.option("--fetch", is_flag=True, help="Download the data set if it is not found.")
 @clear_errors
-def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
-    """Show where the data set is searched and found, and whether it verifies.
+def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
+    """Show which files of the data set were found, and whether they are intact.
 
     \b
     Examples:
@@ -544,18 +348,17 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
     """
     from ablations.data.datasets import inspect_dataset, load_dataset, resolve_dataset
 
-    name = "mnist" if dataset == "auto" else dataset
+    name = "mnist" if dataset_name == "auto" else dataset_name
     if data_dir and not fetch and not data_dir.expanduser().is_dir():
-        click.echo(f"warning: there is no folder {data_dir}; looking elsewhere", err=True)
+        click.echo(f"warning: there is no folder {data_dir}; searching elsewhere", err=True)
     for file in inspect_dataset(name, data_dir):
         if file.problem:
             click.echo(f"bad       {file.problem}")
         if file.status == "verified":
             click.echo(f"verified  {file.path}")
-    # The problems of files are printed above; those of a download are not.
-    log = click.echo if fetch else lambda line: None
-    found_name, folder = resolve_dataset(name, data_dir, fetch=fetch, log=log)
-    found = load_dataset(found_name, folder)
+    # The problems of files are printed above, those of a download are not.
+    say = click.echo if fetch else lambda line: None
+    found = load_dataset(*resolve_dataset(name, data_dir, fetch=fetch, log=say))
     click.echo(
         f"{found.title} in {found.source}: {found.id.num_train:,} training and "
         f"{found.id.num_test:,} test images, digest {found.id.sha256[:16]}, "
@@ -564,13 +367,11 @@ def data(dataset: str, data_dir: Path | None, fetch: bool) -> None:
 
 
 @main.command(hidden=True)
-@click.argument("study_dir", type=click.Path(path_type=Path), metavar="RUN_DIR")
-@click.argument("others", nargs=-1, type=click.Path(path_type=Path), metavar="[OTHER_DIR]...")
+@click.argument("study_dir", type=PATH, metavar="RUN_DIR")
+@click.argument("others", nargs=-1, type=PATH, metavar="[OTHER_DIR]...")
 @clear_errors
 def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
-    """Put a study's results into README.md and the lesson plan, and whether they hold in others.
-
-    Figures are written beside the records.
+    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md.
 
     \b
     Example:
@@ -579,6 +380,14 @@ def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
     from reports.documents.write import write_readme
 
     write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))
+
+
+def _exit_with_problems(problems: Iterable[str]) -> NoReturn:
+    """Print the problems to stderr; the exit code says whether there were any."""
+    problems = list(problems)
+    for problem in problems:
+        click.echo(f"Left out: {problem}", err=True)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import math
 
 VERDICT_SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?"}
-"""Of a requirement; beside a word, never alone."""
+"""Of a requirement; next to a word, never alone."""
 
 
 def plural(number: int, noun: str) -> str:
@@ -12,7 +12,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people: `40 s`, `12 min`, `3 h 20 min`."""
+    """`40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
@@ -22,8 +22,13 @@ def duration(seconds: float) -> str:
 
 
 def in_one_line(error: Exception) -> str:
-    """The error in a line: also a full disk, a read-only folder, a file that another program holds."""
+    """The error's message; of an operating system error the file and the reason."""
     if not isinstance(error, OSError):
         return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    file = f"{error.filename}: " if error.filename else ""
+    return f"{file}{error.strerror or error}"
+
+
+def first_line(error: BaseException) -> str:
+    """The error's type and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -29,7 +29,7 @@ from ablations.commands.options import clear_errors
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
 from ablations.records.run import Environment
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.words import plural
 from benchmarks.contenders import (
     Contender,
@@ -286,7 +286,7 @@ def main(
         device = choose_device(device)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    name, folder = resolve_dataset(name, data_dir, log=lambda line: say(console, line))
+    name, folder = resolve_dataset(name, data_dir, log=lambda line: print_line(console, line))
     dataset = load_dataset(name, folder).id
     preset = choose_preset("quick" if quick else "full", dataset)
     plan = Plan(
@@ -306,7 +306,7 @@ def main(
         raise click.ClickException(str(error)) from error
     write_json(out, comparison)
     console.print(comparison_table(comparison.rows, rounds))
-    say(console, f"{comparison.environment.device_name}; all figures: {out}")
+    print_line(console, f"{comparison.environment.device_name}; all figures: {out}")
 
 
 def compare(plan: Plan, data_dir: Path | None, console: Console) -> Comparison:
@@ -320,7 +320,7 @@ def compare(plan: Plan, data_dir: Path | None, console: Console) -> Comparison:
     from ablations.runner.run_one import describe_environment, utc_now
 
     contenders = all_contenders(plan)
-    say(
+    print_line(
         console,
         f"{plural(len(contenders), 'contender')} x {plural(plan.num_rounds, 'round')}, each "
         f"{plural(plan.num_epochs, 'epoch')} (this project's: "
@@ -336,7 +336,7 @@ def compare(plan: Plan, data_dir: Path | None, console: Console) -> Comparison:
 
         for measurement in measure_in_rounds(contenders, plan.num_rounds, measure_one):
             measurements.append(measurement)
-            say(
+            print_line(
                 console,
                 f"[{len(measurements)}/{len(contenders) * plan.num_rounds}] round "
                 f"{measurement.round_number}, {measurement.contender}: "

@@ -28,7 +28,7 @@ from ablations.records.run import RunResult, write_run
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
 from ablations.records.study_spec import StudySpec, create_study
 from ablations.runner.backends import BACKENDS, Backend, connection, make_pool
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.runner.scheduler import Event, RunFailed, RunFinished, WorkerSetup, execute
 from benchmarks.measurements import BackendOverhead, DiskOverhead, Overhead, spread
 from speed.arithmetic import Arithmetic
@@ -55,7 +55,7 @@ def main(rounds: int, runs: int, slots: int, seeds: int, out: Path) -> None:
     """
     console = Console()
     write_json(out, measure_overhead(rounds, runs, slots, seeds, console))
-    say(console, f"All figures: {out}")
+    print_line(console, f"All figures: {out}")
 
 
 def measure_overhead(
@@ -78,7 +78,9 @@ def measure_overhead(
                 pool = make_pool(setup, num_slots, cluster, dataset)
                 overhead, results = time_runs(runs, execute(runs, pool), num_slots)
             found.append(overhead)
-            say(console, f"{name}: {1000 * overhead.slot_seconds:.0f} ms of a slot for each run")
+            print_line(
+                console, f"{name}: {1000 * overhead.slot_seconds:.0f} ms of a slot for each run"
+            )
     with tempfile.TemporaryDirectory() as folder:
         disk = measure_disk(Path(folder), spec, results, num_seeds, console)
     return Overhead(
@@ -144,7 +146,9 @@ def measure_disk(
         started = time.perf_counter()
         write_run(run_folder(folder, run.ablation, run.seed), replace(result, record=record))
         seconds.append(time.perf_counter() - started)
-    say(console, f"{len(runs):,} runs written, {1000 * sum(seconds) / len(seconds):.1f} ms each")
+    print_line(
+        console, f"{len(runs):,} runs written, {1000 * sum(seconds) / len(seconds):.1f} ms each"
+    )
     times = [time.perf_counter()]
     assert not missing_runs(folder, runs)
     times.append(time.perf_counter())
@@ -153,7 +157,9 @@ def measure_disk(
     page = render_page(found)
     times.append(time.perf_counter())
     resume, read, render = (after - before for before, after in pairwise(times))
-    say(console, f"resumed in {resume:.1f} s, read in {read:.1f} s, rendered in {render:.1f} s")
+    print_line(
+        console, f"resumed in {resume:.1f} s, read in {read:.1f} s, rendered in {render:.1f} s"
+    )
     return DiskOverhead(
         num_runs=len(runs),
         write_seconds=spread(seconds),

@@ -20,7 +20,7 @@ from ablations.commands.options import clear_errors
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.runner.scheduler import WorkerSetup
 from ablations.words import duration, plural
 from benchmarks.measurements import Scaling, StepSpeed
@@ -84,9 +84,9 @@ def main(name: str, data_dir: Path | None, device: str, quick: bool, out: Path) 
       python -m benchmarks.scaling --dataset digits --quick
     """
     console = Console()
-    name, folder = resolve_dataset(name, data_dir, log=lambda line: say(console, line))
+    name, folder = resolve_dataset(name, data_dir, log=lambda line: print_line(console, line))
     write_json(out, measure_scaling(name, folder, device, QUICK if quick else Plan(), console))
-    say(console, f"All figures: {out}")
+    print_line(console, f"All figures: {out}")
 
 
 def measure_scaling(
@@ -107,7 +107,7 @@ def measure_scaling(
     started = time.perf_counter()
 
     def tell(line: str) -> None:
-        say(console, f"{duration(time.perf_counter() - started):>6}: {line}")
+        print_line(console, f"{duration(time.perf_counter() - started):>6}: {line}")
 
     def tell_study(num_runs: int, study: OneStudy) -> None:
         tell(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ablations.commands.prepare import PreparedStudy
 from ablations.records.study import load_study
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.words import in_one_line
 
 REPORT_SHARE_OF_TIME = 0.1
@@ -41,10 +41,10 @@ class InterimReports:
             show_networks(self.study, self.console)
             path = self.write_report(self.study.study_dir)
         except OSError as error:
-            say(self.console, f"No report for now: {in_one_line(error)}")
+            print_line(self.console, f"No report for now: {in_one_line(error)}")
             return
         if self.is_first:
-            say(self.console, f"The report so far, which grows as runs end: {path}")
+            print_line(self.console, f"The report so far, which grows as runs end: {path}")
             self.is_first = False
         ended = time.monotonic()
         self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
@@ -56,4 +56,4 @@ def show_networks(study: PreparedStudy, console: Console) -> None:
 
     found = load_study(study.study_dir)
     for problem in make_exhibits(study.study_dir, found, study.dataset):
-        say(console, f"The report shows less of the networks: {problem}")
+        print_line(console, f"The report shows less of the networks: {problem}")

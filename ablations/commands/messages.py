@@ -1,90 +1,80 @@
-"""What is said of a study before it begins, and when it was stopped."""
+"""What is printed about a study before its runs start, and after it was interrupted."""
 
 import shlex
 import sys
 
 from rich.console import Console
 
-from ablations.catalogue.presets import FULL
 from ablations.commands.prepare import PreparedStudy
 from ablations.records.study import load_study, missing_runs
 from ablations.records.study_spec import is_study
 from ablations.runner.duration import estimate_seconds
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.words import duration, plural
 
 
-def announce(study: PreparedStudy, console: Console) -> None:
-    """Say what will be done, and about how long it will take."""
-    spec = study.spec
+def print_plan(study: PreparedStudy, console: Console) -> None:
+    """Print what will run, where, and how long it will take."""
+    spec, setup, run_specs = study.spec, study.setup, study.run_specs
     num_images = spec.num_train_images or spec.dataset.num_train
-    num_variants = len({run.ablation for run in study.run_specs})
-    num_seeds = len({run.seed for run in study.run_specs})
-    part = ""
+    num_variants = len({run_spec.ablation for run_spec in run_specs})
+    num_seeds = len({run_spec.seed for run_spec in run_specs})
+    shard = ""
     if study.shard:
-        part = f"part {study.shard.number} of {study.shard.count}: {plural(len(study.run_specs), 'run')} of "
-    say(
+        shard = (
+            f"part {study.shard.number} of {study.shard.count}: {plural(len(run_specs), 'run')} of "
+        )
+    print_line(
         console,
-        f"{part}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
+        f"{shard}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
         f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
         f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
     at_a_time = f"{study.num_jobs} at a time"
-    if study.setup.num_replicas > 1:
-        at_a_time = f"up to {study.setup.num_replicas} seeds of a variant as one network"
+    if setup.num_replicas > 1:
+        at_a_time = f"up to {setup.num_replicas} seeds of a variant as one network"
     if study.cluster:
         at_a_time += " on a Ray cluster"
-    say(
+    print_line(
         console,
-        f"On {study.setup.device} ({study.setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
-        f"{len(study.run_specs) - len(study.missing)} of {len(study.run_specs)} runs are there already.",
+        f"On {setup.device} ({setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
+        f"{len(run_specs) - len(study.missing)} of {len(run_specs)} runs are there already.",
     )
-    if not spec.is_full_length:
-        say(
-            console,
-            f"This is not the full recipe ({FULL.num_epochs} epochs of all images): networks that "
-            "learn slowly will look worse than they are.",
-        )
-    if not study.missing:
-        return
+    if study.missing:
+        _print_duration(study, console)
+
+
+def _print_duration(study: PreparedStudy, console: Console) -> None:
     done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
     if not done and not study.is_device_here:
-        say(
-            console,
-            f"How long it will take cannot be tried out: there is no {study.setup.device} here.",
-        )
+        device = study.setup.device
+        print_line(console, f"The duration is not estimated: this machine has no {device} device.")
         return
     if not done:
-        say(console, "A few steps are tried out, to say how long it will take ...")
-        if study.setup.arithmetic != "plain":
-            say(
-                console,
-                "(The first time, loops are compiled for this processor: half a minute now, and "
-                "some seconds more for each variant with other shapes, which are not counted.)",
-            )
+        note = "(the first time, this also compiles code)"
+        print_line(console, f"Timing a few steps to estimate the duration {note} ...")
     seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
-    say(
+    print_line(
         console,
-        f"The {len(study.missing)} missing runs will take about {duration(seconds)}, "
-        "and timing the epochs a little longer.",
+        f"The {len(study.missing)} missing runs will take about {duration(seconds)}, and epoch timing "
+        "a little longer.",
     )
 
 
-def list_runs(study: PreparedStudy, console: Console) -> None:
-    """Name every run of the plan, and whether it is there."""
+def print_runs(study: PreparedStudy, console: Console) -> None:
+    """Print every run of the study, and whether it is there."""
     missing = set(study.missing)
-    for run in study.run_specs:
-        state = "would run" if run in missing else "is there"
-        say(console, f"  {state:<10} {run.ablation}, seed {run.seed}")
+    for run_spec in study.run_specs:
+        state = "would run" if run_spec in missing else "is there"
+        print_line(console, f"  {state:<10} {run_spec.ablation}, seed {run_spec.seed}")
 
 
-def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
-    """After Ctrl-C: what is kept, and the command that does the rest."""
-    num_missing = len(missing_runs(study.study_dir, study.run_specs))
-    num_done = len(study.run_specs) - num_missing
-    message = f"Stopped. {num_done} of {len(study.run_specs)} runs are finished and kept in {study.study_dir}/."
+def print_how_to_resume(study: PreparedStudy, console: Console) -> None:
+    """Print, after an interruption, what is kept and the command that continues the study."""
+    num_runs = len(study.run_specs)
+    num_done = num_runs - len(missing_runs(study.study_dir, study.run_specs))
+    message = f"Stopped. {num_done} of {num_runs} runs are finished and kept in {study.study_dir}/."
     if num_done:
-        message += f" A report on them: python cli.py report {study.study_dir}"
-    rest = "the rest" if num_missing else "what is left, the epoch times and the report"
+        message += f" For a report on them: python cli.py report {study.study_dir}"
     command = shlex.join([sys.executable, *sys.argv])
-    say(console, f"{message}\nThe same command does {rest}:\n  {command}")
+    print_line(console, f"{message}\nTo continue, run the same command again:\n  {command}")

@@ -1,8 +1,8 @@
-"""What commands share: what a user types, and mistakes told in one line."""
+"""Options that commands share, and one-line error messages."""
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -10,90 +10,93 @@ from typing import Any
 import click
 
 from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.designs import DESIGNS
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.runner.backends import BACKENDS
 from ablations.training.seed_groups import Shard
 from ablations.words import in_one_line
+from speed.arithmetic import ARITHMETICS
+
+MAX_SEEDS = 1_000
 
 
-class SeedList(click.ParamType[tuple[int, ...]]):
-    """Seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
-
-    name = "seeds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        seeds: list[int] = []
-        for part in value.split(","):
-            first, dash, last = part.strip().partition("-")
-            try:
-                low, high = int(first), int(last) if dash else int(first)
-            except ValueError:
-                self.fail(f"'{value}' is not a list of seeds; write 0-4, or 0,3,7", param, ctx)
-            if low > high:
-                self.fail(f"'{part}' runs backwards; write {high}-{low}", param, ctx)
-            if high - low >= 1000:
-                self.fail(f"'{part}' is {high - low + 1:,} seeds; at most 1,000", param, ctx)
-            seeds += range(low, high + 1)
-        if len(set(seeds)) != len(seeds):
-            self.fail(f"'{value}' names a seed twice", param, ctx)
-        return tuple(seeds)
-
-
-class ShardOf(click.ParamType[Shard]):
-    """One of several equal parts of a study's runs: `3/8` is the third of eight."""
-
-    name = "shard"
+class Number(click.FloatRange):
+    """A number in a range. Unlike click's own type, it refuses `nan`."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Shard:
-        if isinstance(value, Shard):
-            return value
-        number, _, count = value.partition("/")
+    ) -> float:
+        if math.isnan(number := super().convert(value, param, ctx)):
+            self.fail(f"'{value}' is not a number", param, ctx)
+        return number
+
+
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+AT_LEAST_ONE = click.IntRange(min=1)
+POINTS = Number(min=0, max=100, min_open=True)
+"""Percentage points."""
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
         try:
-            return Shard(int(number), int(count))
+            low, high = int(first), int(last) if dash else int(first)
         except ValueError:
-            self.fail(f"'{value}' is no part of a whole; write 1/8 to 8/8", param, ctx)
+            message = f"'{text}' is not a list of seeds; write 0-4, or 0,3,7"
+            raise click.BadParameter(message) from None
+        if not 0 <= high - low < MAX_SEEDS:
+            raise click.BadParameter(f"'{part}': write the lower seed first, at most 1,000 seeds")
+        seeds += range(low, high + 1)
+    if len(set(seeds)) != len(seeds):
+        raise click.BadParameter(f"'{text}' names a seed twice")
+    return tuple(seeds)
 
 
-class AblationName(click.ParamType[Ablation]):
-    """A name in the catalogue, that of an ingredient (`gap` is `no-gap`), or several: `a+b`."""
-
-    name = "ablation"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Ablation:
-        if isinstance(value, Ablation):
-            return value
-        names = [ablation.name for ablation in CATALOGUE]
-        parts = []
-        for part in value.split("+"):
-            part = f"no-{part}" if f"no-{part}" in names else part
-            if part not in names:
-                close = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
-                hint = f"did you mean '{close[0]}'? " if close else ""
-                self.fail(f"unknown ablation '{part}'; {hint}(cli.py list shows all)", param, ctx)
-            parts.append(part)
-        try:
-            return find_ablation("+".join(parts))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def parse_shard(text: str) -> Shard:
+    """Read which of several parts of a study's runs to do: `3/8` is the third of eight."""
+    number, _, count = text.partition("/")
+    try:
+        return Shard(int(number), int(count))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a shard; write 1/8 to 8/8") from None
 
 
-def a_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse `nan`, which is in every range."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is not a number")
-    return value
+def parse_ablation(text: str) -> Ablation:
+    """Read a name in the catalogue, an ingredient (`gap` is `no-gap`), or several: `a+b`."""
+    names = [ablation.name for ablation in CATALOGUE]
+    parts = [f"no-{part}" if f"no-{part}" in names else part for part in text.split("+")]
+    for part in parts:
+        if part not in names:
+            close = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise click.BadParameter(f"unknown ablation '{part}'; {hint}(cli.py list shows all)")
+    try:
+        return find_ablation("+".join(parts))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def parse_network(text: str) -> tuple[Path, str]:
+    """Read a name in a Python file: `my_network.py:MyNet`."""
+    file, colon, name = text.rpartition(":")
+    if not colon or not name.isidentifier():
+        message = f"'{text}': write the file and the name in it: my_network.py:MyNet"
+        raise click.BadParameter(message)
+    if not Path(file).is_file():
+        raise click.BadParameter(f"there is no file '{file}'")
+    if Path(file).suffix != ".py":
+        raise click.BadParameter(f"'{file}' is not a Python file")
+    return Path(file), name
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the errors that a user can mend into one line; a bug keeps its traceback."""
+    """Print errors that a user can fix as one line. Other errors keep their traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -104,24 +107,105 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return command(*args, **kwargs)
-        except (ClusterError, DataError, RecordError, StudyError) as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
+        except (ClusterError, DataError, OSError, RecordError, StudyError) as error:
             raise click.ClickException(in_one_line(error)) from error
 
     return wrapped
 
 
-dataset_option = click.option(
-    "--dataset",
-    type=click.Choice(["auto", *DATASET_NAMES]),
-    default="auto",
-    show_default=True,
-    help="auto is MNIST, and where it cannot be had small bundled digits (which it says loudly).",
+def choice_option(
+    names: str, values: Sequence[str], text: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option with a few values. The first is the default. `names` is as `--design design`."""
+    return click.option(*names.split(), type=click.Choice(values), default=values[0], help=text)
+
+
+dataset_option = choice_option(
+    "--dataset dataset_name",
+    ("auto", *DATASET_NAMES),
+    "auto: MNIST; for ablate, if MNIST is not available, small bundled digits, with a warning.",
 )
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with the data set's files; otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
+    type=FOLDER,
+    help="Folder with the data set's files. Otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
     "are searched, then the files are downloaded.",
 )
+
+_ABLATE_OPTIONS = (
+    click.argument("names", nargs=-1, type=parse_ablation, metavar="[NAME]..."),
+    click.option("--all", "all_ablations", is_flag=True, help="All ablations of the catalogue."),
+    choice_option(
+        "--design design",
+        DESIGNS,
+        "Which networks to compare. leave-one-out: the target, and the target without each "
+        "ingredient. add-one-in: the network without any of the ingredients, and with each one "
+        "alone. ladder: the ingredients added one after another. factorial: every combination of "
+        "up to 8 ingredients. Without names, the last three use the assignment's four concepts.",
+    ),
+    click.option("--seeds", type=parse_seeds, metavar="SEEDS", help="0-4, 0,3,7 or 0-2,7."),
+    click.option("--epochs", "num_epochs", type=AT_LEAST_ONE, help="Epochs of training."),
+    choice_option(
+        "--preset preset_name",
+        ("full", "quick"),
+        "Defaults. full: 20 epochs, seeds 0-2. quick, for a first look: 9,000 training images, 3 "
+        "epochs, seed 0; a smaller data set is used whole, for 20 epochs; without names, all "
+        "ablations.",
+    ),
+    dataset_option,
+    data_dir_option,
+    choice_option(
+        "--device device_name",
+        ("auto", "cuda", "mps", "cpu"),
+        "auto: the first of cuda, mps and cpu that is available.",
+    ),
+    choice_option(
+        "--arithmetic arithmetic_name",
+        ("auto", *ARITHMETICS),
+        "plain: PyTorch's layers in float32. float32, bfloat16: this project's compiled kernels, "
+        "for CPUs. auto: the fastest on this machine (see docs/performance.md).",
+    ),
+    click.option(
+        "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Runs at a time. [default: cores; on a GPU 1]"
+    ),
+    choice_option(
+        "--backend backend",
+        BACKENDS,
+        "Run in processes on this machine, or on a Ray cluster (see docs/scaling.md).",
+    ),
+    click.option("--ray-address", help="auto, or HOST:PORT. [default: start Ray on this machine]"),
+    click.option(
+        "--gpus-per-task",
+        type=Number(min=0, max=1, min_open=True),
+        help="On a Ray cluster: with 0.5, two tasks share a GPU. [default: 1]",
+    ),
+    click.option(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="Do only part I of N, in a folder of its own; see `merge` and docs/scaling.md.",
+    ),
+    click.option(
+        "--out",
+        "study_dir",
+        type=PATH,
+        help="Study folder. Runs that it contains are not run again. [default: a folder in runs/]",
+    ),
+    click.option(
+        "--margin",
+        "margin_pct",
+        type=POINTS,
+        help="Equivalence margin in points of accuracy, fixed for a study folder. [default: 0.1]",
+    ),
+    click.option(
+        "--dry-run", "is_dry_run", is_flag=True, help="Print runs and duration, then stop."
+    ),
+    click.option("--fail-fast", "stops_at_failure", is_flag=True, help="Stop when a run fails."),
+)
+
+
+def ablate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `cli.py ablate` to a command."""
+    for option in reversed(_ABLATE_OPTIONS):
+        command = option(command)
+    return command

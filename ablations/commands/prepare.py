@@ -16,7 +16,7 @@ from ablations.records.study import missing_runs, plan_runs
 from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study, load_spec
 from ablations.runner.backends import Backend
 from ablations.runner.process_pool import default_num_jobs
-from ablations.runner.progress import say
+from ablations.runner.progress import print_line
 from ablations.runner.ray_cluster import Cluster
 from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import Shard, default_num_replicas, replicas_for_all
@@ -70,7 +70,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     from ablations.version import source_commit, source_digest
 
     name, folder = resolve_dataset(
-        request.dataset_name, request.data_dir, log=lambda line: say(console, line)
+        request.dataset_name, request.data_dir, log=lambda line: print_line(console, line)
     )
     dataset = load_dataset(name, folder)
     try:

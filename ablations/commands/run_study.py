@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ablations.commands.live_report import InterimReports, show_networks
-from ablations.commands.messages import announce, list_runs, say_how_to_go_on
+from ablations.commands.messages import print_how_to_resume, print_plan, print_runs
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_sealed
 from ablations.records.lock import only_one_process
@@ -24,9 +24,9 @@ from ablations.records.study_spec import StudyError, check_folder, create_study
 from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
-from ablations.runner.progress import StudyProgress, say
+from ablations.runner.progress import StudyProgress, counting_bar, print_line
 from ablations.runner.scheduler import RunFailed, RunFinished, Stop, WorkerPool, execute
-from ablations.runner.signals import Interruption
+from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -45,15 +45,14 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     console = Console()
     study = None
     failures: list[RunFailed] = []
-    interruption = Interruption()
     backend = request.backend, request.ray_address, request.num_jobs, request.gpus_per_task
-    with interruption:
+    with handle_signals() as interruption:
         try:
             with connection(*backend) as cluster:
                 study = prepare(request, console, cluster)
-                announce(study, console)
+                print_plan(study, console)
                 if request.is_dry_run:
-                    list_runs(study, console)
+                    print_runs(study, console)
                     return 0
                 create_study(study.study_dir, study.spec)
                 with only_one_process(study.study_dir):
@@ -64,16 +63,16 @@ def conduct(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
                     failures = maker.make()
             interruption.check()
         except KeyboardInterrupt:
-            with interruption.later():
+            with interruption.deferred():
                 if study:
-                    say_how_to_go_on(study, console)
+                    print_how_to_resume(study, console)
             return interruption.exit_code
     for failure in failures:
-        say(
+        print_line(
             console,
             f"FAILED: {failure.run_spec.ablation}, seed {failure.run_spec.seed}: {failure.reason}",
         )
-        say(console, failure.details)
+        print_line(console, failure.details)
     return EXIT_FAILED if failures else 0
 
 
@@ -86,7 +85,7 @@ def take_stock(study: PreparedStudy, console: Console) -> PreparedStudy:
     """
     check_folder(study.study_dir, study.spec)
     for line in set_aside_damaged(study.study_dir):
-        say(console, line)
+        print_line(console, line)
     return replace(study, missing=missing_runs(study.study_dir, study.run_specs))
 
 
@@ -97,7 +96,7 @@ class StudyMaker:
     study: PreparedStudy
     write_report: Callable[[Path], Path]
     console: Console
-    interruption: Interruption
+    interruption: StopRequest
     stops_at_failure: bool
 
     def make(self) -> list[RunFailed]:
@@ -117,9 +116,11 @@ class StudyMaker:
                 self.time_epochs()
             else:
                 device = self.study.setup.device
-                say(self.console, f"Epochs are not timed: there is no {device} on this machine.")
+                print_line(
+                    self.console, f"Epochs are not timed: there is no {device} on this machine."
+                )
         show_networks(self.study, self.console)
-        say(self.console, f"Report: {self.write_report(self.study.study_dir)}")
+        print_line(self.console, f"Report: {self.write_report(self.study.study_dir)}")
         if self.interruption.wants_to_finish:
             raise KeyboardInterrupt
         return failures
@@ -137,10 +138,10 @@ class StudyMaker:
         reports = InterimReports(study, self.write_report, self.console)
         progress = StudyProgress(self.console, len(study.missing), study.spec.num_epochs)
         pool = make_pool(study.setup, study.num_jobs, study.cluster, study.dataset)
-        watch = Watch(interruption, pool, self.console, progress.finishing_words)
+        watch = Watch(interruption, pool, self.console, progress.finishing_message)
         events = execute(study.missing, pool, watch.look)
         # A signal is looked for several times a second, between two events: none gets lost.
-        with closing(events), progress, interruption.finishing_first(), interruption.later():
+        with closing(events), progress, interruption.deferred(can_finish=True):
             for event in events:
                 if isinstance(event, RunFinished):
                     keep(study, event)
@@ -168,12 +169,12 @@ class StudyMaker:
         timed = found.timing.by_ablation if found.timing else {}
         if all(run.ablation in timed for run in to_time):
             return
-        say(
+        print_line(
             self.console,
             "Runs are done. Now each variant's epoch time, measured alone, in rounds ...",
         )
         num_measurements = len(to_time) * (study.timing_plan.num_rounds + 1)
-        with StudyProgress.counting(self.console, "timing epochs", num_measurements) as advance:
+        with counting_bar(self.console, "timing epochs", num_measurements) as advance:
 
             def after_measurement() -> None:
                 self.interruption.check()
@@ -196,7 +197,7 @@ class Watch:
 
     def __init__(
         self,
-        interruption: Interruption,
+        interruption: StopRequest,
         pool: WorkerPool,
         console: Console,
         finishing_words: Callable[[], str],
@@ -213,7 +214,7 @@ class Watch:
     @property
     def stops_now(self) -> bool:
         """Whether what is under way is to be left."""
-        return self.is_failure_enough or self.interruption.has_come
+        return self.is_failure_enough or self.interruption.is_immediate
 
     def look(self) -> Stop:
         """Whether to stop."""
@@ -222,15 +223,15 @@ class Watch:
         wants_to_finish = self.interruption.wants_to_finish
         if wants_to_finish and not self.has_said_finishing:
             self.has_said_finishing = True
-            say(self.console, self.finishing_words())
+            print_line(self.console, self.finishing_words())
         has_machines = self.pool.has_machines()
         if not has_machines and not self.has_said_waiting:
-            say(
+            print_line(
                 self.console,
                 "The cluster has lost its last machine. Waiting for another to join ...",
             )
         self.has_said_waiting = not has_machines
-        return Stop.GENTLY if wants_to_finish else Stop.NOT
+        return Stop.GRACEFULLY if wants_to_finish else Stop.NO
 
 
 def keep(study: PreparedStudy, event: RunFinished) -> None:

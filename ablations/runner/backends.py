@@ -1,7 +1,6 @@
 """Where a study's runs are carried out: in processes of this machine, or on a Ray cluster."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -13,28 +12,25 @@ Backend = Literal["processes", "ray"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
-@contextmanager
 def connection(
     backend: Backend, address: str | None, num_jobs: int | None, gpus_per_task: float
-) -> Iterator["Cluster | None"]:
-    """The cluster, for as long as it is needed; None for this machine's processes.
+) -> "AbstractContextManager[Cluster | None]":
+    """A connection to a Ray cluster; None for processes.
 
     Raises:
         ClusterError: the cluster cannot be used.
     """
     if backend == "processes":
-        yield None
-        return
+        return nullcontext()
     from ablations.runner.ray_cluster import connect
 
-    with connect(address, num_jobs, gpus_per_task) as cluster:
-        yield cluster
+    return connect(address, num_jobs, gpus_per_task)
 
 
 def make_pool(
     setup: "WorkerSetup", num_jobs: int, cluster: "Cluster | None", dataset: "Dataset"
 ) -> "WorkerPool":
-    """The workers, which start when they are needed."""
+    """A pool whose workers start when they are needed."""
     if cluster is None:
         from ablations.runner.process_pool import ProcessPool
 

@@ -1,35 +1,41 @@
-"""About how long a study will take on this machine."""
+"""How long a study will take on this machine."""
 
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+
+import torch
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
+from ablations.data.dataset import Dataset
 from ablations.records.run import RunRecord
 from ablations.runner.epoch_timing import time_epoch
 from ablations.runner.scheduler import WorkerSetup
+from ablations.training.gpu_memory import (
+    choose_num_replicas,
+    free_bytes,
+    is_out_of_memory,
+    release_memory,
+)
 from ablations.training.seed_groups import split_into_groups
 
-if TYPE_CHECKING:
-    from ablations.data.dataset import Dataset
-
 STARTUP_SECONDS = 6.0
-"""For worker processes to import torch and load the data, and for the last report."""
+"""For worker processes to start and load the data, and for the last report."""
+TRIALS = (TimingPlan(1, 2, 250), TimingPlan(1, 8, 500))
+"""What is timed for an estimate. The first one warms up."""
 
 
 def estimate_seconds(
     missing: Sequence[RunSpec],
     done: Sequence[RunRecord],
     num_jobs: int,
-    dataset: "Dataset",
+    dataset: Dataset,
     setup: WorkerSetup,
 ) -> float:
-    """Wall-clock seconds for the missing runs, timing aside.
+    """Wall-clock seconds for the missing runs, without epoch timing.
 
-    From the study's own finished runs where there are some; otherwise a few steps of the first
-    missing run are tried out now, with the seeds that will share its network.
+    From the study's finished runs if there are any, else from a few steps of the first missing run.
     """
     if not missing:
         return 0.0
@@ -40,40 +46,27 @@ def estimate_seconds(
         seconds_per_run = trial_epoch_seconds(group, dataset, setup)
         seconds_per_run *= missing[0].training.num_epochs
     # Runs are not divided: three runs on two workers take as long as four.
-    rounds = math.ceil(len(missing) / num_jobs)
-    return STARTUP_SECONDS + rounds * seconds_per_run
+    return STARTUP_SECONDS + math.ceil(len(missing) / num_jobs) * seconds_per_run
 
 
-def trial_epoch_seconds(group: Sequence[RunSpec], dataset: "Dataset", setup: WorkerSetup) -> float:
-    """One run's share of an epoch's seconds as a worker would take them, from a few steps."""
-    import torch
-
-    from ablations.training.gpu_memory import (
-        choose_num_replicas,
-        free_bytes,
-        is_out_of_memory,
-        release_memory,
-    )
-
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def trial_epoch_seconds(group: Sequence[RunSpec], dataset: Dataset, setup: WorkerSetup) -> float:
+    """One run's share of an epoch's seconds in a worker, from a few steps."""
     device = torch.device(setup.device)
     num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
-    plans = [TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)]  # The first one warms up.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         while True:
             try:
-                for plan in plans:
-                    seconds = time_epoch(
-                        group[0], dataset, device, setup.arithmetic, plan, num_replicas
-                    )
+                return [
+                    time_epoch(group[0], dataset, device, setup.arithmetic, plan, num_replicas)
+                    for plan in TRIALS
+                ][-1]
             except RuntimeError as error:
                 if num_replicas == 1 or not is_out_of_memory(error):
                     raise
-                num_replicas //= 2  # As a worker would.
-            else:
-                return seconds
+            num_replicas //= 2  # As in a worker.
             release_memory(device)
     finally:
         torch.set_num_threads(num_threads)
-        release_memory(device)  # the workers need it
+        release_memory(device)

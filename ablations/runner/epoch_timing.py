@@ -1,49 +1,46 @@
-"""Epoch time, measured alone: one variant at a time, on a machine that does nothing else.
+"""Epoch time: one variant at a time, on a machine that does nothing else.
 
 Runs may share the machine, so the seconds in their records say little about a network. Here each
-variant in turn trains for a number of steps and classifies a number of test images; after the
-last variant the next round begins. A machine that slows down meanwhile slows every variant, and
-the spread over rounds shows it.
+variant in turn trains for some steps and classifies some test images, in several rounds. If the
+machine slows down, it slows every variant, and the spread over rounds shows it.
 
-On a GPU one seed is trained as a group of one, by the loop that makes the runs there.
+On a GPU one seed is trained as a group of one, by the same code as its run.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+
+import torch
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
+from ablations.data.dataset import Dataset
 from ablations.records.timing import EpochTime, Timing
+from ablations.runner.run_one import describe_environment, utc_now
+from ablations.training import loop, replicas
+from ablations.training.batches import Images, load_images
 from speed.arithmetic import Arithmetic, keep_freed_memory
-
-if TYPE_CHECKING:
-    import torch
-
-    from ablations.data.dataset import Dataset
-    from ablations.training.batches import Images
+from speed.gpu.capture import capture
 
 
 def measure_epoch_times(
     run_specs: Sequence[RunSpec],
-    dataset: "Dataset",
-    device: "torch.device",
+    dataset: Dataset,
+    device: torch.device,
     arithmetic: Arithmetic,
     plan: TimingPlan,
     after_measurement: Callable[[], None] = lambda: None,
 ) -> Timing:
-    """Time the experiments, one of each ablation, in interleaved rounds in this process.
+    """Time one run spec of each ablation, in interleaved rounds in this process.
 
-    A round before the first warms up caches and allocators, and is not counted.
+    An additional first round warms up caches and allocators, and is not counted.
     """
-    from ablations.runner.run_one import describe_environment, utc_now
-
     keep_freed_memory()
     seconds: dict[str, list[float]] = {run_spec.ablation: [] for run_spec in run_specs}
     for round_number in range(plan.num_rounds + 1):
-        # Each round begins elsewhere, so that no variant always follows the same neighbour.
+        # Rotated, so that no variant starts every round.
         start = round_number % len(run_specs)
         for run_spec in [*run_specs[start:], *run_specs[:start]]:
             epoch_seconds = time_epoch(run_spec, dataset, device, arithmetic, plan)
@@ -63,30 +60,31 @@ def measure_epoch_times(
 
 def time_epoch(
     run_spec: RunSpec,
-    dataset: "Dataset",
-    device: "torch.device",
+    dataset: Dataset,
+    device: torch.device,
     arithmetic: Arithmetic,
     plan: TimingPlan,
     num_replicas: int = 1,
 ) -> float:
-    """Seconds that an epoch takes, scaled up from a part of it, through the real loop.
+    """Seconds of an epoch, extrapolated from a part of it.
 
-    With several replicas: one seed's share of an epoch of so many seeds, trained as one network.
+    With several replicas: one seed's share of an epoch of the group.
     """
-    from ablations.training.batches import Images, load_images
-
     recipe = run_spec.training
     train_images, test_images = load_images(dataset, recipe, device)
     num_train = min(plan.num_train_steps * recipe.batch_size, len(train_images))
     num_test = min(plan.num_test_images, len(test_images))
     train_part = Images(train_images.pixels[:num_train], train_images.labels[:num_train])
     test_part = Images(test_images.pixels[:num_test], test_images.labels[:num_test])
-    # The loop that a worker on this device would run.
+    train: Callable[[], object]
+    test: Callable[[], object]
     if device.type == "cuda" or num_replicas > 1:
         seeds = [replace(run_spec, seed=run_spec.seed + k) for k in range(num_replicas)]
-        train, test = group_epoch(seeds, dataset, device, train_part, test_part)
+        train, test = _group_epoch(seeds, dataset, device, train_part, test_part)
     else:
-        train, test = plain_epoch(run_spec, dataset, device, arithmetic, train_part, test_part)
+        trainee = loop.prepare_training(run_spec, dataset, device, arithmetic)
+        train = partial(loop.train_epoch, trainee, train_part, epoch=1)
+        test = partial(loop.evaluate, trainee, test_part)
 
     started = time.perf_counter()
     train()
@@ -98,57 +96,27 @@ def time_epoch(
     return seconds / num_replicas
 
 
-def plain_epoch(
-    run_spec: RunSpec,
-    dataset: "Dataset",
-    device: "torch.device",
-    arithmetic: Arithmetic,
-    train_images: "Images",
-    test_images: "Images",
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    """An epoch of training by `training/loop.py`, and its test: ready to be called, and timed."""
-    from ablations.training.loop import evaluate, prepare_training, train_epoch
-
-    trainee = prepare_training(run_spec, dataset, device, arithmetic)
-    return (
-        lambda: train_epoch(trainee, train_images, epoch=1),
-        lambda: evaluate(trainee, test_images),
-    )
-
-
-def group_epoch(
+def _group_epoch(
     run_specs: Sequence[RunSpec],
-    dataset: "Dataset",
-    device: "torch.device",
-    train_images: "Images",
-    test_images: "Images",
+    dataset: Dataset,
+    device: torch.device,
+    train_images: Images,
+    test_images: Images,
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """An epoch of training by `training/replicas.py`, and its test: ready to be called, and timed.
-
-    Two epochs are trained before: the first chooses algorithms, the second records the steps.
-    """
-    from ablations.training.replicas import (
-        classify,
-        draw_epoch,
-        prepare_group,
-        train_group_epoch,
-        train_steps,
-    )
-    from speed.gpu.capture import capture
-
-    group = prepare_group(run_specs, dataset, device)
-    take_steps = capture(partial(train_steps, group), device)
-    draws = draw_epoch(group, len(train_images), epoch=1)
+    """An epoch of training and a test of several seeds as one network, ready to be timed."""
+    group = replicas.prepare_group(run_specs, dataset, device)
+    take_steps = capture(partial(replicas.train_steps, group), device)
+    draws = replicas.draw_epoch(group, len(train_images), epoch=1)
 
     def train() -> object:
-        train_group_epoch(group, take_steps, train_images, draws, epoch=1)
+        replicas.train_group_epoch(group, take_steps, train_images, draws, epoch=1)
         return group.loss_sum.tolist()  # waits for the GPU
 
     def test() -> object:
-        return classify(group, test_images).argmax(dim=2).tolist()
+        return replicas.classify(group, test_images).argmax(dim=2).tolist()
 
     if device.type == "cuda":
-        train()
-        train()
+        train()  # chooses algorithms
+        train()  # records the steps
         test()
     return train, test

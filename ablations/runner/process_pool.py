@@ -1,9 +1,8 @@
-"""Worker processes of this machine.
+"""Worker processes on this machine.
 
 On a CPU each worker computes in one thread: two such processes finish more runs an hour than one
-process with two threads, and no run's numbers depend on how many there are. On a GPU there is one
-worker, which trains the seeds of an experiment as one network (`seed_groups.py`): it is handed a
-group of runs, and tells of each run by itself.
+process with two threads, and results do not depend on the number of threads. On a GPU there is one
+worker, which trains the seeds of an experiment as one network (`seed_groups.py`).
 """
 
 import contextlib
@@ -13,169 +12,135 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 import joblib
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 
-EXIT_SECONDS = 5
-"""How long an idle process may take to end before it is killed."""
-
 
 def default_num_jobs(device: str) -> int:
     """One worker for each core that this process may use; one for a GPU.
 
-    joblib knows about cores that a container, a batch system or the user has fenced off.
+    joblib respects the limits of containers, batch systems and CPU affinity.
     """
     return int(joblib.cpu_count()) if device == "cpu" else 1
 
 
+@dataclass
+class _Worker:
+    """A process that carries out one group of runs at a time, and the pipe to it."""
+
+    process: BaseProcess
+    connection: Connection
+    run_specs: list[RunSpec] = field(default_factory=list)
+    """Runs of its group that have not ended yet."""
+
+
 class ProcessPool:
-    """At most so many processes, started when they are needed."""
+    """A `WorkerPool` of at most `num_jobs` processes, each started when it is needed."""
 
     def __init__(self, setup: WorkerSetup, num_jobs: int) -> None:
         self.setup = setup
         self.num_jobs = num_jobs
-        self.workers: list[Worker] = []
+        self._workers: list[_Worker] = []
 
     def num_free(self) -> int:
-        """How many groups could be started now."""
-        return self.num_jobs - sum(bool(worker.run_specs) for worker in self.workers)
+        return self.num_jobs - len(self._busy())
 
     def is_busy(self) -> bool:
-        """Whether any group is under way."""
-        return any(worker.run_specs for worker in self.workers)
+        return bool(self._busy())
 
     def has_machines(self) -> bool:
-        """This one."""
         return True
 
     def start(self, group: Sequence[RunSpec]) -> None:
-        """Hand a group to an idle process, or to a new one."""
-        idle = [worker for worker in self.workers if not worker.run_specs]
-        if not idle:
-            idle = [Worker(self.setup)]
-            self.workers += idle
-        idle[0].start(group)
+        idle = [worker for worker in self._workers if not worker.run_specs]
+        worker = idle[0] if idle else self._add_worker()
+        worker.run_specs = list(group)
+        # If the process has died, `wait` reports it.
+        with contextlib.suppress(ConnectionError):
+            worker.connection.send(worker.run_specs)
 
     def wait(self, seconds: float) -> Iterator[Event | GroupLost]:
-        """What the processes have told since."""
-        busy = {worker.connection: worker for worker in self.workers if worker.run_specs}
+        busy = {worker.connection: worker for worker in self._busy()}
         for connection in wait(list(busy), timeout=seconds):
             worker = busy[connection]  # type: ignore[index]
             try:
-                event = worker.receive()
-            except (EOFError, OSError):  # also when it died in the middle of a message
-                lost = worker.run_specs
-                self.remove(worker)
-                yield GroupLost(lost, f"exit code {worker.process.exitcode}")
+                event = worker.connection.recv()
+            except (EOFError, OSError):  # The process died, perhaps while sending.
+                self._remove(worker)
+                yield GroupLost(worker.run_specs, f"exit code {worker.process.exitcode}")
                 continue
-            if (
-                isinstance(event, RunFailed)
-                and self.setup.device == "cuda"
-                and not worker.run_specs
-            ):
-                # After a fault on a GPU nothing else works in the same process.
-                self.remove(worker)
+            if isinstance(event, RunFinished | RunFailed):
+                worker.run_specs.remove(event.run_spec)
+            is_faulty = isinstance(event, RunFailed) and self.setup.device == "cuda"
+            if is_faulty and not worker.run_specs:
+                # After an error on a GPU, a process cannot use it any more.
+                self._remove(worker)
             yield event
 
-    def remove(self, worker: "Worker") -> None:
-        """End a process that is of no use any more."""
-        self.workers.remove(worker)
-        worker.stop()
-
     def stop(self) -> None:
-        """End all processes, at once where they are busy."""
-        for worker in self.workers:
-            worker.hang_up()
-        for worker in self.workers:
-            worker.stop()
-        self.workers = []
+        for worker in list(self._workers):
+            self._remove(worker)
 
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.run_specs]
 
-class Worker:
-    """A process that does one group of runs at a time, and the pipe to it."""
-
-    def __init__(self, setup: WorkerSetup) -> None:
-        # Those of its runs that have not ended yet.
-        self.run_specs: list[RunSpec] = []
-        # `spawn` works alike on every system, and with a GPU.
+    def _add_worker(self) -> _Worker:
+        # `spawn` works on every system, and with a GPU.
         context = multiprocessing.get_context("spawn")
-        self.connection, connection_of_worker = context.Pipe()
-        self.process = context.Process(target=work, args=(connection_of_worker, setup), daemon=True)
-        with held_back_interrupt():
-            self.process.start()
-        # With this end closed here, the pipe breaks when the process dies, and `wait` sees it.
-        connection_of_worker.close()
+        connection, child_connection = context.Pipe()
+        process = context.Process(target=_work, args=(child_connection, self.setup), daemon=True)
+        with _ctrl_c_blocked():
+            process.start()
+        # With this end closed here, the pipe breaks when the process dies.
+        child_connection.close()
+        self._workers.append(_Worker(process, connection))
+        return self._workers[-1]
 
-    def start(self, run_specs: Sequence[RunSpec]) -> None:
-        """Hand a group of runs to the idle process."""
-        self.run_specs = list(run_specs)
-        # If the process has died, `receive` will find the pipe broken.
-        with contextlib.suppress(ConnectionError):
-            self.connection.send(self.run_specs)
-
-    def receive(self) -> Event:
-        """The next event of its runs. Raises EOFError or OSError when the process died."""
-        event: Event = self.connection.recv()
-        if isinstance(event, RunFinished | RunFailed):
-            self.run_specs.remove(event.run_spec)
-        return event
-
-    def hang_up(self) -> None:
-        """Tell the process to end: a busy one at once, an idle one by closing its pipe."""
-        self.connection.close()
-        if self.run_specs:
-            self.process.terminate()
-
-    def stop(self) -> None:
-        """End the process, and see it ended."""
-        self.hang_up()
-        self.process.join(timeout=EXIT_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
 
 
 @contextlib.contextmanager
-def held_back_interrupt() -> Iterator[None]:
-    """In here Ctrl-C waits, and a process that is started never hears of it.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Block SIGINT, so that a process started here never receives it.
 
-    It reaches every process of the terminal; what is to happen then is the parent's choice. A child
-    begins with its parent's mask of signals.
+    Ctrl-C reaches every process of the terminal, and a child inherits its parent's signal mask.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def work(connection: Connection, setup: WorkerSetup) -> None:
-    """A worker's life: do the runs that come through the pipe, and tell of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not pass this on to a child.
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _work(connection: Connection, setup: WorkerSetup) -> None:
+    """The main function of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Windows there is no signal mask to inherit.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
     from ablations.data.datasets import load_dataset
-    from ablations.runner.worker import do_runs
+    from ablations.runner.worker import execute_group
 
-    load = functools.cache(partial(load_dataset, setup.dataset_name, setup.dataset_folder))
-    while True:
-        try:
-            do_runs(connection.recv(), load, setup, connection.send)
-        except (EOFError, OSError):
-            return  # The parent has gone.
+    load = functools.cache(lambda: load_dataset(setup.dataset_name, setup.dataset_folder))
+    with contextlib.suppress(EOFError, ConnectionError):  # The parent is gone.
+        while True:
+            execute_group(connection.recv(), load, setup, connection.send)
 
 
-def end_with_parent() -> None:
-    """End this process as soon as its parent is gone, however that went: nobody would take what
-    it finds, and it would keep a core busy for the rest of an epoch."""
+def _exit_with_parent() -> None:
+    """End this process when its parent ends, however it ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

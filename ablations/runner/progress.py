@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -14,24 +12,15 @@ from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinis
 from ablations.words import duration, plural
 
 
-class StudyProgress:
-    """What has been done of some runs, on the console.
+class StudyProgress(Progress):
+    """The progress of a study's runs, as a context manager.
 
-    On a terminal: a bar for the whole, and a line for each run under way. Everywhere else (a
-    file, a pipe, a CI log): one line for each finished run.
+    On a terminal: a bar for all epochs, and one for each run under way. Elsewhere (a file, a pipe, a
+    CI log): a line for each run that ends.
     """
 
     def __init__(self, console: Console, num_runs: int, num_epochs: int) -> None:
-        self.console = console
-        self.num_runs = num_runs
-        self.num_epochs = num_epochs
-        self.num_ended = 0
-        self.epochs_done: dict[RunSpec, int] = {}
-        self.epoch_seconds = 0.0
-        """Of the slowest epoch so far."""
-        self.started = time.monotonic()
-        self.lines: dict[RunSpec, TaskID] = {}
-        self.bars = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -40,125 +29,98 @@ class StudyProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.total = self.bars.add_task("all epochs", total=num_runs * num_epochs, note="")
-
-    @staticmethod
-    @contextmanager
-    def counting(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-        """A bar for something that is only counted: yields the function that moves it on."""
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn()
-        # Drawn only between measurements: a thread that redraws would run inside them.
-        with Progress(
-            *columns,
-            console=console,
-            transient=True,
-            auto_refresh=False,
-            disable=not console.is_terminal,
-        ) as bars:
-            task = bars.add_task(what, total=total)
-
-            def advance() -> None:
-                bars.advance(task)
-                bars.refresh()
-
-            yield advance
-
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bars.stop()
+        self._num_runs = num_runs
+        self._num_epochs = num_epochs
+        self._num_ended = 0
+        self._epochs_done: dict[RunSpec, int] = {}
+        self._bars: dict[RunSpec, TaskID] = {}
+        self._started = time.monotonic()
+        self._total = self.add_task("all epochs", total=num_runs * num_epochs, note="")
 
     def show(self, event: Event) -> None:
-        """Take notice of an event."""
-        if isinstance(event, RunStarted):
-            self.start_line(event.run_spec)
+        """Update the bars, and print a line when a run ends."""
+        run_spec = event.run_spec
+        if isinstance(event, RunStarted):  # For the first time, or again after its process died.
+            self._remove_bar(run_spec)
+            self._epochs_done[run_spec] = 0
+            self._bars[run_spec] = self.add_task(
+                _label(run_spec), total=self._num_epochs, note="starting"
+            )
         elif isinstance(event, EpochFinished):
-            self.move_line(event)
+            epoch = event.epoch
+            self._epochs_done[run_spec] = epoch.epoch
+            note = f"{epoch.test_accuracy_pct:.2f} %, {epoch.seconds:.1f} s an epoch"
+            self.update(self._bars[run_spec], completed=epoch.epoch, note=note)
         else:
-            self.end_line(event)
-        self.bars.update(
-            self.total,
-            completed=sum(self.epochs_done.values()),
-            note=f"{self.num_ended}/{self.num_runs} runs, {self.remaining()}",
+            self._remove_bar(run_spec)
+            self._num_ended += 1
+            # A run that ends early (diverged, failed) has no epochs left.
+            self._epochs_done[run_spec] = self._num_epochs
+            place = f"[{self._num_ended}/{self._num_runs}] {_label(run_spec)}"
+            print_line(self.console, f"{place}: {self._outcome(event)}")
+        self.update(
+            self._total,
+            completed=sum(self._epochs_done.values()),
+            note=f"{self._num_ended}/{self._num_runs} runs, {self._time_left()}",
         )
 
-    def start_line(self, run_spec: RunSpec) -> None:
-        """A run begins (or begins again, when its process died)."""
-        self.remove_line(run_spec)
-        self.epochs_done[run_spec] = 0
-        self.lines[run_spec] = self.bars.add_task(
-            label(run_spec), total=run_spec.training.num_epochs, note="starting"
-        )
-
-    def move_line(self, event: EpochFinished) -> None:
-        """A run has finished an epoch."""
-        self.epochs_done[event.run_spec] = event.epoch.epoch
-        self.epoch_seconds = max(self.epoch_seconds, event.epoch.seconds)
-        self.bars.update(
-            self.lines[event.run_spec],
-            completed=event.epoch.epoch,
-            note=f"{event.epoch.test_accuracy_pct:.2f} %, {event.epoch.seconds:.1f} s an epoch",
-        )
-
-    def end_line(self, event: RunFinished | RunFailed) -> None:
-        """A run is over: its line is replaced by one that stays."""
-        self.remove_line(event.run_spec)
-        self.num_ended += 1
-        # An early end (divergence, failure) leaves no epochs to wait for.
-        self.epochs_done[event.run_spec] = self.num_epochs
-        place = f"[{self.num_ended}/{self.num_runs}] {label(event.run_spec)}"
-        if isinstance(event, RunFailed):
-            message = f"{place}: FAILED: {event.reason}"
-        else:
-            record = event.result.record
-            message = f"{place}: {record.last_epoch.test_accuracy_pct:.2f} %"
-            if record.status == "diverged":
-                message += f", DIVERGED in epoch {record.last_epoch.epoch}"
-            message += f" in {duration(record.wall_seconds)}; {self.remaining()}"
-        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
-
-    def remove_line(self, run_spec: RunSpec) -> None:
-        """Take a run's live line away, if it has one."""
-        line = self.lines.pop(run_spec, None)
-        if line is not None:
-            self.bars.remove_task(line)
-
-    def finishing_words(self) -> str:
-        """After the first Ctrl-C: what is finished yet, and how to stop at once."""
-        if not self.lines:
+    def finishing_message(self) -> str:
+        """What to print after the first Ctrl-C."""
+        if not self._bars:
             return "Stopping ..."
-        num_epochs = max(
-            run_spec.training.num_epochs - self.epochs_done[run_spec] for run_spec in self.lines
-        )
-        known = self.epoch_seconds
-        about = f" (about {duration(num_epochs * known)})" if known else ""
         return (
-            f"Finishing the {plural(len(self.lines), 'run')} under way{about}, to keep "
-            f"{'it' if len(self.lines) == 1 else 'them'}; Ctrl-C again stops at once."
+            f"Finishing the {plural(len(self._bars), 'run')} under way. "
+            "Press Ctrl-C again to stop at once."
         )
 
-    def remaining(self) -> str:
-        """How much longer, at the pace so far."""
-        done = sum(self.epochs_done.values())
-        left = self.num_runs * self.num_epochs - done
-        if not done:
+    def _outcome(self, event: RunFinished | RunFailed) -> str:
+        if isinstance(event, RunFailed):
+            return f"FAILED: {event.reason}"
+        record = event.result.record
+        last = record.last_epoch
+        diverged = f", DIVERGED in epoch {last.epoch}" if record.status == "diverged" else ""
+        took = duration(record.wall_seconds)
+        return f"{last.test_accuracy_pct:.2f} %{diverged} in {took}; {self._time_left()}"
+
+    def _remove_bar(self, run_spec: RunSpec) -> None:
+        if run_spec in self._bars:
+            self.remove_task(self._bars.pop(run_spec))
+
+    def _time_left(self) -> str:
+        num_done = sum(self._epochs_done.values())
+        num_left = self._num_runs * self._num_epochs - num_done
+        if not num_done:
             return "time left not known yet"
-        seconds = (time.monotonic() - self.started) / done * left
-        return f"about {duration(seconds)} left" if left else "done"
+        seconds = (time.monotonic() - self._started) / num_done * num_left
+        return f"about {duration(seconds)} left" if num_left else "done"
 
 
-def label(run_spec: RunSpec) -> str:
-    """A run in a few words."""
-    return f"{run_spec.ablation}, seed {run_spec.seed}"
+@contextmanager
+def counting_bar(console: Console, description: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar; yields the function that advances it by one."""
+    # It redraws only when it advances: a thread that redraws would disturb what is timed.
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        auto_refresh=False,
+        disable=not console.is_terminal,
+    ) as bars:
+        task = bars.add_task(description, total=total)
+
+        def advance() -> None:
+            bars.advance(task)
+            bars.refresh()
+
+        yield advance
 
 
-def say(console: Console, text: str) -> None:
-    """Print a line as it is: no wrapping, no colours read into it."""
+def print_line(console: Console, text: str) -> None:
+    """Print text as it is: no wrapping, no markup, no colours."""
     console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _label(run_spec: RunSpec) -> str:
+    return f"{run_spec.ablation}, seed {run_spec.seed}"

@@ -1,69 +1,59 @@
-"""A connection to a Ray cluster: many machines, for studies of hundreds of runs.
+"""A connection to a Ray cluster.
 
-What a run needs travels with it, and its result comes back (`ray_pool.py`). So the machines need
-an environment with this project's dependencies (`pip install -e ".[ray]"`), and no shared disk.
+The source and the images travel to the machines through Ray, and results come back through it
+(`ray_pool.py`). So each machine needs this project's dependencies (`pip install -e ".[ray]"`), and
+no shared disk.
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-WAY_OUT = 'install it with: pip install -e ".[ray]"'
 
 CONNECT_SECONDS = 10.0
 
-HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""What a client of HTTP/2 says first, with settings that set nothing; a server answers with its own
-(RFC 9113, 3.4). Ray speaks gRPC, which is HTTP/2."""
-SETTINGS_FRAME = 4
-
 
 class ClusterError(Exception):
-    """A cluster cannot be used; one line says why, and the way out."""
+    """A cluster cannot be used. The message is one line with the suggested fix."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connection to a Ray cluster. There is one in a process at most."""
+    """A connection to a Ray cluster. A process has at most one."""
 
     gpus_per_task: float
     """Below 1, several groups of seeds share a GPU."""
     max_tasks: int | None
-    """None: as many as the cluster's processors take."""
+    """None: as many as the cluster has CPU cores or GPUs for."""
 
     def device(self) -> str:
         """`cuda` where the cluster has a GPU, else `cpu`."""
-        return "cuda" if any(found.get("GPU") for found in self.machines()) else "cpu"
+        return "cuda" if any(machine.get("GPU") for machine in self.machines()) else "cpu"
 
     def num_slots(self, device: str) -> int:
-        """How many tasks the machines that are there now can do at a time."""
-        slots = sum(self.slots_of(found, device) for found in self.machines())
+        """How many tasks the machines can run at a time now."""
+        slots = sum(self._num_slots_of(machine, device) for machine in self.machines())
         return slots if self.max_tasks is None else min(slots, self.max_tasks)
 
-    def slots_of(self, found: Mapping[str, float], device: str) -> int:
-        """How many tasks a machine with these resources can do: none is spread over several GPUs."""
-        num_cores = int(found.get("CPU", 0))
+    def _num_slots_of(self, machine: Mapping[str, float], device: str) -> int:
+        num_cores = int(machine.get("CPU", 0))
         if device == "cpu":
             return num_cores
-        return min(num_cores, int(found.get("GPU", 0)) * int(1 / self.gpus_per_task))
+        # A task uses one GPU or a part of it, never parts of two.
+        return min(num_cores, int(machine.get("GPU", 0)) * int(1 / self.gpus_per_task))
 
     def machines(self) -> list[dict[str, float]]:
-        """What each living machine has."""
+        """The resources of each machine that is alive."""
         import ray
 
-        with connection_needed():
+        with cluster_errors():
             nodes = ray.nodes()  # type: ignore[no-untyped-call]
         return [node["Resources"] for node in nodes if node["Alive"]]
 
     def leave(self) -> None:
-        """Disconnect, and end a cluster that was started here: it is needed no more."""
+        """Disconnect, and stop a cluster that was started by `connect`."""
         import ray
 
         ray.shutdown()
@@ -71,37 +61,52 @@ class Cluster:
 
 @contextlib.contextmanager
 def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) -> Iterator[Cluster]:
-    """Connect to a Ray cluster, or without an address start one on this machine alone.
+    """Connect to a Ray cluster, or without an address start one on this machine.
 
     Raises:
         ClusterError: Ray is not installed, or there is no cluster at the address.
     """
-    # Ray sends statistics of its use to its makers unless it is told not to.
+    from ablations.version import PROJECT_DIR, SOURCE_PACKAGES
+
+    # Otherwise Ray sends usage statistics to its makers.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Otherwise Ray leaves out folders that .gitignore names, such as any named `data`.
+    os.environ["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] = "1"
     try:
         import ray
     except ImportError as error:
-        raise ClusterError(f"--backend ray needs Ray; {WAY_OUT}") from error
+        raise ClusterError(
+            '--backend ray needs Ray; install it with: pip install -e ".[ray]"'
+        ) from error
     if address and "://" in address:
         raise ClusterError(
-            f"--ray-address {address}: a remote client cannot be used; run this on a machine of the "
-            "cluster, with --ray-address auto"
+            f"--ray-address {address}: Ray's client protocol is not supported; run this command on a "
+            "machine of the cluster, with --ray-address auto"
         )
     if address and address != "auto":
-        check_reachable(address)
-    with staged_source() as source, own_signals():
-        try:
-            ray.init(
-                address=address or "local",
-                runtime_env={"working_dir": source},
-                include_dashboard=None if address else False,
-                configure_logging=False,
-                log_to_driver=False,
-            )
-        except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-            raise ClusterError(f"{where} cannot be used: {reason}") from error
+        _check_reachable(address)
+    other_files = [f"/{path.name}" for path in PROJECT_DIR.iterdir()]
+    other_files = [name for name in other_files if name[1:] not in SOURCE_PACKAGES]
+    # Ray replaces signal handlers; `signals.py` needs its own.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(
+            address=address or "local",
+            runtime_env={
+                "working_dir": str(PROJECT_DIR),
+                "excludes": [*other_files, "__pycache__"],
+            },
+            include_dashboard=None if address else False,
+            configure_logging=False,
+            log_to_driver=False,
+        )
+    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        name = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        raise ClusterError(f"{name} cannot be used: {reason}") from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     cluster = Cluster(gpus_per_task, max_tasks)
     try:
         yield cluster
@@ -110,8 +115,8 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
 
 
 @contextlib.contextmanager
-def connection_needed() -> Iterator[None]:
-    """What cannot be asked of the cluster is one clear line."""
+def cluster_errors() -> Iterator[None]:
+    """Turn Ray's errors into ClusterError."""
     import ray
 
     try:
@@ -119,51 +124,19 @@ def connection_needed() -> Iterator[None]:
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
-            f"the Ray cluster fails ({reason}); finished runs are kept: once that is mended, the same "
-            "command does the rest"
+            f"the Ray cluster failed ({reason}); finished runs are kept: fix the cluster and run the "
+            "same command again"
         ) from error
 
 
-def check_reachable(address: str) -> None:
-    """Raise ClusterError unless somebody answers there who may be Ray: it would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise ClusterError unless something listens at the address: Ray would try for minutes."""
     host, _, port = address.rpartition(":")
-    way_out = "write HOST:PORT as ray start printed it, or auto on one of the cluster's machines"
     try:
-        where = (host.strip("[]"), int(port))  # an IPv6 address has brackets
-        with socket.create_connection(where, timeout=CONNECT_SECONDS) as connection:
-            connection.sendall(HTTP2_GREETING)
-            answer = connection.makefile("rb").read(4)
+        # An IPv6 address has brackets.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise ClusterError(f"no Ray cluster at {address} ({error}); {way_out}") from error
-    if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
-        raise ClusterError(f"what answers at {address} is no Ray cluster; {way_out}")
-
-
-@contextlib.contextmanager
-def staged_source() -> Iterator[str]:
-    """A folder with the source that decides a result, and nothing else: what every machine gets."""
-    from ablations.version import PROJECT_DIR, SOURCE_PACKAGES
-
-    with tempfile.TemporaryDirectory() as folder:
-        for package in SOURCE_PACKAGES:
-            shutil.copytree(
-                PROJECT_DIR / package,
-                Path(folder) / package,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        yield folder
-
-
-@contextlib.contextmanager
-def own_signals() -> Iterator[None]:
-    """Ray sets handlers of its own; what a signal does here is decided in `signals.py`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.getsignal(number) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)
+        raise ClusterError(
+            f"no Ray cluster at {address} ({error}); use HOST:PORT as ray start printed it, or auto on "
+            "a machine of the cluster"
+        ) from error

@@ -1,4 +1,4 @@
-"""An experiment, or several seeds of it, from start to finish: train, and put together what is left."""
+"""Carries out runs of an experiment: trains, and assembles records, predictions and weights."""
 
 import contextlib
 import hashlib
@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -40,80 +41,85 @@ def run_experiment(
     run_spec: RunSpec,
     dataset: Dataset,
     device: torch.device,
-    after_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    after_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     commit: str | None = None,
     arithmetic: Arithmetic = "plain",
 ) -> RunResult:
-    """Train an experiment and return its record, predictions and weights; writes nothing.
+    """Train one seed by itself. Returns the record, predictions and weights; writes nothing.
 
     `commit` is recorded as the source's; by default it is looked up.
 
     Raises:
-        ValueError: the data set is not the one that the experiment names.
+        ValueError: the data set is not the one in the run spec.
     """
-    check_dataset(run_spec, dataset)
-    started = time.perf_counter()
-    trained = train(run_spec, dataset, device, after_epoch, arithmetic)
-    environment = describe_environment(device, arithmetic, commit)
-    seconds = time.perf_counter() - started
-    return assemble_result(run_spec, trained, dataset, device, environment, seconds)
+
+    def report(_: RunSpec, epoch: EpochRecord) -> None:
+        after_epoch(epoch)
+
+    [(_, result)] = run_group(
+        [run_spec], dataset, device, report, commit, arithmetic, as_one_network=False
+    )
+    return result
 
 
 def run_group(
     run_specs: Sequence[RunSpec],
     dataset: Dataset,
     device: torch.device,
-    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
+    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, epoch: None,
     commit: str | None = None,
+    arithmetic: Arithmetic = "plain",
+    *,
+    as_one_network: bool = True,
 ) -> Iterator[tuple[RunSpec, RunResult]]:
-    """`run_experiment` for experiments that differ in their seeds alone, trained as one network.
+    """Train runs that differ only in their seeds: as one network, or one after another.
 
-    Yields each experiment with its result: all of them at the end, or part after part where the
-    device's memory cannot hold them all at once.
+    Yields each run spec with its result when its training ends. One network has plain arithmetic,
+    and becomes several where the device's memory cannot hold all seeds at once.
 
     Raises:
-        ValueError: the data set is not the one that the experiments name, or they differ in more
-            than their seeds.
+        ValueError: the data set is not the one in the run specs, or they differ in more than seeds.
     """
-    check_dataset(run_specs[0], dataset)
-    environment = describe_environment(device, commit=commit)
+    if dataset.id != run_specs[0].dataset:
+        raise ValueError(f"run on {run_specs[0].dataset}, but the data set is {dataset.id}")
+    environment = describe_environment(device, "plain" if as_one_network else arithmetic, commit)
+    parts: Iterator[list[tuple[RunSpec, TrainedNetwork]]]
+    if as_one_network:
+        parts = train_as_fits(run_specs, dataset, device, after_epoch)
+    else:
+        parts = (
+            [(one, train(one, dataset, device, partial(after_epoch, one), arithmetic))]
+            for one in run_specs
+        )
     started = time.perf_counter()
-    for part in train_as_fits(run_specs, dataset, device, after_epoch):
+    for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
             yield (
                 run_spec,
-                assemble_result(
+                _assemble_result(
                     run_spec, trained, dataset, device, environment, seconds, len(part)
                 ),
             )
         started = time.perf_counter()
 
 
-def check_dataset(run_spec: RunSpec, dataset: Dataset) -> None:
-    """Raise ValueError unless the data set is the one that the experiment names."""
-    if dataset.id != run_spec.dataset:
-        raise ValueError(f"experiment on {run_spec.dataset}, but the data set is {dataset.id}")
-
-
-def assemble_result(
+def _assemble_result(
     run_spec: RunSpec,
     trained: TrainedNetwork,
     dataset: Dataset,
     device: torch.device,
     environment: Environment,
     wall_seconds: float,
-    num_replicas: int = 1,
+    num_replicas: int,
 ) -> RunResult:
-    """A run's record and files from what its training ended with, and a look at its network."""
     predicted_class = trained.test_result.predicted_class.numpy()
     predictions_npz = encode_predictions(
         Predictions(predicted_class, trained.test_result.true_class_probability.numpy())
     )
-    weights = {
-        name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()
-    }
-    weights_safetensors = save(weights)
+    weights_safetensors = save(
+        {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    )
     weights_sha256 = hashlib.sha256(weights_safetensors).hexdigest()
     record = RunRecord(
         run_spec=run_spec,
@@ -134,7 +140,7 @@ def assemble_result(
         protocol_version=PROTOCOL_VERSION,
     )
     observations_json = None
-    # The run is made, and may have taken hours; a report can have it looked at again.
+    # A run may have taken hours. The report can measure its network later.
     with contextlib.suppress(RuntimeError):
         observations = observe(
             run_spec, trained.network, dataset, predicted_class, weights_sha256, device
@@ -144,10 +150,10 @@ def assemble_result(
 
 
 def choose_device(name: str) -> str:
-    """`auto` is the first of cuda, mps and cpu that this machine has.
+    """The device's name; for `auto` the first of cuda, mps and cpu that this machine has.
 
     Raises:
-        ValueError: a device was asked for by name that this machine does not have.
+        ValueError: this machine does not have the device.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -155,17 +161,16 @@ def choose_device(name: str) -> str:
         "cpu": True,
     }
     if name == "auto":
-        return next(device for device, is_there in available.items() if is_there)
+        return next(device for device, is_available in available.items() if is_available)
     if not available[name]:
         raise ValueError(f"this machine has no {name} device that torch can use; try --device cpu")
     return name
 
 
 def use_one_thread() -> None:
-    """Compute in one thread: several such processes are quicker than one with several threads.
+    """Compute in one thread: several such processes are faster than one with several threads.
 
-    Sums over one thread also have one order, so a run's numbers do not depend on the machine's
-    number of cores or on how many runs share it.
+    Sums in one thread also have a fixed order, so results do not depend on the number of cores.
     """
     torch.set_num_threads(1)
 
@@ -173,10 +178,10 @@ def use_one_thread() -> None:
 def describe_environment(
     device: torch.device, arithmetic: Arithmetic = "plain", commit: str | None = None
 ) -> Environment:
-    """Where this process computes, and with which versions."""
+    """The hardware and software versions of this process."""
     return Environment(
         device_type=device.type,
-        device_name=device_name(device),
+        device_name=_device_name(device),
         num_threads=torch.get_num_threads(),
         operating_system=f"{platform.system()} {platform.machine()}",
         python_version=platform.python_version(),
@@ -189,16 +194,16 @@ def describe_environment(
     )
 
 
-def device_name(device: torch.device) -> str:
-    """The device's model, as the driver or the operating system calls it."""
+def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
-        for line in cpu_info.read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        lines = cpu_info.read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        model = models[0] if models else model
+    return f"{model}, {os.cpu_count()} cores"
 
 
 def utc_now() -> str:

@@ -1,109 +1,97 @@
-"""Ctrl-C and the signals that end a program: heeded, never lost, and in the gentlest way there is.
+"""Handling of Ctrl-C and of the signals that end a program.
 
-Ctrl-C once finishes what is under way, where that is worth something; twice, or anywhere else,
-it stops at once. SIGTERM (a batch system's, or the machine's, that is about to go down) and SIGHUP
-(the terminal was closed) stop at once: whoever sends them does not wait for long.
+The first Ctrl-C finishes the runs under way, where there are any; the second stops at once. SIGTERM
+(sent by a batch system or at shutdown) and SIGHUP (the terminal was closed) stop at once.
 """
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Self
+from types import FrameType
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""By name, since not every system has them all."""
+"""By name, since Windows has no SIGHUP."""
 
 
-class Interruption:
-    """While this is open, signals that end a program raise KeyboardInterrupt, and are remembered.
+class StopRequest:
+    """Which signals have been received.
 
-    Python raises KeyboardInterrupt wherever the main thread happens to be. Where that is a
-    finaliser or a callback of the garbage collector, the exception is printed and dropped, and
-    the program would go on as if nothing had been pressed. Long loops therefore call `check`.
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a finaliser or a
+    callback of the garbage collector it is printed and dropped. Long loops therefore call `check`.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        """The first signal that stops at once."""
         self.wants_to_finish = False
-        """Ctrl-C has been pressed once, while there was something to finish."""
-        self.can_finish = False
-        self.is_put_off = False
-        self.earlier: dict[int, object] = {}
+        """Whether Ctrl-C was pressed while there were runs to finish."""
+        self._can_finish = False
+        self._is_deferred = False
 
-    def __enter__(self) -> Self:
-        # Python allows only the main thread to say what a signal does. Where a signal does
-        # something else, or nothing (`nohup`, a background job of a shell), it stays so.
-        if threading.current_thread() is threading.main_thread():
-            for name in SIGNALS:
-                number = getattr(signal, name, None)
-                usual = (signal.default_int_handler, signal.SIG_DFL)
-                if number is not None and signal.getsignal(number) in usual:
-                    self.earlier[number] = signal.signal(number, self.remember)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self.earlier.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def remember(self, signal_number: int, frame: FrameType | None) -> None:
-        """What the system calls when a signal comes."""
-        if signal_number == signal.SIGINT and self.can_finish and not self.wants_to_finish:
+    def receive(self, signal_number: int, frame: FrameType | None = None) -> None:
+        """The signal handler."""
+        if signal_number == signal.SIGINT and self._can_finish and not self.wants_to_finish:
             self.wants_to_finish = True
             return
         self.signal_number = self.signal_number or signal_number
-        if not self.is_put_off:
+        if not self._is_deferred:
             raise KeyboardInterrupt
 
     @contextmanager
-    def later(self) -> Iterator[None]:
-        """In here no signal raises anything, for what must not be left half done; `check` after it."""
-        self.is_put_off = True
+    def deferred(self, *, can_finish: bool = False) -> Iterator[None]:
+        """No signal raises in this context. Call `check` after it.
+
+        With `can_finish`, the first Ctrl-C only sets `wants_to_finish`.
+        """
+        self._is_deferred, self._can_finish = True, can_finish
         try:
             yield
         finally:
-            self.is_put_off = False
+            self._is_deferred, self._can_finish = False, False
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """In here, within `later`, signals raise after all.
+        """Within `deferred`: signals raise in this context.
 
         Raises:
-            KeyboardInterrupt: one has come.
+            KeyboardInterrupt: a signal that stops at once has been received.
         """
-        self.is_put_off = False
+        self._is_deferred = False
         try:
             self.check()
             yield
         finally:
-            self.is_put_off = True
-
-    @contextmanager
-    def finishing_first(self) -> Iterator[None]:
-        """In here the first Ctrl-C raises nothing: look at `wants_to_finish`."""
-        self.can_finish = True
-        try:
-            yield
-        finally:
-            self.can_finish = False
+            self._is_deferred = True
 
     @property
-    def has_come(self) -> bool:
-        """Whether a signal that stops at once has come at any time."""
+    def is_immediate(self) -> bool:
+        """Whether a signal that stops at once has been received."""
         return self.signal_number is not None
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal that stops at once has come at any time."""
-        if self.has_come:
+        """Raise KeyboardInterrupt if a signal that stops at once has been received."""
+        if self.is_immediate:
             raise KeyboardInterrupt
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it: 128 and the signal's number."""
+        """As shells define it: 128 and the signal's number."""
         return 128 + int(self.signal_number or signal.SIGINT)
+
+
+@contextmanager
+def handle_signals() -> Iterator[StopRequest]:
+    """Turn signals that end a program into KeyboardInterrupt, and record them.
+
+    A signal that is ignored (`nohup`) or has another handler keeps it.
+    """
+    request = StopRequest()
+    previous = {}
+    for number in [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            previous[number] = signal.signal(number, request.receive)
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -247,7 +247,7 @@ def test_signals_while_the_way_to_go_on_is_said_change_nothing(
     def again(*inputs: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(conduct_module, "say_how_to_go_on", again)
+    monkeypatch.setattr(conduct_module, "print_how_to_resume", again)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         assert conduct(request(tmp_path / "study"), interrupted_report) == 143

@@ -1,8 +1,7 @@
-"""Epoch times, estimates, and how durations are told."""
+"""Epoch times and estimates of duration."""
 
 import itertools
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,18 +9,15 @@ import torch
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
-from ablations.commands.prepare import StudyRequest
-from ablations.commands.run_study import conduct
 from ablations.data.dataset import Dataset
-from ablations.records.study import load_study, plan_runs
+from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner import epoch_timing as timing
 from ablations.runner.duration import STARTUP_SECONDS, estimate_seconds
 from ablations.runner.epoch_timing import measure_epoch_times, time_epoch
 from ablations.runner.scheduler import WorkerSetup
-from ablations.words import duration, plural
 from speed.arithmetic import ARITHMETICS, Arithmetic
-from tests.factories import make_record, make_request
+from tests.factories import make_record
 
 CPU = torch.device("cpu")
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
@@ -44,18 +40,19 @@ def test_rounds_are_interleaved_and_the_warm_up_is_not_counted(
         return float(next(clock))
 
     monkeypatch.setattr(timing, "time_epoch", fake_time)
-    advanced: list[None] = []
-
-    def advance() -> None:
-        advanced.append(None)
-
+    measured: list[int] = []
     result = measure_epoch_times(
-        experiments_on(digits), digits, CPU, "plain", TimingPlan(num_rounds=2), advance
+        experiments_on(digits),
+        digits,
+        CPU,
+        "plain",
+        TimingPlan(num_rounds=2),
+        lambda: measured.append(1),
     )
     assert order[:3] == ["target", "no-gap", "no-relu"]
     assert order[3:6] == ["no-gap", "no-relu", "target"]
     assert order[6:] == ["no-relu", "target", "no-gap"]
-    assert len(advanced) == 9
+    assert len(measured) == 9
     assert result.by_ablation["target"].seconds_by_round == [5.0, 7.0]
     assert result.by_ablation["no-gap"].median_seconds == pytest.approx((3 + 8) / 2)
     assert result.environment.device_type == "cpu"
@@ -74,8 +71,8 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
     def fake_evaluate(trainee: object, images: object) -> None:
         now[0] += 2 * len(images)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ablations.training.loop.train_epoch", fake_train)
-    monkeypatch.setattr("ablations.training.loop.evaluate", fake_evaluate)
+    monkeypatch.setattr(timing.loop, "train_epoch", fake_train)
+    monkeypatch.setattr(timing.loop, "evaluate", fake_evaluate)
     run_spec = experiments_on(digits)[0]
     for plan in (TimingPlan(1, 1, 100), TimingPlan(1, 100, 10_000)):
         assert time_epoch(run_spec, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)
@@ -102,66 +99,3 @@ def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) ->
     assert estimate_seconds(runs, [], 1, digits, SETUP) > STARTUP_SECONDS
     sharing = replace(SETUP, num_replicas=2)
     assert estimate_seconds(runs, [], 1, digits, sharing) > STARTUP_SECONDS
-
-
-def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
-    names = ["target", "no-gap"]
-    return make_request(study_dir, names, preset_name="quick", stops_at_failure=stops_at_failure)
-
-
-@pytest.mark.parametrize(("stops_at_failure", "num_done"), [(False, 1), (True, 0)])
-def test_failed_run_is_told_and_makes_the_exit_code(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    stops_at_failure: bool,
-    num_done: int,
-) -> None:
-    from ablations.commands import run_study as module
-
-    # The first run asks for data that the worker does not find.
-    real = module.execute
-
-    def sabotage(runs: list[RunSpec], *rest: object) -> object:
-        other = replace(runs[0].dataset, sha256="0" * 64)
-        return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "execute", sabotage)
-    out = tmp_path / "study"
-    code = conduct(
-        request(out, stops_at_failure=stops_at_failure), lambda folder: folder / "report.html"
-    )
-    printed = capsys.readouterr().out
-    assert code == 1
-    assert "FAILED: target, seed 0: ValueError" in printed
-    assert len(load_study(out).records) == num_done
-
-
-def test_report_that_cannot_be_written_for_now_stops_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    calls: list[Path] = []
-
-    def held_open(folder: Path) -> Path:
-        calls.append(folder)
-        if len(calls) == 1:
-            raise PermissionError(13, "Permission denied", "results.csv")
-        return folder / "report.html"
-
-    out = tmp_path / "study"
-    assert conduct(request(out, stops_at_failure=False), held_open) == 0
-    assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
-    assert len(load_study(out).records) == 2
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (89, "89 s"), (91, "2 min"), (3600, "60 min"), (5430, "1 h 30 min")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_plurals() -> None:
-    assert plural(1, "seed") == "1 seed"
-    assert plural(10_000, "image") == "10,000 images"

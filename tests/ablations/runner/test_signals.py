@@ -1,73 +1,78 @@
-"""Ctrl-C is heeded, even where Python drops the exception."""
+"""Signals stop a program, now or after the runs under way, and none is lost."""
 
 import signal
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
-from ablations.runner.signals import Interruption
+from ablations.runner.signals import SIGNALS, StopRequest, handle_signals
+
+NUMBERS = {name: getattr(signal, name) for name in SIGNALS if hasattr(signal, name)}
 
 
-class Thing:
-    """Something that can be referred to weakly."""
+@pytest.fixture(autouse=True)
+def default_handlers() -> Iterator[None]:
+    """A parent such as nohup may have left some signals ignored."""
+    previous = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS.values()}
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler)
 
 
-def test_ctrl_c_interrupts_and_the_old_handler_comes_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
-        interruption.check()
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+@pytest.mark.parametrize(
+    ("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
+)
+def test_signal_interrupts_and_the_previous_handler_is_restored(name: str, exit_code: int) -> None:
+    if name not in NUMBERS:
+        pytest.skip(f"this system has no {name}")
+    with handle_signals() as request:
+        request.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(NUMBERS[name])
+    assert request.exit_code == exit_code
+    assert signal.getsignal(NUMBERS[name]) is signal.SIG_DFL
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_in_a_callback_is_remembered() -> None:
-    with Interruption() as interruption:
+def test_ctrl_c_in_a_callback_is_recorded() -> None:
+    class Thing:
+        pass
+
+    with handle_signals() as request:
         thing = Thing()
         reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
         del thing  # Python drops what the callback raises.
         assert reference() is None
         with pytest.raises(KeyboardInterrupt):
-            interruption.check()
+            request.check()
 
 
 def test_first_ctrl_c_finishes_and_the_second_stops() -> None:
-    with Interruption() as interruption:
-        with pytest.raises(KeyboardInterrupt), interruption.finishing_first():
+    with handle_signals() as request:
+        with request.deferred(can_finish=True):
             signal.raise_signal(signal.SIGINT)
-            interruption.check()
-            assert interruption.wants_to_finish
+            assert request.wants_to_finish and not request.is_immediate
             signal.raise_signal(signal.SIGINT)
-        assert interruption.exit_code == 130
-
-
-@pytest.mark.parametrize(("name", "exit_code"), [("SIGTERM", 143), ("SIGHUP", 129)])
-def test_other_signals_stop_at_once(name: str, exit_code: int) -> None:
-    number = getattr(signal, name, None) or pytest.skip("there is no such signal here")
-    before = signal.getsignal(number)
-    with Interruption() as interruption, interruption.finishing_first():
+            assert request.is_immediate
+            with pytest.raises(KeyboardInterrupt), request.at_once():
+                pytest.fail("a signal has been received")
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-        assert interruption.exit_code == exit_code
-    assert signal.getsignal(number) is before
+            request.check()
 
 
-def test_what_is_ignored_stays_so() -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        with Interruption() as interruption:
-            signal.raise_signal(signal.SIGTERM)
-            interruption.check()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def test_signals_raise_at_once_again() -> None:
+    request = StopRequest()
+    with request.deferred():
+        with pytest.raises(KeyboardInterrupt), request.at_once():
+            request.receive(signal.SIGTERM)
+        request.receive(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        request.receive(signal.SIGTERM)
 
 
-def test_what_must_not_be_left_half_done_is_finished_first() -> None:
-    done: list[str] = []
-    with Interruption() as interruption:
-        with interruption.later():
-            signal.raise_signal(signal.SIGINT)
-            done.append("written")
-        with pytest.raises(KeyboardInterrupt):
-            interruption.check()
-    assert done == ["written"]
+def test_ignored_signal_stays_ignored() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with handle_signals() as request:
+        signal.raise_signal(signal.SIGTERM)
+        request.check()

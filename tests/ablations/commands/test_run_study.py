@@ -1,0 +1,68 @@
+"""Studies whose runs fail, and whose reports cannot be written."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ablations.catalogue.experiment import RunSpec
+from ablations.commands.prepare import StudyRequest
+from ablations.commands.run_study import conduct
+from ablations.records.study import load_study
+from tests.factories import make_request
+
+
+def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
+    names = ["target", "no-gap"]
+    return make_request(
+        study_dir,
+        names,
+        preset_name="quick",
+        arithmetic_name="plain",
+        stops_at_failure=stops_at_failure,
+    )
+
+
+@pytest.mark.parametrize(("stops_at_failure", "num_done"), [(False, 1), (True, 0)])
+def test_failed_run_is_printed_and_sets_the_exit_code(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stops_at_failure: bool,
+    num_done: int,
+) -> None:
+    from ablations.commands import run_study as module
+
+    # The first run asks for data that the worker does not find.
+    real = module.execute
+
+    def sabotage(runs: list[RunSpec], *rest: object) -> object:
+        other = replace(runs[0].dataset, sha256="0" * 64)
+        return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "execute", sabotage)
+    out = tmp_path / "study"
+    code = conduct(
+        request(out, stops_at_failure=stops_at_failure), lambda folder: folder / "report.html"
+    )
+    printed = capsys.readouterr().out
+    assert code == 1
+    assert "FAILED: target, seed 0: ValueError" in printed
+    assert len(load_study(out).records) == num_done
+
+
+def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Path] = []
+
+    def write_report(folder: Path) -> Path:
+        calls.append(folder)
+        if len(calls) == 1:
+            raise PermissionError(13, "Permission denied", "results.csv")
+        return folder / "report.html"
+
+    out = tmp_path / "study"
+    assert conduct(request(out, stops_at_failure=False), write_report) == 0
+    assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
+    assert len(load_study(out).records) == 2
