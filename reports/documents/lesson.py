@@ -1,7 +1,6 @@
 """docs/lesson.md: the lesson plan, with expected results from the committed studies."""
 
 from collections.abc import Sequence
-from statistics import fmean
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.worked_example import (
     PairedSteps,
     PairInteraction,
+    difference_after_epoch,
     pair_interaction,
     paired_steps,
 )
@@ -48,7 +48,9 @@ def render_lesson(studies: Sequence[Results]) -> str:
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
         paired=lambda name: steps_of(results, name),
         interaction=lambda one, other: interaction_of(results, one, other),
-        difference_after=lambda name, epoch: difference_after(results, name, epoch),
+        difference_after=lambda name, epoch: difference_after_epoch(
+            result_of(results, name).runs, target.runs, epoch
+        ),
     )
 
 
@@ -94,30 +96,8 @@ def steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, int
     return target, variant, paired_steps(variant, target)
 
 
-def interaction_of(
-    results: Results, one: str, other: str
-) -> tuple[list[int], dict[str, float], PairInteraction]:
-    """The shared seeds of four networks, their mean accuracies in percent, and the interaction.
-
-    The accuracies are those of `both`, `without_one`, `without_other` and `neither`.
-    """
-    names = {"both": "target", "without_one": one, "without_other": other}
-    names["neither"] = find_ablation(f"{one}+{other}").name
-    cells = {key: result_of(results, name).accuracy_pct.by_seed for key, name in names.items()}
-    seeds = sorted(set.intersection(*map(set, cells.values())))
-    means = {key: fmean(by_seed[seed] for seed in seeds) for key, by_seed in cells.items()}
-    return seeds, means, pair_interaction(**cells)
-
-
-def difference_after(results: Results, name: str, epoch: int) -> float | None:
-    """The mean difference from the target after an epoch, in points; None where all runs diverged."""
-    target, variant = (
-        {
-            run.run_spec.seed: run.epochs[epoch - 1].test_accuracy_pct
-            for run in result_of(results, one).runs
-            if len(run.epochs) >= epoch
-        }
-        for one in ("target", name)
-    )
-    seeds = sorted(target.keys() & variant.keys())
-    return fmean(variant[seed] - target[seed] for seed in seeds) if seeds else None
+def interaction_of(results: Results, one: str, other: str) -> PairInteraction:
+    """The interaction of the ingredients that two ablations remove."""
+    neither = find_ablation(f"{one}+{other}").name
+    names = ("target", one, other, neither)
+    return pair_interaction(*(result_of(results, name).accuracy_pct.by_seed for name in names))

@@ -1,9 +1,12 @@
 """The lesson's arithmetic: an example worked out by hand, and the estimates of the report."""
 
+from statistics import fmean
+
 import pytest
 
 from ablations.analysis.statistics import paired_difference
-from ablations.analysis.worked_example import pair_interaction, paired_steps
+from ablations.analysis.worked_example import difference_after_epoch, pair_interaction, paired_steps
+from tests.factories import make_results
 
 
 def test_steps_of_an_example() -> None:
@@ -30,3 +33,19 @@ def test_interaction_is_half_the_difference_of_the_gains() -> None:
     assert found.with_other.mean == pytest.approx(8)
     assert found.without_other.mean == pytest.approx(4)
     assert found.interaction.mean == pytest.approx(2)
+    assert found.seeds == [0, 1] and found.accuracy_pct["neither"] == 91.5
+
+
+def test_difference_after_the_last_epoch_is_the_reports() -> None:
+    results = make_results({"target": [0, 1], "no-gap": [0, 1, 2]}, diverged=["no-gap"])
+    target, variant = results.rows
+    assert variant.difference_pct
+    last = len(variant.runs[0].epochs)
+    found = difference_after_epoch(variant.runs, target.runs[:2], last)
+    assert found == pytest.approx(
+        fmean(
+            run.last_epoch.test_accuracy_pct - other.epochs[last - 1].test_accuracy_pct
+            for run, other in zip(variant.runs[:2], target.runs, strict=True)
+        )
+    )
+    assert difference_after_epoch(variant.runs, target.runs, last + 1) is None

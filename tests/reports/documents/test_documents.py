@@ -80,13 +80,6 @@ def test_parameter_formulas_give_the_counts() -> None:
     assert "18,962" in README
 
 
-def test_differences_after_the_last_epoch_are_the_reports(reference: Results) -> None:
-    for row in reference.rows:
-        if row.difference_pct:
-            found = lesson_module.difference_after(reference, row.ablation.name, 20)
-            assert found == pytest.approx(row.difference_pct.mean)
-
-
 def test_code_of_the_lesson_prints_what_the_lesson_states() -> None:
     [code] = re.findall(r"```python\n(.*?)```", LESSON, re.DOTALL)
     assert "prints `True`" in LESSON
