@@ -73,7 +73,7 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         has_single_seed=evidence.has_one_seed(compared),
         with_images=with_images,
         has_wrong_images=has_wrong_images,
-        together=_together(results),
+        together=make_together(results),
         removed_words=wording.REMOVED_WORDS,
         differences=figures.difference_figure(compared, study.spec.margin_pct),
         differences_table=differences_table(compared),
@@ -94,8 +94,8 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     )  # fmt: skip
 
 
-def _together(results: Results) -> list[evidence.Together]:
-    """Combinations of ablations; empty where none was run."""
+def make_together(results: Results) -> list[evidence.Together]:
+    """What is shown of several ingredients at once; nothing where no such networks were run."""
     from reports.figures.attribution import ladder_figure, worths_figure
 
     words = wording.REMOVED_WORDS
