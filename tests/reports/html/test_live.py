@@ -270,32 +270,6 @@ def test_screen_readers_get_each_result_once(page: Page) -> None:
     assert [re.findall(r"test image (\d)", words) for words in heard] == [["1"], ["2"]]
 
 
-@pytest.mark.parametrize("kind", ["lostpointercapture", "pointercancel"])
-def test_board_survives_a_lost_pointer(page: Page, kind: str) -> None:
-    [[first, second, third]] = on_board(page, ONE)
-    page.mouse.move(*first)
-    page.mouse.down()
-    page.mouse.move(*second)
-    page.evaluate(
-        """kind => {
-            const board = document.getElementById("draw-board");
-            board.dispatchEvent(new PointerEvent(kind, { pointerId: 1 }));
-            // The board does not get the event that the button went up.
-            addEventListener("pointerup", (event) => event.stopPropagation(), { capture: true, once: true });
-        }""",
-        kind,
-    )
-    page.mouse.up()
-    page.evaluate(PAINTED)
-    before = read_grey(page, "#draw-seen")
-    page.mouse.move(*third)
-    page.evaluate(PAINTED)
-    assert np.array_equal(read_grey(page, "#draw-seen"), before)
-    page.locator("#draw-clear").click()
-    draw_by_touch(page, SEVEN)
-    expect(prediction_of(page, "target")).to_have_text("7")
-
-
 def test_feature_maps(page: Page) -> None:
     draw_by_mouse(page, SEVEN)
     captions = page.locator("#draw-stages figcaption")

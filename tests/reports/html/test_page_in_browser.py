@@ -290,26 +290,3 @@ def test_diagrams_and_figures_begin_at_what_matters(open_report: Callable[..., P
     # A new width does not move a frame that the reader has scrolled.
     resize(page, 420)
     assert moved[0].evaluate("frame => frame.scrollLeft") == 0
-
-
-def test_frames_in_closed_parts_are_ready_when_these_open(
-    open_report: Callable[..., Page],
-) -> None:
-    page = open_report(360)
-    details = page.locator("details:has(> .scroll)").first
-    frame = details.locator("> .scroll")
-    expect(frame).not_to_be_visible()
-    heights = details.evaluate(
-        """async details => {
-            const heights = [];
-            const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-            details.open = true;
-            for (let i = 0; i < 5; i++) {
-                await painted();
-                heights.push(details.getBoundingClientRect().height);
-            }
-            return heights;
-        }"""
-    )
-    assert frame.evaluate(OVERFLOWS) and len(set(heights)) == 1
-    expect(hint(frame)).to_be_visible()
