@@ -104,18 +104,17 @@ def make_live(results: Results, exhibits: Exhibits) -> Live | None:
                 std=gallery.input_std if is_normalised else 1.0,
             )
         )
-    images = {
-        False: [gallery.image(number) for number in gallery.samples],
-        True: [gallery.image(number) for number in disputed_images(gallery)],
-    }
+    samples, disputed = (
+        [gallery.image(number) for number in numbers]
+        for numbers in (gallery.samples, disputed_images(gallery))
+    )
     return Live(
         networks=live_networks(variants),
         class_names=tuple(gallery.class_names),
         dataset_title=results.study.spec.dataset_title,
         samples=[
-            sample
-            for is_disputed, found in images.items()
-            for sample in live_samples(found, gallery.class_names, is_disputed=is_disputed)
+            *live_samples(samples, gallery.class_names),
+            *live_samples(disputed, gallery.class_names, is_disputed=True),
         ],
         seed=gallery.seed,
     )
