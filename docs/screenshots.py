@@ -1,4 +1,4 @@
-"""Takes the picture in the README: the committed reference report in a real browser.
+"""Take the picture in the README: the committed reference report in a browser.
 
 Run by `make screenshots`; it needs Chromium, and playwright from the test extra.
 """
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 DOCS = Path(__file__).resolve().parent
 REPORT = DOCS / "reference" / "report.html"
@@ -19,11 +19,11 @@ STROKES = (
     ),
     ((0.36, 0.28), (0.36, 0.42), (0.48, 0.48)),
 )  # fmt: skip
-"""Hard to tell what it is, in shares of the canvas: the networks do not agree."""
+"""A digit on which the networks disagree, in shares of the canvas."""
 
 
 def main() -> None:
-    """Write the picture beside this file."""
+    """Write `draw.png` next to this file."""
     browser = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     )
@@ -51,11 +51,11 @@ def draw(page: Page) -> None:
         for point in points[1:]:
             page.mouse.move(*point, steps=6)
         page.mouse.up()
-    page.wait_for_timeout(2000)  # The page says the answer in words after a pause.
+    expect(page.locator("#draw-status")).to_contain_text("The target predicts")
 
 
 def take(page: Page, anchor: str, path: Path) -> None:
-    """A section from its heading on, as much as fits the window, in few colours to keep it small."""
+    """Save what fits the window of a section, in few colours to keep the file small."""
     page.locator(anchor).evaluate("section => section.scrollIntoView(true)")
     page.screenshot(path=path)
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)

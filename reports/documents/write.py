@@ -1,4 +1,4 @@
-"""From a study's folder to the files that are read: report, tables, README."""
+"""Write a study's reports, README.md and the lesson."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +25,11 @@ def write_report(study_dir: Path) -> Path:
 def write_results(results: Results, study_dir: Path) -> Path:
     """The report, its summary and the tables; returns the report's path."""
     # Jinja and what the figures need take a while to import.
-    from reports.documents.readme import summary_page
+    from reports.documents.readme import render_summary
     from reports.html.page import render_page
 
     exhibits = load_exhibits(study_dir, results.study)
-    write_atomically(study_dir / SUMMARY_FILE, summary_page(results).encode())
+    write_atomically(study_dir / SUMMARY_FILE, render_summary(results).encode())
     write_atomically(study_dir / "results.csv", results_csv(results).encode())
     write_atomically(study_dir / "results.json", results_json(results))
     path = study_dir / "report.html"
@@ -45,31 +45,27 @@ def write_transfer(studies: Sequence[Results], path: Path) -> None:
 
 
 def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: Path) -> None:
-    """The report and the tables; their numbers into the README and the lesson plan, and the figure
-    beside the records.
+    """README, lesson and figure from the reference study in `study_dir`, and all studies' reports.
 
-    Of other studies, on other data: their own reports, the page that sets all side by side
-    (`transfer.html` around the study's folder), and what it says into the README.
+    With studies of other data sets, also the page that compares them, beside the study's folder.
 
     Raises:
-        StudyError: the folder is not a study.
-        RecordError: its `study.json` is damaged or of another schema.
-        ValueError: a document does not have the lines that the numbers belong between, or asks for
-            something that there is not.
+        StudyError: a folder is not a study.
+        RecordError: a `study.json` is damaged or of another schema.
+        ValueError: the lesson asks for an ablation without runs in the reference study.
     """
-    from reports.documents.lesson import insert_lesson
-    from reports.documents.readme import insert_results, standalone_svg
+    from reports.documents.lesson import render_lesson
+    from reports.documents.readme import render_readme, standalone_svg
     from reports.figures.effects import difference_figure
 
-    results, *elsewhere = [summarise(load_study(folder)) for folder in (study_dir, *others)]
-    for found, folder in zip((results, *elsewhere), (study_dir, *others), strict=True):
-        write_results(found, folder)
+    folders = [study_dir, *others]
+    studies = [summarise(load_study(folder)) for folder in folders]
+    for results, folder in zip(studies, folders, strict=True):
+        write_results(results, folder)
     if others:
-        write_transfer([results, *elsewhere], study_dir.parent / TRANSFER_FILE)
-    text = insert_results(readme.read_text(encoding="utf-8"), results, elsewhere)
-    write_atomically(readme, text.encode())
-    text = insert_lesson(lesson.read_text(encoding="utf-8"), [results, *elsewhere])
-    write_atomically(lesson, text.encode())
-    figure = difference_figure(results.rows, results.study.spec.margin_pct)
+        write_transfer(studies, study_dir.parent / TRANSFER_FILE)
+    write_atomically(readme, render_readme(studies[0], studies[1:]).encode())
+    write_atomically(lesson, render_lesson(studies).encode())
+    figure = difference_figure(studies[0].rows, studies[0].study.spec.margin_pct)
     if figure:
         write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())

@@ -1,7 +1,7 @@
-"""A study's trained networks for the page, where they answer what the reader draws.
+"""Trained networks in the page, which classify what the reader draws.
 
-The page gets each network as the steps of `mnist_blocks/folding.py` and one string of weights;
-`static/network.js` runs them, `static/draw.js` is what the reader sees.
+The page gets the folded layers of each network (`mnist_blocks/folding.py`) and one string of
+weights. `static/network.js` runs them, `static/draw.js` is the user interface.
 """
 
 import base64
@@ -10,25 +10,26 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from numpy import ndarray
 from safetensors.torch import load
 
+from ablations.analysis.summary import Results
 from ablations.inspection.gallery import Gallery, ShownImage
+from ablations.inspection.load import Exhibits
 from mnist_blocks import NetworkSpec
 from mnist_blocks.folding import FoldedLayer, fold
 from mnist_blocks.network import build_network
 
 DIGITS = tuple("0123456789")
 NUM_DISPUTED = 10
-"""Of the images on which networks disagree, how many a reader may pick: a row of buttons."""
+"""Images in the row of those on which the networks disagree."""
 
 
 class LiveVariant(NamedTuple):
-    """A trained network that is to be shown, as a study's records and files have it."""
+    """A trained network for the page."""
 
     name: str
     label: str
-    """What it is without, in words: `without dropout`."""
+    """Such as `without dropout`."""
     network: NetworkSpec
     weights_safetensors: bytes
     mean: float
@@ -37,27 +38,25 @@ class LiveVariant(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A test image for readers who do not draw."""
+    """A test image that the reader can pick."""
 
     number: int
-    """Which of the test images, from 0."""
+    """Of the test image, from 0."""
     class_name: str
     pixels: str
     """784 bytes, 0 (black) to 255 (white), row by row, as base64."""
     is_disputed: bool = False
-    """Picked because networks of the study answer it differently."""
+    """Selected because networks of the study disagree about it."""
 
     @property
     def words(self) -> str:
-        """What a button with its picture is called: `test image 12, a 4`."""
-        if self.class_name not in DIGITS:
-            return f"test image {self.number}, {self.class_name}"
-        article = "an" if self.class_name == "8" else "a"
-        return f"test image {self.number}, {article} {self.class_name}"
+        """The label of its button: `test image 12, a 4`."""
+        article = "an " if self.class_name == "8" else "a " if self.class_name in DIGITS else ""
+        return f"test image {self.number}, {article}{self.class_name}"
 
 
 class Live(NamedTuple):
-    """What the template `draw.html` shows. The target comes first among the networks."""
+    """The data of the template `draw.html`. The target is the first network."""
 
     networks: list[dict[str, object]]
     """From `live_networks`."""
@@ -69,7 +68,7 @@ class Live(NamedTuple):
 
     @property
     def is_digits(self) -> bool:
-        """Whether the classes are what a reader can be expected to draw."""
+        """Whether a reader can draw the classes."""
         return self.class_names == DIGITS
 
     @property
@@ -79,67 +78,95 @@ class Live(NamedTuple):
 
     @property
     def data(self) -> dict[str, object]:
-        """What the page's script is given, as JSON."""
-        return {
-            "classNames": self.class_names,
-            "networks": self.networks,
-            "samples": [
-                {"words": sample.words, "pixels": sample.pixels} for sample in self.samples
-            ],
-        }
+        """The script's data, for JSON."""
+        samples = [{"words": one.words, "pixels": one.pixels} for one in self.samples]
+        return {"classNames": self.class_names, "networks": self.networks, "samples": samples}
+
+
+def make_live(results: Results, exhibits: Exhibits) -> Live | None:
+    """The networks and test images of a study; None where their weights are missing."""
+    gallery = exhibits.gallery
+    if gallery is None:
+        return None
+    variants = []
+    for row in results.rows:
+        name, run_spec = row.ablation.name, row.runs[0].run_spec
+        if name not in exhibits.weights:
+            continue
+        is_target, is_normalised = row.ablation.kind == "target", run_spec.training.normalise_input
+        variants.append(
+            LiveVariant(
+                name=name,
+                label="the full network" if is_target else f"without {row.ablation.removes}",
+                network=run_spec.network,
+                weights_safetensors=exhibits.weights[name],
+                mean=gallery.input_mean if is_normalised else 0.0,
+                std=gallery.input_std if is_normalised else 1.0,
+            )
+        )
+    samples, disputed = (
+        [gallery.image(number) for number in numbers]
+        for numbers in (gallery.samples, disputed_images(gallery))
+    )
+    return Live(
+        networks=live_networks(variants),
+        class_names=tuple(gallery.class_names),
+        dataset_title=results.study.spec.dataset_title,
+        samples=[
+            *live_samples(samples, gallery.class_names),
+            *live_samples(disputed, gallery.class_names, is_disputed=True),
+        ],
+        seed=gallery.seed,
+    )
 
 
 def live_networks(variants: Iterable[LiveVariant]) -> list[dict[str, object]]:
-    """Each network as a value for JSON.
+    """Each network for JSON: its layers, and their weights in one string, in the order of use.
 
     Raises:
         RuntimeError: the weights are not those of a network with that spec.
-        safetensors.SafetensorError: they are no safetensors at all.
+        safetensors.SafetensorError: the weights are not in safetensors format.
     """
-    return [describe_network(variant) for variant in variants]
+    found: list[dict[str, object]] = []
+    for variant in variants:
+        network = build_network(variant.network)
+        network.load_state_dict(load(variant.weights_safetensors))
+        layers = fold(network)
+        tensors = [one for layer in layers for one in (layer.weight, layer.bias) if one is not None]
+        weights = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f4")
+        found.append(
+            {
+                "name": variant.name,
+                "label": variant.label,
+                "mean": variant.mean,
+                "std": variant.std,
+                "layers": [_layer_data(layer) for layer in layers],
+                "weights": base64.b64encode(weights.tobytes()).decode(),
+            }
+        )
+    return found
 
 
-def describe_network(variant: LiveVariant) -> dict[str, object]:
-    """A network's steps, and their weights in one string, in the order in which they are used."""
-    network = build_network(variant.network)
-    network.load_state_dict(load(variant.weights_safetensors))
-    steps = fold(network)
-    numbers = [
-        numbers.flatten()
-        for step in steps
-        for numbers in (step.weight, step.bias)
-        if numbers is not None
-    ]
+def _layer_data(layer: FoldedLayer) -> dict[str, object]:
+    """A layer without its weights: their number follows from the sizes."""
     return {
-        "name": variant.name,
-        "label": variant.label,
-        "mean": variant.mean,
-        "std": variant.std,
-        "layers": [describe_step(step) for step in steps],
-        "weights": encode_bytes(torch.cat(numbers).numpy().astype("<f4")),
-    }
-
-
-def describe_step(step: FoldedLayer) -> dict[str, object]:
-    """A step without its weights: how many there are follows from the sizes."""
-    return {
-        "kind": step.kind,
-        "name": step.name,
-        "stage": step.stage,
-        "inChannels": step.in_channels,
-        "inSide": step.in_side,
-        "outChannels": step.out_channels,
-        "outSide": step.out_side,
-        "kernel": step.kernel,
-        "stride": step.stride,
-        "padding": step.padding,
+        "kind": layer.kind,
+        "name": layer.name,
+        "stage": layer.stage,
+        "inChannels": layer.in_channels,
+        "inSide": layer.in_side,
+        "outChannels": layer.out_channels,
+        "outSide": layer.out_side,
+        "kernel": layer.kernel,
+        "stride": layer.stride,
+        "padding": layer.padding,
     }
 
 
 def live_samples(
     images: Iterable[ShownImage], class_names: Sequence[str], *, is_disputed: bool = False
 ) -> list[Sample]:
-    """The test images that a reader may pick."""
+    """Test images that the reader can pick."""
     return [
         Sample(
             image.number,
@@ -152,7 +179,7 @@ def live_samples(
 
 
 def disputed_images(gallery: Gallery) -> list[int]:
-    """The shown images that most ablations answer otherwise than the target."""
+    """The images that most ablations classify differently from the target."""
     counts = Counter(
         number
         for found in gallery.variants.values()
@@ -161,8 +188,3 @@ def disputed_images(gallery: Gallery) -> list[int]:
         and found.answers[number].class_index != gallery.target_answers[number].class_index
     )
     return sorted(counts, key=lambda number: (-counts[number], number))[:NUM_DISPUTED]
-
-
-def encode_bytes(numbers: ndarray) -> str:
-    """An array's bytes, row by row, as base64."""
-    return base64.b64encode(numbers.tobytes()).decode()

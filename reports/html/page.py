@@ -1,4 +1,4 @@
-"""From a study's results to one HTML file that opens without a network."""
+"""The report of a study: one HTML file that opens without a network."""
 
 import base64
 import csv
@@ -19,17 +19,17 @@ from ablations.words import VERDICT_SYMBOLS, plural
 from mnist_blocks.summary import LayerRow, layer_table
 from reports.figures.diagrams import ablation_diagram
 from reports.html.cards import Confusion, ImageLists, confusion_of, images_of, what_happened
-from reports.html.live import Live, LiveVariant, disputed_images, live_networks, live_samples
+from reports.html.live import make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import evidence, methods, predict, wording
 from reports.text.tables import FigureTable, curves_table, differences_table, seeds_table
 
 NO_EXHIBITS = Exhibits()
-"""Of a study without its networks' weights."""
+"""Of a study without the weights of its networks."""
 
 
 class AblationSection(NamedTuple):
-    """What the page shows of one entry: its numbers, and what is drawn and derived from them."""
+    """One card of the page."""
 
     row: AblationResult
     anchor: str
@@ -39,7 +39,7 @@ class AblationSection(NamedTuple):
     happened: list[str]
     curves: Markup
     curves_again: Markup
-    """For the card: the same as in the overview."""
+    """The same figure as in the overview, for the card."""
     curves_table: FigureTable
     seeds_table: FigureTable | None
     confusion: Confusion | None
@@ -47,10 +47,7 @@ class AblationSection(NamedTuple):
 
 
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
-    """The whole HTML document. The same results and exhibits give the same bytes.
-
-    Style, figures and numbers are inside; the page's own policy forbids it to load anything.
-    """
+    """The HTML document. The same results and exhibits give the same bytes."""
     # Seaborn takes more than a second to import, and only this function needs it.
     from reports.figures import effects as figures
 
@@ -86,14 +83,14 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         target_curves=figures.target_curves_figure(target, published) if target else None,
         target_curves_table=curves_table(target.runs, "the target", published) if target else None,
         published=published,
-        sections=make_sections(results, exhibits),
+        sections=_sections(results, exhibits),
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
         recipe=methods.recipe(results),
         environments=methods.environments(study),
         num_replicas=methods.largest_group(study),
         left_out=[*methods.left_out(study), *exhibits.problems],
-        downloads=downloads(results),
+        downloads=_downloads(results),
     )  # fmt: skip
 
 
@@ -118,84 +115,47 @@ def make_together(results: Results) -> list[evidence.Together]:
     ]
 
 
-def make_live(results: Results, exhibits: Exhibits) -> Live | None:
-    """The networks that answer in the page; None where their weights are not there."""
-    gallery = exhibits.gallery
-    if gallery is None:
-        return None
-    variants = [
-        LiveVariant(
-            name=row.ablation.name,
-            label="the whole network"
-            if row.ablation.kind == "target"
-            else f"without {row.ablation.removes}",
-            network=row.runs[0].run_spec.network,
-            weights_safetensors=exhibits.weights[row.ablation.name],
-            mean=gallery.input_mean if row.runs[0].run_spec.training.normalise_input else 0.0,
-            std=gallery.input_std if row.runs[0].run_spec.training.normalise_input else 1.0,
-        )
-        for row in results.rows
-        if row.ablation.name in exhibits.weights
-    ]
-    return Live(
-        networks=live_networks(variants),
-        class_names=tuple(gallery.class_names),
-        dataset_title=results.study.spec.dataset_title,
-        samples=live_samples(
-            [gallery.image(number) for number in gallery.samples], gallery.class_names
-        )
-        + live_samples(
-            [gallery.image(number) for number in disputed_images(gallery)],
-            gallery.class_names,
-            is_disputed=True,
-        ),
-        seed=gallery.seed,
-    )
-
-
-def make_sections(results: Results, exhibits: Exhibits) -> list[AblationSection]:
-    """One section for each entry that has a run, in the order of the catalogue."""
+def _sections(results: Results, exhibits: Exhibits) -> list[AblationSection]:
+    """One card for each entry with a run, in the order of the catalogue."""
     from reports.figures import effects as figures
 
     limits_pct = [
         error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
     ]
-    return [
-        AblationSection(
+
+    def section(row: AblationResult) -> AblationSection:
+        name, slug, run_spec = row.ablation.name, _slug(row.ablation.name), row.runs[0].run_spec
+        curves_name, target_training = f"curves-{slug}", methods.target_training(run_spec)
+        return AblationSection(
             row=row,
-            anchor=f"entry-{slug(row.ablation.name)}",
+            anchor=f"entry-{slug}",
             diagram=ablation_diagram(
-                row.runs[0].run_spec.network,
-                row.runs[0].run_spec.training,
-                f"diagram-{slug(row.ablation.name)}",
-                methods.target_training(row.runs[0].run_spec),
+                run_spec.network, run_spec.training, f"diagram-{slug}", target_training
             ),
-            changes=methods.spec_changes(row.runs[0].run_spec),
-            layers=layer_table(row.runs[0].run_spec.network),
+            changes=methods.spec_changes(run_spec),
+            layers=layer_table(run_spec.network),
             happened=what_happened(row, results.study.spec),
-            curves_again=figures.panel_again(row, f"curves-{slug(row.ablation.name)}"),
-            curves_table=curves_table(row.runs, row.ablation.name),
+            curves=figures.ablation_curves_figure(row, results.target, curves_name, limits_pct),
+            curves_again=figures.panel_again(row, curves_name),
+            curves_table=curves_table(row.runs, name),
             seeds_table=seeds_table(row, results.target),
             confusion=confusion_of(row, exhibits),
             images=images_of(row, exhibits),
-            curves=figures.ablation_curves_figure(
-                row, results.target, f"curves-{slug(row.ablation.name)}", limits_pct
-            ),
         )
-        for row in results.rows
-    ]
+
+    return [section(row) for row in results.rows]
 
 
-def downloads(results: Results) -> dict[str, object] | None:
-    """What the page's buttons save: `results.csv`, and what to name it. None without a run."""
+def _downloads(results: Results) -> dict[str, object] | None:
+    """`results.csv` and its file name, for the download buttons. None without a run."""
     if not (results.rows or results.combinations):
         return None
-    name = "-".join(filter(None, [slug(results.study.name), "results"]))
+    name = "-".join(filter(None, [_slug(results.study.name), "results"]))
     return {"name": name, "csv": results_csv(results), "text_columns": TEXT_COLUMNS}
 
 
-def slug(name: str) -> str:
-    """A name as it may stand in an id or a link: small letters, digits and hyphens."""
+def _slug(name: str) -> str:
+    """A name for ids and links: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -211,51 +171,45 @@ def read_text(name: str) -> str:
 
 
 def render_template(name: str, *, has_script: bool = False, **values: object) -> str:
-    """A whole HTML document, with its style and script inside.
+    """An HTML document with its style and script inside.
 
-    Its policy names the digests of both, so a browser applies and runs these and nothing else. A
-    page that does not ask for the script has none, and its policy allows none.
+    Its content security policy names the digests of both, so a browser runs nothing else.
     """
-    style = read_all_static(".css")
-    script = strict_script() if has_script else None
-    template = template_environment().get_template(name)
-    return template.render(
-        style=Markup(style),
-        style_digest=policy_digest(style),
-        script=Markup(script) if script else None,
-        script_digest=policy_digest(script) if script else None,
-        **values,
+    style = read_static(".css")
+    script = '"use strict";\n' + read_static(".js") if has_script else None
+    return (
+        template_environment()
+        .get_template(name)
+        .render(
+            style=Markup(style),
+            style_digest=_policy_digest(style),
+            script=Markup(script) if script else None,
+            script_digest=_policy_digest(script) if script else None,
+            **values,
+        )
     )
 
 
-def strict_script() -> str:
-    """All scripts as one, in strict mode.
+def read_static(suffix: str) -> str:
+    """All static files with a suffix as one: `page` first, then by name.
 
-    They share their top-level names. What is to happen at the start, each file asks for with a
-    `DOMContentLoaded` listener: every file's functions and constants are there by then, and an
+    Scripts share their top-level names, and each begins with a `DOMContentLoaded` listener: an
     error in one part of the page leaves the others working.
     """
-    return '"use strict";\n' + read_all_static(".js")
-
-
-def read_all_static(suffix: str) -> str:
-    """Every static file with that suffix: the page's own first, then in the order of names."""
     names = [file.name for file in (resources.files("reports.html") / "static").iterdir()]
-    found = sorted(
-        (name for name in names if name.endswith(suffix)),
-        key=lambda name: (name != f"page{suffix}", name),
-    )
-    return "\n".join(read_text(f"static/{name}") for name in found)
+    names = [name for name in names if name.endswith(suffix)]
+    names.sort(key=lambda name: (name != f"page{suffix}", name))
+    return "\n".join(read_text(f"static/{name}") for name in names)
 
 
-def policy_digest(text: str) -> str:
-    """How a content security policy names an inline style or script (CSP Level 3, section 2.3.1)."""
+def _policy_digest(text: str) -> str:
+    """The digest of an inline style or script (CSP Level 3, section 2.3.1)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @functools.cache
 def template_environment() -> Environment:
-    """Jinja2 such that every value is escaped, and a misspelt one is an error."""
+    """Jinja2 that escapes every value, and for which an unknown name is an error."""
     environment = Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,

@@ -1,4 +1,4 @@
-// The section "Draw a digit": the reader draws or picks an image, every network answers.
+// The section "Draw a digit": the reader draws or picks an image, and every network classifies it.
 //
 // Points of strokes are in units of the board: (0, 0) is its top left corner, (1, 1) its bottom right.
 
@@ -6,12 +6,12 @@ const PICTURE_SIDE = 28;
 // MNIST's digits fill 20 pixels, and their centre of mass lies in the middle of pixel 14.
 const DIGIT_SIDE = 20;
 const CENTRE_OF_MASS = 14.5;
-// About what MNIST's strokes are wide, in pixels of the picture.
+// About the width of MNIST's strokes, in pixels of the picture.
 const PEN_WIDTH = 2.8;
-// Smaller drawings than this share of the board are not enlarged any more: a dot stays a dot.
+// Drawings smaller than this share of the board are not enlarged: a dot stays a dot.
 const SMALLEST_DRAWING = 0.15;
 const BOARD_PEN_WIDTH = 0.09;
-// Networks run so long in one frame, then the pen's movements have their turn.
+// Time for networks in one frame; the rest is for the pen.
 const FRAME_BUDGET_MS = 12;
 const PAUSE_BEFORE_STATUS_MS = 700;
 
@@ -35,12 +35,12 @@ function startDrawing() {
     choice: document.getElementById("draw-variant"),
     cards: [...section.querySelectorAll(".draw-answer")],
     sampleButtons: [...section.querySelectorAll(".draw-sample")],
-    prepared: [], // filled at the first picture, so that a reader who never draws does not wait
+    prepared: [], // filled at the first picture
     results: live.networks.map(() => null),
     strokes: [],
-    sample: null, // the number of the picked image, if it is one that is shown
-    targetSample: null, // the one that the target has answered
-    pixels: null, // what the networks see; null while that is nothing
+    sample: null, // the number of the picked image, if one is shown
+    targetSample: null, // the one that the target has classified
+    pixels: null, // the networks' input; null while the board is empty
     pointer: null, // the finger or button that is down
     numWaiting: 0,
     nextNetwork: 0,
@@ -83,7 +83,7 @@ function listenToPen(state) {
       addPoints(event);
     }
   });
-  // Whoever loses the pointer in any other way is not told that it went up.
+  // A lost pointer gives no pointerup event.
   for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) {
     board.addEventListener(kind, (event) => {
       if (event.pointerId === state.pointer) {
@@ -93,7 +93,7 @@ function listenToPen(state) {
   }
 }
 
-// A captured pointer goes on outside, where nobody sees its ink.
+// A captured pointer continues outside the board.
 function withinBoard(share) {
   return Math.min(Math.max(share, 0), 1);
 }
@@ -119,7 +119,7 @@ function replaceDrawing(state, strokes, sample) {
   requestPicture(state);
 }
 
-// However many points come, there is one picture a frame.
+// One picture per frame, however many points arrive.
 function requestPicture(state) {
   if (!state.frame) {
     state.frame = requestAnimationFrame(() => {
@@ -144,7 +144,7 @@ function pictureChanged(state) {
     runWaitingNetworks(state);
   }
   clearTimeout(state.timer);
-  state.timer = setTimeout(() => sayAnswer(state), PAUSE_BEFORE_STATUS_MS);
+  state.timer = setTimeout(() => updateStatusText(state), PAUSE_BEFORE_STATUS_MS);
 }
 
 function samplePixels(state, number) {
@@ -266,14 +266,14 @@ function paintGrey(canvas, values, low, high) {
   context.putImageData(image, 0, 0);
 }
 
-// The networks take turns, and go on where they stopped in the last frame. So a slow machine shows
-// each answer less often, and its pen does not falter.
+// The networks take turns and continue where they stopped in the last frame, so that a slow machine
+// updates predictions less often but draws smoothly.
 function runWaitingNetworks(state) {
   if (!state.pixels) {
     state.numWaiting = 0;
     state.results.fill(null);
     state.cards.forEach((_, number) => showAnswer(state, number));
-    say(state.sentence, answerSentence(state));
+    setLiveText(state.sentence, answerSentence(state));
     showMaps(state);
     return;
   }
@@ -295,14 +295,14 @@ function runWaitingNetworks(state) {
       showMaps(state);
     }
   } while (state.numWaiting > 0 && performance.now() < end);
-  say(state.sentence, answerSentence(state));
+  setLiveText(state.sentence, answerSentence(state));
   if (state.numWaiting > 0) {
     requestAnimationFrame(() => runWaitingNetworks(state));
   }
 }
 
-// The number of the class with the highest probability; -1 without a result, or when the network
-// diverged in training, and what it computes is not a number.
+// The class with the highest probability; -1 without a result, or if the network diverged in training
+// and its output is not a number.
 function answerOf(result) {
   return result ? result.probabilities.indexOf(Math.max(...result.probabilities)) : -1;
 }
@@ -342,16 +342,16 @@ function probabilitySentence({ classNames }, { probabilities }) {
   return `Probabilities: ${likely.map(({ name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`;
 }
 
-// Those who listen are told once, after a pause.
-function sayAnswer(state) {
+// Screen readers get one update, after a pause.
+function updateStatusText(state) {
   if (state.pixels && state.numWaiting > 0) {
-    state.timer = setTimeout(() => sayAnswer(state), PAUSE_BEFORE_STATUS_MS);
+    state.timer = setTimeout(() => updateStatusText(state), PAUSE_BEFORE_STATUS_MS);
     return;
   }
-  say(state.status, answerSentence(state));
+  setLiveText(state.status, answerSentence(state));
 }
 
-// The answers as they stand there, in words. How many agree is known when all have answered.
+// The predictions in words. The number that agree is known when all networks are done.
 function answerSentence({ results, targetSample, samples, classNames }) {
   if (!results[0]) {
     return "Nothing is drawn yet.";
@@ -359,14 +359,14 @@ function answerSentence({ results, targetSample, samples, classNames }) {
   const [target, ...others] = results.map(answerOf);
   const subject = targetSample === null ? "The target" : `This is ${samples[targetSample].words}. The target`;
   if (target < 0) {
-    return `${subject} has no answer: it diverged in training.`;
+    return `${subject} has no prediction: it diverged in training.`;
   }
   const probability = percent(results[0].probabilities[target]);
   const numAgree = others.filter((answer) => answer === target).length;
   const share = numAgree === others.length ? "All" : `${numAgree} of the`;
   const isKnown = others.length > 1 && results.every((result) => result);
   const agreement = isKnown ? ` ${share} ${others.length} others agree.` : "";
-  return `${subject} answers ${classNames[target]} (${probability}).${agreement}`;
+  return `${subject} predicts ${classNames[target]} (${probability}).${agreement}`;
 }
 
 // All channels of each stage of the chosen network.
@@ -389,7 +389,7 @@ function addStage(parent) {
   return figure;
 }
 
-// The channels of a stage share one scale, so that a channel that is silent looks silent.
+// The channels of a stage share one scale, so that inactive channels look inactive.
 function showStage(figure, { name, channels, side, values }) {
   const [caption, maps] = figure.children;
   caption.textContent = `${name.replace(/(\d+)$/, " $1")}: ${channels} maps of ${side} × ${side}`;

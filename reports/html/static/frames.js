@@ -1,19 +1,17 @@
-// Frames that scroll sideways: one can be focused only where there is something to scroll, says so
-// until it has been scrolled. A diagram begins where it differs from the target, and a figure of
-// differences at its zero line.
+// Frames that scroll sideways: they can be focused only if there is something to scroll, with a hint
+// until the reader scrolls. Diagrams start at what differs from the target, figures at zero.
 
 const FRAME_HINTS = ["scrolls sideways \u2192", "\u2190 scrolls sideways \u2192", "\u2190 scrolls sideways"];
 const MARKS = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero";
-// Distances on the screen are rounded, and not always in the same direction.
+// Distances on the screen are rounded.
 const ROUNDING_PX = 2;
 
 document.addEventListener("DOMContentLoaded", startFrames);
 
 function startFrames() {
   const frames = new Map();
-  // It also reports a frame that gets its size only when the part around it is opened, and always
-  // before that is painted, so nothing moves afterwards. A size that is the frame's own must not be
-  // changed from here: the hint stands beside it.
+  // It also reports frames in parts that are opened later, before they are painted. It must not
+  // change a frame's own size, so the hint is outside the frame.
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       updateFrame(frames.get(target) ?? frames.get(target.parentElement));
@@ -48,7 +46,7 @@ function updateFrame(frame) {
   showHint(frame, isWider);
 }
 
-// To what is marked first, where the frame's beginning does not show all of it.
+// To the first marked element, if the frame's beginning does not show all of it.
 function scrollToMark(frame) {
   const { element } = frame;
   const box = element.querySelector(MARKS);
@@ -61,7 +59,7 @@ function scrollToMark(frame) {
   element.scrollLeft = isBeyond ? (left + right - element.clientWidth) / 2 + offset : 0;
 }
 
-// Where a hint has stood, its place stays free: nothing moves below whoever scrolls.
+// A hint keeps its place when it disappears, so that nothing moves.
 function showHint(frame, isWider) {
   const { element, isScrolled } = frame;
   if (!frame.hint && isWider && !isScrolled) {
@@ -79,7 +77,7 @@ function showHint(frame, isWider) {
   frame.hint.classList.toggle("past", isScrolled);
 }
 
-// A frame that gets another width may be scrolled by that, and not by the reader.
+// A new width can scroll a frame, too.
 function noticeScroll(frame) {
   const { element, width, start } = frame;
   if (element.clientWidth === width && Math.abs(element.scrollLeft - start) > ROUNDING_PX) {

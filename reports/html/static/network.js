@@ -1,9 +1,9 @@
-// Runs the study's trained networks: the steps of mnist_blocks/folding.py, in plain loops.
+// Runs the study's trained networks: the layers of mnist_blocks/folding.py, in plain loops.
 //
-// Values lie as in PyTorch: channel by channel, row by row. They are stored in single precision and
-// summed in double, so the logits differ from PyTorch's by its rounding alone.
+// Memory layout as in PyTorch: channel by channel, row by row. Values are stored in single precision
+// and summed in double precision, so the logits differ from PyTorch's by rounding only.
 
-// A network ready to run: its weights decoded, and a place for what each layer computes.
+// A network ready to run: decoded weights, and an output array per layer.
 function prepareNetwork(description) {
   const numbers = decodeFloats(description.weights);
   let next = 0;
@@ -24,8 +24,8 @@ function prepareNetwork(description) {
   return { ...description, weights: null, layers };
 }
 
-// What a network says of a picture: 784 numbers from 0 (black) to 1 (white). The values of a stage
-// are those of its last layer; they are overwritten when the network runs again.
+// The output for a picture of 784 numbers from 0 (black) to 1 (white). The values of a stage are those
+// of its last layer; the next run overwrites them.
 function runNetwork(network, pixels) {
   let values = pixels.map((pixel) => (pixel - network.mean) / network.std);
   const stages = new Map();
@@ -88,7 +88,7 @@ const networkSteps = {
   },
 };
 
-// Each output channel is its bias plus, for each input channel, that plane seen through the kernel.
+// Each output channel is its bias plus, for each input channel, the convolution of that plane.
 function convolve(layer, values) {
   const { weight, bias, output, inChannels, outChannels, outSide, kernel } = layer;
   const addPlane = kernel === 3 ? addPlane3x3 : addPlaneOfAnyKernel;
@@ -104,7 +104,7 @@ function convolve(layer, values) {
   }
 }
 
-// With zeros around each plane no window has to know whether it is at the border.
+// Zeros around each plane, so that windows at the border need no special case.
 function padPlanes({ inChannels, inSide, padding }, values) {
   const side = inSide + 2 * padding;
   const padded = new Float64Array(inChannels * side * side);
@@ -127,7 +127,7 @@ function addPlaneOfAnyKernel(sums, { inSide, outSide, kernel, stride, padding },
   }
 }
 
-// Nearly all of the time is spent here. Written out, it takes less than half of it.
+// Nearly all time is spent here; unrolled, it takes less than half.
 function addPlane3x3(sums, { inSide, outSide, stride, padding }, padded, channel, weight) {
   const [a, b, c, d, e, f, g, h, i] = weight;
   const side = inSide + 2 * padding;

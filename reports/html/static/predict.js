@@ -1,5 +1,5 @@
 // Predict first: a guess before each answer, a score, and a mode that hides the results.
-// Guesses live in this page alone, until it is closed: nothing is stored, and nothing is sent.
+// Guesses are kept in this page until it is closed; nothing is stored or sent.
 {
   const SYMBOLS = { right: "\u2713", "still possible": "?", wrong: "\u2717" };
   const cards = [...document.querySelectorAll("details.predict")];
@@ -7,8 +7,7 @@
   const tools = document.querySelectorAll(".predict-tools");
   const score = document.getElementById("score");
   const classroom = document.getElementById("predict");
-  // Of every card that is answered: the chosen field, or null where it was shown unguessed. While
-  // the results are hidden, an answered card keeps its answer for later.
+  // Of each answered card: the chosen field, or null if it was shown without a guess.
   const answered = new Map();
 
   // ---- One card
@@ -23,7 +22,7 @@
     return `${SYMBOLS[outcome]} ${reason} You said: ${words}.`;
   }
 
-  // A card as it is: still to be guessed, guessed and noted for later, or with its answer.
+  // A card has three states: to guess, guessed while results are hidden, and answered.
   function showCard(card) {
     const isAnswered = answered.has(card);
     const isNoted = isAnswered && isHiding();
@@ -38,7 +37,7 @@
     card.querySelector(".predicted").hidden = !isAnswered || isNoted;
   }
 
-  // The button that was pressed is gone, so the outcome is where one reads on.
+  // The pressed button is gone, so the focus moves to the outcome.
   function answerCard(card, chosen) {
     const outcome = card.querySelector(".outcome");
     answered.set(card, chosen);
@@ -62,7 +61,7 @@
   function resetCard(card) {
     answered.delete(card);
     card.querySelector(".guess").reset();
-    say(card.querySelector(".missing"), "");
+    setLiveText(card.querySelector(".missing"), "");
     card.open = false;
     showCard(card);
   }
@@ -99,12 +98,12 @@
       guessed.map(([card]) => card),
       guessed.map(([, chosen]) => chosen),
     );
-    for (const element of document.querySelectorAll(".score-words")) say(element, words);
+    for (const element of document.querySelectorAll(".score-words")) setLiveText(element, words);
     score.querySelector("ol").replaceChildren(...guessed.map(scoreLine));
     score.classList.toggle("begun", guessed.length > 0);
   }
 
-  // ---- Every card at once
+  // ---- All cards
 
   function openAll() {
     for (const card of cards) {
@@ -124,19 +123,19 @@
     showScore();
   }
 
-  // ---- Classroom mode: a class guesses first, then everything is opened at once.
+  // ---- Classroom mode: a class guesses first, then all results are shown.
 
   function setHiding(isHidden, words) {
     document.documentElement.classList.toggle("predicting", isHidden);
     for (const button of document.querySelectorAll("[data-predict=hide]")) button.hidden = isHidden;
     for (const button of document.querySelectorAll("[data-predict=show]")) button.hidden = !isHidden;
     classroom.querySelector("a").hidden = !isHidden;
-    say(classroom.querySelector("[role=status]"), words);
+    setLiveText(classroom.querySelector("[role=status]"), words);
     cards.forEach(showCard);
     showScore();
   }
 
-  // What was shown without a guess is hidden again, and can be guessed.
+  // A card that was shown without a guess can be guessed again.
   function hideResults() {
     if (answered.size === cards.length) startAgain();
     for (const [card, chosen] of [...answered]) if (!chosen) resetCard(card);
@@ -149,8 +148,7 @@
     rememberMode(withoutMode());
   }
 
-  // ---- The mode stands in the history beside the address: so it outlives a link to elsewhere in
-  // the page, and a reload.
+  // ---- The mode is stored in the history, so that it survives links within the page and a reload.
 
   function withoutMode() {
     return location.hash === "#predict" ? location.href.split("#")[0] : location.href;
@@ -160,13 +158,13 @@
     try {
       history.replaceState(isHiding() ? { predicting: true } : null, "", address);
     } catch {
-      // Some browsers refuse that for files. The page works all the same.
+      // Some browsers refuse that for files. The page works anyway.
     }
   }
 
   function followAddress() {
     const isLeft = !isHiding() && history.state?.predicting;
-    // One went back to where the mode was on, after it was ended: it stays ended.
+    // Going back does not restart a mode that was ended.
     if (isLeft) return rememberMode(withoutMode());
     if (location.hash === "#predict" && !isHiding()) hideResults();
     if (isHiding()) rememberMode(location.href);
@@ -192,10 +190,10 @@
     hide() {
       hideResults();
       rememberMode("#predict");
-      // Beside the instruction, which would else be scrolled past.
+      // Next to the instruction.
       goTo(classroom.querySelector("a"));
     },
-    // Beside the cards one goes on there, with the outcomes; above them, with the results.
+    // Continue where the button was: at the cards, or at the results above them.
     show({ target }) {
       const place = target.closest(".outcome, .predict-tools:not(.classroom)");
       showResults();
@@ -203,7 +201,7 @@
     },
   };
 
-  // ---- Print: browsers that cannot open a card by style need it opened.
+  // ---- Print: open all cards, also in browsers that cannot do it by style.
 
   let closedCards = [];
   function openForPrint() {
@@ -224,16 +222,16 @@
       event.preventDefault();
       const chosen = form.querySelector(":checked");
       if (chosen) return answerCard(card, chosen);
-      say(form.querySelector(".missing"), "Choose one of the three first.");
+      setLiveText(form.querySelector(".missing"), "Choose one of the three first.");
       form.querySelector("[type=radio]").focus();
     });
-    // The browser's own words would be a bubble that is soon gone.
+    // The browser's own message disappears too soon.
     form.noValidate = true;
-    form.addEventListener("change", () => say(form.querySelector(".missing"), ""));
+    form.addEventListener("change", () => setLiveText(form.querySelector(".missing"), ""));
     form.querySelector("[type=button]").addEventListener("click", () => answerCard(card, null));
   }
 
-  // What leads to something hidden is hidden with it.
+  // Links to hidden elements are hidden, too.
   function markLinks() {
     for (const link of document.querySelectorAll("a[href^='#']")) {
       const target = document.getElementById(link.hash.slice(1));

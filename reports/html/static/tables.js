@@ -7,7 +7,7 @@
   const PAUSE_BEFORE_STATUS_MS = 700;
   let views = [];
 
-  // What belongs to one table: its rows in their original order, its controls and its state.
+  // A table with its rows in their original order, its controls and its state.
   function makeView(table) {
     const name = table.dataset.view;
     const tools = document.getElementById(`${name}-tools`);
@@ -21,7 +21,7 @@
       coreOnly: tools.querySelector("input[type=checkbox]"),
       count: tools.querySelector(".count"),
       status: tools.querySelector(".counted"),
-      told: "", // what those who listen know of the rows
+      lastStatus: "", // the last text in the live region
       timer: 0,
       none: tools.querySelector(".no-rows"),
       state: { ...UNSORTED, show: "", core: false },
@@ -36,7 +36,7 @@
     return texts.filter((text) => text).map((text) => text.toLowerCase());
   }
 
-  // Whoever searches types a hyphen where the page has a real minus sign.
+  // A search can have a hyphen where the page has a minus sign.
   function searchable(element) {
     return asTyped(textsOf(element).join(" "));
   }
@@ -59,19 +59,19 @@
     button.addEventListener("click", () => change(view, nextOrder(view, header.dataset.sort)));
   }
 
-  // Ascending, descending, and the third time as the page had it.
+  // Ascending, descending, then the original order.
   function nextOrder({ state }, sort) {
     if (state.sort !== sort) return { sort, order: "ascending" };
     return state.order === "ascending" ? { sort, order: "descending" } : UNSORTED;
   }
 
-  // A cell that spans several columns stands in each of them.
+  // A cell that spans several columns is in each of them.
   function cellAt(row, column) {
     let end = 0;
     return [...row.cells].find((cell) => (end += cell.colSpan) > column);
   }
 
-  // A column is one of numbers when any of its cells has a number, and a cell without is missing.
+  // A column is numeric if any of its cells has a number; cells without one are missing values.
   function sortedRows({ rows, headers, state }) {
     const header = headers.find((cell) => cell.dataset.sort === state.sort);
     if (!header) return rows;
@@ -84,8 +84,8 @@
     return [...found, ...keyed.filter(({ key }) => key === null)].map(({ row }) => row);
   }
 
-  // What a cell is sorted by: its number, or the first piece of its text, which is what the smaller
-  // words after it explain. Null where it has none, which stands last in either direction.
+  // The sort key: the number, or the first piece of text. Null, which is sorted last in either
+  // direction, where there is none.
   function sortKey(cell, isNumeric) {
     if (!isNumeric) return textsOf(cell)[0] ?? null;
     const number = Number(cell.dataset.value || NaN);
@@ -109,24 +109,24 @@
     const numShown = rows.filter(({ element }) => !element.hidden).length;
     showCount(view, numShown);
     tools.classList.toggle("narrowed", numShown < rows.length);
-    // Setting a field's text moves its caret, so not while somebody types.
+    // Setting a field's text moves its caret, so not while the reader types.
     if (filter.value !== state.show) filter.value = state.show;
     if (coreOnly) coreOnly.checked = state.core;
   }
 
   function showCount({ count, none, rows, state }, numShown) {
-    say(count, `${numShown} of ${rows.length} rows`);
+    setLiveText(count, `${numShown} of ${rows.length} rows`);
     none.hidden = numShown > 0;
-    say(none.querySelector("span"), numShown ? "" : `No row contains \u201c${state.show.trim()}\u201d.`);
+    setLiveText(none.querySelector("span"), numShown ? "" : `No row contains \u201c${state.show.trim()}\u201d.`);
   }
 
-  // Those who listen are told once, after a pause: not at each letter, and not what they know.
-  function tellCount(view) {
+  // Screen readers get one update after a pause, not one per letter.
+  function updateStatus(view) {
     clearTimeout(view.timer);
     view.timer = setTimeout(() => {
       const words = countWords(view);
-      if (words !== view.told) say(view.status, words);
-      view.told = words;
+      if (words !== view.lastStatus) setLiveText(view.status, words);
+      view.lastStatus = words;
     }, PAUSE_BEFORE_STATUS_MS);
   }
 
@@ -137,14 +137,14 @@
   function change(view, changes) {
     Object.assign(view.state, changes);
     show(view);
-    tellCount(view);
+    updateStatus(view);
     forgetLink(view);
     writeAddress(view);
   }
 
   // ---- The address
 
-  // One view as it stands in an address: its name, and its state where it has any.
+  // A view in an address: its name, and its state if it has any.
   function describe({ name, state }) {
     const query = new URLSearchParams();
     if (state.sort) {
@@ -156,18 +156,18 @@
     return `${query}` ? `${name}?${query}` : name;
   }
 
-  // The view that was changed last comes first: that is where the address leads.
+  // The view that was changed last is first: the address leads there.
   function writeAddress(changed) {
     const others = views.filter((view) => view !== changed).map(describe);
     const parts = [describe(changed), ...others.filter((part) => part.includes("?"))];
     try {
       history.replaceState(history.state, "", `#${parts.join(";")}`);
     } catch {
-      // Some browsers refuse many changes in a short time. The table itself is sorted all the same.
+      // Some browsers refuse many changes in a short time. The table is sorted anyway.
     }
   }
 
-  // An ordinary anchor, without a state, leaves every table as it is and is left to the browser.
+  // An ordinary anchor, without a state, changes no table.
   function readAddress(scroll) {
     const parts = location.hash.slice(1).split(";").map((part) => part.split(/\?(.*)/s, 2));
     for (const [name, query] of parts) {
@@ -175,14 +175,14 @@
       if (!view || query === undefined) continue;
       view.state = readState(view, new URLSearchParams(query));
       show(view);
-      tellCount(view);
+      updateStatus(view);
       forgetLink(view);
     }
     const first = views.find((view) => view.name === parts[0][0]);
     if (first && location.hash !== `#${first.name}`) goTo(first, scroll);
   }
 
-  // A state from an address, which anybody may have written: what makes no sense is left out.
+  // A state from an address, which is untrusted: invalid parts are ignored.
   function readState({ headers, coreOnly }, query) {
     const sort = query.get("sort");
     const order = query.get("order");
@@ -194,7 +194,7 @@
     };
   }
 
-  // As an anchor does: the section comes into view, and whoever uses the keyboard goes on there.
+  // As an anchor: scroll to the section and move the keyboard focus there.
   function goTo(view, behavior) {
     const section = view.table.closest("section");
     section.tabIndex = -1;
@@ -202,32 +202,32 @@
     section.scrollIntoView({ behavior });
   }
 
-  // A link that was copied is of the view as it was then.
+  // A copied link is of an earlier view.
   function forgetLink({ tools }) {
     tools.querySelector(".link").hidden = true;
-    say(tools.querySelector(".copied"), "");
+    setLiveText(tools.querySelector(".copied"), "");
   }
 
   async function copyLink(view) {
-    const said = view.tools.querySelector(".copied");
+    const status = view.tools.querySelector(".copied");
     const field = view.tools.querySelector(".link");
     const link = `${location.href.split("#")[0]}#${describe(view)}`;
     try {
       await navigator.clipboard.writeText(link);
       field.hidden = true;
-      say(said, "Link copied.");
+      setLiveText(status, "Link copied.");
     } catch {
       field.value = link;
       field.hidden = false;
       field.focus();
       field.select();
-      say(said, "Copy the selected link.");
+      setLiveText(status, "Copy the selected link.");
     }
   }
 
   // ---- Downloads
 
-  // The lines of a CSV file, each a list of texts. Quoted fields may hold anything.
+  // The lines of a CSV file, each a list of texts.
   function readCsv(text) {
     const lines = [[]];
     for (const [, quoted, plain, end] of text.matchAll(/(?:"([^"]*(?:""[^"]*)*)"|([^",\n]*))([,\n])/g)) {
@@ -237,7 +237,7 @@
     return lines.slice(0, -1);
   }
 
-  // The same lines as objects: numbers as numbers, and null where there is nothing.
+  // The same lines as objects: numbers as numbers, empty fields as null.
   function toJson({ csv, text_columns }) {
     const [columns, ...lines] = readCsv(csv);
     const objects = lines.map((line) =>
@@ -285,7 +285,7 @@
     });
     tools.hidden = false;
     show(view);
-    view.told = countWords(view);
+    view.lastStatus = countWords(view);
   }
 
   function startTables() {

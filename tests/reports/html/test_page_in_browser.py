@@ -1,23 +1,24 @@
-"""The whole report in a real browser: offline, for everybody, on paper."""
+"""The whole report in a browser: accessible, at every width, by keyboard, on paper, without a script."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Locator, Page, expect
 
 from reports.html.page import render_page
 from tests.factories import make_exhibits, make_results, make_timing
 
-SCHEMES = ("light", "dark")
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+OVERFLOWS = "frame => frame.scrollWidth > frame.clientWidth + 2"
 
 
 @pytest.fixture(scope="module")
-def page_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A report with some of everything: a factorial, live networks, images, times, divergence."""
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with a factorial, live networks, images, times and divergence."""
     single = ("target", "no-batchnorm", "no-dropout", "no-gap", "no-fc-head", "no-relu")
     combined = ("no-batchnorm+no-dropout", "no-batchnorm+no-gap", "no-dropout+no-gap",
                 "no-batchnorm+no-dropout+no-gap")  # fmt: skip
@@ -28,76 +29,83 @@ def page_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(results, make_exhibits(results.study)), encoding="utf-8")
-    return path.as_uri()
+    return path
 
 
 @pytest.fixture
-def open_page(browser: Browser, page_url: str) -> Iterator[object]:
-    """Opens the report offline, as a reader of given habits; fails on anything in the console."""
-    contexts: list[BrowserContext] = []
-    messages: list[str] = []
-    requests: list[str] = []
+def open_report(open_page: Callable[..., Page], report: Path) -> Callable[..., Page]:
+    """Opens the report at a width and a fragment."""
 
-    def opened(fragment: str = "", **habits: object) -> Page:
-        context = browser.new_context(offline=True, **habits)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(page_url + fragment)
+    def opened(width: int = 1300, fragment: str = "", **options: object) -> Page:
+        viewport = {"width": width, "height": 900}
+        page = open_page(report.as_uri() + fragment, viewport=viewport, **options)
+        if options.get("java_script_enabled", True):
+            page.evaluate(PAINTED)
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert messages == []
-    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} <= {page_url}
+    return opened
+
+
+def resize(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(PAINTED)
 
 
 def open_everything(page: Page) -> None:
-    """Every answer and every table behind a figure."""
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 360)])
-def test_axe_finds_nothing(open_page, scheme: str, width: int) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+def test_axe_finds_nothing(open_report: Callable[..., Page], scheme: str, width: int) -> None:
+    page = open_report(width, "#numbers?sort=difference&show=no", color_scheme=scheme)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
     open_everything(page)
+    # With a link to copy, and with predictions of the networks.
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')) }")
+    page.locator("#numbers-tools .copy").click()
+    page.locator(".draw-sample").first.click()
+    expect(page.locator("#draw-status")).to_contain_text("The target predicts")
     results = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
     found = [
         (violation["id"], node["html"][:200])
         for violation in results.response["violations"]
         for node in violation["nodes"]
     ]
-    assert found == []
-    assert results.response["passes"]
+    assert found == [] and results.response["passes"]
 
 
-@pytest.mark.parametrize("width", [320, 360, 768, 1600])
-def test_nothing_is_wider_than_the_window(open_page, width: int) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(viewport={"width": width, "height": 900})
+def test_everything_fits_every_width(open_report: Callable[..., Page]) -> None:
+    page = open_report(320)
     open_everything(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    clipped = page.evaluate(
-        """[...document.querySelectorAll('svg text')].filter(text => {
-            const inner = text.getBoundingClientRect();
-            const outer = text.ownerSVGElement.getBoundingClientRect();
-            return inner.left < outer.left - 1 || inner.right > outer.right + 1;
-        }).map(text => text.textContent)"""
-    )
-    assert clipped == []
+    for width in (320, 360, 768, 1600):
+        resize(page, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        clipped = page.evaluate(
+            """[...document.querySelectorAll('svg text')].filter(text => {
+                const inner = text.getBoundingClientRect();
+                const outer = text.ownerSVGElement.getBoundingClientRect();
+                return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+            }).map(text => text.textContent)"""
+        )
+        assert clipped == []
+        small = page.evaluate(
+            """[...document.querySelectorAll('button, select, label:has(input), input:not([type=radio], [type=checkbox])')]
+            .map(one => [one.outerHTML, one.getBoundingClientRect()])
+            .filter(([, box]) => box.width && (box.width < 24 || box.height < 24)).map(([text]) => text)"""
+        )
+        assert small == []
     assert page.locator("svg text").count() > 100
-
-
-def test_first_columns_are_wide_enough_for_their_words(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(viewport={"width": 390, "height": 900})
-    cells = page.locator("th.sticky:visible")
-    narrow = cells.evaluate_all(
-        """cells => cells.filter(cell => cell.getBoundingClientRect().width < 8 * parseFloat(getComputedStyle(cell).fontSize) - 1)
-            .map(cell => cell.textContent)"""
+    lefts = page.evaluate(
+        """['#entries-heading', '#numbers-tools', '#entries .contents']
+        .map(one => document.querySelector(one).getBoundingClientRect().x)"""
     )
-    # A line may end at a space or behind a hyphen, and nowhere else.
+    assert len(set(lefts)) == 1, "tools are aligned with headings"
+
+
+def test_first_columns_break_lines_only_between_words(open_report: Callable[..., Page]) -> None:
+    page = open_report(390)
+    cells = page.locator("th.sticky:visible")
     broken = cells.evaluate_all(
         """cells => cells.flatMap(cell => {
             const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [];
@@ -111,98 +119,174 @@ def test_first_columns_are_wide_enough_for_their_words(open_page) -> None:  # ty
             }
             return found; })"""
     )
-    assert cells.count() > 30
-    assert (narrow, broken) == ([], [])
+    assert cells.count() > 30 and broken == []
 
 
-def test_tools_stand_where_the_headings_do(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(viewport={"width": 1300, "height": 900})
-    left = page.locator("#entries-heading").bounding_box()["x"]
-    for place in ("#numbers-tools", "#entries .contents"):
-        assert page.locator(place).bounding_box()["x"] == left, place
-
-
-def test_every_section_leads_back_to_the_top(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page("#noise", reduced_motion="reduce")
-    assert page.evaluate("scrollY") > 1000
-    page.locator("#noise").get_by_role("link", name="To the top").click()
-    page.wait_for_function("scrollY === 0")
-
-
-def test_tab_reaches_what_can_be_used_and_shows_where_it_is(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page(viewport={"width": 900, "height": 900})
+def test_keyboard_reaches_every_control_and_shows_the_focus(
+    open_report: Callable[..., Page],
+) -> None:
+    page = open_report(900)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     seen = set()
     for _ in range(60):
         page.keyboard.press("Tab")
-        name, outline = page.evaluate(
+        name, has_outline = page.evaluate(
             """(() => { const one = document.activeElement, style = getComputedStyle(one);
             return [one.tagName, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2] })()"""
         )
         seen.add(name)
-        assert outline, name
+        assert has_outline, name
     assert {"A", "BUTTON", "DIV"} <= seen
 
 
-def test_every_figure_has_a_name_and_numbers(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page()
-    for figure in page.locator("main svg[role=img], main img").all():
-        name = figure.evaluate(
-            """one => one.alt || one.getAttribute('aria-label') || (one.getAttribute('aria-labelledby') || '')
-            .split(' ').map(id => document.getElementById(id).textContent).join(' ')"""
-        )
-        assert len(name.strip()) > 5
-    without = page.evaluate(
-        """[...document.querySelectorAll('main .wide-plot')].filter(plot => {
-            const section = plot.closest('article') || plot.closest('section');
-            return !section.querySelector('table') }).length"""
-    )
-    assert without == 0
-
-
-def test_paper_has_every_answer_and_no_controls(open_page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    page = open_page()
-    page.emulate_media(media="print")
-    pdf = page.pdf(format="A4")
-    (tmp_path / "report.pdf").write_bytes(pdf)
-    num_pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
-    assert 10 < num_pages < 60
-    # What is printed is what a reader of paper needs: answers, and nothing to press.
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    answers = page.locator("article.entry .finding")
-    assert answers.count() == 6
-    assert all(answer.is_visible() for answer in answers.all())
-    assert not any(
-        button.is_visible() for button in page.locator("main button:not(th button)").all()
-    )
-
-
-def test_links_inside_the_page_lead_somewhere(open_page) -> None:  # type: ignore[no-untyped-def]
-    page = open_page("#entry-no-gap", reduced_motion="reduce")
+def test_figures_have_names_and_numbers_and_links_have_targets(
+    open_report: Callable[..., Page],
+) -> None:
+    page = open_report(fragment="#entry-no-gap")
     top = page.locator("#entry-no-gap").bounding_box()
     assert top is not None and abs(top["y"]) < 100
-    broken = page.evaluate(
-        """[...document.querySelectorAll('a[href^="#"]')]
-        .filter(link => !document.getElementById(link.getAttribute('href').slice(1)))
-        .map(link => link.href)"""
+    names = page.locator("main svg[role=img], main img").evaluate_all(
+        """all => all.map(one => one.alt || one.getAttribute('aria-label') ||
+        (one.getAttribute('aria-labelledby') || '').split(' ').map(id => document.getElementById(id).textContent).join(' '))"""
     )
-    assert broken == []
+    assert len(names) > 30 and all(len(name.strip()) > 5 for name in names)
+    without_numbers, broken = page.evaluate(
+        """[[...document.querySelectorAll('main .wide-plot')].filter(plot =>
+            !(plot.closest('article') || plot.closest('section')).querySelector('table')).length,
+        [...document.querySelectorAll('a[href^="#"]')]
+            .filter(link => !document.getElementById(link.getAttribute('href').slice(1))).map(link => link.href)]"""
+    )
+    assert (without_numbers, broken) == (0, [])
+    page.locator("#noise").get_by_role("link", name="To the top").click()
+    page.wait_for_function("scrollY === 0")
+    behaviour = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert page.evaluate(behaviour) == "auto"
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(behaviour) == "smooth"
 
 
-def test_motion_is_reduced_where_that_is_wished(open_page) -> None:  # type: ignore[no-untyped-def]
-    behaviours = [
-        open_page(reduced_motion=wish).evaluate(
-            "getComputedStyle(document.documentElement).scrollBehavior"
-        )
-        for wish in ("reduce", "no-preference")
+def test_paper_has_every_result_and_no_controls(open_report: Callable[..., Page]) -> None:
+    page = open_report(360, "#numbers?show=pool")
+    num_hints = page.locator(".frame-hint:visible").count()
+    page.emulate_media(media="print")
+    page.evaluate(PAINTED)
+    expect(page.locator(".frame-hint:visible")).to_have_count(0)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    findings = page.locator("article.entry .finding")
+    assert findings.count() == findings.locator("visible=true").count() == 6
+    expect(
+        page.locator("main button:not(th button):visible, input:visible, #draw:visible")
+    ).to_have_count(0)
+    # The number of shown rows is on paper only if some are hidden.
+    expect(page.locator("#numbers-tools .count")).to_be_visible()
+    expect(page.locator("#evidence-tools")).not_to_be_visible()
+    num_pages = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+    assert 10 < num_pages < 60
+    page.emulate_media(media="screen")
+    page.evaluate(PAINTED)
+    assert page.locator(".frame-hint:visible").count() == num_hints > 0
+
+
+def test_page_works_without_a_script(open_report: Callable[..., Page]) -> None:
+    page = open_report(fragment="#numbers?sort=accuracy", java_script_enabled=False)
+    frames = page.locator("main .scroll")
+    assert frames.count() == page.locator("main .scroll[tabindex='0']").count() > 0
+    expect(page.locator("button:visible, input:visible, .frame-hint")).to_have_count(0)
+    expect(page.locator("#draw-needs-script")).to_be_visible()
+    expect(page.locator("#draw-live")).to_be_hidden()
+    assert page.locator("#numbers tbody tr:visible").count() == 7
+
+
+def test_errors_in_one_part_leave_the_others_working(
+    open_page: Callable[..., Page], report: Path, tmp_path: Path, problems: list[str]
+) -> None:
+    text = report.read_text(encoding="utf-8")
+    broken = tmp_path / "broken.html"
+    for name in ("live-data", "results-data"):
+        begin = f'<script type="application/json" id="{name}">'
+        assert begin in text
+        text = text.replace(begin, f"{begin}broken")
+    broken.write_text(text, encoding="utf-8")
+    page = open_page(f"{broken.as_uri()}#numbers?sort=name&order=descending")
+    assert len(problems) == 2
+    problems.clear()
+    expect(page.locator("#downloads")).not_to_be_visible()
+    expect(page.locator("#draw-live")).to_be_hidden()
+    expect(page.locator("#numbers [aria-sort=descending]")).to_have_count(1)
+    expect(page.get_by_role("button", name="Predict first")).to_be_visible()
+    # A changed script does not run at all.
+    broken.write_text(report.read_text(encoding="utf-8").replace('"use strict";', '"use  strict";'))
+    page = open_page(broken.as_uri())
+    assert problems and all("Content Security Policy" in problem for problem in problems)
+    problems.clear()
+    expect(page.locator("#draw-live")).to_be_hidden()
+
+
+# ---- Frames that scroll sideways
+
+
+def hint(frame: Locator) -> Locator:
+    """The element before the frame, if it is its hint."""
+    return frame.locator("xpath=preceding-sibling::*[1][contains(@class, 'frame-hint')]")
+
+
+def check_frames(page: Page) -> tuple[int, int]:
+    """Frames have a focus and a hint if and only if they scroll; returns how many do, and all."""
+    frames = page.locator("main .scroll:visible").evaluate_all(
+        """frames => frames.map(frame => [
+            frame.scrollWidth > frame.clientWidth + 2,
+            frame.getAttribute("tabindex") === "0",
+            Boolean(frame.previousElementSibling?.matches(".frame-hint:not([hidden], .past)")),
+        ])"""
+    )
+    assert all(is_wide == has_focus == has_hint for is_wide, has_focus, has_hint in frames)
+    return sum(is_wide for is_wide, *_ in frames), len(frames)
+
+
+def test_only_frames_that_overflow_have_a_focus_and_a_hint(
+    open_report: Callable[..., Page],
+) -> None:
+    page = open_report(360)
+    expect(page.locator(".frame-hint").first).to_have_attribute("aria-hidden", "true")
+    num_wide, num_frames = check_frames(page)
+    assert num_wide > num_frames / 2
+    resize(page, 1900)
+    assert check_frames(page)[0] < num_wide
+    resize(page, 360)
+    assert check_frames(page)[0] == num_wide
+    # The hint disappears when the reader scrolls; nothing moves, and it does not return.
+    frame = page.locator("#numbers .scroll")
+    expect(hint(frame)).to_have_text("scrolls sideways →")
+    frame.focus()
+    top = frame.evaluate("frame => frame.getBoundingClientRect().top")
+    page.keyboard.press("ArrowRight")
+    expect(hint(frame)).not_to_be_visible()
+    assert frame.evaluate("frame => frame.getBoundingClientRect().top") == top
+    resize(page, 400)
+    expect(hint(frame)).not_to_be_visible()
+    assert frame.get_attribute("tabindex") == "0"
+
+
+def test_diagrams_and_figures_begin_at_what_matters(open_report: Callable[..., Page]) -> None:
+    page = open_report(360)
+    marks = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero"
+    is_shown = f"""frame => {{
+        const mark = frame.querySelector("{marks}");
+        if (!mark) return frame.scrollLeft === 0;
+        const inner = mark.getBoundingClientRect(), outer = frame.getBoundingClientRect();
+        return inner.left >= outer.left && inner.right <= outer.right;
+    }}"""
+    frames = [
+        *page.locator(".diagram-frame .scroll").all(),
+        page.locator("#differences .scroll").first,
     ]
-    assert behaviours == ["auto", "smooth"]
-
-
-def test_colours_follow_the_scheme(open_page) -> None:  # type: ignore[no-untyped-def]
-    light, dark = (
-        open_page(color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
-        for scheme in SCHEMES
-    )
-    assert light == "rgb(255, 255, 255)" and dark != light
+    assert len(frames) > 6 and all(frame.evaluate(is_shown) for frame in frames)
+    moved = [frame for frame in frames if frame.evaluate("frame => frame.scrollLeft") > 0]
+    assert moved
+    expect(hint(moved[0])).to_contain_text("←")
+    moved[0].evaluate("frame => { frame.scrollLeft = 0 }")
+    expect(hint(moved[0])).not_to_be_visible()
+    # A new width does not move a frame that the reader has scrolled.
+    resize(page, 420)
+    assert moved[0].evaluate("frame => frame.scrollLeft") == 0

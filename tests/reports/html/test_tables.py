@@ -1,17 +1,16 @@
-"""The report's tables in a browser: sorted as Python sorts, filtered, linked, saved."""
+"""The report's tables in a browser: sorted as Python sorts, filtered, linked, downloaded."""
 
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from ablations.analysis.summary import (
     CSV_COLUMNS,
@@ -28,79 +27,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&;?#%41"
 NO_CLIPBOARD = "() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }"
 FIRST, SECOND, THIRD = ALL_NAMES[1:4]
 SINGLE, ALONE = ALL_NAMES[-2:]
-"""One has but one seed, the other none beside the target."""
-
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    """Combinations, missing numbers of every kind, equal numbers, and hostile words."""
-    seeds = {name: range(3) for name in ALL_NAMES} | {SINGLE: [0], ALONE: [9]}
-    pairs = {f"{FIRST}+{SECOND}": [7], f"{FIRST}+{THIRD}": [0], f"{SECOND}+{THIRD}": range(2)}
-    found = make_results(
-        seeds | pairs,
-        timing=make_timing(["target", FIRST, THIRD, SINGLE]),
-        diverged=[FIRST],
-    )
-    rows = list(found.rows)
-    rows[3] = msgspec.structs.replace(rows[3], ablation=replace(rows[3].ablation, removes=HOSTILE))
-    return msgspec.structs.replace(found, rows=rows)
-
-
-@pytest.fixture(scope="module")
-def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of the page."""
-    path = tmp_path_factory.mktemp("tables") / "report.html"
-    path.write_text(render_page(results), encoding="utf-8")
-    return path.as_uri()
-
-
-@pytest.fixture
-def open_page(browser: Browser, report: str) -> Iterator[Callable[[str], Page]]:
-    """Opens the page at a fragment, without a network; what it complains about fails the test."""
-    context = browser.new_context(offline=True, reduced_motion="reduce", accept_downloads=True)
-    complaints: list[str] = []
-
-    def open_at(fragment: str = "") -> Page:
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(report + fragment)
-        return page
-
-    yield open_at
-    context.close()
-    assert complaints == []
-
-
-def table(page: Page, view: str) -> Locator:
-    return page.locator(f"table[data-view={view}]")
-
-
-def header(page: Page, view: str, sort: str) -> Locator:
-    return table(page, view).locator(f"th[data-sort={sort}]")
-
-
-def names(page: Page, view: str) -> list[str]:
-    """The first column's own text, in the order on the page; rows that are hidden are left out."""
-    return (
-        table(page, view)
-        .locator("tbody tr:visible th")
-        .evaluate_all(
-            "cells => cells.map(cell => (cell.querySelector('a') ?? cell.firstChild).textContent.trim())"
-        )
-    )
-
-
-def address(page: Page) -> str:
-    """What stands in the address field now; `page.url` learns of it later."""
-    found = page.evaluate("location.href")
-    assert isinstance(found, str)
-    return found
-
-
-def shown(page: Page, view: str) -> str:
-    return page.locator(f"#{view}-tools .count").inner_text()
-
+"""One has a single seed, the other shares none with the target."""
 
 Keys = dict[str, Callable[[AblationResult], float | str | None]]
 NUMBERS: Keys = {
@@ -136,8 +63,64 @@ COMBINATIONS: Keys = {
 COLUMNS = {"numbers": NUMBERS, "evidence": EVIDENCE, "combinations": COMBINATIONS}
 
 
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """Combinations, missing numbers of every kind, equal numbers, and hostile text."""
+    seeds = {name: range(3) for name in ALL_NAMES} | {SINGLE: [0], ALONE: [9]}
+    pairs = {f"{FIRST}+{SECOND}": [7], f"{FIRST}+{THIRD}": [0], f"{SECOND}+{THIRD}": range(2)}
+    found = make_results(
+        seeds | pairs,
+        timing=make_timing(["target", FIRST, THIRD, SINGLE]),
+        diverged=[FIRST],
+    )
+    rows = list(found.rows)
+    rows[3] = msgspec.structs.replace(rows[3], ablation=replace(rows[3].ablation, removes=HOSTILE))
+    return msgspec.structs.replace(found, rows=rows)
+
+
+@pytest.fixture(scope="module")
+def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the page."""
+    path = tmp_path_factory.mktemp("tables") / "report.html"
+    path.write_text(render_page(results), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], report: str) -> Page:
+    return open_page(report)
+
+
+def table(page: Page, view: str) -> Locator:
+    return page.locator(f"table[data-view={view}]")
+
+
+def header(page: Page, view: str, sort: str) -> Locator:
+    return table(page, view).locator(f"th[data-sort={sort}]")
+
+
+def click(page: Page, view: str, sort: str) -> None:
+    header(page, view, sort).get_by_role("button").click()
+
+
+def field(page: Page, view: str) -> Locator:
+    return page.locator(f"#{view}-tools").get_by_label("Show rows with")
+
+
+def names(page: Page, view: str) -> list[str]:
+    """The text of the first column in the order of the page, of visible rows."""
+    cells = table(page, view).locator("tbody tr:visible th")
+    return cells.evaluate_all(
+        "cells => cells.map(cell => (cell.querySelector('a') ?? cell.firstChild).textContent.trim())"
+    )
+
+
+def fragment(page: Page) -> str:
+    """What is after the `#` in the address; `page.url` is updated later."""
+    return str(page.evaluate("location.hash.slice(1)"))
+
+
 def rows_of(results: Results, view: str) -> list[AblationResult]:
-    """In the order of the page."""
     if view == "combinations":
         return results.combinations
     return [row for row in results.rows if view == "numbers" or row.difference_pct]
@@ -147,8 +130,12 @@ def own_names(rows: list[AblationResult], view: str) -> list[str]:
     return [row.ablation.removes if view == "combinations" else row.ablation.name for row in rows]
 
 
-def sorted_names(results: Results, view: str, sort: str, is_descending: bool) -> list[str]:
-    """As Python sorts: equal ones keep their order, and what is missing stands last."""
+def original(results: Results, view: str) -> list[str]:
+    return own_names(rows_of(results, view), view)
+
+
+def sorted_names(results: Results, view: str, sort: str, is_descending: bool = False) -> list[str]:
+    """As Python sorts: equal rows keep their order, missing values are last."""
     rows, key = rows_of(results, view), COLUMNS[view][sort]
     there = [row for row in rows if key(row) is not None]
     there.sort(key=key, reverse=is_descending)  # type: ignore[arg-type]
@@ -156,230 +143,158 @@ def sorted_names(results: Results, view: str, sort: str, is_descending: bool) ->
 
 
 @pytest.mark.parametrize("view", COLUMNS)
-def test_every_column_is_sorted_as_python_sorts(
-    open_page: Callable[..., Page], results: Results, view: str
-) -> None:
-    page = open_page()
-    original = own_names(rows_of(results, view), view)
-    assert names(page, view) == original
+def test_every_column_is_sorted_as_python_sorts(page: Page, results: Results, view: str) -> None:
+    assert names(page, view) == original(results, view)
     headers = table(page, view).locator("th[data-sort]")
     assert [cell.get_attribute("data-sort") for cell in headers.all()] == list(COLUMNS[view])
     for sort in COLUMNS[view]:
-        cell = header(page, view, sort)
         for order in ("ascending", "descending"):
-            cell.get_by_role("button").click()
+            click(page, view, sort)
             assert names(page, view) == sorted_names(results, view, sort, order == "descending")
-            assert cell.get_attribute("aria-sort") == order
+            assert header(page, view, sort).get_attribute("aria-sort") == order
             expect(table(page, view).locator("[aria-sort]")).to_have_count(1)
-            assert address(page).endswith(f"#{view}?sort={sort}&order={order}")
-        cell.get_by_role("button").click()
-        assert names(page, view) == original
+            assert fragment(page) == f"{view}?sort={sort}&order={order}"
+        click(page, view, sort)
+        assert names(page, view) == original(results, view) and fragment(page) == view
         expect(table(page, view).locator("[aria-sort]")).to_have_count(0)
-        assert address(page).endswith(f"#{view}")
-
-
-def test_some_numbers_are_missing_and_some_are_equal(results: Results) -> None:
-    """Or the test above would not show where they go."""
-    for view, sort in (
-        ("numbers", "epoch-time"),
-        ("evidence", "loss"),
-        ("combinations", "difference"),
-    ):
-        keys = [COLUMNS[view][sort](row) for row in rows_of(results, view)]
-        assert None in keys[:-1]
+    # Or this test would not show where missing values and equal numbers are sorted.
+    sort = {"numbers": "epoch-time", "evidence": "loss", "combinations": "difference"}[view]
+    assert None in [COLUMNS[view][sort](row) for row in rows_of(results, view)][:-1]
     parameters = [row.parameters for row in results.rows]
     assert len(set(parameters)) < len(parameters)
 
 
-def test_sorting_by_keyboard_keeps_the_focus(
-    open_page: Callable[..., Page], results: Results
-) -> None:
-    page = open_page()
+def test_sorting_by_keyboard(page: Page, results: Results) -> None:
     button = header(page, "numbers", "difference").get_by_role("button")
+    arrow = "button => getComputedStyle(button.querySelector('.arrow'), '::before').content"
+    shapes = {button.evaluate(arrow)}
+    expect(button).to_have_accessible_name("removing it mean, points")
+    expect(table(page, "numbers").locator("caption")).to_contain_text("buttons sort the rows")
     button.focus()
-    for key, order in (("Enter", "ascending"), ("Space", "descending")):
+    for key, is_descending in (("Enter", False), ("Space", True)):
         page.keyboard.press(key)
         expect(button).to_be_focused()
-        found = sorted_names(results, "numbers", "difference", order == "descending")
+        found = sorted_names(results, "numbers", "difference", is_descending)
         assert names(page, "numbers") == found
+        shapes.add(button.evaluate(arrow))
+    assert len(shapes) == 3, "shapes, not colours, show the order"
     page.keyboard.press("Tab")
-    # The column beside it cannot be sorted, so the next one is this.
+    # The column between the two cannot be sorted.
     expect(header(page, "numbers", "accuracy").get_by_role("button")).to_be_focused()
 
 
-def test_direction_is_said_by_shape_and_the_caption_says_what_sorts(
-    open_page: Callable[..., Page],
-) -> None:
-    page = open_page()
-    cell = header(page, "numbers", "accuracy")
-    arrow = "button => getComputedStyle(button.querySelector('.arrow'), '::before').content"
-    shapes = [cell.get_by_role("button").evaluate(arrow)]
-    for _ in range(2):
-        cell.get_by_role("button").click()
-        shapes.append(cell.get_by_role("button").evaluate(arrow))
-    assert len(set(shapes)) == 3
-    expect(cell.get_by_role("button")).to_have_accessible_name("accuracy (%) mean")
-    expect(table(page, "numbers").locator("caption")).to_contain_text(
-        "column headers with buttons sort the rows"
-    )
-
-
-def test_filter_shows_rows_that_have_all_words(
-    open_page: Callable[..., Page], results: Results
-) -> None:
-    page = open_page()
-    original = names(page, "numbers")
-    assert shown(page, "numbers") == f"{len(original)} of {len(original)} rows"
-    field = page.locator("#numbers-tools").get_by_label("Show rows with")
-    field.fill("  DROPOUT core ")
+def test_filter_shows_rows_that_have_all_words(page: Page, results: Results) -> None:
+    count = page.locator("#numbers-tools .count")
+    num_rows = len(results.rows)
+    expect(count).to_have_text(f"{num_rows} of {num_rows} rows")
+    field(page, "numbers").fill("  DROPOUT core ")
     assert names(page, "numbers") == ["no-dropout"]
-    assert shown(page, "numbers") == f"1 of {len(original)} rows"
-    assert address(page).endswith("#numbers?show=DROPOUT+core")
-    # A hyphen finds a real minus sign, and what stands in two lines of a cell is two words.
+    expect(count).to_have_text(f"1 of {num_rows} rows")
+    assert fragment(page) == "numbers?show=DROPOUT+core"
+    # A hyphen finds a minus sign, and two lines of a cell are two words.
     mean = results.rows[1].difference_pct
     assert mean
-    field.fill(f"-{abs(mean.mean):.2f} seeds")
+    field(page, "numbers").fill(f"-{abs(mean.mean):.2f} seeds")
     assert FIRST in names(page, "numbers")
-    field.fill("nothing like it")
+    field(page, "numbers").fill("nothing like it")
     assert names(page, "numbers") == []
-    assert shown(page, "numbers") == f"0 of {len(original)} rows"
     expect(page.get_by_text("No row contains “nothing like it”.").first).to_be_visible()
     page.locator("#numbers-tools").get_by_role("button", name="Clear").click()
-    expect(field).to_be_focused()
+    expect(field(page, "numbers")).to_be_focused()
     expect(page.locator(".no-rows:visible")).to_have_count(0)
-    assert address(page).endswith("#numbers")
-    assert names(page, "numbers") == original
-    assert names(page, "evidence") == own_names(rows_of(results, "evidence"), "evidence")
+    assert names(page, "numbers") == original(results, "numbers") and fragment(page) == "numbers"
+    page.get_by_label("core concepts only").check()
+    core = [row.ablation.name for row in results.rows if row.ablation.is_core]
+    assert names(page, "numbers") == core and fragment(page) == "numbers?core=only"
+    click(page, "numbers", "accuracy")
+    accuracies = sorted_names(results, "numbers", "accuracy")
+    assert names(page, "numbers") == [name for name in accuracies if name in core]
+    assert names(page, "evidence") == original(results, "evidence")
 
 
-HEAR = """selector => {
-    window.heard = [];
-    for (const status of document.querySelectorAll(selector)) {
-        new MutationObserver(() => heard.push(status.textContent)).observe(status, { childList: true });
-    }
-}"""
-
-
-def test_count_is_said_once_after_typing_and_only_when_it_changes(
-    open_page: Callable[..., Page], results: Results
-) -> None:
-    page = open_page()
+def test_screen_readers_get_one_update_after_typing(page: Page, results: Results) -> None:
     page.clock.install()
-    page.evaluate(HEAR, "#numbers [role=status]")
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            for (const status of document.querySelectorAll("#numbers [role=status]"))
+                new MutationObserver(() => heard.push(status.textContent)).observe(status, { childList: true });
+        }"""
+    )
     expect(page.locator("#numbers-tools .count")).to_have_attribute("aria-hidden", "true")
-    header(page, "numbers", "accuracy").get_by_role("button").click()
+    click(page, "numbers", "accuracy")
     page.clock.run_for(2000)
     assert page.evaluate("heard") == []
-    field = page.locator("#numbers-tools").get_by_label("Show rows with")
-    field.press_sequentially("dropout")
+    field(page, "numbers").press_sequentially("dropout")
     found = f"{len(names(page, 'numbers'))} of {len(results.rows)} rows"
-    assert shown(page, "numbers") == found
     page.clock.run_for(300)
     assert page.evaluate("heard") == []
     page.clock.run_for(2000)
     assert page.evaluate("heard") == [found]
-    header(page, "numbers", "accuracy").get_by_role("button").click()
-    page.clock.run_for(2000)
-    assert page.evaluate("heard") == [found]
-    field.fill("dropout zzz")
+    click(page, "numbers", "accuracy")
+    field(page, "numbers").fill("dropout zzz")
     page.clock.run_for(2000)
     assert page.evaluate("heard") == [found, "No row contains “dropout zzz”."]
 
 
-def test_broken_downloads_leave_the_rest_working(
-    browser: Browser, report: str, tmp_path: Path
-) -> None:
-    text = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
-    begin = '<script type="application/json" id="results-data">'
-    assert begin in text
-    path = tmp_path / "report.html"
-    path.write_text(text.replace(begin, f"{begin}broken"), encoding="utf-8")
-    page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{path.as_uri()}#numbers?sort=name&order=descending")
-    assert len(errors) == 1
-    expect(page.locator("#downloads")).not_to_be_visible()
-    assert header(page, "numbers", "name").get_attribute("aria-sort") == "descending"
-    expect(page.get_by_role("button", name="Predict first")).to_be_visible()
-    page.close()
-
-
-def test_core_concepts_only(open_page: Callable[..., Page], results: Results) -> None:
-    page = open_page()
+def test_an_address_restores_the_view(open_page: Callable[..., Page], report: str) -> None:
+    page = open_page(report)
+    click(page, "evidence", "effect-size")
+    field(page, "evidence").fill("pool")
     page.get_by_label("core concepts only").check()
-    core = [row.ablation.name for row in results.rows if row.ablation.is_core]
-    assert names(page, "numbers") == core
-    assert address(page).endswith("#numbers?core=only")
-    header(page, "numbers", "accuracy").get_by_role("button").click()
-    accuracies = sorted_names(results, "numbers", "accuracy", False)
-    assert names(page, "numbers") == [name for name in accuracies if name in core]
-
-
-def test_view_is_the_same_in_another_window(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    header(page, "evidence", "effect-size").get_by_role("button").click()
-    page.locator("#evidence-tools").get_by_label("Show rows with").fill("pool")
-    page.get_by_label("core concepts only").check()
-    page.locator("#numbers-tools").get_by_label("Show rows with").fill("no-")
+    field(page, "numbers").fill("no-")
     for _ in range(2):
-        header(page, "numbers", "difference").get_by_role("button").click()
-    other = open_page("#" + address(page).split("#")[1])
+        click(page, "numbers", "difference")
+    other = open_page(f"{report}#{fragment(page)}")
     for view in COLUMNS:
         assert names(other, view) == names(page, view)
-        assert shown(other, view) == shown(page, view)
     assert header(other, "numbers", "difference").get_attribute("aria-sort") == "descending"
-    assert other.locator("#numbers-tools").get_by_label("Show rows with").input_value() == "no-"
+    expect(field(other, "numbers")).to_have_value("no-")
     expect(other.get_by_label("core concepts only")).to_be_checked()
-    # It begins where the view was changed last.
+    # It begins at the view that was changed last.
     expect(other.locator("#numbers")).to_be_focused()
     assert abs(other.locator("#numbers").evaluate("box => box.getBoundingClientRect().top")) < 40
 
 
-@pytest.mark.parametrize(
-    "words", [HOSTILE, "a;evidence?sort=name", "100 % &core=only", "−0.35 ü #"]
-)
-def test_any_words_survive_the_address(open_page: Callable[..., Page], words: str) -> None:
-    page = open_page()
-    page.locator("#numbers-tools").get_by_label("Show rows with").fill(words)
-    other = open_page("#" + address(page).split("#")[1])
-    assert other.locator("#numbers-tools").get_by_label("Show rows with").input_value() == words
-    assert names(other, "numbers") == names(page, "numbers")
-    assert names(page, "numbers") == ([THIRD] if words == HOSTILE else [])
-    expect(other.get_by_label("core concepts only")).not_to_be_checked()
-    expect(other.locator("[aria-sort], img")).to_have_count(0)
+def test_any_text_survives_the_address(page: Page) -> None:
+    page.get_by_label("core concepts only").check()
+    for words in (HOSTILE, "a;evidence?sort=name", "100 % &core=only", "−0.35 ü #"):
+        field(page, "numbers").fill(words)
+        page.reload()
+        expect(field(page, "numbers")).to_have_value(words)
+        page.get_by_label("core concepts only").uncheck()
+        assert names(page, "numbers") == ([THIRD] if words == HOSTILE else [])
+        page.reload()
+        expect(page.get_by_label("core concepts only")).not_to_be_checked()
+    expect(page.locator("[aria-sort], #numbers img")).to_have_count(0)
 
 
-@pytest.mark.parametrize(
-    "fragment",
-    [
-        "#numbers?sort=nothing&order=sideways&core=yes",
-        "#numbers?sort=constructor",
-        "#numbers?%E0%A4%A",
-        "#nowhere?sort=name",
-        "#%",
-    ],
-)
-def test_address_that_makes_no_sense_changes_nothing(
-    open_page: Callable[..., Page], results: Results, fragment: str
+def test_invalid_addresses_change_nothing(
+    open_page: Callable[..., Page], report: str, results: Results
 ) -> None:
-    page = open_page(fragment)
-    for view in COLUMNS:
-        assert names(page, view) == own_names(rows_of(results, view), view)
-    expect(page.locator("[aria-sort]")).to_have_count(0)
+    page = open_page(report)
+    for invalid in (
+        "numbers?sort=nothing&order=sideways&core=yes",
+        "numbers?sort=constructor",
+        "numbers?%E0%A4%A",
+        "nowhere?sort=name",
+        "%",
+    ):
+        page.evaluate("fragment => { location.hash = fragment; }", invalid)
+        page.reload()
+        assert all(names(page, view) == original(results, view) for view in COLUMNS)
+        expect(page.locator("[aria-sort]")).to_have_count(0)
 
 
-def test_anchors_lead_where_they_led_and_leave_views_alone(
-    open_page: Callable[..., Page], results: Results
-) -> None:
-    page = open_page("#evidence")
+def test_anchors_and_history(open_page: Callable[..., Page], report: str, results: Results) -> None:
+    page = open_page(f"{report}#evidence")
     assert abs(page.locator("#evidence").evaluate("box => box.getBoundingClientRect().top")) < 40
-    header(page, "numbers", "accuracy").get_by_role("button").click()
+    click(page, "numbers", "accuracy")
     page.get_by_role("link", name="Numbers").click()
     expect(page.locator("#numbers")).to_be_in_viewport()
-    assert address(page).endswith("#numbers")
-    assert names(page, "numbers") == sorted_names(results, "numbers", "accuracy", False)
-    # A view in the address is shown also in a page that is open already, and so is the one before.
+    assert fragment(page) == "numbers"
+    assert names(page, "numbers") == sorted_names(results, "numbers", "accuracy")
+    # An address of a view also works in a page that is already open, and so does the one before.
     page.evaluate("location.hash = '#numbers?sort=parameters&order=descending'")
     page.wait_for_function("document.activeElement.id === 'numbers'")
     assert names(page, "numbers") == sorted_names(results, "numbers", "parameters", True)
@@ -388,59 +303,40 @@ def test_anchors_lead_where_they_led_and_leave_views_alone(
     page.go_back()
     page.wait_for_function("document.querySelector('[aria-sort]')")
     assert names(page, "numbers") == sorted_names(results, "numbers", "parameters", True)
+    # Sorting works where the address cannot be changed.
+    page.evaluate("() => { history.replaceState = () => { throw new DOMException('no'); }; }")
+    click(page, "numbers", "accuracy")
+    assert names(page, "numbers") == sorted_names(results, "numbers", "accuracy")
 
 
-def test_link_is_copied_or_stands_there_to_be_copied(open_page: Callable[..., Page]) -> None:
-    page = open_page()
-    header(page, "evidence", "loss").get_by_role("button").click()
-    header(page, "numbers", "accuracy").get_by_role("button").click()
+def test_link_to_a_view_is_copied_or_shown(page: Page) -> None:
+    click(page, "evidence", "loss")
+    click(page, "numbers", "accuracy")
     page.evaluate(
-        "() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }"
+        "() => { navigator.clipboard.writeText = async (text) => { window.copied = text } }"
     )
     copy = page.locator("#evidence-tools").get_by_role("button")
     copy.click()
-    expect(page.locator("#evidence-tools .copied")).to_have_text("Link copied.")
-    header(page, "evidence", "loss").get_by_role("button").click()
-    expect(page.locator("#evidence-tools .copied")).to_have_text("")
-    for _ in range(2):
-        header(page, "evidence", "loss").get_by_role("button").click()
-    # The link is to this table's view alone.
+    status = page.locator("#evidence-tools .copied")
+    expect(status).to_have_text("Link copied.")
     assert page.evaluate("copied").endswith("report.html#evidence?sort=loss&order=ascending")
+    click(page, "evidence", "loss")
+    expect(status).to_have_text("")
     page.evaluate(NO_CLIPBOARD)
     copy.click()
     expect(page.locator("#evidence-tools .link")).to_be_focused()
-    assert page.evaluate("getSelection().toString()") == page.evaluate("copied")
+    selected = page.evaluate("getSelection().toString()")
+    assert selected.endswith("report.html#evidence?sort=loss&order=descending")
 
 
-def test_sorting_works_where_the_address_cannot_be_changed(
-    open_page: Callable[..., Page], results: Results
-) -> None:
-    page = open_page()
-    page.evaluate("() => { history.replaceState = () => { throw new DOMException('no'); }; }")
-    header(page, "numbers", "accuracy").get_by_role("button").click()
-    assert names(page, "numbers") == sorted_names(results, "numbers", "accuracy", False)
-
-
-def saved(page: Page, button: str) -> tuple[str, str]:
-    """What a button saves: the file's name and its text."""
+def downloaded(page: Page, button: str) -> tuple[str, str]:
+    """The name and the text of the file that a button saves."""
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
-    path = Path(download.value.path())
-    return download.value.suggested_filename, path.read_bytes().decode()
-
-
-def test_downloads_are_the_results(open_page: Callable[..., Page], results: Results) -> None:
-    page = open_page()
-    name, text = saved(page, "Download CSV")
-    assert name == "example-results.csv"
-    assert text == results_csv(results)
-    name, text = saved(page, "Download JSON")
-    assert name == "example-results.json"
-    assert json.loads(text) == as_objects(results_csv(results))
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes().decode()
 
 
 def as_objects(text: str) -> list[dict[str, object]]:
-    """A results file's lines, with numbers as numbers."""
     return [
         {
             key: None if value == "" else value if key in TEXT_COLUMNS else float(value)
@@ -450,87 +346,37 @@ def as_objects(text: str) -> list[dict[str, object]]:
     ]
 
 
-def test_quoted_fields_of_the_csv_are_read_back(
-    browser: Browser, results: Results, tmp_path: Path
+def test_downloads_are_the_results(page: Page, results: Results) -> None:
+    text = results_csv(results)
+    assert downloaded(page, "Download CSV") == ("example-results.csv", text)
+    name, found = downloaded(page, "Download JSON")
+    assert name == "example-results.json" and json.loads(found) == as_objects(text)
+    assert set(TEXT_COLUMNS) < set(CSV_COLUMNS)
+    for line in csv.DictReader(io.StringIO(text)):
+        assert not any(re.fullmatch(r"[\d.]+", line[column]) for column in TEXT_COLUMNS)
+
+
+def test_quoted_fields_are_downloaded_and_small_tables_have_no_tools(
+    open_page: Callable[..., Page], results: Results, tmp_path: Path
 ) -> None:
     hostile = 'a,"b"\nc\r\n</script><!-- \'&'
     row = results.rows[0]
     run_spec = row.runs[0].run_spec
     dataset = replace(run_spec.dataset, name=hostile)
     run = msgspec.structs.replace(row.runs[0], run_spec=replace(run_spec, dataset=dataset))
-    found = msgspec.structs.replace(
-        results,
-        rows=[msgspec.structs.replace(row, runs=[run, *row.runs[1:]])],
-        combinations=[],
-        attributions=[],
-    )
+    rows = [msgspec.structs.replace(row, runs=[run, *row.runs[1:]])]
+    found = msgspec.structs.replace(results, rows=rows, combinations=[], attributions=[])
     path = tmp_path / "report.html"
     path.write_text(render_page(found), encoding="utf-8")
-    page = browser.new_page()
-    page.goto(path.as_uri())
-    assert saved(page, "Download CSV")[1] == results_csv(found)
-    objects = json.loads(saved(page, "Download JSON")[1])
-    assert objects[0]["dataset"] == hostile
-    assert len(objects) == len(row.runs)
-    # A table of one row needs no tools.
+    page = open_page(path.as_uri())
+    assert downloaded(page, "Download CSV")[1] == results_csv(found)
+    objects = json.loads(downloaded(page, "Download JSON")[1])
+    assert objects[0]["dataset"] == hostile and len(objects) == len(row.runs)
     expect(page.locator("#numbers-tools")).not_to_be_visible()
     expect(page.locator(".sort")).to_have_count(0)
-    page.close()
 
 
-def test_text_columns_are_those_that_hold_no_numbers(results: Results) -> None:
-    assert set(TEXT_COLUMNS) < set(CSV_COLUMNS)
-    as_objects(results_csv(results))
-    for line in csv.DictReader(io.StringIO(results_csv(results))):
-        for name in TEXT_COLUMNS:
-            assert not re.fullmatch(r"[\d.]+", line[name])
-
-
-def test_tables_are_plain_without_a_script(browser: Browser, report: str, results: Results) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{report}#numbers?sort=accuracy")
-    for view in COLUMNS:
-        assert names(page, view) == own_names(rows_of(results, view), view)
-    expect(page.locator("button:visible, input:visible")).to_have_count(0)
-    context.close()
-
-
-def test_paper_says_what_it_leaves_out(open_page: Callable[..., Page]) -> None:
-    page = open_page("#numbers?show=pool")
-    page.emulate_media(media="print")
-    expect(page.locator(".controls button:visible, input:visible")).to_have_count(0)
-    expect(page.locator("#numbers-tools .count")).to_be_visible()
-    expect(page.locator("#evidence-tools")).not_to_be_visible()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_tables_are_accessible(browser: Browser, report: str, scheme: str) -> None:
-    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
-    page.goto(f"{report}#numbers?sort=difference&order=descending&show=no;evidence?sort=loss")
-    page.evaluate(NO_CLIPBOARD)
-    page.locator("#numbers-tools").get_by_role("button").click()
-    sections = [["#numbers"], ["#evidence"], ["#combinations"]]
-    found = Axe().run(page, context={"include": sections})
-    assert found.response["violations"] == [], found.generate_report()
-    page.close()
-
-
-@pytest.mark.parametrize("width", [360, 1200])
-def test_tables_fit_their_window(browser: Browser, report: str, width: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(report)
-    page.evaluate(NO_CLIPBOARD)
-    page.locator("#numbers-tools").get_by_role("button").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for control in page.locator("button:visible, label:visible, input:visible").all():
-        box = control.bounding_box()
-        assert box and box["width"] >= 24 and box["height"] >= 24
-    page.close()
-
-
-def test_table_of_all_numbers_fits_a_laptop(open_page: Callable[..., Page]) -> None:
-    page = open_page()
+def test_table_of_numbers_fits_a_laptop(page: Page) -> None:
     page.set_viewport_size({"width": 1300, "height": 900})
     assert len(names(page, "numbers")) == len(ALL_NAMES)
     frame = page.locator("#numbers .scroll")

@@ -1,0 +1,107 @@
+"""A paired difference and an interaction, with every intermediate number, for a class to follow."""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from ablations.analysis.statistics import Estimate, estimate, paired_difference
+from ablations.records.run import RunRecord
+
+BySeed = Mapping[int, float]
+"""Accuracies in percent, by seed."""
+
+
+class PairedSteps(NamedTuple):
+    """Each number on the way from correct test images to a 95 % interval, in images."""
+
+    differences: dict[int, int]
+    """Variant minus target, by seed."""
+    mean: float
+    squares: float
+    """Sum of squared deviations from the mean."""
+    deviation: float
+    """Sample standard deviation, with n - 1 in the denominator."""
+    standard_error: float
+    t_quantile: float
+    interval_95: tuple[float, float]
+    unpaired_standard_error: float
+    """Of two independent samples with the same standard deviations."""
+
+
+class PairInteraction(NamedTuple):
+    """What the first of two ingredients adds to the accuracy, in percentage points."""
+
+    seeds: list[int]
+    """Those that all four networks have."""
+    accuracy_pct: dict[str, float]
+    """Mean accuracy: `both`, `without_one`, `without_other`, `neither`."""
+    with_other: Estimate
+    without_other: Estimate
+    interaction: Estimate
+    """Half of the first minus the second."""
+
+
+def paired_steps(variant: Mapping[int, int], target: Mapping[int, int]) -> PairedSteps:
+    """The steps for the seeds that both have.
+
+    Raises:
+        ValueError: fewer than two seeds are shared.
+    """
+    from scipy import stats
+
+    seeds = sorted(variant.keys() & target.keys())
+    if len(seeds) < 2:
+        raise ValueError(f"{len(seeds)} shared seeds: an interval needs at least 2")
+    differences = {seed: variant[seed] - target[seed] for seed in seeds}
+    mean, deviation = fmean(differences.values()), stdev(differences.values())
+    error = deviation / sqrt(len(seeds))
+    quantile = float(stats.t.ppf(0.975, len(seeds) - 1))
+    spreads = [stdev(correct[seed] for seed in seeds) for correct in (variant, target)]
+    return PairedSteps(
+        differences=differences,
+        mean=mean,
+        squares=sum((difference - mean) ** 2 for difference in differences.values()),
+        deviation=deviation,
+        standard_error=error,
+        t_quantile=quantile,
+        interval_95=(mean - quantile * error, mean + quantile * error),
+        unpaired_standard_error=sqrt(sum(spread**2 for spread in spreads) / len(seeds)),
+    )
+
+
+def pair_interaction(
+    both: BySeed, without_one: BySeed, without_other: BySeed, neither: BySeed
+) -> PairInteraction:
+    """The interaction of two ingredients, from the accuracies of four networks."""
+    cells = {
+        "both": both,
+        "without_one": without_one,
+        "without_other": without_other,
+        "neither": neither,
+    }
+    seeds = sorted(set.intersection(*map(set, cells.values())))
+    beside = {seed: both[seed] - without_one[seed] for seed in seeds}
+    alone = {seed: without_other[seed] - neither[seed] for seed in seeds}
+    half = {seed: (beside[seed] - alone[seed]) / 2 for seed in seeds}
+    means = {name: fmean(by_seed[seed] for seed in seeds) for name, by_seed in cells.items()}
+    return PairInteraction(seeds, means, estimate(beside), estimate(alone), estimate(half))
+
+
+def difference_after_epoch(
+    variant: Sequence[RunRecord], target: Sequence[RunRecord], epoch: int
+) -> float | None:
+    """The mean difference in test accuracy after an epoch, in points, over the shared seeds.
+
+    None where no seed of both has that epoch, because a run diverged before it.
+    """
+    accuracies = [
+        {
+            run.run_spec.seed: run.epochs[epoch - 1].test_accuracy_pct
+            for run in runs
+            if len(run.epochs) >= epoch
+        }
+        for runs in (variant, target)
+    ]
+    found = paired_difference(*accuracies)
+    return found.mean if found else None
