@@ -45,7 +45,7 @@ run_tests() {
 run_targets() {
     local part status=0
     for part in single seeds math replicas; do
-        within_limit "$PYTHON" -m benchmarks.gpu_targets "$part" --dataset "$DATASET" --out "$OUT" || status=1
+        within_limit "$PYTHON" -m benchmarks.gpu_targets "$part" --device cuda --dataset "$DATASET" --out "$OUT" || status=1
     done
     return $status
 }

@@ -18,7 +18,6 @@ from benchmarks.baselines.recipe import (
     make_loaders,
     make_network,
     make_optimizer,
-    peak_device_memory_mib,
 )
 from mnist_blocks.summary import count_parameters
 
@@ -62,7 +61,6 @@ def train(
         parameters=count_parameters(network),
         num_train_images=len(dataset.train_labels[:num_train_images]),
         epochs=epochs,
-        peak_device_memory_mib=peak_device_memory_mib(device),
     )
 
 
@@ -100,5 +98,7 @@ def evaluate(
     return int(num_correct.item())
 
 
+COMMAND = baseline_command(train)
+
 if __name__ == "__main__":
-    baseline_command(train)()
+    COMMAND()

@@ -25,7 +25,6 @@ from benchmarks.baselines.recipe import (
     make_loaders,
     make_network,
     make_optimizer,
-    peak_device_memory_mib,
 )
 from mnist_blocks.summary import count_parameters
 
@@ -120,9 +119,10 @@ def train(
         parameters=count_parameters(module),
         num_train_images=len(dataset.train_labels[:num_train_images]),
         epochs=module.epochs,
-        peak_device_memory_mib=peak_device_memory_mib(device),
     )
 
 
+COMMAND = baseline_command(train)
+
 if __name__ == "__main__":
-    baseline_command(train)()
+    COMMAND()

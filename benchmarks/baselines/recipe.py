@@ -51,9 +51,6 @@ class BaselineResult(msgspec.Struct, frozen=True):
     parameters: int
     num_train_images: int
     epochs: list[BaselineEpoch]
-    peak_device_memory_mib: float | None
-    """The most that tensors took of a GPU's memory; None on a CPU, where processes share the work
-    and whoever starts them can measure them (`benchmarks/memory.py`)."""
 
     @property
     def seconds(self) -> float:
@@ -170,10 +167,3 @@ def make_optimizer(
     )
     drops_after = max(1, int(recipe.drop_learning_rate_after * num_epochs))
     return optimizer, MultiStepLR(optimizer, milestones=[drops_after], gamma=0.1)
-
-
-def peak_device_memory_mib(device: torch.device) -> float | None:
-    """The most that tensors took of a GPU's memory so far; None on other devices."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(device) / 2**20

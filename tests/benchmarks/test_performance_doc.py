@@ -5,12 +5,24 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from benchmarks.contenders import Plan
+from benchmarks.performance_words import (
+    accuracy_rows,
+    accuracy_sentence,
+    choices_gain,
+    floor_of_a_step,
+    full_study,
+    profile_rows,
+    speed_rows,
+    speedup_without,
+    study_growth,
+)
+from benchmarks.scaling_words import overhead_words
 from click.testing import CliRunner
 
 from ablations.records.atomic_io import RecordError, load_json, write_json
 from benchmarks import performance
 from benchmarks.compare import Comparison, Row
-from benchmarks.contenders import Plan
 from benchmarks.measurements import (
     Accuracy,
     AccuracyRun,
@@ -41,18 +53,6 @@ from benchmarks.performance import (
     read_measured,
     render_document,
 )
-from benchmarks.performance_words import (
-    accuracy_rows,
-    accuracy_sentence,
-    choices_gain,
-    floor_of_a_step,
-    full_study,
-    profile_rows,
-    speed_rows,
-    speedup_without,
-    study_growth,
-)
-from benchmarks.scaling_words import overhead_words
 from speed.arithmetic import ARITHMETICS, Arithmetic
 from tests.factories import ENVIRONMENT
 
