@@ -43,7 +43,7 @@ from benchmarks.steps import (
     step_speeds,
 )
 from mnist_blocks import TARGET
-from speed.arithmetic import Arithmetic, choose_arithmetic, has_bfloat16_instructions
+from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, has_bfloat16_instructions
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,7 @@ def measure_step_speeds(
     dataset: Dataset, folder: Path | None, plan: ScalingPlan
 ) -> tuple[list[StepSpeed], list[StepSpeed]]:
     """Speed and memory by batch size, and speed by width."""
-    precisions: list[Arithmetic] = ["plain", "float32"]
-    precisions += ["bfloat16"] if has_bfloat16_instructions() else []
+    precisions = available_precisions()
     by_batch_size = [
         Configuration(precision, batch_size)
         for precision in precisions
@@ -203,6 +202,11 @@ def measure_step_speeds(
         step_speeds(by_batch_size, speeds[0], memory_mib),
         step_speeds(by_width, speeds[1], [None] * len(by_width)),
     )
+
+
+def available_precisions() -> list[Arithmetic]:
+    """The precisions that this processor has instructions for."""
+    return [one for one in ARITHMETICS if one != "bfloat16" or has_bfloat16_instructions()]
 
 
 def scaled_channels(factor: float) -> tuple[int, ...]:

@@ -42,9 +42,9 @@ def train_baseline(name: str, digits: Dataset, **options: object) -> BaselineRes
 
 
 def test_baseline_learns(digits: Dataset) -> None:
-    result = train_baseline("dataloader", digits, num_epochs=16, num_train_images=None)
+    result = train_baseline("dataloader", digits, num_epochs=8, num_train_images=None)
     accuracies = [epoch.test_accuracy_pct for epoch in result.epochs]
-    assert accuracies[-1] > 35
+    assert accuracies[-1] > 25
     assert accuracies[-1] > accuracies[0] + 10
 
 

@@ -2,26 +2,28 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from ablations.catalogue.entries import find_ablation
-from ablations.data.datasets import Dataset
+from ablations.catalogue.experiment import RunSpec
 from ablations.records.atomic_io import load_json
 from ablations.records.checksums import write_sealed
 from ablations.records.run import RECORD_FILE
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, create_study
-from ablations.runner.scheduler import WorkerSetup
+from ablations.runner.process_pool import ProcessPool
+from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
 from benchmarks import accuracy, scaling, steps
 from benchmarks.accuracy import collect_accuracy, read_records
 from benchmarks.floor import forward_flop, least_seconds, training_flop
 from benchmarks.measurements import Accuracy, Scaling
-from benchmarks.scaling import QUICK, StudyFailed, scaled_channels, time_study
+from benchmarks.scaling import StudyFailed, scaled_channels, time_study
 from mnist_blocks import TARGET
 from mnist_blocks.summary import total_multiply_adds
 from speed.arithmetic import Arithmetic
@@ -40,10 +42,17 @@ print(own_peak_memory_mib())
 """
 
 
+def canned_events(run_specs: Sequence[RunSpec], pool: ProcessPool) -> Iterator[Event]:
+    for run_spec in run_specs:
+        yield EpochFinished(run_spec, SimpleNamespace(seconds=0.0))  # type: ignore[arg-type]
+        yield RunFinished(run_spec, None)  # type: ignore[arg-type]
+
+
 def test_everything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "QUICK", replace(QUICK, nums_runs=(1,)))
-    monkeypatch.setattr(scaling, "has_bfloat16_instructions", lambda: False)
-    # In this process, since a new one imports PyTorch for each configuration.
+    # Without compiled kernels and without other processes, which would import PyTorch first.
+    monkeypatch.setattr(scaling, "execute", canned_events)
+    monkeypatch.setattr(scaling, "available_precisions", lambda: ["plain"])
+    monkeypatch.setattr(scaling, "choose_arithmetic", lambda name, device: "plain")
     monkeypatch.setattr(scaling, "measure_memory", lambda found, name, folder: [
         steps.peak_of_steps(one, name, folder) for one in found
     ])  # fmt: skip
@@ -54,9 +63,10 @@ def test_everything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert finished.exit_code == 0, finished.output
     found = load_json(path, Scaling)
     assert found.is_quick and found.dataset_name == "digits"
-    [study] = found.study_times.by_num_runs
-    assert 0 < study.startup_seconds.median < study.wall_seconds.median
-    assert [speed.arithmetic for speed in found.batch_sizes] == ["plain", "float32"]
+    assert [study.num_runs for study in found.study_times.by_num_runs] == [1, 2]
+    for study in found.study_times.by_num_runs:
+        assert 0 < study.startup_seconds.median < study.wall_seconds.median
+    assert [speed.arithmetic for speed in found.batch_sizes] == ["plain"]
     assert found.widths[0].channels == TARGET.channels
     assert all(speed.images_per_second.median > 0 for speed in found.batch_sizes + found.widths)
     if sys.platform == "linux":
@@ -82,12 +92,11 @@ def test_least_seconds_is_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     assert least_seconds(lambda: None, num_times=3) == 3
 
 
-def test_study_with_a_failed_run_is_not_timed(digits: Dataset) -> None:
-    elsewhere = replace(digits.id, sha256="0" * 64)
-    run_specs = plan_runs(make_spec(elsewhere, "digits", 1), [find_ablation("target")], [0])
-    setup = WorkerSetup("digits", None, "cpu", "plain", "unknown")
-    with pytest.raises(StudyFailed, match="ValueError"):
-        time_study(run_specs, setup)
+def test_study_with_a_failed_run_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_specs = plan_runs(make_spec(), [find_ablation("target")], [0])
+    monkeypatch.setattr(scaling, "execute", lambda *_: [RunFailed(run_specs[0], "lost", "")])
+    with pytest.raises(StudyFailed, match="lost"):
+        time_study(run_specs, WorkerSetup("digits", None, "cpu", "plain", "unknown"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
