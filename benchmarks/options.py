@@ -49,7 +49,7 @@ def open_dataset(name: str, data_dir: Path | None) -> tuple[Dataset, Path | None
     Raises:
         DataError: it cannot be found or downloaded.
     """
-    name, folder = resolve_dataset(name, data_dir, say=click.echo)
+    name, folder = resolve_dataset(name, data_dir)
     return load_dataset(name, folder), folder
 
 
