@@ -13,11 +13,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ablations.words import plural
-from benchmarks.derived import SpeedRow, accuracy_rows, speed_rows, width_name
-from benchmarks.measurements import Accuracy, Comparison, Floor, Scaling, Spread, StepSpeed
+from benchmarks.derived import SpeedRow, speed_rows, width_name
+from benchmarks.measurements import Comparison, Floor, Scaling, Spread, StepSpeed
 from benchmarks.methods import BASELINE_NAME
 from reports.figures.svg import COLOURS, figure_style, to_svg
-from reports.text.wording import decimal, signed
+from reports.text.wording import decimal
 from speed.arithmetic import Arithmetic
 
 COLOUR_OF: dict[Arithmetic, str] = {
@@ -28,8 +28,6 @@ COLOUR_OF: dict[Arithmetic, str] = {
 MARKER_OF: dict[Arithmetic, str] = {"plain": "o", "float32": "s", "bfloat16": "^"}
 ROW_INCHES = 0.46
 PANEL_INCHES = 4.8
-SEED_SPREAD = 0.5
-"""The share of a row's height over which the dots of its seeds are spread."""
 
 
 def comparison_figure(comparison: Comparison) -> Markup:
@@ -57,37 +55,6 @@ def comparison_figure(comparison: Comparison) -> Markup:
             f"{row.title}: {row.images_per_second.median:,.0f} images per second" for row in rows
         )
         return to_svg(figure, "comparison", "Training speed of each method", description)
-
-
-def accuracy_figure(accuracy: Accuracy) -> Markup:
-    """Each precision's difference from the reference: a dot per seed, mean and interval."""
-    rows = [row for row in accuracy_rows(accuracy) if row.difference]
-    with figure_style():
-        figure = _new_figure(1 + 0.8 * max(len(rows), 1))
-        axes = figure.subplots()
-        for height, row in enumerate(rows):
-            assert row.difference is not None
-            mean, values = row.difference.mean, list(row.difference.by_seed.values())
-            colour = COLOUR_OF[row.arithmetic]
-            step = SEED_SPREAD / max(len(values) - 1, 1)
-            heights = [height + step * (i - (len(values) - 1) / 2) for i in range(len(values))]
-            axes.scatter(values, heights, s=26, color=COLOURS["target"], zorder=3)
-            if row.difference.interval_95:
-                axes.plot(row.difference.interval_95, [height] * 2, color=colour, linewidth=2.6)
-            marker = MARKER_OF[row.arithmetic]
-            axes.scatter([mean], [height], s=95, marker=marker, color=colour, zorder=4)
-            axes.annotate(
-                signed(mean, 3), (1, height), xycoords=("axes fraction", "data"),
-                xytext=(8, 0), textcoords="offset points", va="center",
-            )  # fmt: skip
-        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2)
-        _label_rows(axes, [row.title for row in rows])
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 3)))
-        axes.set_xlabel("test accuracy minus that of PyTorch float32, in percentage points")
-        description = "; ".join(
-            f"{row.title}: {signed(row.difference.mean, 3)}" for row in rows if row.difference
-        )
-        return to_svg(figure, "accuracy", "Accuracy against PyTorch float32", description)
 
 
 def runs_figure(scaling: Scaling) -> Markup:

@@ -33,7 +33,22 @@ from benchmarks.measurements import GroupTime, GroupTimes
 from benchmarks.options import SETTINGS, dataset_options, device_option, open_dataset, open_device
 from speed.gpu.capture import use_plain_float32
 
-REPLICA_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+MATH_OPTIONS: dict[str, dict[str, bool]] = {
+    "float32": {},
+    "float32, cuDNN's heuristics": {"tries_algorithms": False},
+    "TF32": {"allow_tf32": True},
+    "TF32, cuDNN's heuristics": {"allow_tf32": True, "tries_algorithms": False},
+}
+"""Options of `use_plain_float32`."""
+PARTS = {
+    "single": [(1, "float32")] * 3,
+    "seeds": [(10, "float32")],
+    "replicas": [(num_seeds, "float32") for num_seeds in (1, 2, 4, 8, 16, 32, 64)],
+    "math": [(num_seeds, math) for math in MATH_OPTIONS for num_seeds in (1, 10)],
+}
+"""The groups of each part: the number of seeds, and a key of `MATH_OPTIONS`."""
+SHORT_PARTS = {"replicas", "math"}
+"""At most three epochs."""
 
 
 def target_run_specs(dataset: Dataset, num_seeds: int, num_epochs: int) -> list[RunSpec]:
@@ -51,8 +66,10 @@ def time_group(
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize()
     started = time.perf_counter()
+    configure = partial(use_plain_float32, **MATH_OPTIONS[math])
     try:
-        trained = train_group(run_specs, dataset, device)
+        with patch.object(group_training, "use_plain_float32", configure):
+            trained = train_group(run_specs, dataset, device)
     except torch.cuda.OutOfMemoryError:
         return GroupTime(len(run_specs), "out of memory", math)
     seconds = time.perf_counter() - started
@@ -78,52 +95,15 @@ def _warm_up(dataset: Dataset, device: torch.device) -> None:
     train_group([replace(run_spec, training=recipe)], dataset, device)
 
 
-def single(dataset: Dataset, device: torch.device, num_epochs: int) -> list[GroupTime]:
-    """One run alone, three times."""
-    run_specs = target_run_specs(dataset, 1, num_epochs)
-    return [time_group(run_specs, dataset, device) for _ in range(3)]
-
-
-def seeds(dataset: Dataset, device: torch.device, num_epochs: int) -> list[GroupTime]:
-    """Ten seeds as one network."""
-    return [time_group(target_run_specs(dataset, 10, num_epochs), dataset, device)]
-
-
-def replicas(
-    dataset: Dataset,
-    device: torch.device,
-    num_epochs: int,
-    counts: Sequence[int] = REPLICA_COUNTS,
+def measure_part(
+    part: str, dataset: Dataset, device: torch.device, num_epochs: int
 ) -> list[GroupTime]:
-    """More and more seeds as one network, for at most three epochs each."""
-    num_epochs = min(3, num_epochs)
+    """Time each group of a part."""
+    num_epochs = min(3, num_epochs) if part in SHORT_PARTS else num_epochs
     return [
-        time_group(target_run_specs(dataset, count, num_epochs), dataset, device)
-        for count in counts
+        time_group(target_run_specs(dataset, num_seeds, num_epochs), dataset, device, math)
+        for num_seeds, math in PARTS[part]
     ]
-
-
-def math(
-    dataset: Dataset, device: torch.device, num_epochs: int, counts: Sequence[int] = (1, 10)
-) -> list[GroupTime]:
-    """Float32 and TF32, with and without cuDNN's search, for at most three epochs each."""
-    variants = {
-        "float32": {},
-        "float32, cuDNN's heuristics": {"tries_algorithms": False},
-        "TF32": {"allow_tf32": True},
-        "TF32, cuDNN's heuristics": {"allow_tf32": True, "tries_algorithms": False},
-    }
-    times = []
-    for name, options in variants.items():
-        configure = partial(use_plain_float32, **options)
-        with patch.object(group_training, "use_plain_float32", configure):
-            for count in counts:
-                run_specs = target_run_specs(dataset, count, min(3, num_epochs))
-                times.append(time_group(run_specs, dataset, device, name))
-    return times
-
-
-PARTS = {"single": single, "seeds": seeds, "replicas": replicas, "math": math}
 
 
 @click.command(context_settings=SETTINGS)
@@ -140,7 +120,7 @@ def main(
     device = open_device(device_name)
     dataset, _ = open_dataset(dataset_name, data_dir)
     _warm_up(dataset, device)
-    times = PARTS[part](dataset, device, epochs)
+    times = measure_part(part, dataset, device, epochs)
     for found in times:
         click.echo(
             f"{part}: {found.num_replicas} together ({found.math}), {found.num_epochs} epochs, "

@@ -131,8 +131,6 @@ def draw_figures(measured: Measured) -> dict[str, str]:
     drawn = {}
     if measured.comparison:
         drawn["comparison.svg"] = figures.comparison_figure(measured.comparison)
-    if measured.accuracy:
-        drawn["accuracy.svg"] = figures.accuracy_figure(measured.accuracy)
     if measured.scaling:
         drawn["runs.svg"] = figures.runs_figure(measured.scaling)
         drawn["batch-size.svg"] = figures.batch_size_figure(measured.scaling)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ablations.data.datasets import Dataset
 from ablations.records.atomic_io import load_json
 from benchmarks import gpu_targets
-from benchmarks.gpu_targets import PARTS, main, math, replicas
+from benchmarks.gpu_targets import PARTS, main, measure_part
 from benchmarks.measurements import GroupTimes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,18 +42,12 @@ def test_group_that_does_not_fit_is_recorded(
         return real(run_specs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gpu_targets, "train_group", fits_two)
-    times = replicas(digits, CPU, num_epochs=1, counts=(2, 3))
+    monkeypatch.setitem(PARTS, "replicas", [(2, "float32"), (3, "TF32")])
+    times = measure_part("replicas", digits, CPU, num_epochs=1)
     assert [measured.status for measured in times] == ["trained", "out of memory"]
     assert times[0].seconds_per_run == times[0].group_seconds / 2
     assert len(times[0].accuracy_pct_by_epoch) == 2
-
-
-def test_math_compares_four_settings(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_targets, "time_group", lambda specs, data, device, name: name)
-    assert set(math(digits, CPU, num_epochs=1, counts=(1,))) == {
-        "float32", "float32, cuDNN's heuristics", "TF32", "TF32, cuDNN's heuristics",
-    }  # fmt: skip
-    assert set(PARTS) == {"single", "seeds", "replicas", "math"}
+    assert {math for _, math in PARTS["math"]} == gpu_targets.MATH_OPTIONS.keys()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")

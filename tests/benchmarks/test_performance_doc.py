@@ -1,6 +1,7 @@
 """docs/performance.md and the measured part of docs/scaling.md."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,10 +11,7 @@ from click.testing import CliRunner
 from ablations.records.atomic_io import write_json
 from benchmarks import performance
 from benchmarks.derived import (
-    accuracy_rows,
-    choices_gain,
     minimum_step_milliseconds,
-    profile_rows,
     speed_rows,
     study_growth,
 )
@@ -90,27 +88,24 @@ def make_accuracy(num_seeds: int = 5) -> Accuracy:
     return Accuracy("plain", "target", "mnist", 20, 60_000, runs)
 
 
-def make_gpu() -> GroupTimes:
-    times = [
-        GroupTime(1, "trained", num_epochs=3, seconds_per_run=6.0, peak_memory_bytes=300 * 2**20),
-        GroupTime(64, "out of memory"),
-    ]
-    return GroupTimes("replicas: the target on MNIST", NOW, ENVIRONMENT, times)
-
-
 COMMITTED = read_measured(MEASUREMENTS)
 assert COMMITTED.scaling and COMMITTED.comparison
 SCALING_TIMES, FLOOR = COMMITTED.scaling.study_times, COMMITTED.scaling.floor
 
 
 def make_measured() -> Measured:
-    return Measured(
-        COMMITTED.comparison,
-        make_choices(),
-        make_profile(),
-        make_accuracy(),
-        COMMITTED.scaling,
-        make_gpu(),
+    """The committed comparison and scaling, and small examples of the rest."""
+    times = [
+        GroupTime(1, "trained", num_epochs=3, seconds_per_run=6.0, peak_memory_bytes=300 * 2**20),
+        GroupTime(64, "out of memory"),
+    ]
+    return replace(
+        COMMITTED,
+        choices=make_choices(),
+        profile=make_profile(),
+        accuracy=make_accuracy(),
+        gpu=GroupTimes("replicas: the target on MNIST", NOW, ENVIRONMENT, times),
+        overhead=None,
     )
 
 
@@ -162,6 +157,9 @@ def test_document_states_what_is_missing() -> None:
     quick = msgspec.structs.replace(COMMITTED.scaling, is_quick=True)
     assert "mean nothing" in render_document(Measured(scaling=quick))
     assert "too few seeds" in render_document(Measured(accuracy=make_accuracy(num_seeds=1)))
+    slower = [msgspec.structs.replace(row, is_kept=False) for row in make_choices().rows]
+    choices = msgspec.structs.replace(make_choices(), rows=slower)
+    assert "fastest implementation" not in render_document(Measured(choices=choices))
     assert render_overhead(None, 100.0).strip() == "Not measured yet."
 
 
@@ -188,39 +186,10 @@ def test_measurements_are_read_from_disk(tmp_path: Path) -> None:
     assert "choices.json: not a valid Choices" in finished.output
 
 
-def test_missing_memory_is_not_drawn() -> None:
-    speeds = [msgspec.structs.replace(COMMITTED.scaling.batch_sizes[0], peak_memory_mib=None)]
-    scaling = msgspec.structs.replace(COMMITTED.scaling, batch_sizes=speeds)
-    assert "peak memory" not in draw_figures(Measured(scaling=scaling))["batch-size.svg"]
-
-
-def test_gain_counts_the_choices_in_use() -> None:
-    choices = make_choices()
-    assert choices_gain(choices) == 4
-    rows = [row for row in choices.rows if row.name != "fused"]
-    assert choices_gain(msgspec.structs.replace(choices, rows=rows)) is None
-
-
-def test_shares_of_a_step() -> None:
-    profile = make_profile()
-    rows = profile_rows(profile)
-    assert [row.title for row in rows] == ["convolutions", "batch norm", "not in a part"]
-    assert [row.share_pct for row in rows] == [50, 20, 30]
-    assert rows[0].speedup_without == 2
-    full = msgspec.structs.replace(profile, step_milliseconds=about(6.0))
-    assert [row.title for row in profile_rows(full)] == ["convolutions", "batch norm"]
+def test_minimum_time_of_a_step() -> None:
     # 128 images of 11,067,840 operations each.
-    gigaflop = 128 * 0.01106784
-    minimum_ms = 1000 * gigaflop / FLOOR.bfloat16_gflop_per_second
-    assert minimum_step_milliseconds(profile, FLOOR) == pytest.approx(minimum_ms)
-
-
-def test_accuracy_is_compared_seed_by_seed() -> None:
-    reference, *others = accuracy_rows(make_accuracy())
-    assert reference.arithmetic == "plain" and reference.difference is None
-    by_name = {row.arithmetic: row for row in others}
-    assert by_name["bfloat16"].difference is not None
-    assert by_name["bfloat16"].difference.mean == pytest.approx(-0.2)
+    minimum_ms = 1000 * 128 * 0.01106784 / FLOOR.bfloat16_gflop_per_second
+    assert minimum_step_milliseconds(make_profile(), FLOOR) == pytest.approx(minimum_ms)
 
 
 def test_growth_of_a_study_is_that_of_its_last_doubling() -> None:
