@@ -1,6 +1,6 @@
-# make ablate   train the target and every ablation, write the report
-# make test     every test; on a machine without MNIST or a browser some are skipped, and say so
-# make help     the rest
+# make ablate   train the target and every ablation, and write the report
+# make test     run every test; without MNIST or a browser, some are skipped with the reason
+# make help     list all targets
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,8 +10,8 @@ ARGS ?=
 COMPARE ?=
 
 .DEFAULT_GOAL := help
-# Tests that do harm on purpose, and count it.
-FAULT_TESTS := tests/ablations/runner/test_chaos.py tests/ablations/runner/test_scheduler.py tests/ablations/runner/test_ray.py tests/ablations/records/test_disk.py tests/ablations/records/test_damage.py tests/ablations/records/test_study.py tests/ablations/data/test_datasets.py tests/ablations/data/test_download.py
+# The tests that inject faults and count them.
+FAULT_TESTS = $(filter-out %/test_reliability_doc.py,$(shell grep -rl 'from tests.faults import' --include='test_*.py' tests))
 ADVISORIES := https://pypi.org/pypi/numpy/2.0.0/json
 FAULTS_FILE := .pytest_cache/faults.jsonl
 
@@ -19,17 +19,19 @@ FAULTS_FILE := .pytest_cache/faults.jsonl
 
 help:
 	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
-	@echo 'make ablate ARGS="--preset quick"    the same on a small share of the data (minutes)'
-	@echo 'make test                            every test'
-	@echo 'make check                           style and types'
-	@echo 'make chaos                           a hundred kills and more; docs/reliability.md'
-	@echo 'make audit                           known holes in dependencies, where the network is there'
-	@echo 'make bench                           beside plain PyTorch and Lightning, then the parts'
-	@echo 'make bench COMPARE="--rounds 1"      what the comparison may be given: COMPARE="--help"'
-	@echo 'make performance                     docs/performance.md, from what was measured'
-	@echo 'make readme                          the results in README.md and the lesson, from docs'
-	@echo 'make screenshots                     the pictures in README.md, from docs'
-	@echo 'make lock                            newest versions into requirements.lock'
+	@echo 'make ablate ARGS="--preset quick"    the same with less data and fewer epochs (minutes)'
+	@echo 'make test                            run every test'
+	@echo 'make check                           check style, types and dependencies'
+	@echo 'make format                          format the code'
+	@echo 'make chaos                           inject faults into studies, write docs/reliability.md (20 minutes)'
+	@echo 'make audit                           list known vulnerabilities in dependencies'
+	@echo 'make bench                           measure training speed against baselines, then single parts'
+	@echo 'make bench COMPARE="--rounds 1"      the same with options; COMPARE="--help" lists them'
+	@echo 'make performance                     render docs/performance.md from docs/performance'
+	@echo 'make readme                          render the results in README.md and docs/lesson.md'
+	@echo 'make screenshots                     render the pictures in README.md'
+	@echo 'make lock                            update requirements.lock to the newest versions'
+	@echo 'make clean                           delete the environment and all caches'
 
 $(VENV)/.has-run: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12 ...")'
@@ -45,8 +47,7 @@ ablate: $(VENV)/.has-run
 	$(BIN)/python cli.py ablate --all $(ARGS)
 
 test: $(VENV)/.has-test
-	$(BIN)/python -m pytest -n auto $(ARGS)
-	$(BIN)/python -m pytest benchmarks --benchmark-disable -q
+	$(BIN)/python -m pytest -n auto --benchmark-disable $(ARGS)
 
 check: $(VENV)/.has-test
 	$(BIN)/ruff format --check .
@@ -54,13 +55,12 @@ check: $(VENV)/.has-test
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory audit
 
-# Asks who knows of holes in dependencies. Where nobody answers (a mirror of packages knows of none),
-# that is said and is no failure.
+# Queries the advisory database. If it does not answer (a package mirror has none), this is no failure.
 audit: $(VENV)/.has-test
 	@if $(BIN)/python -c 'import json, urllib.request as r; json.load(r.urlopen("$(ADVISORIES)", timeout=5))["vulnerabilities"]' 2>/dev/null; \
 	then $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]' && \
 	  $(BIN)/pip-audit --disable-pip --no-deps --requirement requirements.lock; \
-	else echo 'Dependencies are not audited: $(ADVISORIES) does not answer.'; fi
+	else echo 'Dependencies not audited: $(ADVISORIES) does not answer.'; fi
 
 format: $(VENV)/.has-test
 	$(BIN)/ruff format .

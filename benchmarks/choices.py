@@ -1,8 +1,7 @@
-"""What each choice that makes a step quicker is worth: `python -m benchmarks.choices`
+"""The speed of each implementation choice: `python -m benchmarks.choices`
 
-Each way of computing a training step (augmentation, forward, backward, optimiser) is built from
-the project's own parts, with one of them exchanged. All take turns, for some rounds; ratios are
-taken within a round.
+Each implementation of a training step (augmentation, forward, backward, optimiser) uses the
+project's own parts, with one of them exchanged. All take turns; ratios are taken within a round.
 """
 
 import multiprocessing
@@ -17,87 +16,84 @@ import torch
 
 from ablations.records.atomic_io import write_json
 from ablations.runner.run_one import describe_environment, use_one_thread, utc_now
-from benchmarks.measurements import Choice, Choices, spread
-from benchmarks.ways import BATCH_SIZE, Way, Work, all_ways
+from benchmarks.implementations import BATCH_SIZE, Implementation, Work, all_implementations
+from benchmarks.measurements import Choice, Choices, rotated_rounds, spread
+from benchmarks.options import SETTINGS, out_option, rounds_option
 from speed.arithmetic import keep_freed_memory
 
 
-def time_on_request(connection: Connection, keeps_memory: bool) -> None:
-    """A process that prepares every way that it is asked for, and times it as often as asked."""
+def _serve_timings(connection: Connection, keeps_memory: bool) -> None:
+    """A process that times each implementation whose name it receives."""
     use_one_thread()
     if keeps_memory:
         keep_freed_memory()
-    ways = {way.name: way for way in all_ways()}
+    implementations = {one.name: one for one in all_implementations()}
     prepared: dict[str, Work] = {}
     while (name := connection.recv()) is not None:
         if name not in prepared:
-            prepared[name] = ways[name].prepare()
+            prepared[name] = implementations[name].prepare()
             prepared[name]()  # Compiles, and warms up.
         started = time.perf_counter()
         prepared[name]()
-        connection.send((time.perf_counter() - started) / ways[name].count)
+        connection.send((time.perf_counter() - started) / implementations[name].count)
 
 
-def measure(ways: Sequence[Way], num_rounds: int) -> dict[str, list[float]]:
-    """Seconds of one unit of each way, for each round."""
+def measure(implementations: Sequence[Implementation], num_rounds: int) -> dict[str, list[float]]:
+    """Seconds of one unit of each implementation, for each round."""
     context = multiprocessing.get_context("spawn")
     connections: dict[bool, Connection] = {}
-    for keeps_memory in (True, False):
+    for keeps_memory in {one.keeps_memory for one in implementations}:
         connections[keeps_memory], other_end = context.Pipe()
-        context.Process(target=time_on_request, args=(other_end, keeps_memory), daemon=True).start()
-    seconds: dict[str, list[float]] = {way.name: [] for way in ways}
-    for round_number in range(num_rounds + 1):
-        start = round_number % len(ways)
-        for way in [*ways[start:], *ways[:start]]:
-            connection = connections[way.keeps_memory]
-            connection.send(way.name)
-            taken = connection.recv()
-            if round_number > 0:  # The first round warms up.
-                seconds[way.name].append(taken)
-        click.echo(f"round {round_number} of {num_rounds}", err=True)
+        arguments = (other_end, keeps_memory)
+        context.Process(target=_serve_timings, args=arguments, daemon=True).start()
+    seconds: dict[str, list[float]] = {one.name: [] for one in implementations}
+    for round_number, one in rotated_rounds(implementations, num_rounds + 1):
+        connections[one.keeps_memory].send(one.name)
+        elapsed = connections[one.keeps_memory].recv()
+        if round_number > 1:  # The first round warms up.
+            seconds[one.name].append(elapsed)
     for connection in connections.values():
         connection.send(None)
     return seconds
 
 
-def summarise(ways: Sequence[Way], seconds: dict[str, list[float]]) -> list[Choice]:
-    """Each way's time, and how many times as fast it is as what it is compared with."""
+def summarise(
+    implementations: Sequence[Implementation], seconds: dict[str, list[float]]
+) -> list[Choice]:
+    """Each implementation's time, and its speed relative to the one that it is compared with."""
     return [
         Choice(
-            name=way.name,
-            title=way.title,
-            question_or_note=way.note,
-            is_kept=way.is_kept,
-            milliseconds=spread([1000 * value for value in seconds[way.name]]),
-            unit=way.unit,
-            compared_with=way.compared_with,
+            name=one.name,
+            title=one.title,
+            question_or_note=one.note,
+            is_kept=one.is_kept,
+            milliseconds=spread([1000 * value for value in seconds[one.name]]),
+            unit=one.unit,
+            compared_with=one.compared_with,
             ratio=spread(
                 [
                     other / own
                     for own, other in zip(
-                        seconds[way.name], seconds[way.compared_with], strict=True
+                        seconds[one.name], seconds[one.compared_with], strict=True
                     )
                 ]
             ),
         )
-        for way in ways
+        for one in implementations
     ]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/bench/choices.json"),
-    show_default=True,
-)  # fmt: skip
-def main(rounds: int, out: Path) -> None:
-    """Time every choice in turn; about four minutes. Leave the machine alone meanwhile."""
-    ways = all_ways()
+@click.command(context_settings=SETTINGS)
+@rounds_option(7)
+@out_option("choices.json")
+def main(num_rounds: int, out: Path) -> None:
+    """Time every choice in turn, about four minutes. Do not use the machine meanwhile."""
+    implementations = all_implementations()
     choices = Choices(
-        rows=summarise(ways, measure(ways, rounds)),
+        rows=summarise(implementations, measure(implementations, num_rounds)),
         batch_size=BATCH_SIZE,
         baseline_name="contiguous",
-        num_rounds=rounds,
+        num_rounds=num_rounds,
         num_usable_cores=joblib.cpu_count(),
         environment=describe_environment(torch.device("cpu")),
         measured_at=utc_now(),

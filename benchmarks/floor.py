@@ -1,10 +1,8 @@
-"""The least time that training could take: its arithmetic, at the processor's best speed.
+"""A lower bound on the time of training: its arithmetic at the processor's peak throughput.
 
-What a processor can do at best is measured, not read from a data sheet: one thread computes large
-matrix products and large convolutions, which keep its units as busy as anything does, and the
-fastest counts. Training cannot be faster than its own arithmetic at this speed. It is slower,
-since small convolutions fill the units less well, and since much of a step is no arithmetic of
-this kind at all: batch norm, pooling, dropout and augmentation wait for memory.
+The peak is measured: one thread computes large matrix products and large convolutions, and the
+fastest counts. Training is slower, since small convolutions use the processor's units less well,
+and since batch norm, pooling, dropout and augmentation are limited by memory bandwidth.
 """
 
 import time
@@ -21,9 +19,9 @@ from speed.arithmetic import has_bfloat16_instructions
 FLOP_OF_A_MULTIPLY_ADD = 2
 MATRIX_SIDES = (512, 1024, 2048)
 CONVOLUTIONS = ((16, 64, 28), (16, 128, 28), (16, 256, 14), (8, 256, 28))
-"""(batch, channels in and out, side of the image); kernels are 3x3."""
+"""(batch, channels in and out, side of the image), 3x3."""
 COPY_BYTES = 256 * 2**20
-"""More than any cache holds."""
+"""Larger than any cache."""
 QUICK_MATRIX_SIDES = (128,)
 QUICK_CONVOLUTIONS = ((2, 16, 14),)
 QUICK_COPY_BYTES = 2**20
@@ -37,16 +35,15 @@ def forward_flop(spec: NetworkSpec) -> int:
 def training_flop(spec: NetworkSpec) -> int:
     """The same for one image's forward and backward pass.
 
-    The gradient of a layer's weights takes as many multiply-adds as its forward pass, and so does
-    the gradient of its input: three times the forward pass together. The first layer's input is
-    the image, whose gradient nobody needs.
+    The gradients of a layer's weights and of its input each take as many multiply-adds as its
+    forward pass. The gradient of the first layer's input, the image, is not computed.
     """
     rows = [row for row in layer_table(spec) if row.multiply_adds]
     return 3 * forward_flop(spec) - FLOP_OF_A_MULTIPLY_ADD * rows[0].multiply_adds
 
 
 def measure_floor(is_quick: bool) -> Floor:
-    """What this thread's share of the processor can do at best."""
+    """The peak throughput of one thread."""
     dtypes = [torch.float32, *([torch.bfloat16] if has_bfloat16_instructions() else [])]
     sides = QUICK_MATRIX_SIDES if is_quick else MATRIX_SIDES
     shapes = QUICK_CONVOLUTIONS if is_quick else CONVOLUTIONS
@@ -55,15 +52,12 @@ def measure_floor(is_quick: bool) -> Floor:
     for dtype in dtypes:
         name = str(dtype).removeprefix("torch.")
         found = [
-            fastest(f"{name} matrix product", (matrix_product(side, dtype) for side in sides)),
-            fastest(
-                f"{name} convolution",
-                (convolution(*shape, dtype) for shape in shapes),
-            ),
+            _fastest(f"{name} matrix product", (_matrix_product(side, dtype) for side in sides)),
+            _fastest(f"{name} convolution", (_convolution(*shape, dtype) for shape in shapes)),
         ]
         best[dtype] = max(rate.value for rate in found)
         rates += found
-    copy = memory_copy(QUICK_COPY_BYTES if is_quick else COPY_BYTES)
+    copy = _memory_copy(QUICK_COPY_BYTES if is_quick else COPY_BYTES)
     return Floor(
         rates=[*rates, copy],
         float32_gflop_per_second=best[torch.float32],
@@ -72,14 +66,14 @@ def measure_floor(is_quick: bool) -> Floor:
     )
 
 
-def fastest(name: str, rates: Iterable[tuple[str, float]]) -> Rate:
+def _fastest(name: str, rates: Iterable[tuple[str, float]]) -> Rate:
     """The best of several (size, GFLOP/s)."""
     size, value = max(rates, key=lambda rate: rate[1])
     return Rate(name, size, value, "GFLOP/s")
 
 
 @torch.inference_mode()
-def matrix_product(side: int, dtype: torch.dtype) -> tuple[str, float]:
+def _matrix_product(side: int, dtype: torch.dtype) -> tuple[str, float]:
     """GFLOP/s of a square matrix product."""
     left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
     seconds = least_seconds(lambda: left @ right)
@@ -87,8 +81,8 @@ def matrix_product(side: int, dtype: torch.dtype) -> tuple[str, float]:
 
 
 @torch.inference_mode()
-def convolution(batch: int, channels: int, side: int, dtype: torch.dtype) -> tuple[str, float]:
-    """GFLOP/s of a 3x3 convolution; the multiplications with padding count, as in `summary.py`."""
+def _convolution(batch: int, channels: int, side: int, dtype: torch.dtype) -> tuple[str, float]:
+    """GFLOP/s of a 3x3 convolution; padding counts, as in `mnist_blocks/summary.py`."""
     images = torch.randn(batch, channels, side, side).to(dtype)
     weight = torch.randn(channels, channels, 3, 3).to(dtype)
     images, weight = (item.to(memory_format=torch.channels_last) for item in (images, weight))
@@ -98,8 +92,8 @@ def convolution(batch: int, channels: int, side: int, dtype: torch.dtype) -> tup
     return size, flop / seconds / 1e9
 
 
-def memory_copy(num_bytes: int) -> Rate:
-    """GB/s of a copy that no cache holds; bytes read and bytes written both count."""
+def _memory_copy(num_bytes: int) -> Rate:
+    """GB/s of a copy larger than the caches; bytes read and written both count."""
     source = torch.ones(num_bytes // 4)
     destination = torch.empty_like(source)
     seconds = least_seconds(lambda: destination.copy_(source))
@@ -108,7 +102,7 @@ def memory_copy(num_bytes: int) -> Rate:
 
 
 def least_seconds(operation: Callable[[], object], num_times: int = 10) -> float:
-    """The quickest of some calls, after one that warms up: what nothing else slowed down."""
+    """The minimum over calls, after one that warms up."""
     operation()
     seconds = []
     for _ in range(num_times):

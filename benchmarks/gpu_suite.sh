@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Everything that needs a CUDA GPU, in parts of at most ten minutes; run it in the repository.
+# Everything that needs a CUDA GPU, in parts of at most ten minutes.
 #
 #   benchmarks/gpu_suite.sh tests|targets|baselines|study|all OUT_FOLDER
 #
-#   tests      the tests that are skipped without a GPU
+#   tests      the tests that need a GPU
 #   targets    one run alone; ten seeds as one network; 1 to 64 seeds; float32 and TF32
-#   baselines  the same training by other programs (benchmarks/compare.py, where it is there)
-#   study      every ablation with seeds 0 to 9, with its report; a second call goes on
+#   baselines  this project against the baselines (benchmarks/compare.py)
+#   study      every ablation with seeds 0 to 9, with its report; a second call continues it
 #
-# PYTHON names the interpreter (python3), SUITE_DATASET the data set (mnist), MNIST_DATA_DIR its
-# folder. Records and measurements are left in OUT_FOLDER.
+# Environment: PYTHON (python3), SUITE_DATASET (mnist), MNIST_DATA_DIR. Results go to OUT_FOLDER.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,12 +25,12 @@ if [ -z "$OUT" ]; then
     exit 2
 fi
 if ! "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    echo "gpu_suite.sh: no CUDA GPU that $PYTHON's PyTorch can use; run this on a machine with one" >&2
+    echo "gpu_suite.sh: $PYTHON's PyTorch finds no CUDA GPU; run this on a machine with one" >&2
     exit 1
 fi
 mkdir -p "$OUT"
 
-# A command, for as long as is left of its part, which began at SECONDS = 0.
+# Run a command within the time that is left of its part, which began at SECONDS = 0.
 within_limit() {
     local left=$((LIMIT_SECONDS - SECONDS))
     [ "$left" -gt 0 ] && timeout --signal=INT --kill-after=5 "$left" "$@"
@@ -45,16 +44,12 @@ run_tests() {
 run_targets() {
     local part status=0
     for part in single seeds math replicas; do
-        within_limit "$PYTHON" -m benchmarks.gpu_targets "$part" --dataset "$DATASET" --out "$OUT" || status=1
+        within_limit "$PYTHON" -m benchmarks.gpu_targets "$part" --device cuda --dataset "$DATASET" --out "$OUT" || status=1
     done
     return $status
 }
 
 run_baselines() {
-    if [ ! -f benchmarks/compare.py ]; then
-        echo "baselines: benchmarks/compare.py is not there, nothing to do"
-        return 0
-    fi
     within_limit "$PYTHON" -m benchmarks.compare --device cuda 2>&1 | tee "$OUT/baselines.txt"
 }
 
@@ -71,7 +66,7 @@ for part in tests targets baselines study; do
     if [ "$PART" = "$part" ] || [ "$PART" = all ]; then
         SECONDS=0
         echo "== $part"
-        "run_$part" || { exit_code=1; echo "== $part: failed, or stopped after $LIMIT_SECONDS s" >&2; }
+        "run_$part" || { exit_code=1; echo "== $part: failed, or reached $LIMIT_SECONDS s" >&2; }
     fi
 done
 exit $exit_code

@@ -1,9 +1,7 @@
-"""How much memory a process and all its children take, as Linux counts it.
+"""Peak memory of a process and all its descendants.
 
-A process's resident set counts a page that it shares with others in full, so that loading
-processes forked from a trainer would be charged for the same libraries and images again and
-again. The proportional set size divides each page by the number of processes that share it: its sum
-over a tree of processes is what the tree takes, and the peak of that sum is what a machine needs.
+The sum of proportional set sizes (PSS) is the memory of a process tree: a page that several
+processes share counts once. A resident set size would count it once for each process.
 """
 
 import subprocess
@@ -13,33 +11,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 MIN_PAUSE_SECONDS = 0.5
 MAX_SHARE_OF_TIME = 0.02
-"""To add up its pages stops a process for a moment, some 20 ms for one that uses PyTorch. Between
-two looks it is left alone for so long that this stays a small share of the time; a peak that is
-shorter than the pause may be missed."""
+"""Reading the PSS stops a process for about 20 ms. The pause between two samples keeps this cost
+small; a peak shorter than the pause can be missed."""
 
 
 @dataclass(frozen=True)
 class WatchedProcess:
-    """A process that has ended, and what it took."""
+    """A process that has ended, and its peak memory."""
 
     exit_code: int
     started_at: float
     """In seconds since the epoch, as file times are."""
     peak_memory_mib: float | None
-    """Of the process and all its descendants together; None where that cannot be measured."""
-    peak_device_memory_mib: float | None
-    """Of all the machine's NVIDIA GPUs, beyond what they held before; None if not asked for."""
+    """Of the process and its descendants together; None except on Linux."""
 
 
-def run_watched(
-    command: Sequence[str], log: Path, folder: Path, *, watches_gpu: bool
-) -> WatchedProcess:
-    """Run a command in `folder` to its end, with its output in `log`, and watch its memory."""
-    before = gpu_memory_mib() if watches_gpu else None
-    peak: float | None = None
-    gpu_peak = before
+def run_watched(command: Sequence[str], log: Path, folder: Path) -> WatchedProcess:
+    """Run a command in `folder` with its output in `log`, and sample its memory."""
+    samples = [0.0]
     started_at = time.time()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -47,96 +40,40 @@ def run_watched(
         )
         try:
             while process.poll() is None:
-                looked_at = time.perf_counter()
-                peak = larger(peak, tree_memory_mib(process.pid))
-                if watches_gpu:
-                    gpu_peak = larger(gpu_peak, gpu_memory_mib())
-                cost_seconds = time.perf_counter() - looked_at
-                try:
+                sampled_at = time.perf_counter()
+                samples.append(tree_memory_mib(process.pid))
+                cost_seconds = time.perf_counter() - sampled_at
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(max(MIN_PAUSE_SECONDS, cost_seconds / MAX_SHARE_OF_TIME))
-                except subprocess.TimeoutExpired:
-                    continue
         finally:
-            # After Ctrl-C or an error: its children notice that it has gone, and end too.
+            # After Ctrl-C or an error; the children detect that their parent has ended.
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    return WatchedProcess(
-        exit_code=process.returncode,
-        started_at=started_at,
-        peak_memory_mib=peak,
-        peak_device_memory_mib=None if gpu_peak is None or before is None else gpu_peak - before,
-    )
+    return WatchedProcess(process.returncode, started_at, max(samples) or None)
 
 
-def larger(peak: float | None, value: float | None) -> float | None:
-    """The larger of two numbers, of which either may not be known."""
-    known = [number for number in (peak, value) if number is not None]
-    return max(known, default=None)
+def tree_memory_mib(root: int) -> float:
+    """The proportional set size of a process and its descendants; 0 except on Linux."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(root)
+        for member in [process, *process.children(recursive=True)]:
+            with suppress(psutil.Error, AttributeError):  # It has ended, or this is not Linux.
+                total += member.memory_full_info().pss / 2**20
+    return total
 
 
-def tree_memory_mib(root: int) -> float | None:
-    """The proportional set size of a process and all its descendants; None but on Linux."""
-    if not Path("/proc/self/smaps_rollup").exists():
-        return None
-    return sum(proportional_kib(process) for process in process_tree(root)) / 1024
-
-
-def process_tree(root: int) -> set[int]:
-    """The ids of a process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text()
-            except OSError:
-                continue  # It has ended meanwhile.
-            # The program's name comes before, in brackets, and may hold blanks and brackets.
-            parent = int(fields.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(folder.name))
-    tree: set[int] = set()
-    waiting = [root]
-    while waiting:
-        process = waiting.pop()
-        tree.add(process)
-        waiting += children.get(process, [])
-    return tree
-
-
-def proportional_kib(process: int) -> int:
-    """A process's own memory and its share of what it shares, in KiB; 0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def gpu_memory_mib() -> float | None:
-    """What all processes hold of the machine's NVIDIA GPUs; None when nobody can tell.
-
-    Asked of the driver, since a process may not see into another's allocator.
-    """
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-        return float(sum(int(line) for line in answer.split()))
-    except (OSError, subprocess.CalledProcessError, ValueError):
-        return None
-
-
-def forget_own_peak() -> None:
-    """Let this process's peak begin anew at what it has resident now, where Linux allows it."""
+def reset_own_peak() -> None:
+    """Reset this process's peak to what is resident now, where Linux allows it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def own_peak_memory_mib() -> float | None:
-    """The most memory that this process has had resident since its peak was last forgotten.
+    """This process's peak resident memory since the last reset; None except on Linux.
 
-    None but on Linux.
-
-    Not `getrusage`: its maximum also knows the process that this one was forked from.
+    Not `getrusage`: its maximum includes the process that this one was forked from.
     """
     status = Path("/proc/self/status")
     if not status.exists():

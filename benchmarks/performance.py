@@ -1,9 +1,8 @@
-"""Makes `docs/performance.md` and its figures, and the last part of `docs/scaling.md`, from the
-measurements in `docs/performance`:
+"""Render `docs/performance.md`, its figures, and the measured part of `docs/scaling.md`:
 
     python -m benchmarks.performance        or: make performance
 
-Measures nothing. A part whose measurement is not there says so.
+Measures nothing. A part without measurements says so.
 """
 
 from dataclasses import dataclass
@@ -13,39 +12,40 @@ from statistics import median
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.presets import FULL
 from ablations.commands.options import clear_errors
 from ablations.records.atomic_io import Decoded, load_json, write_atomically
 from ablations.records.study import load_study
-from ablations.words import plural
-from benchmarks import performance_words
-from benchmarks.compare import Comparison
+from ablations.words import duration, plural
+from benchmarks import derived
 from benchmarks.floor import training_flop
 from benchmarks.measurements import (
     Accuracy,
     Choices,
+    Comparison,
     GroupTimes,
     Overhead,
     Profile,
     Scaling,
 )
-from benchmarks.scaling_words import overhead_words
+from benchmarks.options import SETTINGS
 from mnist_blocks import TARGET
 from reports.documents.markers import fill_parts
 from reports.documents.readme import standalone_svg
-from reports.text.wording import decimal, enumerate_words, signed
+from reports.text.wording import decimal, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
 SCALING = REPOSITORY / "docs" / "scaling.md"
 MEASUREMENTS = REPOSITORY / "docs" / "performance"
-"""A folder of JSON files, beside which the figures are put."""
-TEMPLATE = "performance.md"
+"""The JSON files, and the figures made from them."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All that was measured; None for what was not yet."""
+    """All measurements; None for what is missing."""
 
     comparison: Comparison | None = None
     choices: Choices | None = None
@@ -57,32 +57,57 @@ class Measured:
 
 
 def read_measured(folder: Path) -> Measured:
-    """The measurements of a folder.
+    """The measurements in a folder.
 
     Raises:
-        RecordError: a file is there, but not what its name says.
+        RecordError: a file is damaged.
     """
 
     def read(name: str, kind: type[Decoded]) -> Decoded | None:
-        path = folder / name
+        path = folder / f"{name}.json"
         return load_json(path, kind) if path.exists() else None
 
     return Measured(
-        comparison=read("comparison.json", Comparison),
-        choices=read("choices.json", Choices),
-        profile=read("profile.json", Profile),
-        accuracy=read("accuracy.json", Accuracy),
-        scaling=read("scaling.json", Scaling),
-        gpu=read("gpu.json", GroupTimes),
-        overhead=read("overhead.json", Overhead),
+        comparison=read("comparison", Comparison),
+        choices=read("choices", Choices),
+        profile=read("profile", Profile),
+        accuracy=read("accuracy", Accuracy),
+        scaling=read("scaling", Scaling),
+        gpu=read("gpu", GroupTimes),
+        overhead=read("overhead", Overhead),
     )
 
 
 def render_document(measured: Measured) -> str:
-    """The whole document in Markdown. The same measurements give the same text."""
+    """`docs/performance.md`. The same measurements give the same text."""
+    return _render(
+        "performance.md",
+        measured=measured,
+        num_variants=len(CATALOGUE),
+        preset=FULL,
+        study_images=derived.full_study_images(),
+        recipe=TARGET_TRAINING,
+        flop_of_an_image=training_flop(TARGET),
+    )
+
+
+def fill_scaling(document: str, measured: Measured) -> str:
+    """`docs/scaling.md` with its measured part."""
+    study = load_study(REPOSITORY / "docs" / "reference")
+    run_seconds = median(record.wall_seconds for record in study.records)
+    text = render_overhead(measured.overhead, run_seconds)
+    return fill_parts(document, lambda name, _: {"overhead": text}[name])
+
+
+def render_overhead(overhead: Overhead | None, run_seconds: float) -> str:
+    """The cost of a run beyond its training, given the seconds of a run on one core."""
+    return _render("overhead.md", overhead=overhead, run_seconds=run_seconds)
+
+
+def _render(template: str, **values: object) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        # Markdown, not HTML: what is put in comes from this project's own files.
+        # Markdown, not HTML: all values come from this project's own files.
         autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,41 +116,21 @@ def render_document(measured: Measured) -> str:
     )
     environment.filters |= {
         "decimal": decimal,
-        "signed": signed,
+        "duration": duration,
         "plural": plural,
-        "enumerate_words": enumerate_words,
-        "in_words": performance_words.in_words,
-        "date": performance_words.date,
+        "signed": signed,
     }
-    return environment.get_template(TEMPLATE).render(
-        measured=measured,
-        words=performance_words,
-        study=performance_words.full_study(),
-        recipe=TARGET_TRAINING,
-        flop_of_an_image=training_flop(TARGET),
-    )
-
-
-def fill_scaling(document: str, measured: Measured) -> str:
-    """docs/scaling.md with the part that is made from measurements."""
-    study = load_study(REPOSITORY / "docs" / "reference")
-    run_seconds = median(record.wall_seconds for record in study.records)
-    parts = {"overhead": lambda: overhead_words(measured.overhead, run_seconds)}
-    return fill_parts(document, lambda name, _: parts[name]())
+    return environment.get_template(template).render(derived=derived, **values)
 
 
 def draw_figures(measured: Measured) -> dict[str, str]:
     """The figures as SVG files, by name."""
-    # Seaborn takes more than a second to import, and the text needs none of it.
-    from benchmarks import performance_figures as figures
+    # Seaborn takes more than a second to import, and the text does not need it.
+    from benchmarks import figures
 
     drawn = {}
     if measured.comparison:
         drawn["comparison.svg"] = figures.comparison_figure(measured.comparison)
-    if measured.profile:
-        drawn["profile.svg"] = figures.profile_figure(measured.profile)
-    if measured.accuracy:
-        drawn["accuracy.svg"] = figures.accuracy_figure(measured.accuracy)
     if measured.scaling:
         drawn["runs.svg"] = figures.runs_figure(measured.scaling)
         drawn["batch-size.svg"] = figures.batch_size_figure(measured.scaling)
@@ -133,25 +138,15 @@ def draw_figures(measured: Measured) -> dict[str, str]:
     return {name: standalone_svg(svg) for name, svg in drawn.items()}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=SETTINGS)
 @click.option(
     "--measurements",
     type=click.Path(path_type=Path, file_okay=False),
     default=MEASUREMENTS,
     help="The folder with the JSON files; figures are written there.  [default: docs/performance]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DOCUMENT,
-    help="The document.  [default: docs/performance.md]",
-)
-@click.option(
-    "--scaling",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=SCALING,
-    help="The document of which a part is made.  [default: docs/scaling.md]",
-)
+@click.option("--out", type=click.Path(path_type=Path), default=DOCUMENT)
+@click.option("--scaling", type=click.Path(path_type=Path), default=SCALING)
 @clear_errors
 def main(measurements: Path, out: Path, scaling: Path) -> None:
     """Make docs/performance.md, its figures and part of docs/scaling.md from docs/performance."""

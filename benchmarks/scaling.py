@@ -1,42 +1,58 @@
-"""How time and memory grow with runs, batch size and width, and the floor under them:
+"""Time and memory by runs, batch size and width, and the processor's limit:
 
     python -m benchmarks.scaling --out docs/performance/scaling.json
 
-`study_times.py` times whole studies, `steps.py` training steps, `floor.py` the processor.
-`performance.py` makes a document of what is written here.
+`steps.py` times training steps, `floor.py` the processor, and this module whole studies.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import joblib
-from rich.console import Console
+import torch
 
-from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.catalogue.entries import find_ablation
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands.options import clear_errors
 from ablations.data.dataset import Dataset
-from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.atomic_io import write_json
-from ablations.runner.progress import print_line
-from ablations.runner.scheduler import WorkerSetup
-from ablations.words import duration, plural
-from benchmarks.measurements import Scaling, StepSpeed
+from ablations.records.study import plan_runs
+from ablations.records.study_spec import StudySpec
+from ablations.runner.process_pool import ProcessPool, default_num_jobs
+from ablations.runner.run_one import describe_environment, utc_now
+from ablations.runner.scheduler import (
+    EpochFinished,
+    RunFailed,
+    RunFinished,
+    WorkerSetup,
+    execute,
+)
+from ablations.version import source_commit
+from ablations.words import plural
+from benchmarks.floor import forward_flop, measure_floor, training_flop
+from benchmarks.measurements import Scaling, StepSpeed, StudyTime, StudyTimes, spread
+from benchmarks.options import SETTINGS, dataset_options, open_dataset, out_option
+from benchmarks.steps import (
+    Configuration,
+    measure_memory,
+    measure_steps,
+    one_thread,
+    step_speeds,
+)
 from mnist_blocks import TARGET
-from speed.arithmetic import Arithmetic, choose_arithmetic, has_bfloat16_instructions
-
-DEFAULT_OUT = Path("runs/bench/scaling.json")
+from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic, has_bfloat16_instructions
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScalingPlan:
     """How much is measured."""
 
     nums_runs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     num_train_images: int = 3000
-    """Of each run of a study."""
+    """Of each run of a study. Runs are short, so that the start of the processes is visible."""
     num_study_rounds: int = 3
     batch_sizes: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     width_factors: tuple[float, ...] = (0.5, 1, 2, 4)
@@ -46,138 +62,155 @@ class Plan:
     num_rounds: int = 5
 
 
-QUICK = Plan(
-    nums_runs=(1, 2),
-    num_train_images=128,
-    num_study_rounds=1,
-    batch_sizes=(32,),
-    width_factors=(1,),
-    batch_size_of_widths=64,
-    num_images=64,
-    num_rounds=1,
-)
-"""Every step of the code once. Its numbers mean nothing."""
+QUICK = ScalingPlan((1, 2), 128, 1, (32,), (1,), 64, 64, 1)
+"""Executes all of the code once. Its numbers mean nothing."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--dataset", "name", type=click.Choice(DATASET_NAMES), default="mnist")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--device",
-    type=click.Choice(["cpu"]),
-    default="cpu",
-    help="Groups of seeds on a GPU have a benchmark of their own.",
-)
-@click.option("--quick", is_flag=True, help="Only to see that everything works.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="JSON."
-)
+class StudyFailed(click.ClickException):
+    """A run failed, so that the study's time means nothing; the message says why."""
+
+
+@click.command(context_settings=SETTINGS)
+@dataset_options
+@click.option("--device", type=click.Choice(["cpu"]), default="cpu", help="GPU: gpu_suite.sh.")
+@click.option("--quick", is_flag=True, help="Only check that everything works.")
+@out_option("scaling.json")
 @clear_errors
-def main(name: str, data_dir: Path | None, device: str, quick: bool, out: Path) -> None:
-    """Measure how time and memory grow with runs, batch size and width.
+def main(dataset_name: str, data_dir: Path | None, device: str, quick: bool, out: Path) -> None:
+    """Measure time and memory by runs, batch size and width.
 
-    Takes some minutes; leave the machine alone meanwhile.
+    Takes some minutes. Do not use the machine meanwhile.
 
     \b
     Examples:
       python -m benchmarks.scaling --out docs/performance/scaling.json
       python -m benchmarks.scaling --dataset digits --quick
     """
-    console = Console()
-    name, folder = resolve_dataset(name, data_dir, log=lambda line: print_line(console, line))
-    write_json(out, measure_scaling(name, folder, device, QUICK if quick else Plan(), console))
-    print_line(console, f"All figures: {out}")
+    dataset, folder = open_dataset(dataset_name, data_dir)
+    write_json(out, measure_scaling(dataset, folder, device, QUICK if quick else ScalingPlan()))
+    click.echo(f"All numbers: {out}")
 
 
 def measure_scaling(
-    name: str, folder: Path | None, device: str, plan: Plan, console: Console
+    dataset: Dataset, folder: Path | None, device: str, plan: ScalingPlan
 ) -> Scaling:
-    """Measure everything that the plan asks for."""
-    import torch
-
-    from ablations.runner.run_one import describe_environment, utc_now
-    from ablations.version import source_commit
-    from benchmarks.floor import measure_floor
-    from benchmarks.steps import one_thread
-    from benchmarks.study_times import OneStudy, measure_study_times
-
-    dataset = load_dataset(name, folder)
-    arithmetic = choose_arithmetic("auto", device)
-    setup = WorkerSetup(name, folder, device, arithmetic, source_commit())
-    started = time.perf_counter()
-
-    def tell(line: str) -> None:
-        print_line(console, f"{duration(time.perf_counter() - started):>6}: {line}")
-
-    def tell_study(num_runs: int, study: OneStudy) -> None:
-        tell(
-            f"{plural(num_runs, 'run')} in {study.wall_seconds:.1f} s, of which "
-            f"{study.startup_seconds:.1f} s before the first epoch"
-        )
-
+    """Measure everything in the plan."""
+    precision = choose_arithmetic("auto", device)
+    setup = WorkerSetup(dataset.id.name, folder, device, precision, source_commit())
     with one_thread():
         floor = measure_floor(plan == QUICK)
         for rate in floor.rates:
-            tell(f"{rate.name}: {rate.value:,.0f} {rate.unit}, {rate.size}")
-        study_times = measure_study_times(
-            dataset, setup, plan.nums_runs, plan.num_train_images, plan.num_study_rounds, tell_study
-        )
-        batch_sizes, widths = measure_step_speeds(dataset, folder, plan, tell)
-        return Scaling(
-            environment=describe_environment(torch.device(device), arithmetic),
-            num_usable_cores=joblib.cpu_count(),
-            measured_at=utc_now(),
-            dataset_name=name,
-            is_quick=plan == QUICK,
-            num_rounds=plan.num_rounds,
-            num_images_a_round=min(plan.num_images, dataset.id.num_train),
-            study_times=study_times,
-            batch_sizes=batch_sizes,
-            widths=widths,
-            floor=floor,
-        )
-
-
-def measure_step_speeds(
-    dataset: Dataset, folder: Path | None, plan: Plan, tell: Callable[[str], None]
-) -> tuple[list[StepSpeed], list[StepSpeed]]:
-    """Speed and memory by batch size, and speed by width."""
-    from benchmarks.steps import Configuration, measure_memory, measure_steps, step_speeds
-
-    arithmetics: list[Arithmetic] = ["plain", "float32"]
-    arithmetics += ["bfloat16"] if has_bfloat16_instructions() else []
-    by_batch_size = [
-        Configuration(arithmetic, batch_size)
-        for arithmetic in arithmetics
-        for batch_size in plan.batch_sizes
-    ]
-    by_width = [
-        Configuration(arithmetic, plan.batch_size_of_widths, scaled_channels(factor))
-        for arithmetic in arithmetics
-        for factor in plan.width_factors
-    ]
-
-    def speeds_of(what: str, configurations: Sequence[Configuration]) -> list[list[float]]:
-        return measure_steps(
-            configurations,
-            dataset,
-            plan.num_images,
-            plan.num_rounds,
-            lambda number: tell(f"{what}: round {number} of {plan.num_rounds}"),
-        )
-
-    speeds_by_batch_size = speeds_of("batch size", by_batch_size)
-    speeds_by_width = speeds_of("width", by_width)
-    memory_mib = measure_memory(by_batch_size, dataset.id.name, folder)
-    tell("memory")
-    return (
-        step_speeds(by_batch_size, speeds_by_batch_size, memory_mib),
-        step_speeds(by_width, speeds_by_width, [None] * len(by_width)),
+            click.echo(f"{rate.name}: {rate.value:,.0f} {rate.unit}, {rate.size}")
+        study_times = measure_study_times(dataset, setup, plan)
+        batch_sizes, widths = measure_step_speeds(dataset, folder, plan)
+    return Scaling(
+        environment=describe_environment(torch.device(device), precision),
+        num_usable_cores=joblib.cpu_count(),
+        measured_at=utc_now(),
+        dataset_name=dataset.id.name,
+        is_quick=plan == QUICK,
+        num_rounds=plan.num_rounds,
+        num_images_a_round=min(plan.num_images, dataset.id.num_train),
+        study_times=study_times,
+        batch_sizes=batch_sizes,
+        widths=widths,
+        floor=floor,
     )
 
 
+def measure_study_times(dataset: Dataset, setup: WorkerSetup, plan: ScalingPlan) -> StudyTimes:
+    """Time studies of each number of runs with the default number of workers, in rounds.
+
+    An untimed study of one run comes first, since a machine's first run compiles the kernels.
+
+    Raises:
+        StudyFailed: a run failed.
+    """
+    num_train_images = min(plan.num_train_images, dataset.id.num_train)
+    spec = StudySpec(dataset.id, dataset.title, 1, num_train_images, setup.device)
+    target = [find_ablation("target")]
+    times: dict[int, list[tuple[float, float]]] = {num_runs: [] for num_runs in plan.nums_runs}
+    time_study(plan_runs(spec, target, [0]), setup)
+    for _ in range(plan.num_study_rounds):
+        for num_runs, found in times.items():
+            found.append(time_study(plan_runs(spec, target, range(num_runs)), setup))
+            wall_seconds, startup_seconds = found[-1]
+            click.echo(
+                f"{plural(num_runs, 'run')} in {wall_seconds:.1f} s, of which "
+                f"{startup_seconds:.1f} s before the first epoch"
+            )
+    return StudyTimes(
+        arithmetic=setup.arithmetic,
+        num_rounds=plan.num_study_rounds,
+        num_train_images=num_train_images,
+        num_test_images=dataset.id.num_test,
+        training_flop_of_a_run=num_train_images * training_flop(TARGET),
+        test_flop_of_a_run=dataset.id.num_test * forward_flop(TARGET),
+        by_num_runs=[
+            StudyTime(
+                num_runs=num_runs,
+                num_jobs=min(num_runs, default_num_jobs(setup.device)),
+                wall_seconds=spread([wall for wall, _ in found]),
+                startup_seconds=spread([startup for _, startup in found]),
+            )
+            for num_runs, found in times.items()
+        ],
+    )
+
+
+def time_study(run_specs: Sequence[RunSpec], setup: WorkerSetup) -> tuple[float, float]:
+    """Seconds of a whole study, and of its part before the first epoch.
+
+    Raises:
+        StudyFailed: a run failed.
+    """
+    started = time.perf_counter()
+    startup_seconds: float | None = None
+    finished = started
+    for event in execute(run_specs, ProcessPool(setup, default_num_jobs(setup.device))):
+        if isinstance(event, RunFailed):
+            raise StudyFailed(f"{event.reason}\n{event.details}".strip())
+        if isinstance(event, EpochFinished) and startup_seconds is None:
+            startup_seconds = time.perf_counter() - started - event.epoch.seconds
+        if isinstance(event, RunFinished):
+            finished = time.perf_counter()
+    assert startup_seconds is not None
+    return finished - started, startup_seconds
+
+
+def measure_step_speeds(
+    dataset: Dataset, folder: Path | None, plan: ScalingPlan
+) -> tuple[list[StepSpeed], list[StepSpeed]]:
+    """Speed and memory by batch size, and speed by width."""
+    precisions = available_precisions()
+    by_batch_size = [
+        Configuration(precision, batch_size)
+        for precision in precisions
+        for batch_size in plan.batch_sizes
+    ]
+    by_width = [
+        Configuration(precision, plan.batch_size_of_widths, scaled_channels(factor))
+        for precision in precisions
+        for factor in plan.width_factors
+    ]
+    speeds = [
+        measure_steps(configurations, dataset, plan.num_images, plan.num_rounds)
+        for configurations in (by_batch_size, by_width)
+    ]
+    memory_mib = measure_memory(by_batch_size, dataset.id.name, folder)
+    return (
+        step_speeds(by_batch_size, speeds[0], memory_mib),
+        step_speeds(by_width, speeds[1], [None] * len(by_width)),
+    )
+
+
+def available_precisions() -> list[Arithmetic]:
+    """The precisions that this processor has instructions for."""
+    return [one for one in ARITHMETICS if one != "bfloat16" or has_bfloat16_instructions()]
+
+
 def scaled_channels(factor: float) -> tuple[int, ...]:
-    """The target's channels, each stage's times the factor."""
+    """The target's channels times the factor."""
     return tuple(round(factor * channels) for channels in TARGET.channels)
 
 

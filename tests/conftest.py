@@ -1,10 +1,11 @@
-"""What every test may use: data sets, and the certainty that no test downloads."""
+"""Fixtures for every test: data sets, a browser, and protection against downloads."""
 
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from jaxtyping import install_import_hook
@@ -12,12 +13,12 @@ from playwright.sync_api import Browser, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# What one test process has compiled, the others need not; away from what the user's own runs
-# keep, since the code that tests run has its arrays checked.
+# All test processes share compiled kernels. The user's own cache is elsewhere, since the kernels
+# that tests compile check their arrays.
 os.environ["NUMBA_CACHE_DIR"] = str(REPOSITORY / ".pytest_cache" / "numba")
 
-# In the modules that handle arrays, the shapes in signatures are checked at every call while
-# tests run. It works for what is imported after this line.
+# Check array shapes in the signatures of these modules at every call. This works for modules
+# imported after this line.
 ARRAY_MODULES = [
     "ablations.data",
     "ablations.training",
@@ -33,27 +34,37 @@ from ablations.data.dataset import Dataset
 from ablations.data.datasets import folders_under, load_dataset
 from ablations.data.sources import MNIST, inspect_folder
 
-# How long one example takes says more about the machine than about the code.
+# The time of an example depends on the machine.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 CLOSED_PORT = "http://127.0.0.1:9"
 
 
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip a test that lacks something; under CI, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def heed_interrupts() -> None:
-    """A shell has what it runs in the background ignore Ctrl-C, and every child would inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def default_signals() -> None:
+    """Restore signals that a shell or `nohup` ignores, which child processes would inherit."""
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
-    """Send every download, also of child processes, to a port at which nobody listens."""
+    """Send every download, also of child processes, to a closed port."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             patch.setenv(name, CLOSED_PORT)
-        # Servers that a test starts itself are still reached.
+        # A test's own server is still reachable.
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1,localhost")
         yield
@@ -61,7 +72,7 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
-    """The folder with MNIST's four files; without them the test is skipped, or fails under CI."""
+    """The folder with MNIST's four files."""
     roots = [REPOSITORY / "../shared/mnist", REPOSITORY / "data"]
     if os.environ.get("MNIST_DATA_DIR"):
         roots.insert(0, Path(os.environ["MNIST_DATA_DIR"]).absolute())
@@ -69,21 +80,18 @@ def mnist_folder() -> Path:
         for folder in folders_under(MNIST, root):
             if all(file.status == "verified" for file in inspect_folder(MNIST, folder)):
                 return folder
-    reason = f"MNIST is in none of {', '.join(map(str, roots))}; name its folder in $MNIST_DATA_DIR"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    skip_or_fail(f"no MNIST in {', '.join(map(str, roots))}; set MNIST_DATA_DIR to its folder")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Compute as worker processes do; the test processes themselves use the cores."""
+    """Compute on one thread, as worker processes do; the test processes use the cores."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def same_draws() -> None:
-    """What a test draws does not depend on the tests before it."""
+def fixed_seed() -> None:
+    """Random numbers in a test do not depend on earlier tests."""
     torch.manual_seed(0)
 
 
@@ -95,16 +103,13 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; without one the test is skipped, or fails under CI."""
+    """Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        reason = f"no browser: none of {', '.join(names)} is installed"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        skip_or_fail(f"no browser: none of {', '.join(names)} is installed")
     with sync_playwright() as playwright:
-        # As root, which is who a container's tests run as, Chromium refuses its own sandbox.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        # Chromium refuses its own sandbox to root, the user of a container's tests.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()

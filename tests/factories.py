@@ -1,4 +1,4 @@
-"""Synthetic studies for tests: they look like real ones, and nothing was trained for them."""
+"""Synthetic studies for tests: plausible numbers without any training."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ LAST_ERROR_PCT = {
     "no-lr-schedule": 0.83,
     "no-momentum": 1.31,
 }
-"""Invented errors on MNIST; those of the other ablations are as small as the target's."""
+"""Synthetic errors on MNIST; the other ablations are close to the target."""
 
 
 def make_spec(
@@ -69,7 +69,7 @@ def make_spec(
     num_epochs: int = 20,
     num_train_images: int | None = None,
 ) -> StudySpec:
-    """A study's spec: the reference recipe's length on MNIST when nothing else is asked for."""
+    """A study's spec, by default with the reference recipe's epochs on MNIST."""
     return StudySpec(dataset, title, num_epochs, num_train_images, device_type="cpu")
 
 
@@ -80,29 +80,29 @@ def make_record(
     diverges_after: int | None = None,
     last_error_pct: float | None = None,
 ) -> RunRecord:
-    """A run whose errors fall smoothly, with a little noise that its name and seed decide."""
-    chance = random.Random(f"{run_spec.ablation}/{run_spec.seed}")
-    goal = last_error_pct
-    if goal is None:
-        goal = LAST_ERROR_PCT.get(run_spec.ablation, 0.6) + chance.gauss(0, 0.04)
+    """A run whose error decreases smoothly, with noise that depends on its name and seed."""
+    noise = random.Random(f"{run_spec.ablation}/{run_spec.seed}")
+    if last_error_pct is None:
+        last_error_pct = LAST_ERROR_PCT.get(run_spec.ablation, 0.6) + noise.gauss(0, 0.04)
     epochs = []
     for number in range(1, run_spec.training.num_epochs + 1):
-        share_left = 0.0 if number > 15 else 0.35
-        error_pct = goal * (1 + 3.2 / number**1.2 + share_left) / 1.09
-        error_pct *= 1 + chance.gauss(0, 0.05 if number <= 15 else 0.01)
+        before_drop = 0.0 if number > 15 else 0.35
+        error_pct = last_error_pct * (1 + 3.2 / number**1.2 + before_drop) / 1.09
+        error_pct *= 1 + noise.gauss(0, 0.05 if number <= 15 else 0.01)
         has_diverged = diverges_after is not None and number > diverges_after
-        epochs.append(make_epoch(run_spec, number, error_pct, has_diverged))
+        epochs.append(_make_epoch(run_spec, number, error_pct, has_diverged))
         if has_diverged:
             break
     num_test = run_spec.dataset.num_test
-    wrong_images = chance.sample(range(num_test), num_test - epochs[-1].test_correct)
+    wrong_images = noise.sample(range(num_test), num_test - epochs[-1].test_correct)
+    parameters, multiply_adds = _network_cost(run_spec.network)
     return RunRecord(
         run_spec=run_spec,
         digest=run_spec.digest,
         status="finished" if diverges_after is None else "diverged",
         epochs=epochs,
-        parameters=network_cost(run_spec.network)[0],
-        multiply_adds=network_cost(run_spec.network)[1],
+        parameters=parameters,
+        multiply_adds=multiply_adds,
         environment=environment,
         file_sha256={"predictions.npz": "0" * 64, "weights.safetensors": "1" * 64},
         wrong_test_images=sorted(wrong_images),
@@ -112,13 +112,14 @@ def make_record(
 
 
 @cache
-def network_cost(network: NetworkSpec) -> tuple[int, int]:
-    """Parameters and multiply-adds, true ones."""
+def _network_cost(network: NetworkSpec) -> tuple[int, int]:
     return count_parameters(build_network(network)), total_multiply_adds(network)
 
 
-def make_epoch(run_spec: RunSpec, number: int, error_pct: float, has_diverged: bool) -> EpochRecord:
-    """One epoch. A network that has diverged says the same class for each image."""
+def _make_epoch(
+    run_spec: RunSpec, number: int, error_pct: float, has_diverged: bool
+) -> EpochRecord:
+    """One epoch. A network that has diverged predicts the same class for every image."""
     num_test = run_spec.dataset.num_test
     error_pct = 90.2 if has_diverged else min(max(error_pct, 0.0), 90.0)
     num_correct = round(num_test * (1 - error_pct / 100))
@@ -147,13 +148,13 @@ def make_study(
     spec = spec or make_spec()
     records = [
         make_record(
-            run,
+            run_spec,
             environment=environment,
             diverges_after=min(3, spec.num_epochs - 1) if name in diverged else None,
-            last_error_pct=None if spec.is_mnist else 4.0 + run.seed,
+            last_error_pct=None if spec.is_mnist else 4.0 + run_spec.seed,
         )
         for name, seeds in seeds_by_name.items()
-        for run in plan_runs(spec, [find_ablation(name)], seeds)
+        for run_spec in plan_runs(spec, [find_ablation(name)], seeds)
     ]
     records.sort(key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
     return Study("example", spec, tuple(records), timing, problems)
@@ -170,35 +171,30 @@ def make_timing(
     """Epoch times that grow with a network's multiply-adds."""
     by_ablation = {}
     spec = spec or make_spec()
-    for run in plan_runs(spec, [find_ablation(name) for name in names], [0]):
-        chance = random.Random(run.ablation)
-        seconds = network_cost(run.network)[1] / 90_000
-        by_ablation[run.ablation] = EpochTime(
-            run.digest, [seconds + chance.random() for _ in range(num_rounds)]
-        )
-    return Timing(
-        by_ablation=by_ablation,
-        plan=TimingPlan(num_rounds),
-        environment=msgspec.structs.replace(
-            ENVIRONMENT, device_type=spec.device_type, arithmetic=spec.arithmetic
-        ),
-        measured_at="2026-01-31T13:00:00+00:00",
+    for run_spec in plan_runs(spec, [find_ablation(name) for name in names], [0]):
+        noise = random.Random(run_spec.ablation)
+        seconds = _network_cost(run_spec.network)[1] / 90_000
+        times = [seconds + noise.random() for _ in range(num_rounds)]
+        by_ablation[run_spec.ablation] = EpochTime(run_spec.digest, times)
+    environment = msgspec.structs.replace(
+        ENVIRONMENT, device_type=spec.device_type, arithmetic=spec.arithmetic
     )
+    return Timing(by_ablation, TimingPlan(num_rounds), environment, "2026-01-31T13:00:00+00:00")
 
 
 def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Exhibits:
-    """What there is to show of a study's networks: invented, with untrained networks of true shapes."""
-    runs = {
+    """Synthetic observations and images, and untrained networks of the true shapes."""
+    records = {
         (record.run_spec.ablation, record.run_spec.seed): record
         for record in study.records
         if "+" not in record.run_spec.ablation
     }
-    seed = min(seed for name, seed in runs if name == "target")
-    shown = [name for name, found_seed in runs if found_seed == seed]
-    wrong = {name: runs[name, seed].wrong_test_images or [] for name in shown}
+    seed = min(seed for name, seed in records if name == "target")
+    shown = {name: record for (name, found), record in records.items() if found == seed}
+    target_wrong = shown["target"].wrong_test_images or []
     variants, images = {}, {0, 1, 2}
-    for name in shown:
-        lost, won = differing_images(wrong[name], wrong["target"])
+    for name, record in shown.items():
+        lost, won = differing_images(record.wrong_test_images or [], target_wrong)
         counts = len(lost), len(won)
         lost, won = lost[:8], won[:8]
         images |= {*lost, *won}
@@ -208,54 +204,51 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
     gallery = Gallery(
         seed=seed,
         weights_sha256={
-            name: runs[name, seed].file_sha256["weights.safetensors"] for name in shown
+            name: record.file_sha256["weights.safetensors"] for name, record in shown.items()
         },
         input_mean=0.1307,
         input_std=0.3081,
         class_names=list(class_names),
         samples=[0, 1, 2],
         images=[
-            ShownImage(number, number * 7 % 10, invented_pixels(number))
-            for number in sorted(images)
+            ShownImage(number, number * 7 % 10, _random_pixels(number)) for number in sorted(images)
         ],
         target_answers={number: ImageAnswer(number * 7 % 10, 0.99) for number in images},
         variants=variants,
     )
     return Exhibits(
-        observations={key: make_observations(record) for key, record in runs.items()},
+        observations={key: _make_observations(record) for key, record in records.items()},
         gallery=gallery,
-        weights={name: untrained_weights(runs[name, seed].run_spec.network) for name in shown},
+        weights={
+            name: _untrained_weights(record.run_spec.network) for name, record in shown.items()
+        },
     )
 
 
-def invented_pixels(number: int) -> bytes:
-    """A picture like a digit's: mostly black."""
-    chance = random.Random(number)
-    return bytes(chance.choice((0, 0, 0, 0, 90, 255)) for _ in range(28 * 28))
+def _random_pixels(number: int) -> bytes:
+    """A mostly black image."""
+    noise = random.Random(number)
+    return bytes(noise.choice((0, 0, 0, 0, 90, 255)) for _ in range(28 * 28))
 
 
 @cache
-def untrained_weights(network: NetworkSpec) -> bytes:
-    """Weights as a run leaves them."""
+def _untrained_weights(network: NetworkSpec) -> bytes:
     built = build_network(network)
     initialise_weights(built, 0)
     return save(built.state_dict())
 
 
-def make_observations(record: RunRecord) -> Observations:
-    """Measurements of a run's network, invented."""
+def _make_observations(record: RunRecord) -> Observations:
     network = record.run_spec.network
-    chance = random.Random(f"{record.run_spec.ablation}/{record.run_spec.seed}/seen")
-    blocks = [
-        f"stage{stage}.block{block}"
-        for stage in range(1, len(network.channels) + 1)
-        for block in range(1, network.convs_per_stage + 1)
-    ]
+    noise = random.Random(f"{record.run_spec.ablation}/{record.run_spec.seed}/seen")
 
     def signals() -> list[BlockSignal]:
         return [
-            BlockSignal(block, chance.uniform(0.5, 1), 0.5, chance.uniform(0.001, 0.01))
-            for block in blocks
+            BlockSignal(
+                f"stage{stage}.block{block}", noise.uniform(0.5, 1), 0.5, noise.uniform(0.001, 0.01)
+            )
+            for stage in range(1, len(network.channels) + 1)
+            for block in range(1, network.convs_per_stage + 1)
         ]
 
     num_wrong = len(record.wrong_test_images or [])
@@ -269,21 +262,21 @@ def make_observations(record: RunRecord) -> Observations:
         signals_at_start=signals(),
         signals=signals(),
         num_known_images=10_000,
-        known_accuracy_pct=99.5 + chance.uniform(-0.2, 0.2),
+        known_accuracy_pct=99.5 + noise.uniform(-0.2, 0.2),
         known_loss=0.02,
         confusion=confusion,
         head_singular_values=[8.0 / (1 + index) for index in range(10)],
         head_rank=10,
         evidence=[
-            Evidence(number, 7, [[chance.uniform(-0.2, 1)] * size for _ in range(size)])
+            Evidence(number, 7, [[noise.uniform(-0.2, 1)] * size for _ in range(size)])
             for number in (0, 1, 2)
         ],
     )
 
 
 def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> StudyRequest:
-    """A small study that somebody asks for: an epoch of the digits on the CPU."""
-    usual: dict[str, Any] = {
+    """A request for a small study: one epoch of the digits on the CPU."""
+    defaults: dict[str, Any] = {
         "ablations": [find_ablation(name) for name in names],
         "preset_name": "full",
         "seeds": [0],
@@ -302,4 +295,4 @@ def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> Stu
         "is_dry_run": False,
         "stops_at_failure": False,
     }
-    return StudyRequest(**(usual | differing))
+    return StudyRequest(**(defaults | differing))

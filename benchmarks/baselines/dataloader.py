@@ -1,4 +1,4 @@
-"""The plain PyTorch loop, as a careful user writes it: torchvision's transforms and a DataLoader.
+"""A plain PyTorch loop with torchvision's transforms and a DataLoader.
 
 python -m benchmarks.baselines.dataloader --epochs 1
 """
@@ -18,7 +18,6 @@ from benchmarks.baselines.recipe import (
     make_loaders,
     make_network,
     make_optimizer,
-    peak_device_memory_mib,
 )
 from mnist_blocks.summary import count_parameters
 
@@ -32,10 +31,9 @@ def train(
     num_workers: int | None = None,
     is_tuned: bool = True,
 ) -> BaselineResult:
-    """Train the target network, and test it after each epoch.
+    """Train the target network on the first training images, and test it after each epoch.
 
-    `num_train_images` takes that many of the first training images, and `num_workers` that many
-    loading processes; None is all, and `default_num_workers`. `recipe.py` says what is tuned.
+    `recipe.py` describes the tuning.
     """
     torch.manual_seed(seed)
     train_loader, test_loader = make_loaders(dataset, device, num_train_images, num_workers)
@@ -62,7 +60,6 @@ def train(
         parameters=count_parameters(network),
         num_train_images=len(dataset.train_labels[:num_train_images]),
         epochs=epochs,
-        peak_device_memory_mib=peak_device_memory_mib(device),
     )
 
 
@@ -90,7 +87,7 @@ def train_epoch(
 def evaluate(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
 ) -> int:
-    """The number of images that are classified correctly."""
+    """The number of correctly classified images."""
     network.eval()
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for images, labels in batches:
@@ -100,5 +97,7 @@ def evaluate(
     return int(num_correct.item())
 
 
+COMMAND = baseline_command(train)
+
 if __name__ == "__main__":
-    baseline_command(train)()
+    COMMAND()

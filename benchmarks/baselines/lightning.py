@@ -2,10 +2,8 @@
 
     python -m benchmarks.baselines.lightning --epochs 1
 
-Why Lightning and not Keras: of the two it is the one that trains a `torch.nn.Module` as it is.
-Its logger, checkpoints, progress bar and sanity check are off, so that only the training is timed.
-`pytorch_lightning` is imported, not `lightning`: it is the same trainer with fewer dependencies,
-and comes with the other package too.
+Logger, checkpoints, progress bar and sanity check are off, so that only training is timed. The package
+`pytorch_lightning` has the same trainer as `lightning` and fewer dependencies.
 """
 
 import logging
@@ -25,7 +23,6 @@ from benchmarks.baselines.recipe import (
     make_loaders,
     make_network,
     make_optimizer,
-    peak_device_memory_mib,
 )
 from mnist_blocks.summary import count_parameters
 
@@ -47,12 +44,12 @@ class TargetModule(pytorch_lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """The loss; Lightning does the rest of the step."""
+        """The loss."""
         images, labels = batch
         return functional.cross_entropy(self.network(images), labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Count what is classified correctly."""
+        """Count correctly classified images."""
         images, labels = batch
         self.num_correct += (self.network(images).argmax(dim=1) == labels).sum()
 
@@ -62,7 +59,7 @@ class TargetModule(pytorch_lightning.LightningModule):
         self.steps_before = 0
 
     def on_train_epoch_start(self) -> None:
-        """Note the rate that this epoch has: the next one's is set before the test images."""
+        """Record this epoch's learning rate: the next is set before the test."""
         self.learning_rate: float = self.trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_validation_epoch_start(self) -> None:
@@ -70,7 +67,7 @@ class TargetModule(pytorch_lightning.LightningModule):
         self.num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def on_train_epoch_end(self) -> None:
-        """After the test images, which Lightning counts as the epoch's last part."""
+        """Record the epoch. Lightning tests before it calls this."""
         accuracy_pct = 100 * self.num_correct.item() / self.num_test_images
         ended = time.perf_counter()
         self.epochs.append(
@@ -79,7 +76,7 @@ class TargetModule(pytorch_lightning.LightningModule):
                 learning_rate=self.learning_rate,
                 num_steps=self.global_step - self.steps_before,
                 test_accuracy_pct=accuracy_pct,
-                # From the end of the epoch before, so that no work between the two is lost.
+                # From the end of the last epoch, so that no work between the two is lost.
                 seconds=ended - self.epoch_started,
             )
         )
@@ -95,12 +92,10 @@ def train(
     num_workers: int | None = None,
     is_tuned: bool = True,
 ) -> BaselineResult:
-    """Train the target network, and test it after each epoch.
+    """Train the target network on the first training images, and test it after each epoch.
 
-    `num_train_images` takes that many of the first training images, and `num_workers` that many
-    loading processes; None is all, and `default_num_workers`. `recipe.py` says what is tuned.
+    `recipe.py` describes the tuning.
     """
-    # What it tells of the devices that it found is nothing for a benchmark's output.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.manual_seed(seed)
     train_loader, test_loader = make_loaders(dataset, device, num_train_images, num_workers)
@@ -120,9 +115,10 @@ def train(
         parameters=count_parameters(module),
         num_train_images=len(dataset.train_labels[:num_train_images]),
         epochs=module.epochs,
-        peak_device_memory_mib=peak_device_memory_mib(device),
     )
 
 
+COMMAND = baseline_command(train)
+
 if __name__ == "__main__":
-    baseline_command(train)()
+    COMMAND()

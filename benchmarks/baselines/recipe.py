@@ -1,12 +1,10 @@
-"""What both baselines share: the data as PIL images, torchvision's transforms, and the recipe.
+"""What the baselines share: the data as PIL images, torchvision's transforms, and the recipe.
 
-The baselines train the project's network by the project's recipe, in the two ways that are usual:
-`dataloader.py` is the plain PyTorch loop, `lightning.py` hands the loop to PyTorch Lightning. Both
-are written with care: images are loaded beside the training by workers that live through the run,
-test batches are large, and neither keeps the running loss and training accuracy that the project
-keeps. Beyond that they are tuned, as few users would: loading and computing do not fight for the
-same cores, the network is channels last as PyTorch's tuning guide advises, and the optimiser is
-fused. The plain loop can also be had without that, as it is usually written.
+The baselines train the project's network by the project's recipe. `dataloader.py` is a plain PyTorch
+loop, `lightning.py` uses PyTorch Lightning. Both load images in worker processes that live for the
+whole run, test in large batches, and keep no running loss or training accuracy. The tuned ones also
+use separate cores for loading and computing, channels last (as PyTorch's tuning guide advises) and a
+fused optimiser.
 """
 
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ from mnist_blocks.network import build_network
 from mnist_blocks.spec import IMAGE_SIZE
 
 TEST_BATCH_SIZE = 1000
-"""Without gradients there is memory for large batches."""
+"""Large, since no gradients are kept."""
 
 
 class BaselineEpoch(msgspec.Struct, frozen=True):
@@ -51,9 +49,6 @@ class BaselineResult(msgspec.Struct, frozen=True):
     parameters: int
     num_train_images: int
     epochs: list[BaselineEpoch]
-    peak_device_memory_mib: float | None
-    """The most that tensors took of a GPU's memory; None on a CPU, where processes share the work
-    and whoever starts them can measure them (`benchmarks/memory.py`)."""
 
     @property
     def seconds(self) -> float:
@@ -61,13 +56,10 @@ class BaselineResult(msgspec.Struct, frozen=True):
         return sum(epoch.seconds for epoch in self.epochs)
 
 
-# Compared by identity: arrays have no single answer to whether they are equal.
+# Compared by identity: `==` of arrays is not a single value.
 @dataclass(frozen=True, eq=False)
 class PilImages(TorchDataset[tuple[Tensor, int]]):
-    """Images as `torchvision.datasets.MNIST` hands them out: PIL images through a transform.
-
-    That class itself reads only its own folder layout; this one reads the project's arrays.
-    """
+    """The project's images in the format of `torchvision.datasets.MNIST`."""
 
     pixels: UInt8[np.ndarray, "images 28 28"]
     labels: UInt8[np.ndarray, " images"]
@@ -84,8 +76,7 @@ class PilImages(TorchDataset[tuple[Tensor, int]]):
 def train_transform(dataset: Dataset) -> transforms.Compose:
     """The recipe's augmentation and normalisation, one PIL image -> (1, 28, 28).
 
-    For images this small, torchvision's first transforms on PIL images took 55 us an image, its
-    `v2` transforms 92 us, and either of them on tensors more than 110 us.
+    The fastest variant: 55 us per image, `transforms.v2` 92 us, tensors more than 110 us.
     """
     zoom = [transforms.CenterCrop(ZOOM_CROP_PIXELS), transforms.Resize((IMAGE_SIZE, IMAGE_SIZE))]
     return transforms.Compose(
@@ -106,11 +97,9 @@ def plain_transform(dataset: Dataset) -> transforms.Compose:
 
 
 def default_num_workers(device: torch.device, is_tuned: bool = True) -> int:
-    """Loading processes: one for each core, as is usual; tuned for a CPU, half as many.
+    """Loading processes: one for each core; tuned for a CPU, half as many.
 
-    The other half then computes (`command.py` sets the threads). On two cores an epoch of
-    6,000 training and 10,000 test images took 2.5 s with one worker and one thread, 2.8 to 3.0 s
-    with PyTorch's two threads and one or two workers.
+    The other cores then compute (`command.py` sets the threads).
     """
     num_cores = int(joblib.cpu_count())
     return max(1, num_cores // 2) if is_tuned and device.type != "cuda" else num_cores
@@ -122,10 +111,7 @@ def make_loaders(
     num_train_images: int | None = None,
     num_workers: int | None = None,
 ) -> tuple[DataLoader[tuple[Tensor, int]], DataLoader[tuple[Tensor, int]]]:
-    """Loaders of the training and of the test images, by default with `default_num_workers` each.
-
-    The last batch is kept, though it is smaller.
-    """
+    """Loaders of the training and test images. The last, smaller batch is kept."""
     num_workers = default_num_workers(device) if num_workers is None else num_workers
     train_images = PilImages(
         dataset.train_images[:num_train_images],
@@ -159,7 +145,7 @@ def make_network(is_tuned: bool = True) -> nn.Sequential:
 def make_optimizer(
     network: nn.Module, num_epochs: int, is_tuned: bool = True
 ) -> tuple[torch.optim.SGD, MultiStepLR]:
-    """The recipe's optimiser, and the schedule of its learning rate, stepped after each epoch."""
+    """The recipe's optimiser, and its learning rate schedule, stepped after each epoch."""
     recipe = TARGET_TRAINING
     assert recipe.drop_learning_rate_after is not None
     optimizer = torch.optim.SGD(
@@ -170,10 +156,3 @@ def make_optimizer(
     )
     drops_after = max(1, int(recipe.drop_learning_rate_after * num_epochs))
     return optimizer, MultiStepLR(optimizer, milestones=[drops_after], gamma=0.1)
-
-
-def peak_device_memory_mib(device: torch.device) -> float | None:
-    """The most that tensors took of a GPU's memory so far; None on other devices."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(device) / 2**20

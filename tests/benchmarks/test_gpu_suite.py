@@ -1,18 +1,19 @@
-"""The measurements for a GPU, on a CPU: that they run and what they write, not what they measure."""
+"""The GPU measurements, on a CPU: that they run and what they write."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
 from click.testing import CliRunner
 
 from ablations.data.dataset import Dataset
+from ablations.records.atomic_io import load_json
 from benchmarks import gpu_targets
-from benchmarks.gpu_targets import PARTS, Measurements, main, math, replicas
+from benchmarks.gpu_targets import PARTS, main, measure_part
+from benchmarks.measurements import GroupTimes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -22,9 +23,7 @@ def test_part_is_measured_and_written(tmp_path: Path) -> None:
     options = ["--device", "cpu", "--dataset", "digits", "--epochs", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(main, ["single", *options])
     assert result.exit_code == 0, result.output
-    assert "single: 1 together" in result.output
-    content = (tmp_path / "single.json").read_bytes()
-    found = msgspec.json.decode(content, type=Measurements)
+    found = load_json(tmp_path / "single.json", GroupTimes)
     assert found.environment.device_type == "cpu"
     assert [measured.status for measured in found.times] == ["trained"] * 3
     for measured in found.times:
@@ -32,7 +31,9 @@ def test_part_is_measured_and_written(tmp_path: Path) -> None:
         assert len(measured.accuracy_pct_by_epoch[0]) == measured.num_epochs == 1
 
 
-def test_more_and_more_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_that_does_not_fit_is_recorded(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = gpu_targets.train_replicas
 
     def fits_two(run_specs: list[object], *rest: object) -> object:
@@ -41,22 +42,16 @@ def test_more_and_more_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch
         return real(run_specs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gpu_targets, "train_replicas", fits_two)
-    times = replicas(digits, CPU, num_epochs=1, counts=(2, 3))
+    monkeypatch.setitem(PARTS, "replicas", [(2, "float32"), (3, "TF32")])
+    times = measure_part("replicas", digits, CPU, num_epochs=1)
     assert [measured.status for measured in times] == ["trained", "out of memory"]
     assert times[0].seconds_per_run == times[0].group_seconds / 2
     assert len(times[0].accuracy_pct_by_epoch) == 2
-
-
-def test_ways_to_compute(digits: Dataset) -> None:
-    times = math(digits, CPU, num_epochs=1, counts=(1,))
-    names = [measured.math for measured in times]
-    assert names[0] == "float32"
-    assert len(set(names)) == 4
-    assert set(PARTS) == {"single", "seeds", "replicas", "math"}
+    assert {math for _, math in PARTS["math"]} == gpu_targets.MATH_OPTIONS.keys()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
-def test_suite_says_what_is_missing(tmp_path: Path) -> None:
+def test_suite_reports_what_is_missing(tmp_path: Path) -> None:
     def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["bash", "benchmarks/gpu_suite.sh", *arguments],
@@ -66,8 +61,7 @@ def test_suite_says_what_is_missing(tmp_path: Path) -> None:
             text=True,
         )
 
-    assert suite().returncode == 2
-    assert suite("everything", str(tmp_path / "out")).returncode == 2
+    assert suite().returncode == suite("everything", str(tmp_path / "out")).returncode == 2
     refused = suite("all", str(tmp_path / "out"))
     assert refused.returncode == 1
     assert "no CUDA GPU" in refused.stderr

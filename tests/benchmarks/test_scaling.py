@@ -1,66 +1,75 @@
-"""The measurement of scaling: every step of its code once, and what its numbers count."""
+"""The measurement of scaling, and of the effect of the precision on accuracy."""
 
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
-import torch
 from click.testing import CliRunner
 
 from ablations.catalogue.entries import find_ablation
-from ablations.data.dataset import Dataset
+from ablations.catalogue.experiment import RunSpec
 from ablations.records.atomic_io import load_json
 from ablations.records.checksums import write_sealed
-from ablations.records.run import RECORD_FILE, Environment
+from ablations.records.run import RECORD_FILE
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, create_study
-from ablations.runner.scheduler import WorkerSetup
+from ablations.runner.process_pool import ProcessPool
+from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
 from benchmarks import accuracy, scaling, steps
-from benchmarks.accuracy import collect_accuracy, read_runs
+from benchmarks.accuracy import collect_accuracy, read_records
 from benchmarks.floor import forward_flop, least_seconds, training_flop
 from benchmarks.measurements import Accuracy, Scaling
-from benchmarks.scaling import QUICK, scaled_channels
-from benchmarks.steps import Configuration, measure_steps, one_thread
-from benchmarks.study_times import StudyFailed, time_study
+from benchmarks.scaling import StudyFailed, scaled_channels, time_study
 from mnist_blocks import TARGET
 from mnist_blocks.summary import total_multiply_adds
-from speed.arithmetic import Arithmetic, has_bfloat16_instructions
+from speed.arithmetic import Arithmetic
 from tests.factories import ENVIRONMENT, make_record, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MEMORY_SCRIPT = """
-from benchmarks.memory import forget_own_peak, own_peak_memory_mib
+from benchmarks.memory import own_peak_memory_mib, reset_own_peak
 print(own_peak_memory_mib())
 block = bytearray(b"x") * 200_000_000
 print(own_peak_memory_mib())
 del block
 print(own_peak_memory_mib())
-forget_own_peak()
+reset_own_peak()
 print(own_peak_memory_mib())
 """
 
 
-def test_everything_is_measured(tmp_path: Path, digits: Dataset) -> None:
+def canned_events(run_specs: Sequence[RunSpec], pool: ProcessPool) -> Iterator[Event]:
+    for run_spec in run_specs:
+        yield EpochFinished(run_spec, SimpleNamespace(seconds=0.0))  # type: ignore[arg-type]
+        yield RunFinished(run_spec, None)  # type: ignore[arg-type]
+
+
+def test_everything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without compiled kernels and without other processes, which would import PyTorch first.
+    monkeypatch.setattr(scaling, "execute", canned_events)
+    monkeypatch.setattr(scaling, "available_precisions", lambda: ["plain"])
+    monkeypatch.setattr(scaling, "choose_arithmetic", lambda name, device: "plain")
+    monkeypatch.setattr(scaling, "measure_memory", lambda found, name, folder: [
+        steps.peak_of_steps(one, name, folder) for one in found
+    ])  # fmt: skip
     path = tmp_path / "scaling.json"
-    num_threads = torch.get_num_threads()
-    options = ["--dataset", "digits", "--quick", "--device", "cpu", "--out", str(path)]
-    finished = CliRunner().invoke(scaling.main, options, catch_exceptions=False)
+    finished = CliRunner().invoke(
+        scaling.main, ["--dataset", "digits", "--quick", "--out", str(path)], catch_exceptions=False
+    )
     assert finished.exit_code == 0, finished.output
-    assert torch.get_num_threads() == num_threads
     found = load_json(path, Scaling)
     assert found.is_quick and found.dataset_name == "digits"
     assert [study.num_runs for study in found.study_times.by_num_runs] == [1, 2]
     for study in found.study_times.by_num_runs:
         assert 0 < study.startup_seconds.median < study.wall_seconds.median
-    num_arithmetics = 3 if has_bfloat16_instructions() else 2
-    assert len(found.batch_sizes) == num_arithmetics * len(QUICK.batch_sizes)
-    assert len(found.widths) == num_arithmetics * len(QUICK.width_factors)
-    assert all(speed.images_per_second.median > 0 for speed in found.batch_sizes + found.widths)
+    assert [speed.arithmetic for speed in found.batch_sizes] == ["plain"]
     assert found.widths[0].channels == TARGET.channels
-    if Path("/proc/self/status").exists():
+    assert all(speed.images_per_second.median > 0 for speed in found.batch_sizes + found.widths)
+    if sys.platform == "linux":
         assert all((speed.peak_memory_mib or 0) > 50 for speed in found.batch_sizes)
     assert all(rate.value > 0 for rate in found.floor.rates)
 
@@ -73,55 +82,35 @@ def test_operations_of_an_image() -> None:
 
 
 def test_widths_are_the_target_scaled() -> None:
-    assert [scaled_channels(factor) for factor in (0.5, 1, 4)] == [
-        (4, 8, 16),
-        TARGET.channels,
-        (32, 64, 128),
-    ]
+    assert scaled_channels(0.5) == (4, 8, 16)
+    assert scaled_channels(1) == TARGET.channels
 
 
-def test_configurations_take_turns(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[int] = []
-    real = steps.train_epoch
-
-    def note(trainee: steps.Trainee, images: steps.Images, epoch: int) -> tuple[float, int]:
-        order.append(trainee.recipe.batch_size)
-        return real(trainee, images, epoch)
-
-    monkeypatch.setattr(steps, "train_epoch", note)
-    configurations = [Configuration("plain", size) for size in (16, 32)]
-    with one_thread():
-        speeds = measure_steps(configurations, digits, num_images=32, num_rounds=2)
-    assert order == [16, 32, 32, 16, 16, 32]
-    assert [len(by_round) for by_round in speeds] == [2, 2]
-
-
-def test_least_seconds_is_the_quickest_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_seconds_is_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 5.0, 10.0, 13.0, 20.0, 24.0])
     monkeypatch.setattr("benchmarks.floor.time.perf_counter", lambda: next(clock))
     assert least_seconds(lambda: None, num_times=3) == 3
 
 
-def test_study_with_a_failed_run_is_not_timed(digits: Dataset) -> None:
-    elsewhere = replace(digits.id, sha256="0" * 64)
-    runs = plan_runs(make_spec(elsewhere, "digits", 1), [find_ablation("target")], [0])
-    setup = WorkerSetup("digits", None, "cpu", "plain", "unknown")
-    with pytest.raises(StudyFailed, match="ValueError"):
-        time_study(runs, setup)
+def test_study_with_a_failed_run_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_specs = plan_runs(make_spec(), [find_ablation("target")], [0])
+    monkeypatch.setattr(scaling, "execute", lambda *_: [RunFailed(run_specs[0], "lost", "")])
+    with pytest.raises(StudyFailed, match="lost"):
+        time_study(run_specs, WorkerSetup("digits", None, "cpu", "plain", "unknown"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is known on Linux only")
-def test_own_peak_memory_only_grows_until_it_is_forgotten() -> None:
-    # In a fresh process: this one may have been told to keep what it frees.
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
+def test_own_peak_memory_grows_until_it_is_reset() -> None:
+    # In a new process: this one may keep what it frees.
     finished = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert finished.returncode == 0, finished.stderr
-    before, peak, kept, forgotten = map(float, finished.stdout.split())
+    before, peak, kept, after_reset = map(float, finished.stdout.split())
     assert 5 < before < peak - 150
-    # The kernel counts pages a little late.
+    # The kernel updates its counters with a delay.
     assert kept == pytest.approx(peak, abs=5)
-    assert forgotten < peak - 150
+    assert after_reset < peak - 150
 
 
 def write_study(
@@ -129,10 +118,10 @@ def write_study(
 ) -> Path:
     spec = msgspec.structs.replace(make_spec(num_epochs=num_epochs), arithmetic=arithmetic)
     create_study(study_dir, spec)
-    environment: Environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
-    for run in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
-        path = run_folder(study_dir, run.ablation, run.seed) / RECORD_FILE
-        write_sealed(path, make_record(run, environment=environment))
+    environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
+    for run_spec in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
+        path = run_folder(study_dir, run_spec.ablation, run_spec.seed) / RECORD_FILE
+        write_sealed(path, make_record(run_spec, environment=environment))
     return study_dir
 
 
@@ -149,18 +138,18 @@ def test_accuracies_of_studies_are_collected(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (found.ablation, found.num_epochs, found.num_train_images) == ("target", 2, 60_000)
     assert found.runs[0].digest == found.runs[2].digest
-    [record, *_] = read_runs([plain])
+    [record, *_] = read_records([plain])
     assert found.runs[0].accuracy_pct == record.last_epoch.test_accuracy_pct
 
 
 def test_studies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     plain = write_study(tmp_path / "plain", "plain", 2)
     longer = write_study(tmp_path / "longer", "bfloat16", 2, num_epochs=3)
-    with pytest.raises(StudyError, match="seed 0 \\(bfloat16\\) is another experiment"):
-        collect_accuracy(read_runs([plain, longer]))
-    with pytest.raises(StudyError, match="seed 0 is there 2 times in plain"):
-        collect_accuracy(read_runs([plain, plain]))
-    with pytest.raises(StudyError, match="no runs yet"):
+    with pytest.raises(StudyError, match=r"seed 0 \(bfloat16\) differs from the first run"):
+        collect_accuracy(read_records([plain, longer]))
+    with pytest.raises(StudyError, match="seed 0 occurs 2 times in plain"):
+        collect_accuracy(read_records([plain, plain]))
+    with pytest.raises(StudyError, match="no finished runs"):
         collect_accuracy([])
     (run_folder(plain, "target", 1) / RECORD_FILE).write_text("{}")
     finished = CliRunner().invoke(accuracy.main, [str(plain), "--out", str(tmp_path / "a.json")])

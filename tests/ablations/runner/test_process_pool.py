@@ -10,7 +10,7 @@ import pytest
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
-from ablations.data.datasets import Dataset
+from ablations.data.dataset import Dataset
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner.process_pool import ProcessPool, default_num_jobs
