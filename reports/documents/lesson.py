@@ -35,7 +35,7 @@ def render_lesson(studies: Sequence[Results]) -> str:
     results = studies[0]
     spec, target = results.study.spec, result_of(results, "target")
     return render_markdown(
-        "lesson.md.jinja",
+        "lesson.jinja",
         results=results,
         target=target,
         spec=spec,

@@ -30,7 +30,7 @@ def test_readme_and_lesson_are_fresh(reference: Results, fashion: Results) -> No
 
 
 def test_no_number_of_the_study_is_in_a_template() -> None:
-    for name in ("README.md.jinja", "results.md.jinja", "lesson.md.jinja"):
+    for name in ("README.jinja", "results.jinja", "lesson.jinja"):
         template = (TEMPLATES / name).read_text()
         prose = re.sub(r"```.*?```|`[^`]+`|\{\{.*?\}\}|\{%.*?%\}", "", template, flags=re.DOTALL)
         numbers = set(re.findall(r"\d+\.\d+|\d{1,3},\d{3}", prose))
