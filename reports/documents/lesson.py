@@ -33,9 +33,9 @@ def render_lesson(studies: Sequence[Results]) -> str:
         ValueError: the lesson asks for an ablation without runs in the reference study.
     """
     results = studies[0]
-    spec, target = results.study.spec, result_of(results, "target")
+    spec, target = results.study.spec, _result_of(results, "target")
     return render_markdown(
-        "lesson.md.jinja",
+        "lesson.jinja",
         results=results,
         target=target,
         spec=spec,
@@ -43,18 +43,18 @@ def render_lesson(studies: Sequence[Results]) -> str:
         removed=REMOVED_WORDS,
         noise_pct=sampling_noise_pct(target.accuracy_pct.mean, spec.dataset.num_test),
         replication=transfer_lead(transfer(studies)) if len(studies) > 1 else "",
-        result_of=lambda name: result_of(results, name),
+        result_of=lambda name: _result_of(results, name),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
-        paired=lambda name: steps_of(results, name),
-        interaction=lambda one, other: interaction_of(results, one, other),
+        paired=lambda name: _steps_of(results, name),
+        interaction=lambda one, other: _interaction_of(results, one, other),
         difference_after=lambda name, epoch: difference_after_epoch(
-            result_of(results, name).runs, target.runs, epoch
+            _result_of(results, name).runs, target.runs, epoch
         ),
     )
 
 
-def result_of(results: Results, name: str) -> AblationResult:
+def _result_of(results: Results, name: str) -> AblationResult:
     """The result of an entry of the catalogue, or of a combination of entries.
 
     Raises:
@@ -87,17 +87,17 @@ def _formula(layer: nn.Module) -> str:
     return weights + (f" + {len(layer.bias)}" if layer.bias is not None else "")
 
 
-def steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, int], PairedSteps]:
+def _steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, int], PairedSteps]:
     """Correct test images by seed of the target and of a variant, and the steps to an interval."""
     target, variant = (
-        {run.run_spec.seed: run.last_epoch.test_correct for run in result_of(results, one).runs}
+        {run.run_spec.seed: run.last_epoch.test_correct for run in _result_of(results, one).runs}
         for one in ("target", name)
     )
     return target, variant, paired_steps(variant, target)
 
 
-def interaction_of(results: Results, one: str, other: str) -> PairInteraction:
+def _interaction_of(results: Results, one: str, other: str) -> PairInteraction:
     """The interaction of the ingredients that two ablations remove."""
     neither = find_ablation(f"{one}+{other}").name
     names = ("target", one, other, neither)
-    return pair_interaction(*(result_of(results, name).accuracy_pct.by_seed for name in names))
+    return pair_interaction(*(_result_of(results, name).accuracy_pct.by_seed for name in names))

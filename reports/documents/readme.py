@@ -18,7 +18,7 @@ def render_readme(results: Results, others: Sequence[Results] = ()) -> str:
     studies = [results, *others]
     attribution = next((found for found in results.attributions if len(found.seeds) > 1), None)
     return render_markdown(
-        "README.md.jinja",
+        "README.jinja",
         **_shared(results),
         removing_all=together_sentence(attribution) if attribution else "",
         replication=transfer_lead(transfer(studies)) if others else "",
@@ -36,7 +36,7 @@ def render_summary(results: Results) -> str:
         *filter(None, [timing_notice(results)]),
         *(f"Left out: {problem}." for problem in left_out(study)),
     ]
-    return render_markdown("report.md.jinja", **_shared(results), notes=notes)
+    return render_markdown("report.jinja", **_shared(results), notes=notes)
 
 
 def _shared(results: Results) -> dict[str, object]:

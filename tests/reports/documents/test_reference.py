@@ -13,6 +13,7 @@ from ablations.catalogue.presets import FULL
 from ablations.inspection.load import load_exhibits
 from ablations.records.run import load_predictions
 from ablations.records.study import Study
+from reports.documents.readme import render_summary
 from reports.html.page import render_page
 from reports.html.replication import render_transfer
 from reports.text.wording import signed
@@ -83,6 +84,7 @@ def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> N
         page = (folder / "report.html").read_text()
         fresh = render_page(results, load_exhibits(folder, results.study))
         assert page_text(page) == page_text(fresh), "stale: run `make readme`"
+        assert (folder / "report.md").read_text() == render_summary(results)
     page = (REPOSITORY / "docs" / "transfer.html").read_text()
     assert page_text(page) == page_text(render_transfer([reference, fashion]))
     drawn = (REFERENCE / "differences.svg").read_text()
