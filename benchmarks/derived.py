@@ -204,51 +204,35 @@ def large_factorial(spec: StudySpec, num_seeds: int = FACTORIAL_SEEDS) -> list[R
     return plan_runs(spec, design_ablations("factorial", factors), range(num_seeds))
 
 
-class ClusterTime(NamedTuple):
-    """The predicted time of the large factorial on a cluster."""
-
-    num_cores: int
-    seconds: float
-    overhead_pct: float
-    driver_busy_pct: float
-
-
 def driver_seconds(overhead: Overhead) -> float:
     """The driver's processor time for each run on Ray."""
     return overhead.driver_seconds["ray"].median + overhead.disk.write_seconds.median
 
 
-def cluster_times(overhead: Overhead, num_runs: int, run_seconds: float) -> list[ClusterTime]:
-    """The factorial on more and more cores, given the seconds of a run on one core."""
-    times = []
+def cluster_times(
+    overhead: Overhead, num_runs: int, run_seconds: float
+) -> list[tuple[int, float, float, float]]:
+    """The factorial on a cluster, predicted from the seconds of a run on one core.
+
+    Rows of cores, seconds, percentage of overhead, and percentage of time that the driver is busy.
+    """
+    rows = []
     for num_cores in CLUSTER_CORES:
         rounds = math.ceil(num_runs / num_cores)
         extra = overhead.startup_seconds["ray"].median
         extra += rounds * overhead.slot_seconds["ray"].median
         seconds = rounds * run_seconds + extra
-        busy_pct = 100 * num_runs * driver_seconds(overhead) / seconds
-        times.append(ClusterTime(num_cores, seconds, 100 * extra / seconds, busy_pct))
-    return times
+        busy_seconds = num_runs * driver_seconds(overhead)
+        rows.append((num_cores, seconds, 100 * extra / seconds, 100 * busy_seconds / seconds))
+    return rows
 
 
-class GpuTasks(NamedTuple):
-    """How the large factorial is divided among GPUs."""
-
-    num_gpus: int
-    seeds_per_task: int
-    num_tasks: int
-
-    @property
-    def tasks_per_gpu(self) -> int:
-        """Tasks that a GPU does one after another."""
-        return math.ceil(self.num_tasks / self.num_gpus)
-
-
-def gpu_tasks() -> list[GpuTasks]:
-    """The division for each number of GPUs."""
+def gpu_tasks() -> list[tuple[int, int, int, int]]:
+    """The division of the factorial: rows of GPUs, seeds per task, tasks, tasks per GPU."""
     run_specs = example_factorial()
-    tasks = []
+    rows = []
     for num_gpus in CLUSTER_GPUS:
         groups = split_into_groups(run_specs, replicas_for_all(run_specs, MAX_REPLICAS, num_gpus))
-        tasks.append(GpuTasks(num_gpus, max(map(len, groups)), len(groups)))
-    return tasks
+        tasks_per_gpu = math.ceil(len(groups) / num_gpus)
+        rows.append((num_gpus, max(map(len, groups)), len(groups), tasks_per_gpu))
+    return rows

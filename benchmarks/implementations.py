@@ -170,7 +170,7 @@ def _evaluation(batch_size: int) -> Callable[[], Work]:
 def all_implementations() -> list[Implementation]:
     """Every implementation, in the order of the document."""
     return [
-        *_pytorch_layers(), *_fused_layers(), *_exchanged_parts(), *_bias_gradients(),
+        *_pytorch_layers(), *_fused_layers(), *_exchanged_parts(), *_backward_passes(),
         *(_test_batches(batch_size) for batch_size in (100, 250, 1000)),
         # PyTorch's compiler needs a C++ compiler.
         *(_compiled_by_pytorch() if shutil.which("g++") else []),
@@ -260,7 +260,7 @@ def _exchanged_parts() -> list[Implementation]:
     ]  # fmt: skip
 
 
-def _bias_gradients() -> list[Implementation]:
+def _backward_passes() -> list[Implementation]:
     unit = "backward pass of the six convolutions"
     return [
         Implementation(
