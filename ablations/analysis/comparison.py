@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ablations.analysis.statistics import PairedDifference, mcnemar_p, paired_difference
+from ablations.analysis.statistics import PairedDifference, mcnemar_p, mean_over, paired_difference
 from ablations.analysis.summary import accuracy_by_seed, loss_by_seed, wrong_by_seed
 from ablations.analysis.verdicts import Verdict, judge
 from ablations.records.run import RunRecord
@@ -127,11 +127,6 @@ def runs_of(study: Study, name: str) -> list[RunRecord]:
 def definition(runs: Sequence[RunRecord]) -> object:
     """What an ablation was when its runs were made."""
     return runs[0].run_spec.network, runs[0].run_spec.training
-
-
-def mean_over(values: dict[int, float], seeds: Sequence[int]) -> float:
-    """The mean over some of the seeds."""
-    return sum(values[seed] for seed in seeds) / len(seeds)
 
 
 def mixed_environments(one: Study, other: Study) -> list[str]:
