@@ -13,7 +13,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
 from ablations.analysis.statistics import paired_difference
-from ablations.analysis.verdicts import judge
+from ablations.analysis.verdicts import decide_verdicts
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
 from ablations.data.datasets import Dataset
@@ -112,14 +112,14 @@ def test_it_compares_what_was_trained(executed: nbformat.NotebookNode, digits: D
     text = printed(executed)
     assert f"paired difference: {signed(difference.mean, 3)} points, mean of 2 seeds\n" in text
     assert f"95 % interval: {interval(difference.interval_95)}\n" in text
-    verdict = verdict_name(judge({ABLATION: difference})[ABLATION])
+    verdict = verdict_name(decide_verdicts({ABLATION: difference})[ABLATION])
     assert f"it, in a run of this length: {verdict} (margin 0.10 points)" in text
 
 
 def test_it_is_honest_about_a_short_run_on_other_data(executed: nbformat.NotebookNode) -> None:
     text = printed(executed)
     assert "NOTE: These are not MNIST's numbers." in text
-    assert "NOTE: Training was cut short" in text
+    assert "NOTE: Training was shorter" in text
     assert "This was a short run" in text
 
 

@@ -68,29 +68,6 @@ class Ratio(msgspec.Struct, frozen=True):
     interval_95: tuple[float, float] | None
 
 
-class PairedIntervalSteps(msgspec.Struct, frozen=True):
-    """Every step from paired numbers to a 95 % interval, as calculated by hand."""
-
-    differences: dict[int, float]
-    """Variant minus target, by seed."""
-    deviations: dict[int, float]
-    """Each difference minus their mean."""
-    mean: float
-    sum_of_squares: float
-    """Of the deviations."""
-    standard_deviation: float
-    standard_error: float
-    t_quantile: float
-    """97.5 % quantile of Student's t distribution."""
-    half_width: float
-    interval_95: tuple[float, float] | None
-    """None for differences without spread."""
-    unpaired_standard_deviations: tuple[float, float]
-    """Of the variant's and of the target's numbers."""
-    unpaired_standard_error: float
-    """Of the difference of two means without pairing."""
-
-
 def spread(by_seed: Mapping[int, float]) -> Spread:
     """Mean and standard deviation over seeds."""
     values = list(by_seed.values())
@@ -122,40 +99,6 @@ def paired_difference(
         t_test_p=t_test_p(values) if has_spread else None,
         sign_flip_p=sign_flip_p(values) if len(values) > 1 else None,
         sign_flip_floor=sign_flip_floor(len(values)) if len(values) > 1 else None,
-    )
-
-
-def paired_interval_steps(
-    variant: Mapping[int, float], target: Mapping[int, float]
-) -> PairedIntervalSteps:
-    """The steps of a paired t-interval over the variant's seeds, of which there are at least two.
-
-    Raises:
-        KeyError: the target lacks one of the variant's seeds.
-    """
-    from scipy import stats
-
-    differences = {seed: variant[seed] - target[seed] for seed in variant}
-    count, mean = len(differences), fmean(differences.values())
-    deviations = {seed: difference - mean for seed, difference in differences.items()}
-    deviation = stdev(differences.values())
-    error = deviation / sqrt(count)
-    quantile = float(stats.t.ppf(0.975, count - 1))
-    variant_deviation, target_deviation = (
-        stdev(found[seed] for seed in variant) for found in (variant, target)
-    )
-    return PairedIntervalSteps(
-        differences=differences,
-        deviations=deviations,
-        mean=mean,
-        sum_of_squares=sum(value**2 for value in deviations.values()),
-        standard_deviation=deviation,
-        standard_error=error,
-        t_quantile=quantile,
-        half_width=quantile * error,
-        interval_95=(mean - quantile * error, mean + quantile * error) if deviation else None,
-        unpaired_standard_deviations=(variant_deviation, target_deviation),
-        unpaired_standard_error=sqrt((variant_deviation**2 + target_deviation**2) / count),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from ablations.analysis.attribution import attribute
-from ablations.analysis.replication import transfer
+from ablations.analysis.replication import replication_rows
 from ablations.analysis.requirements import PARAMETER_LIMIT, judge_parameters
 from ablations.analysis.statistics import sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results
@@ -30,9 +30,9 @@ from reports.documents.by_hand import (
 )
 from reports.documents.markers import fill_parts
 from reports.documents.readme import summary
-from reports.html.replication import transfer_lead
 from reports.text.evidence import p_value, verdict_details, verdict_name
 from reports.text.predict import choices
+from reports.text.replication import replication_lead
 from reports.text.wording import (
     REMOVED_WORDS,
     decimal,
@@ -40,7 +40,6 @@ from reports.text.wording import (
     interval,
     notices,
     signed,
-    small_differences,
     verb,
 )
 
@@ -306,7 +305,7 @@ def interaction_part(studies: Sequence[Results], rows: Sequence[AblationResult])
     )
     if not found or not found[0].is_factorial:
         return "Their combination has not been run with the same seeds in this study yet."
-    one, other = found[0].worths
+    one, other = found[0].contributions
     assert one.left_out and one.alone
     name, partner = REMOVED_WORDS[one.name], REMOVED_WORDS[other.name]
     steps = [
@@ -394,8 +393,7 @@ def undecided_part(studies: Sequence[Results], rows: Sequence[AblationResult]) -
         else "Of none has it been shown that the difference lies within the margin."
     )
     text = f"{num_open} of {plural(len(verdicts), 'verdict')} {verb(num_open, 'is', 'are')} undecided. {shown}"
-    compared = [row for row in results.rows if row.difference_pct]
-    return " ".join([text, *small_differences(results, compared)])
+    return text
 
 
 def best_epoch_part(studies: Sequence[Results], rows: Sequence[AblationResult]) -> str:
@@ -431,7 +429,7 @@ def elsewhere_part(studies: Sequence[Results], rows: Sequence[AblationResult]) -
     """What holds on other data, where there is a study of them."""
     if len(studies) < 2:
         return "There is no study of other data beside this one yet."
-    return transfer_lead(transfer(studies))
+    return replication_lead(replication_rows(studies))
 
 
 PARTS: Mapping[str, tuple[int, int, MakePart]] = {

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from ablations.analysis.attribution import Attribution
-from ablations.analysis.replication import transfer
+from ablations.analysis.replication import replication_rows
 from ablations.analysis.statistics import Estimate
 from ablations.analysis.summary import AblationResult, Results
 from ablations.words import plural
 from reports.documents.markers import BEGIN, END, fill_parts
 from reports.figures.svg import COLOURS
-from reports.html.replication import study_labels, transfer_lead
-from reports.text.evidence import attribution_lead, has_one_seed, misled_sentences, verdict_name
+from reports.text.evidence import alone_sentences, attribution_lead, has_one_seed, verdict_name
 from reports.text.methods import left_out
+from reports.text.replication import replication_lead, study_labels
 from reports.text.wording import (
     REMOVED_WORDS,
     VERDICT_WORDS,
@@ -80,7 +80,7 @@ def results_section(results: Results, elsewhere: Sequence[Results] = ()) -> str:
         parts += [
             f"**What they are worth together.** {attribution_lead(found, results)}",
             worths_table(found),
-            misled_sentences(found),
+            alone_sentences(found),
         ]
     if elsewhere:
         parts.append(elsewhere_section([results, *elsewhere]))
@@ -93,7 +93,7 @@ def worths_table(found: Attribution) -> str:
         "| worth of having it, points (95 % interval) | beside the others | alone | on average over all orders (Shapley) |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for worth in found.worths:
+    for worth in found.contributions:
         measures = (worth.left_out, worth.alone, worth.shapley)
         cells = [estimate_words(measure) for measure in measures]
         lines.append(f"| {' | '.join([REMOVED_WORDS[worth.name], *cells])} |")
@@ -118,7 +118,7 @@ def elsewhere_section(studies: Sequence[Results]) -> str:
     ]
     return (
         f"**Does it hold elsewhere?** {enumerate_words(places)}, each study judged by itself. "
-        f"{transfer_lead(transfer(studies))} All numbers side by side: "
+        f"{replication_lead(replication_rows(studies))} All numbers side by side: "
         "[docs/transfer.html](docs/transfer.html)."
     )
 

@@ -1,9 +1,9 @@
 """The report's figures. Each function takes results and returns SVG; nothing is computed here."""
 
 from collections.abc import Sequence
-from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import seaborn as sns
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
             sizes.append(max(abs(row.difference_pct.mean), (high - low) / 2))
             extremes += [*row.difference_pct.by_seed.values(), low, high]
     low, high = min(0.0, *extremes), max(0.0, *extremes)
-    typical = max(2 * median(sizes), 0.1)
+    typical = max(2 * float(np.median(sizes)), 0.1)
     bound = next((nice for nice in (0.2, 0.5, 1, 2, 5, 10, 20) if nice >= typical), 50)
     margin = 0.05 * (high - low) + 0.02
     if max(-low, high) <= 2.5 * bound:

@@ -15,8 +15,8 @@ from ablations.analysis.attribution import (
     Attribution,
     Cells,
     attribute,
+    contribution_with_and_without,
     subsets,
-    worth_beside_and_without,
 )
 
 ORDER = ["a", "b", "c", "d"]
@@ -51,7 +51,7 @@ def test_two_by_two_worked_by_hand() -> None:
     }
     found = factorial_of(cells)
     assert found.full_minus_bare.mean == 19
-    a, b = found.worths
+    a, b = found.contributions
     assert (a.name, b.name) == ("a", "b")
     assert a.left_out and a.alone and a.main_effect and a.shapley
     assert (a.left_out.mean, a.alone.mean) == (4, 17)
@@ -69,7 +69,7 @@ def test_two_by_two_worked_by_hand() -> None:
 def test_shapley_values_share_everything_out(cells: Cells) -> None:
     found = factorial_of(cells)
     for seed in found.seeds:
-        total = sum(worth.shapley.by_seed[seed] for worth in found.worths if worth.shapley)
+        total = sum(worth.shapley.by_seed[seed] for worth in found.contributions if worth.shapley)
         assert total == pytest.approx(found.full_minus_bare.by_seed[seed])
         gains = [step.gain.by_seed[seed] for step in found.ladder if step.gain]
         assert sum(gains) == pytest.approx(found.full_minus_bare.by_seed[seed])
@@ -78,7 +78,7 @@ def test_shapley_values_share_everything_out(cells: Cells) -> None:
 @given(cells_of_factorials)
 def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
     found = factorial_of(cells)
-    for worth in found.worths:
+    for worth in found.contributions:
         gains = []
         for order in permutations(found.names):
             there = set(order[: order.index(worth.name)])
@@ -89,7 +89,7 @@ def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
 
 
 @given(cells_of_factorials)
-def test_worth_beside_and_without_another_is_the_mean_over_the_rest(cells: Cells) -> None:
+def test_contribution_with_and_without_another_is_the_mean_over_the_rest(cells: Cells) -> None:
     found = factorial_of(cells)
     for one in found.interactions:
         name, other = one.names
@@ -103,7 +103,7 @@ def test_worth_beside_and_without_another_is_the_mean_over_the_rest(cells: Cells
             )
             for gone in (frozenset[str](), frozenset({other}))
         ]
-        assert worth_beside_and_without(found, one) == pytest.approx(tuple(worths))
+        assert contribution_with_and_without(found, one) == pytest.approx(tuple(worths))
 
 
 @given(cells_of_factorials)
@@ -123,7 +123,7 @@ def test_effects_agree_with_least_squares(cells: Cells) -> None:
             rows.append(products)
             accuracies.append(accuracy)
     fitted = OLS(accuracies, add_constant(np.array(rows))).fit().params[1:]
-    for worth, coefficient in zip(found.worths, fitted, strict=False):
+    for worth, coefficient in zip(found.contributions, fitted, strict=False):
         assert worth.main_effect is not None
         assert worth.main_effect.mean == pytest.approx(2 * coefficient)
     for interaction, coefficient in zip(found.interactions, fitted[len(names) :], strict=False):
@@ -140,7 +140,7 @@ def test_without_interaction_all_measures_agree(worths: list[float], bare: float
         for removed in subsets(ORDER)
     }
     found = factorial_of(cells)
-    for worth, true in zip(found.worths, worths, strict=True):
+    for worth, true in zip(found.contributions, worths, strict=True):
         for measure in (worth.left_out, worth.alone, worth.main_effect, worth.shapley):
             assert measure is not None
             assert measure.mean == pytest.approx(true, abs=1e-9)
@@ -182,12 +182,12 @@ def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
 def test_worth_alone_and_beside_the_others_is_tested_by_seed() -> None:
     found = factorial_of(random_cells(3, ["a", "b"]))
     tests = {}
-    for worth in found.worths:
+    for worth in found.contributions:
         assert worth.alone and worth.left_out
         gaps = [worth.alone.by_seed[seed] - worth.left_out.by_seed[seed] for seed in found.seeds]
         tests[worth.name] = stats.ttest_1samp(gaps, 0).pvalue
     expected = multipletests(list(tests.values()), method="holm")[1]
-    for worth, p in zip(found.worths, expected, strict=True):
+    for worth, p in zip(found.contributions, expected, strict=True):
         assert worth.alone_minus_left_out_p == pytest.approx(p)
 
 
@@ -198,13 +198,13 @@ def test_ladder_and_add_one_in_need_no_factorial() -> None:
     assert not found.is_factorial
     assert [step.adds for step in found.ladder] == [None, "a", "b", "c"]
     assert found.interactions == []
-    assert [worth.shapley for worth in found.worths] == [None] * 3
-    assert [worth.alone is not None for worth in found.worths] == [True, False, False]
-    assert [worth.left_out is not None for worth in found.worths] == [False, False, True]
+    assert [worth.shapley for worth in found.contributions] == [None] * 3
+    assert [worth.alone is not None for worth in found.contributions] == [True, False, False]
+    assert [worth.left_out is not None for worth in found.contributions] == [False, False, True]
 
     one_in = {removed: cells[removed] for removed in map(frozenset, ["", "ab", "ac", "bc", "abc"])}
     [found] = attribute(one_in, ORDER)
-    assert all(worth.alone for worth in found.worths)
+    assert all(worth.alone for worth in found.contributions)
     assert found.ladder == []
 
 

@@ -135,14 +135,14 @@ def test_what_a_reader_must_know_is_said_by_compare_too(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["compare", "no-gap", "target", str(folder)])
     assert result.exit_code == 1
     assert "These are not MNIST's numbers" in result.stderr
-    assert "Training was cut short" in result.stderr
+    assert "Training was shorter" in result.stderr
     assert "Left out: " in result.stderr and "no-gap" in result.stderr
 
 
 def test_identical_studies_are_called_so(tmp_path: Path) -> None:
     study = write_study(tmp_path / "one", make_study({"target": range(3), "no-gap": range(3)}))
     result = CliRunner().invoke(main, ["compare", str(study), str(study)])
-    assert result.output.count("the same number of test images right at every seed") == 2
+    assert result.output.count("the same number of correct test images at every seed") == 2
 
 
 def test_other_margins_are_said() -> None:
@@ -163,13 +163,13 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["plan", "--effect", "0.05", "--power", "0.8", str(study)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "no data set here to try" in result.output
+    assert "no data set here to measure" in result.output
     found = re.search(r"80 % of studies .*: (\d+) seeds", result.output)
     assert found
     # Invented records take 500 seconds each.
     num_runs = 2 * int(found[1])
     assert f"One ablation and the target: {found[1]} seeds, {num_runs} runs" in result.output
-    of_all = re.search(r"corrected for that, (\d+) seeds", result.output)
+    of_all = re.search(r"Holm-adjusted, (\d+) seeds", result.output)
     assert of_all and int(of_all[1]) > int(found[1])
     larger = CliRunner().invoke(main, [*arguments, "--effect", "0.5"]).output
     found_larger = re.search(r"80 % of studies .*: (\d+) seeds", larger)

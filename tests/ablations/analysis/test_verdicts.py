@@ -14,7 +14,7 @@ from ablations.analysis.verdicts import (
     MOST_SEEDS,
     Verdict,
     beyond_margin_p,
-    judge,
+    decide_verdicts,
     seeds_to_find,
     seeds_to_settle,
     within_margin_p,
@@ -43,7 +43,7 @@ def paired(values: Sequence[float]) -> PairedDifference:
 
 
 def verdict(values: Sequence[float], margin: float = 0.1) -> Verdict:
-    return judge({"one": paired(values)}, margin)["one"]
+    return decide_verdicts({"one": paired(values)}, margin)["one"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_company_makes_verdicts_more_careful() -> None:
     assert verdict(values).kind == "matters"
     chance = np.random.default_rng(1)
     others = {f"other-{n}": paired(list(chance.normal(0, 0.3, 5).round(2))) for n in range(15)}
-    among = judge({"one": paired(values)} | others, 0.1)["one"]
+    among = decide_verdicts({"one": paired(values)} | others, 0.1)["one"]
     assert among.kind == "undecided"
     assert among.beyond_margin_p is not None
     alone = verdict(values).beyond_margin_p
@@ -130,7 +130,7 @@ def test_false_claims_are_as_rare_as_promised() -> None:
     chance = np.random.default_rng(2)
     claims = 0
     for _ in range(100):
-        found = judge(
+        found = decide_verdicts(
             {str(n): paired(list(chance.normal(0, 0.06, 5))) for n in range(16)}, margin_pct=0.1
         )
         claims += any(one.effect != "unclear" for one in found.values())
@@ -168,4 +168,4 @@ def test_seeds_to_settle_is_a_number_of_seeds(values: list[float], num_compared:
 @pytest.mark.parametrize("margin", [0.0, -0.1, float("nan")])
 def test_margin_must_be_positive(margin: float) -> None:
     with pytest.raises(ValueError, match="needs a positive number"):
-        judge({}, margin)
+        decide_verdicts({}, margin)

@@ -17,7 +17,7 @@ from ablations.records.study import Study, load_study
 from reports.documents.markers import BEGIN, END
 from reports.documents.readme import insert_results, results_section, summary_page
 from reports.html.page import render_page
-from reports.html.replication import render_transfer
+from reports.html.replication import render_replication
 from reports.text.wording import signed
 from tests.ablations.catalogue.test_catalogue import EXPECTED_NAMES
 from tests.factories import DIGITS, make_results, make_spec
@@ -112,7 +112,7 @@ def test_reference_report_has_networks_images_and_explanations(reference: Study)
 
 def test_page_of_both_studies_is_fresh(reference: Study, fashion: Study) -> None:
     page = (REPOSITORY / "docs" / "transfer.html").read_text()
-    fresh = render_transfer([summarise(reference), summarise(fashion)])
+    fresh = render_replication([summarise(reference), summarise(fashion)])
     assert words(page) == words(fresh)
 
 
@@ -189,7 +189,7 @@ def test_summary_says_first_what_numbers_cannot_be_trusted() -> None:
     before, table, _ = text.partition("| ablation |")
     assert table
     assert "These are not MNIST's numbers" in before
-    assert "Training was cut short" in before
+    assert "Training was shorter" in before
     assert f"**Please note:** Left out: {problem}." in before
 
 

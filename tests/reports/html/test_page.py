@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ablations.analysis.attribution import attribute, worth_beside_and_without
+from ablations.analysis.attribution import attribute, contribution_with_and_without
 from ablations.analysis.statistics import estimate, sampling_noise_pct
 from ablations.analysis.summary import Results, results_csv, summarise
 from ablations.catalogue.designs import CORE, design_ablations
@@ -24,8 +24,9 @@ from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import QUICK
 from ablations.records.run import Environment
 from reports.documents.readme import standalone_svg
-from reports.figures.attribution import worths_figure
-from reports.figures.effects import difference_figure, svg
+from reports.figures import svg
+from reports.figures.attribution import contributions_figure
+from reports.figures.effects import difference_figure
 from reports.html.page import NO_EXHIBITS, published_errors_pct, render_page
 from reports.text import evidence, methods, wording
 from tests.factories import (
@@ -320,15 +321,15 @@ def test_answer_names_the_largest_cost_and_its_seeds() -> None:
     answer = wording.answer(make_results(several(3, "target", "no-relu", "no-gap")))
     assert "mean of 3 seeds" in answer.lead
     assert "no-relu (without the activation function) ended lowest: 3." in answer.lowest
-    assert "one seed proves little" not in answer.caveats
+    assert "one seed" not in answer.caveats
 
 
 def test_answer_says_that_single_seeds_prove_little() -> None:
     answer = wording.answer(make_results(several(1, "target", "no-relu", "no-gap")))
     assert "(1 seed)" in answer.lead
-    assert "All were compared on one seed, and one seed proves little" in answer.caveats
+    assert "All were compared on one seed only" in answer.caveats
     [removal] = answer.removals
-    assert removal.verdict == "one seed does not tell"
+    assert removal.verdict == "inconclusive with one seed"
 
 
 def test_noise_of_a_test_set_is_the_binomial_interval() -> None:
@@ -342,13 +343,11 @@ def test_difference_that_is_not_told_from_zero_is_not_called_equal() -> None:
     verdicts = {row.ablation.name: row.verdict for row in results.rows if row.verdict}
     assert verdicts["single-fc"].effect == "unclear" != verdicts["no-relu"].effect
     assert answer.lowest.endswith(
-        "Of the 2, 1 is surely worse than the target and 1 shows no clear effect, which is not the "
-        "same as being equal."
+        "Of 2 comparisons, 1 is significantly worse than the target and 1 shows no significant "
+        "difference, which is not the same as being equal."
     )
-    small = wording.small_differences(results, results.rows[1:])
-    assert "For 1 of the 2, the t-test, corrected for 2 comparisons, does not tell" in small[1]
     assert wording.tally(results.rows[2:]) == (
-        "The one that was compared is surely worse than the target."
+        "Of 1 comparison, 1 is significantly worse than the target."
     )
 
 
@@ -373,14 +372,12 @@ def test_interval_that_says_more_than_the_corrected_test_is_put_right() -> None:
         )
         [removal] = answer.removals
         assert bool(removal.chance) == is_said
-        assert not is_said or "among 2 comparisons can happen by chance" in removal.chance
+        assert not is_said or "can happen by chance among 2 comparisons" in removal.chance
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_page_never_claims_that_there_is_no_effect(study: str) -> None:
-    page = page_of(study).lower()
-    assert "no effect" not in page
-    assert "significant" not in page
+    assert "no effect" not in page_of(study).lower()
 
 
 def test_every_verdict_is_said_with_its_tests(full_results: Results, full_page: str) -> None:
@@ -418,22 +415,21 @@ def test_combinations_are_shown_and_counted_without_a_design() -> None:
 
 def test_worth_alone_is_compared_only_where_the_test_tells() -> None:
     [found] = STUDIES["factorial"]().attributions
-    first, *others = found.worths
-    for p, beside, alone, words in (
-        (0.04, 0.1, 0.4, "+0.10 points beside the others and +0.40 alone: more without them."),
-        (0.04, -0.1, -0.4, "−0.10 points beside the others and −0.40 alone: less without them."),
-        (0.06, 0.1, 0.4, ""),
-        (None, 0.1, 0.4, ""),
-    ):
-        worth = msgspec.structs.replace(
+    first, *others = found.contributions
+    for p, is_reported in ((0.04, True), (0.06, False), (None, False)):
+        contribution = msgspec.structs.replace(
             first,
-            left_out=estimate({0: beside}),
-            alone=estimate({0: alone}),
+            left_out=estimate({0: 0.1}),
+            alone=estimate({0: -0.4}),
             alone_minus_left_out_p=p,
         )
         silent = [msgspec.structs.replace(one, alone_minus_left_out_p=None) for one in others]
-        told = evidence.misled_sentences(msgspec.structs.replace(found, worths=[worth, *silent]))
-        assert told.endswith(words) and bool(told) == bool(words)
+        changed = msgspec.structs.replace(found, contributions=[contribution, *silent])
+        words = (
+            "With the other ingredients present, batch normalisation contributes +0.10 points; "
+            "without them, −0.40."
+        )
+        assert evidence.alone_sentences(changed) == (words if is_reported else "")
 
 
 def test_interactions_are_read_out_where_their_intervals_miss_zero() -> None:
@@ -443,15 +439,17 @@ def test_interactions_are_read_out_where_their_intervals_miss_zero() -> None:
         effect = msgspec.structs.replace(first.effect, interval_95=bounds)
         one = msgspec.structs.replace(first, effect=effect)
         told = evidence.interaction_sentences(msgspec.structs.replace(found, interactions=[one]))
-        beside, without = map(wording.signed, worth_beside_and_without(found, one))
-        words = f"having batch normalisation is worth {beside} points with dropout, and {without} without"
+        beside, without = map(wording.signed, contribution_with_and_without(found, one))
+        words = (
+            f"batch normalisation contributes {beside} points with dropout and {without} without"
+        )
         assert told == (words if is_told else "")
 
 
 def test_answer_says_what_removing_everything_does() -> None:
     [found] = STUDIES["factorial"]().attributions
     text = " ".join(PageReader(page_of("factorial")).text.split())
-    section = text.split("The answer The whole")[1].split("To the top")[0]
+    section = text.split("The answer The full")[1].split("To the top")[0]
     assert f"at once: {wording.signed(-found.full_minus_bare.mean)} points (3 seeds, 95" in section
     assert "minus the bare one" not in section
 
@@ -472,7 +470,7 @@ def test_legend_has_every_measure_once() -> None:
     cells = [frozenset(), frozenset(names), *(frozenset(names) - {name} for name in names)]
     cells.append(frozenset({"no-gap"}))
     [found] = attribute({cell: {0: 99.0, 1: 98.0} for cell in cells}, names)
-    drawn = worths_figure(found, wording.REMOVED_WORDS, "worths")
+    drawn = contributions_figure(found, wording.REMOVED_WORDS, "contributions")
     legend = re.findall(r">(left out|alone|main effect|Shapley value)<", drawn)
     assert sorted(legend) == ["alone", "left out"]
 
@@ -482,8 +480,8 @@ def test_sizes_stand_beside_what_is_compared() -> None:
     results = STUDIES["factorial"]()
     [found] = results.attributions
     [bare] = [row for row in results.combinations if set(row.ablation.parts) == set(found.names)]
-    assert "The whole network (18,962 parameters)" in text
-    assert f"minus the bare one ({bare.parameters:,})" in text
+    assert "The full network (18,962 parameters)" in text
+    assert f"minus the bare one ({bare.parameters:,} parameters" in text
 
 
 @pytest.mark.parametrize("field", Environment.__struct_fields__)
@@ -511,13 +509,13 @@ def test_worth_of_every_ingredient_is_on_the_page() -> None:
     results = STUDIES["factorial"]()
     [attribution] = results.attributions
     text = " ".join(PageReader(page_of("factorial")).text.split())
-    for worth in attribution.worths:
+    for worth in attribution.contributions:
         for measure in (worth.left_out, worth.alone, worth.main_effect, worth.shapley):
             assert measure is not None
             assert wording.signed(measure.mean) in text
     for interaction in attribution.interactions:
         assert wording.signed(interaction.effect.mean) in text
-        beside, without = worth_beside_and_without(attribution, interaction)
+        beside, without = contribution_with_and_without(attribution, interaction)
         assert f"{wording.signed(beside)} {wording.signed(without)}" in text
     for row in results.combinations:
         assert row.ablation.removes in text
@@ -536,7 +534,11 @@ def test_answer_begins_with_the_assignments_concepts() -> None:
         bounds = wording.interval(row.difference_pct.interval_95)
         numbers = f"{mean} points (3 seeds, 95\N{NO-BREAK SPACE}% interval {bounds})"
         assert removal.points == f"Removing it: {numbers}"
-        words = {"hurts": "surely worse", "helps": "surely better", "unclear": "no clear effect"}
+        words = {
+            "hurts": "significantly worse",
+            "helps": "significantly better",
+            "unclear": "no significant difference",
+        }
         assert words[removal.effect] in removal.verdict
     [size] = [removal.size for removal in removals if removal.size]
     assert "43,538 parameters, beyond the assignment’s limit of 20,000" in size
@@ -563,7 +565,7 @@ def test_disturbed_epoch_times_are_not_passed_on_in_silence() -> None:
     )
     busy = summarise(replace(study, timing=msgspec.structs.replace(timing, by_ablation=times)))
     notice = wording.timing_notice(busy)
-    assert "for no-gap: something else used the machine" in notice
+    assert "for no-gap: another program used the machine" in notice
     assert notice in render_page(busy)
 
 
@@ -626,7 +628,7 @@ def test_other_data_is_announced_and_the_published_run_is_not_drawn() -> None:
 
 def test_short_training_is_announced_and_the_published_run_is_not_drawn() -> None:
     page = PageReader(page_of("one epoch")).text
-    assert f"Training was cut short: {QUICK.num_train_images:,} images for 1 epoch" in page
+    assert f"Training was shorter than in the exercise: {QUICK.num_train_images:,} images" in page
     assert "The numbers cannot be compared with the exercise's" in page
     assert "published run, 1 seed" not in page
     assert (

@@ -37,7 +37,9 @@ def judged(values: list[float], num_compared: int) -> tuple[PairedDifference, Ve
         patch.setattr(verdicts, "seeds_to_settle", lambda *_: None)
         # And statsmodels' Holm collects garbage each time, which takes most of a second here.
         patch.setattr(gc, "collect", lambda *_: 0)
-        found = verdicts.judge({str(number): difference for number in range(num_compared)}, MARGIN)
+        found = verdicts.decide_verdicts(
+            {str(number): difference for number in range(num_compared)}, MARGIN
+        )
     return difference, found["0"]
 
 
