@@ -137,7 +137,7 @@ def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | Non
     axes.set_xscale("symlog", linthresh=bound, linscale=1.6)
     axes.set_xlim(1.25 * low if -low > bound else low - margin, max(1.25 * high, bound / 2))
     left, right = axes.get_xlim()
-    ticks = [bound / 2, bound, *(power for power in (1, 10, 100) if power >= 4 * bound)]
+    ticks = [bound / 2, bound, *(power for power in (1, 10, 100) if power >= 2 * bound)]
     ticks = [0, *ticks, *(-tick for tick in ticks)]
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(FixedLocator(sorted(t for t in ticks if left <= t <= right)))

@@ -125,7 +125,7 @@ def _overfitting_sentences(pair: ObservedPair, gaps: GapComparison) -> str:
         return ""
     text = (
         f"Here {removes} raises the error on training images ({signed(added.mean)} points, 95 % interval "
-        f"{interval(added.interval_95)}), and test images show no clear effect. "
+        f"{interval(added.interval_95)}), and the difference on test images is not significant. "
     )
     if gaps.ablation.training_pct.mean >= LOW_TRAINING_ERROR_SHARE * gaps.ablation.test_pct.mean:
         text += f"Even without {removes} the network does not memorise its training images, so there is little overfitting to prevent. "

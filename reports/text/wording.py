@@ -225,11 +225,11 @@ def _largest_cost(compared: Sequence[AblationResult]) -> str:
         evidence += "" if is_significant else ", not significant"
     if worst.num_diverged:
         evidence += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
-    among = f"Of {len(compared)} ablations, " if len(compared) > 1 else ""
-    return (
-        f"{among}{worst.ablation.name} (without {worst.ablation.removes}) ended lowest: "
-        f"{decimal(-difference.mean)} points below the target ({evidence})."
-    )
+    name = f"{worst.ablation.name} (without {worst.ablation.removes})"
+    distance = f"{decimal(-difference.mean)} points below the target ({evidence})."
+    if len(compared) == 1:
+        return f"{name} ended {distance}"
+    return f"Of {len(compared)} ablations, {name} ended lowest: {distance}"
 
 
 def tally(compared: Sequence[AblationResult]) -> str:
@@ -244,7 +244,9 @@ def tally(compared: Sequence[AblationResult]) -> str:
         )
         if number
     ]
-    return f"Of {plural(len(effects), 'comparison')}, {enumerate_words(counts)}."
+    if len(effects) == 1:
+        return f"It {counts[0].removeprefix('1 ')}."
+    return f"Of the {len(effects)}, {enumerate_words(counts)}."
 
 
 def _untested_differences(compared: Sequence[AblationResult]) -> list[str]:

@@ -343,12 +343,10 @@ def test_difference_that_is_not_told_from_zero_is_not_called_equal() -> None:
     verdicts = {row.ablation.name: row.verdict for row in results.rows if row.verdict}
     assert verdicts["single-fc"].effect == "unclear" != verdicts["no-relu"].effect
     assert answer.lowest.endswith(
-        "Of 2 comparisons, 1 is significantly worse than the target and 1 shows no significant "
+        "Of the 2, 1 is significantly worse than the target and 1 shows no significant "
         "difference, which is not the same as being equal."
     )
-    assert wording.tally(results.rows[2:]) == (
-        "Of 1 comparison, 1 is significantly worse than the target."
-    )
+    assert wording.tally(results.rows[2:]) == "It is significantly worse than the target."
 
 
 def test_interval_that_says_more_than_the_corrected_test_is_put_right() -> None:
