@@ -193,23 +193,6 @@ def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
     }
 
 
-def mean_difference_after_epoch(
-    runs: Sequence[RunRecord], target_runs: Sequence[RunRecord], epoch: int
-) -> float | None:
-    """Mean accuracy difference in points after an epoch (1, 2, ...), over the seeds that reached it
-    in both; None without such a seed."""
-    variant, target = (
-        {
-            run.run_spec.seed: run.epochs[epoch - 1].test_accuracy_pct
-            for run in found
-            if len(run.epochs) >= epoch
-        }
-        for found in (runs, target_runs)
-    )
-    difference = paired_difference(variant, target)
-    return difference.mean if difference else None
-
-
 def _known_ablation(name: str) -> Ablation | None:
     """The ablation of that name; None if the catalogue does not have it (any more)."""
     try:
