@@ -36,7 +36,7 @@ class DifferenceFigure(NamedTuple):
 def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> DifferenceFigure | None:
     """Every ablation's difference from the target: seeds as dots, mean and interval above them.
 
-    Two dotted lines mark the equivalence margin. None when no ablation shares a seed with the target.
+    None when no ablation shares a seed with the target.
     """
     found = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
     if not found:
@@ -48,27 +48,23 @@ def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Diff
     with figure_style():
         figure = Figure(figsize=(11, 0.9 + 0.42 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        linear_up_to_pct = scale_differences(axes, rows)
-        for height, row in enumerate(rows):
-            _draw_difference(axes, found[row.ablation.name], height, row.ablation.is_core)
-        axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2, gid=ZERO_LINE)
-        for edge in (-margin_pct, margin_pct):
-            axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
+        linear_up_to_pct = draw_differences(axes, rows, margin_pct)
         axes.annotate(
             "target", (0, 1), xycoords=("data", "axes fraction"), xytext=(0, 4),
             textcoords="offset points", ha="center", va="bottom", weight="bold",
         )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [_row_label(row) for row in rows], color=COLOURS["ink"])
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        for height, row in enumerate(rows):
+            difference = found[row.ablation.name]
+            for text, offset, colour in (
+                (signed(difference.mean), 50, "ink"),
+                (plural(len(difference.by_seed), "seed"), 112, "muted"),
+            ):
+                axes.annotate(
+                    text, (1, height), xycoords=("axes fraction", "data"), xytext=(offset, 0),
+                    textcoords="offset points", ha="right", va="center", color=COLOURS[colour],
+                )  # fmt: skip
         axes.set_xlabel("test accuracy minus the target's, in percentage points")
-        axes.grid(axis="y", visible=False)
-        sns.despine(ax=axes, left=True)
-        # Every row labels its marks; the legend shows each label once.
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(
-            handles=list(dict(zip(labels, handles, strict=True)).values()),
-            loc="outside lower center", ncols=5, frameon=False, columnspacing=1.4,
-        )  # fmt: skip
+        add_difference_legend(figure)
         description = "; ".join(
             f"{row.ablation.name} {signed(found[row.ablation.name].mean)}" for row in rows
         )
@@ -76,6 +72,35 @@ def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Diff
         svg = to_svg(figure, "differences", title, description)
     has_intervals = any(difference.interval_95 for difference in found.values())
     return DifferenceFigure(svg, linear_up_to_pct, has_intervals)
+
+
+def draw_differences(
+    axes: Axes, rows: Sequence[AblationResult | None], margin_pct: float
+) -> float | None:
+    """One row for each ablation, from top to bottom; nothing in those that are None.
+
+    Two dotted lines mark the equivalence margin. Returns up to which difference the axis is evenly
+    spaced; None: everywhere.
+    """
+    present = [
+        (height, row, row.difference_pct)
+        for height, row in enumerate(rows)
+        if row and row.difference_pct
+    ]
+    linear_up_to_pct = None
+    if present:
+        linear_up_to_pct = _scale_differences(axes, [difference for *_, difference in present])
+    for height, row, difference in present:
+        _draw_difference(axes, difference, height, row.ablation.is_core)
+    axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=2, gid=ZERO_LINE)
+    for edge in (-margin_pct, margin_pct):
+        axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
+    labels = {height: _row_label(row) for height, row, _ in present}
+    axes.set_yticks(list(labels), list(labels.values()), color=COLOURS["ink"])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    sns.despine(ax=axes, left=True)
+    return linear_up_to_pct
 
 
 def _row_label(row: AblationResult) -> str:
@@ -86,7 +111,7 @@ def _row_label(row: AblationResult) -> str:
 
 
 def _draw_difference(axes: Axes, difference: PairedDifference, height: int, is_core: bool) -> None:
-    """One row of the figure, and its mean in numbers at the right edge."""
+    """The seeds, the mean and the interval of one row."""
     values, blue = list(difference.by_seed.values()), COLOURS["variant"]
     if difference.interval_95:
         axes.plot(
@@ -105,47 +130,49 @@ def _draw_difference(axes: Axes, difference: PairedDifference, height: int, is_c
         facecolors=blue if len(values) > 1 else "none", edgecolors=blue, linewidths=1.8,
         label=label if len(values) > 1 else "hollow: a single seed",
     )  # fmt: skip
-    for text, offset, colour in (
-        (signed(difference.mean), 50, COLOURS["ink"]),
-        (plural(len(values), "seed"), 112, COLOURS["muted"]),
-    ):
-        axes.annotate(
-            text, (1, height), xycoords=("axes fraction", "data"), xytext=(offset, 0),
-            textcoords="offset points", ha="right", va="center", color=colour,
-        )  # fmt: skip
 
 
-def scale_differences(axes: Axes, rows: Sequence[AblationResult]) -> float | None:
+def add_difference_legend(figure: Figure) -> None:
+    """Every row of every panel labels its marks; the legend has each label once."""
+    found = [axes.get_legend_handles_labels() for axes in figure.axes]
+    marks = {
+        label: mark for marks, labels in found for mark, label in zip(marks, labels, strict=True)
+    }
+    figure.legend(
+        handles=list(marks.values()), loc="outside lower center", ncols=5, frameon=False,
+        columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _scale_differences(axes: Axes, differences: Sequence[PairedDifference]) -> float | None:
     """Choose the axis: linear, or logarithmic beyond the returned difference if one row is far away.
 
     Otherwise one network that fails would compress all others into the zero line.
     """
     sizes, extremes = [], [0.0]
-    for row in rows:
-        if row.difference_pct:
-            low, high = row.difference_pct.interval_95 or (0, 0)
-            sizes.append(max(abs(row.difference_pct.mean), (high - low) / 2))
-            extremes += [*row.difference_pct.by_seed.values(), low, high]
+    for difference in differences:
+        low, high = difference.interval_95 or (0, 0)
+        sizes.append(max(abs(difference.mean), (high - low) / 2))
+        extremes += [*difference.by_seed.values(), low, high]
     low, high = min(extremes), max(extremes)
     typical = max(2 * float(np.median(sizes)), 0.1)
     bound = next((nice for nice in (0.2, 0.5, 1, 2, 5, 10, 20) if nice >= typical), 50)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, digits=None)))
-    margin = 0.05 * (high - low) + 0.02
-    if max(-low, high) <= 2.5 * bound:
+    is_linear, margin = max(-low, high) <= 2.5 * bound, 0.05 * (high - low) + 0.02
+    if is_linear:
         axes.set_xlim(low - margin, high + margin)
-        return None
-    axes.set_xscale("symlog", linthresh=bound, linscale=1.6)
-    axes.set_xlim(1.25 * low if -low > bound else low - margin, max(1.25 * high, bound / 2))
-    left, right = axes.get_xlim()
-    ticks = [bound / 2, bound, *(power for power in (1, 10, 100) if power >= 2 * bound)]
-    ticks = [0, *ticks, *(-tick for tick in ticks)]
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_locator(FixedLocator(sorted(t for t in ticks if left <= t <= right)))
+    else:
+        axes.set_xscale("symlog", linthresh=bound, linscale=1.6)
+        axes.set_xlim(1.25 * low if -low > bound else low - margin, max(1.25 * high, bound / 2))
+        left, right = axes.get_xlim()
+        ticks = [bound / 2, bound, *(power for power in (1, 10, 100) if power >= 2 * bound)]
+        ticks = [0, *ticks, *(-tick for tick in ticks)]
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(FixedLocator(sorted(t for t in ticks if left <= t <= right)))
+        for edge, inner in ((left, -bound), (right, bound)):
+            if abs(edge) > bound:
+                axes.axvspan(edge, inner, facecolor=COLOURS["shade"], edgecolor="none", zorder=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, digits=None)))
-    for edge, inner in ((left, -bound), (right, bound)):
-        if abs(edge) > bound:
-            axes.axvspan(edge, inner, facecolor=COLOURS["shade"], edgecolor="none", zorder=0)
-    return float(bound)
+    return None if is_linear else float(bound)
 
 
 def target_curves_figure(target: AblationResult, published_error_pct: Sequence[float]) -> Markup:
@@ -166,7 +193,7 @@ def target_curves_figure(target: AblationResult, published_error_pct: Sequence[f
         is_in_range = axes.get_ylim()[0] < 100 - WANTED_ACCURACY_PCT
         if target.runs[0].run_spec.dataset.name == "mnist" and is_in_range:
             axes.axhline(
-                100 - WANTED_ACCURACY_PCT, color=COLOURS["muted"], linewidth=1, linestyle="--",
+                100 - WANTED_ACCURACY_PCT, color=COLOURS["muted"], linewidth=1, linestyle="-.",
                 label=f"wanted: {decimal(WANTED_ACCURACY_PCT, 1)} % right",
             )  # fmt: skip
         axes.set_xlabel("epoch")

@@ -1,4 +1,4 @@
-"""What an ablation is, in lines for the terminal: what `cli.py show` prints."""
+"""An ablation in lines for the terminal, as `cli.py show` prints it."""
 
 from ablations.catalogue.ablation import Ablation
 from mnist_blocks.summary import layer_table
