@@ -229,7 +229,7 @@ def _bound(side: int) -> "Column":
 
 
 Column = Callable[[AblationResult, RunRecord], object]
-COLUMNS: dict[str, Column] = {
+CSV_COLUMNS: dict[str, Column] = {
     "ablation": lambda row, _: row.ablation.name,
     "seed": lambda _, run: run.run_spec.seed,
     "status": lambda _, run: run.status,
@@ -259,7 +259,6 @@ COLUMNS: dict[str, Column] = {
     "verdict": lambda row, _: getattr(row.verdict, "kind", None),
 }
 """Of `results.csv`: name, and value of one run."""
-CSV_COLUMNS = tuple(COLUMNS)
 TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "verdict")
 """The columns without numbers."""
 
@@ -268,9 +267,9 @@ def results_csv(results: Results) -> str:
     """One line for each run, in the order of the catalogue; no number is rounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     writer.writerows(
-        [value(row, run) for value in COLUMNS.values()]
+        [value(row, run) for value in CSV_COLUMNS.values()]
         for row in (*results.rows, *results.combinations)
         for run in row.runs
     )

@@ -280,7 +280,7 @@ def notices(spec: StudySpec) -> list[str]:
             "Do not compare accuracies or differences with the exercise's."
         )
     if not spec.is_full_length:
-        found.append(length_notice(spec))
+        found.append(_length_notice(spec))
     return found
 
 
@@ -341,7 +341,7 @@ def timing_notice(results: Results) -> str:
     )
 
 
-def length_notice(spec: StudySpec) -> str:
+def _length_notice(spec: StudySpec) -> str:
     """How a study's length differs from the exercise's, and what that means for its numbers."""
     num_images = spec.num_train_images or spec.dataset.num_train
     is_shorter = num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs
