@@ -49,15 +49,6 @@ class GapComparison(NamedTuple):
     """The target's error on training images minus the ablation's."""
 
 
-class HeadSpectrum(NamedTuple):
-    """The linear map of one network's head."""
-
-    singular_values: list[float]
-    """Mean over seeds, largest first."""
-    ranks: list[int]
-    """The different ones that seeds gave, ascending."""
-
-
 def observed_pair(
     row: AblationResult,
     target: AblationResult | None,
@@ -119,16 +110,18 @@ def compare_gaps(pair: ObservedPair) -> GapComparison:
     return GapComparison(target, ablation, gap_change, added)
 
 
-def head_spectra(pair: ObservedPair) -> tuple[HeadSpectrum, HeadSpectrum] | None:
-    """The heads of the target and of the ablation; None where one has no positive spectrum."""
-    spectra = []
-    for found in (pair.of_target, pair.of_ablation):
-        values = [one.head_singular_values for one in found]
-        if not all(one and min(one) > 0 for one in values):
-            return None
-        means = [fmean(column) for column in zip(*values, strict=True)]
-        spectra.append(HeadSpectrum(means, sorted({one.head_rank for one in found})))
-    return spectra[0], spectra[1]
+def head_ranks(pair: ObservedPair) -> tuple[list[int], list[int]] | None:
+    """The ranks of the linear map that each head equals, over seeds: of the target and of the ablation.
+
+    None where a network diverged.
+    """
+    found = [*pair.of_target, *pair.of_ablation]
+    if not all(one.head_singular_values and min(one.head_singular_values) > 0 for one in found):
+        return None
+    of_target, of_ablation = (
+        sorted({one.head_rank for one in found}) for found in (pair.of_target, pair.of_ablation)
+    )
+    return of_target, of_ablation
 
 
 def split_parameters(spec: NetworkSpec) -> tuple[int, int]:

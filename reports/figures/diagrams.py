@@ -28,7 +28,7 @@ PADDING = 5
 """Between a box's edge and its text."""
 BOX_GAP = 6
 BLOCK_GAP = 14
-"""Between the blocks of a stage, so that they can be told apart."""
+"""Between the blocks of a stage."""
 STACK_TOP = 46
 SHAPE_TOP = 56
 """Where feature maps stand, in the gap between two columns."""
@@ -40,7 +40,7 @@ SYMBOLS = {"removed": "×", "added": "+"}
 
 
 class Placed(NamedTuple):
-    """A box, and where it stands, in pixels."""
+    """A box and its position in pixels."""
 
     box: Box
     x: int
@@ -96,7 +96,7 @@ def _total_words(network: NetworkSpec) -> str:
 
 
 def _place(found: Sequence[Column]) -> tuple[list[list[Placed]], list[int], int]:
-    """Where each box stands, the middle of each gap between columns, and the whole width."""
+    """The position of each box, the middle of each gap between columns, and the total width."""
     stacks, shape_x, x = [], [], MARGIN
     for column, following in pairwise([*found, None]):
         assert column
@@ -247,7 +247,7 @@ def _draw_flow(
             x, top = shape_x[number], LINE_TOP
             if column.shape:
                 top = _shape_bottom(column.shape) + LINE_HEIGHT * len(_shape_lines(column)) + 8
-                # The line goes on above what stands in its way.
+                # The line continues above the shape and its words.
                 path.append(f"V{max(bottom, top) + 8}H{x}V{top}M{x} {SHAPE_TOP - 6}V{LINE_TOP}")
             else:
                 path.append(f"V{bottom + 8}H{x}V{LINE_TOP}")

@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ablations.analysis.mechanisms import (
     GapComparison,
-    HeadSpectrum,
     ObservedPair,
     SignalProfile,
 )
@@ -37,7 +36,9 @@ def signal_figure(name: str, pair: ObservedPair, profiles: Sequence[SignalProfil
             for profile in profiles:
                 values, label = getattr(profile, field), profile_label(profile, pair)
                 axes.plot(
-                    range(len(blocks)), values, label=label, **_line_style(profile.is_target),
+                    range(len(blocks)), values, label=label, linewidth=2, markersize=7,
+                    color=COLOURS["target" if profile.is_target else "variant"],
+                    marker="s" if profile.is_target else "o",
                     linestyle="--" if profile.is_before_training else "-",
                     markerfacecolor=COLOURS["paper"] if profile.is_before_training else None,
                 )  # fmt: skip
@@ -82,37 +83,6 @@ def gap_figure(name: str, pair: ObservedPair, gaps: GapComparison) -> Markup:
         _finish(figure, axes, grid_off="y")
         title = "Errors on training and on test images"
         return to_svg(figure, name, title, "; ".join(descriptions))
-
-
-def spectrum_figure(name: str, pair: ObservedPair, spectra: Sequence[HeadSpectrum]) -> Markup:
-    """Singular values of heads, largest first, relative to the largest of each."""
-    shares = [[value / one.singular_values[0] for value in one.singular_values] for one in spectra]
-    labels = network_labels(pair)
-    with figure_style():
-        figure = Figure(figsize=PANEL_INCHES, layout="constrained")
-        axes = figure.subplots()
-        for label, values in zip(labels, shares, strict=True):
-            is_target = label == labels[0]
-            axes.plot(
-                range(1, len(values) + 1), values, label=label, **_line_style(is_target),
-                linestyle="-" if is_target else "--",
-            )  # fmt: skip
-        _scale_logarithmically(axes, [value for values in shares for value in values])
-        axes.set_xticks(range(1, 1 + max(map(len, shares))))
-        axes.set_xlabel("singular value, largest first")
-        axes.set_ylabel("relative to the largest")
-        _finish(figure, axes)
-        description = "; ".join(
-            f"{label}: {len(values)} values, the smallest {values[-1]:.3g} of the largest"
-            for label, values in zip(labels, shares, strict=True)
-        )
-        return to_svg(figure, name, "Singular values of the head's linear map", description)
-
-
-def _line_style(is_target: bool) -> dict[str, Any]:
-    """The looks of a network's line: colour and shape."""
-    colour, marker = ("target", "s") if is_target else ("variant", "o")
-    return {"color": COLOURS[colour], "marker": marker, "linewidth": 2, "markersize": 7}
 
 
 def _finish(figure: Figure, axes: Axes, grid_off: str = "x") -> None:

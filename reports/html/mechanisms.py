@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ablations.analysis.mechanisms import (
     ObservedPair,
     compare_gaps,
-    head_spectra,
+    head_ranks,
     observed_pair,
     signal_profiles,
 )
@@ -24,8 +24,8 @@ from reports.text.mechanisms import (
     Explanation,
     evidence_words,
     explain_gap,
-    explain_head,
     explain_signals,
+    head_sentences,
     network_labels,
     pooling_sentences,
 )
@@ -120,13 +120,11 @@ def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
 
 def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What linear layers in a row multiply out to (Saxe et al. 2013)."""
-    from reports.figures.mechanisms import spectrum_figure
-
-    spectra = head_spectra(pair)
-    if spectra is None:
+    ranks, ablation = head_ranks(pair), pair.row.ablation
+    if ranks is None:
         return None
-    figure = spectrum_figure(_anchor(pair), pair, spectra)
-    return _mechanism(pair, explain_head(pair, spectra), figure)
+    text = head_sentences(pair, ranks)
+    return Mechanism(_anchor(pair), ablation.name, ablation.removes, text)
 
 
 def _evidence_rows(pair: ObservedPair, exhibits: Exhibits) -> list[EvidenceRow]:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from ablations.analysis.mechanisms import (
     GapComparison,
-    HeadSpectrum,
     ObservedPair,
     SignalProfile,
     split_parameters,
@@ -158,31 +157,17 @@ def pooling_sentences(pair: ObservedPair, results: Results) -> str:
     return text
 
 
-def explain_head(pair: ObservedPair, spectra: Sequence[HeadSpectrum]) -> Explanation:
+def head_sentences(pair: ObservedPair, ranks: Sequence[Sequence[int]]) -> str:
     """What linear layers in a row can express together."""
     specs = [row.runs[0].run_spec.network for row in (pair.target, pair.row)]
     sizes = [split_parameters(spec)[1] for spec in specs]
     widths = (specs[0].channels[-1], *specs[0].hidden_features, NUM_CLASSES)
-    ranks, other_ranks = (" or ".join(map(str, one.ranks)) for one in spectra)
-    text = (
+    of_target, of_ablation = (" or ".join(map(str, found)) for found in ranks)
+    return (
         f"The target’s linear layers map {' to '.join(map(str, widths))} numbers with nothing between them, so they equal one matrix. "
-        f"Its rank is {ranks} of at most {NUM_CLASSES}; without the head it is {other_ranks}. So the head’s {sizes[0]:,} parameters "
-        f"express no more than {sizes[1]:,} do. They can change the path of training; this study does not show whether that path costs accuracy."
-    )
-    shares = [one.singular_values[-1] / one.singular_values[0] for one in spectra]
-    caption = (
-        "Singular values of the one matrix that each head equals: how strongly it passes on each of its ten directions "
-        f"(mean of {plural(len(pair.seeds), 'seed')})."
-    )
-    if shares[0] < shares[1]:
-        caption += " The target’s fall faster, as expected of a product of two matrices, which learns its strong directions first (Saxe et al. 2013, arXiv:1312.6120)."
-    rows = [
-        [label, *(f"{value / one.singular_values[0]:.2g}" for value in one.singular_values)]
-        for label, one in zip(network_labels(pair), spectra, strict=True)
-    ]
-    columns = ["network", *map(str, range(1, 1 + len(spectra[0].singular_values)))]
-    return Explanation(
-        text, caption, FigureTable("Singular values relative to the largest", columns, rows)
+        f"Its rank is {of_target} of at most {NUM_CLASSES}; without the head it is {of_ablation}. So the head’s {sizes[0]:,} parameters "
+        f"express no more than {sizes[1]:,} do. They can change the path of training (Saxe et al. 2013, arXiv:1312.6120); this study "
+        "does not show whether that path costs accuracy."
     )
 
 
