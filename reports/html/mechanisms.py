@@ -4,7 +4,7 @@ The field of the network that an entry changes decides which explanation fits it
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -21,7 +21,6 @@ from mnist_blocks.spec import parse_recipe
 from reports.figures.pictures import evidence_picture, image_picture
 from reports.text.mechanisms import (
     EVIDENCE_CAPTION,
-    Explanation,
     evidence_words,
     explain_gap,
     explain_signals,
@@ -70,10 +69,10 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
     return mechanisms
 
 
-def _mechanism(pair: ObservedPair, explanation: Explanation, figure: Markup) -> Mechanism:
-    """An explanation with its figure."""
+def _mechanism(pair: ObservedPair, text: str, **parts: Any) -> Mechanism:
+    """The explanation of a pair's ingredient."""
     ablation = pair.row.ablation
-    return Mechanism(_anchor(pair), ablation.name, ablation.removes, explanation.text, figure, explanation.caption, explanation.table)  # fmt: skip
+    return Mechanism(_anchor(pair), ablation.name, ablation.removes, text, **parts)
 
 
 def _anchor(pair: ObservedPair) -> str:
@@ -94,7 +93,7 @@ def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
     if profiles is None:
         return None
     figure = signal_figure(_anchor(pair), pair, profiles)
-    return _mechanism(pair, explain_signals(pair, profiles), figure)
+    return _mechanism(pair, figure=figure, **explain_signals(pair, profiles)._asdict())
 
 
 def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
@@ -102,15 +101,14 @@ def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     from reports.figures.mechanisms import gap_figure
 
     gaps = compare_gaps(pair)
-    return _mechanism(pair, explain_gap(pair, gaps), gap_figure(_anchor(pair), pair, gaps))
+    figure = gap_figure(_anchor(pair), pair, gaps)
+    return _mechanism(pair, figure=figure, **explain_gap(pair, gaps)._asdict())
 
 
 def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """What pooling saves, and where answers come from (Lin et al. 2013; Zhou et al. 2015)."""
-    return Mechanism(
-        _anchor(pair),
-        pair.row.ablation.name,
-        pair.row.ablation.removes,
+    return _mechanism(
+        pair,
         pooling_sentences(pair, results),
         evidence=_evidence_rows(pair, exhibits),
         evidence_key=evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]]),
@@ -120,11 +118,8 @@ def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
 
 def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What linear layers in a row multiply out to (Saxe et al. 2013)."""
-    ranks, ablation = head_ranks(pair), pair.row.ablation
-    if ranks is None:
-        return None
-    text = head_sentences(pair, ranks)
-    return Mechanism(_anchor(pair), ablation.name, ablation.removes, text)
+    ranks = head_ranks(pair)
+    return _mechanism(pair, head_sentences(pair, ranks)) if ranks else None
 
 
 def _evidence_rows(pair: ObservedPair, exhibits: Exhibits) -> list[EvidenceRow]:
