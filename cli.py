@@ -266,8 +266,9 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
       python cli.py plan --effect 0.05 --power 0.8
       python cli.py plan runs/mnist --effect 0.2
     """
-    from ablations.analysis.power import plan_lines, plan_seeds, seconds_a_run, time_lines
+    from ablations.analysis.power import plan_seeds, seconds_a_run
     from ablations.records.study import load_study
+    from reports.text.plan import plan_lines, time_lines
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
     found = plan_seeds(study, effect, power)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ablations.analysis.statistics import PairedDifference, mcnemar_p, paired_difference
+from ablations.analysis.statistics import PairedDifference, mcnemar_p, mean_over, paired_difference
 from ablations.analysis.summary import accuracy_by_seed, loss_by_seed, wrong_by_seed
-from ablations.analysis.verdicts import Verdict, judge
+from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
 from ablations.records.study_spec import StudyError
@@ -33,7 +33,7 @@ class StudyComparison(NamedTuple):
 
     comparisons: list[Comparison]
     mixed: list[str]
-    """In what the studies differ besides what is compared, as far as that may change numbers."""
+    """Other differences between the studies that may change numbers."""
     left_out: list[str]
     """Ablations that are not compared, and why."""
 
@@ -49,15 +49,16 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
         if not found:
             there = ", ".join(sorted({record.run_spec.ablation for record in study.records}))
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there or 'no run'}")
-    return compare_all([(f"{one} minus {other}", runs[one], runs[other])], study.spec.margin_pct)[0]
+    return _compare_all([(f"{one} minus {other}", runs[one], runs[other])], study.spec.margin_pct)[
+        0
+    ]
 
 
 def compare_studies(one: Study, other: Study) -> StudyComparison:
     """Each ablation of a study minus the same in another study, seed by seed.
 
     Raises:
-        StudyError: they are of other data or of another length, so that a difference would not be
-            one of what was meant to be compared; or they share no ablation and seed.
+        StudyError: they differ in data or length, or share no ablation and seed.
     """
     for field, words in (
         ("dataset", "data"),
@@ -68,7 +69,7 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
         if values[0] != values[1]:
             shown = " and ".join(getattr(value, "name", str(value)) for value in values)
             raise StudyError(
-                f"{one.name} and {other.name} differ in their {words} ({shown}), and cannot be compared"
+                f"{one.name} and {other.name} differ in their {words} ({shown}) and cannot be compared"
             )
     pairs, left_out = [], []
     names = dict.fromkeys(record.run_spec.ablation for record in (*one.records, *other.records))
@@ -76,7 +77,7 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
         found = runs_of(one, name), runs_of(other, name)
         if not all(found):
             left_out.append(f"{name}: only in {one.name if found[0] else other.name}")
-        elif definition(found[0]) != definition(found[1]):
+        elif _definition(found[0]) != _definition(found[1]):
             left_out.append(f"{name}: it was defined differently")
         elif not accuracy_by_seed(found[0]).keys() & accuracy_by_seed(found[1]).keys():
             left_out.append(f"{name}: no seed in both")
@@ -85,21 +86,21 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
     if not pairs:
         raise StudyError(f"{one.name} and {other.name} share no run: {'; '.join(left_out)}")
     return StudyComparison(
-        compare_all(pairs, one.spec.margin_pct), mixed_environments(one, other), left_out
+        _compare_all(pairs, one.spec.margin_pct), _mixed_environments(one, other), left_out
     )
 
 
-def compare_all(
+def _compare_all(
     pairs: Sequence[tuple[str, list[RunRecord], list[RunRecord]]], margin_pct: float
 ) -> list[Comparison]:
-    """Compare each pair of runs; the p values are corrected for all of them."""
+    """Compare each pair of runs, with p values Holm-adjusted for all of them."""
     differences = {}
     for name, one, other in pairs:
         difference = paired_difference(accuracy_by_seed(one), accuracy_by_seed(other))
         if difference is None:
             raise StudyError(f"{name}: they share no seed, so nothing can be paired")
         differences[name] = difference
-    verdicts = judge(differences, margin_pct)
+    verdicts = decide_verdicts(differences, margin_pct)
     comparisons = []
     for name, one, other in pairs:
         seeds = list(differences[name].by_seed)
@@ -124,17 +125,12 @@ def runs_of(study: Study, name: str) -> list[RunRecord]:
     return [record for record in study.records if record.run_spec.ablation == name]
 
 
-def definition(runs: Sequence[RunRecord]) -> object:
-    """What an ablation was when its runs were made."""
+def _definition(runs: Sequence[RunRecord]) -> object:
+    """The network and training of an ablation's runs."""
     return runs[0].run_spec.network, runs[0].run_spec.training
 
 
-def mean_over(values: dict[int, float], seeds: Sequence[int]) -> float:
-    """The mean over some of the seeds."""
-    return sum(values[seed] for seed in seeds) / len(seeds)
-
-
-def mixed_environments(one: Study, other: Study) -> list[str]:
+def _mixed_environments(one: Study, other: Study) -> list[str]:
     """Fields of the environment in which the studies differ: `torch_version: 2.11 and 2.15`."""
     margins = [study.spec.margin_pct for study in (one, other)]
     found = []

@@ -1,8 +1,7 @@
-"""Where differences between seeds come from, image by image. Pure functions of wrong test images.
+"""Sources of the variance over seeds, image by image: pure functions of wrong test images.
 
-A network that gets 60 of 10,000 images wrong would get another number of another 10,000 wrong, and
-so two equally good networks differ on any test set. Jordan (Calibrated Chaos, 2023,
-arXiv:2304.01910, section 4) takes the variance between trainings apart accordingly.
+Two equally good networks differ on any finite test set. Jordan (Calibrated Chaos, 2023,
+arXiv:2304.01910, section 4) splits the variance between trainings accordingly.
 """
 
 from collections import Counter
@@ -20,9 +19,9 @@ class VarianceSplit(msgspec.Struct, frozen=True):
     total_pct: float
     """As measured on this test set."""
     test_set_pct: float
-    """What networks that are equally good on all possible images would show on so few."""
+    """Of networks that are equally good on all possible images, on this many test images."""
     training_pct: float
-    """The rest: how much networks differ in how good they really are. 0 where nothing is left."""
+    """The rest: differences in accuracy on all possible images; 0 where nothing is left."""
     training_interval_95_pct: tuple[float, float]
     """From the chi-squared interval of the total variance."""
 
@@ -34,19 +33,18 @@ class ImageComparison(msgspec.Struct, frozen=True):
     rescued: list[int]
     """Images that the target gets right and the variant wrong in most seeds, most seeds first."""
     lost: list[int]
-    """The other way round. Chance puts images into either list: what counts is the difference."""
+    """The opposite. Chance puts images into both lists: only the difference counts."""
     coin_flips: int
-    """Number of images on which they differ in some seed, but not in most in one direction."""
+    """Number of other images on which they differ at some seed."""
 
 
 def split_variance(
     wrong_by_seed: Mapping[int, Sequence[int]], num_images: int
 ) -> VarianceSplit | None:
-    """Take the variance of the accuracy over seeds apart; None for fewer than two seeds.
+    """Split the variance of the accuracy over seeds; None for fewer than two seeds.
 
-    With p_i the share of seeds that classify image i correctly, networks that are equally good
-    would vary by the mean of p_i (1 - p_i) over the number of images N; what is measured beyond
-    that is theirs, times N / (N - 1).
+    With p_i the share of seeds that classify image i correctly and N images, equally good networks
+    have the variance mean(p_i (1 - p_i)) / N. The rest, times N / (N - 1), is due to training.
     """
     from scipy import stats
 
@@ -80,7 +78,7 @@ def split_variance(
 def compare_images(
     variant_wrong: Mapping[int, Sequence[int]], target_wrong: Mapping[int, Sequence[int]]
 ) -> ImageComparison | None:
-    """Compare image by image, seed by seed; None when no seed is there for both."""
+    """Compare image by image over the shared seeds; None without one."""
     seeds = sorted(variant_wrong.keys() & target_wrong.keys())
     if not seeds:
         return None

@@ -1,8 +1,7 @@
-"""Does what one study concludes hold in another, on other data or by another recipe?
+"""Whether a study's verdicts replicate in another study, on other data or by another recipe.
 
-Pure functions of results. Each study is judged by itself, by its own margin; what is compared is
-what may be concluded, not the sizes of differences: accuracies on two data sets have no common
-scale.
+Pure functions of results. Each study has its own verdicts by its own margin. Only verdicts are
+compared: differences on two data sets have no common scale.
 """
 
 from collections.abc import Sequence
@@ -14,44 +13,40 @@ from ablations.analysis.summary import AblationResult, Results
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 
-Agreement = Literal["holds", "reversed", "differs", "open", "missing"]
+Agreement = Literal["replicated", "reversed", "different", "inconclusive", "missing"]
 
 
-class TransferRow(msgspec.Struct, frozen=True):
+class ReplicationRow(msgspec.Struct, frozen=True):
     """One ablation in every study."""
 
     ablation: Ablation
     rows: list[AblationResult | None]
     """In the order of the studies; None where it was not run."""
     agreement: Agreement
-    """`holds`: decided everywhere, with the same verdict. `reversed`: it surely hurts in one study
-    and surely helps in another. `differs`: decided everywhere, with other verdicts. `open`: some
-    study does not tell. `missing`: some study does not have it."""
+    """`replicated`: decided in every study, with the same verdict. `reversed`: significantly worse
+    in one study and significantly better in another. `different`: decided in every study, with
+    other verdicts. `inconclusive`: undecided in some study. `missing`: not run in some study."""
 
 
-def transfer(studies: Sequence[Results]) -> list[TransferRow]:
+def replication_rows(studies: Sequence[Results]) -> list[ReplicationRow]:
     """Every ablation that at least one of the studies compares, in the order of the catalogue."""
+    by_name = [{row.ablation.name: row for row in study.rows if row.verdict} for study in studies]
     found = []
     for ablation in CATALOGUE:
-        rows = [
-            next((row for row in study.rows if row.ablation.name == ablation.name), None)
-            for study in studies
-        ]
-        rows = [row if row and row.verdict else None for row in rows]
+        rows = [study.get(ablation.name) for study in by_name]
         if any(rows):
-            found.append(TransferRow(ablation, rows, agreement(rows)))
+            found.append(ReplicationRow(ablation, rows, agreement(rows)))
     return found
 
 
 def agreement(rows: Sequence[AblationResult | None]) -> Agreement:
-    """Whether the verdicts on one ablation say the same."""
+    """How the verdicts on one ablation compare."""
     verdicts = [row.verdict for row in rows if row and row.verdict]
-    effects = {verdict.effect for verdict in verdicts}
-    if {"hurts", "helps"} <= effects:
+    if {"hurts", "helps"} <= {verdict.effect for verdict in verdicts}:
         return "reversed"
     if len(verdicts) < len(rows):
         return "missing"
     if any(verdict.kind in ("undecided", "one seed") for verdict in verdicts):
-        return "open"
+        return "inconclusive"
     same = len({(verdict.kind, verdict.effect) for verdict in verdicts}) == 1
-    return "holds" if same else "differs"
+    return "replicated" if same else "different"

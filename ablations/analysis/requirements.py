@@ -26,10 +26,10 @@ WANTED_CONCEPTS = ", ".join(CONCEPTS)
 GUESSING_PCT = 10.0
 """Accuracy of a guess among ten classes."""
 HARDLY_LEARNT_PCT = 2 * GUESSING_PCT
-"""Below it nothing can be said of what a network's parts do."""
+"""Below it a network's parts cannot be compared."""
 FAR_POINTS = 1.0
-"""So far below what is wanted that a single run, or a mean over runs of which some diverged, is
-enough to say so. The target's seeds lie within 0.1 points of their mean in the reference study."""
+"""A mean this far below the wanted accuracy fails without an interval, also with one seed or diverged
+runs. In the reference study, the target's seeds are within 0.1 points of their mean."""
 
 RequirementVerdict = Literal["pass", "fail", "undecided"]
 
@@ -41,11 +41,11 @@ class Requirement(msgspec.Struct, frozen=True):
     verdict: RequirementVerdict
     measured: str
     note: str = ""
-    """How far it was missed, and what to make of that."""
+    """By how much it was missed."""
     reached_and_kept: list[str] = []
-    """Ablations of the study that reach what the target misses, and keep the other requirements."""
+    """Ablations that reach what the target misses and meet the other requirements."""
     reached_and_broke: list[str] = []
-    """Those that reach it and break another one, with which."""
+    """Ablations that reach it and break another requirement, which is named."""
 
 
 def check_requirements(
@@ -53,46 +53,44 @@ def check_requirements(
 ) -> list[Requirement]:
     """The assignment's four requirements against the target's runs.
 
-    The assignment asks for fewer than 20 epochs, and the reference recipe has 20. Its learning
-    rate is constant after epoch 15, so its state after epoch 19 is exactly that of the same run
-    stopped there, which is what this check looks at: a fixed epoch, not the best one.
-
-    `other_runs` are those of each ablation.
+    The assignment asks for fewer than 20 epochs, and the reference recipe has 20. Its learning rate
+    is constant after epoch 15, so after epoch 19 it is exactly the same run stopped there: the check
+    uses that fixed epoch, not the best one. `other_runs` are those of each ablation.
     """
-    accuracies_pct = [run.last_epoch.test_accuracy_pct for run in target_runs]
-    parameters = target_runs[0].parameters
-    last_allowed_pct = [
-        run.epochs[min(len(run.epochs), EPOCH_LIMIT - 1) - 1].test_accuracy_pct
-        for run in target_runs
-    ]
-    num_runs = plural(len(target_runs), "seed")
-    over_seeds = f"mean of {num_runs}" if len(target_runs) > 1 else num_runs
-    lowest = f" (lowest {min(accuracies_pct):.2f} %)" if len(target_runs) > 1 else ""
+    final_pct = [run.last_epoch.test_accuracy_pct for run in target_runs]
     num_epochs = [min(len(run.epochs), EPOCH_LIMIT - 1) for run in target_runs]
+    allowed_pct = [
+        run.epochs[last - 1].test_accuracy_pct
+        for run, last in zip(target_runs, num_epochs, strict=True)
+    ]
+    parameters = target_runs[0].parameters
+    over_seeds, lowest = plural(len(target_runs), "seed"), ""
+    if len(target_runs) > 1:
+        over_seeds, lowest = f"mean of {over_seeds}", f" (lowest {min(final_pct):.2f} %)"
     diverged = ", or where a run diverged," if min(num_epochs) < max(num_epochs) else ""
     used = used_concepts(target_runs[0].run_spec.network)
-    is_missed = fmean(accuracies_pct) < WANTED_ACCURACY_PCT
+    is_missed = fmean(final_pct) < WANTED_ACCURACY_PCT
     return [
         Requirement(
             WANTED_ACCURACY,
-            judge_accuracy(accuracies_pct),
-            f"{in_pct(fmean(accuracies_pct))} after the last epoch, {over_seeds}{lowest}{interval_words(accuracies_pct)}",
-            explain_shortfall(target_runs),
-            *(others_that_reach_it(other_runs) if is_missed else ([], [])),
+            judge_accuracy(final_pct),
+            f"{in_pct(fmean(final_pct))} after the last epoch, {over_seeds}{lowest}{interval_words(final_pct)}",
+            _shortfall(target_runs),
+            *(_others_that_reach_it(other_runs) if is_missed else ([], [])),
         ),
         Requirement(WANTED_PARAMETERS, judge_parameters(parameters), f"{parameters:,}"),
         Requirement(WANTED_CONCEPTS, judge_concepts(used), "uses " + ", ".join(used)),
         Requirement(
             f"that accuracy in fewer than {EPOCH_LIMIT} epochs",
-            judge_accuracy(last_allowed_pct),
-            f"{in_pct(fmean(last_allowed_pct))} after epoch {max(num_epochs)}{diverged} of the same runs, "
-            f"{over_seeds}{interval_words(last_allowed_pct)}",
+            judge_accuracy(allowed_pct),
+            f"{in_pct(fmean(allowed_pct))} after epoch {max(num_epochs)}{diverged} of the same runs, "
+            f"{over_seeds}{interval_words(allowed_pct)}",
         ),
     ]
 
 
 def used_concepts(network: NetworkSpec) -> list[str]:
-    """Those of the four that a network of our own uses."""
+    """The assignment's concepts that a network of this project uses."""
     is_used = (
         "bn" in network.block,
         network.dropout > 0,
@@ -102,13 +100,11 @@ def used_concepts(network: NetworkSpec) -> list[str]:
     return [concept for concept, used in zip(CONCEPTS, is_used, strict=True) if used]
 
 
-def broken_requirements(run: RunRecord) -> list[str]:
-    """What a run's network fails but for its accuracy, in a few words each."""
-    used = used_concepts(run.run_spec.network)
-    too_large = (
-        [] if judge_parameters(run.parameters) == "pass" else [f"{run.parameters:,} parameters"]
-    )
-    return too_large + [f"without {concept}" for concept in CONCEPTS if concept not in used]
+def _broken_requirements(run: RunRecord) -> list[str]:
+    """The requirements besides accuracy that a run's network fails, in a few words each."""
+    fits, used = judge_parameters(run.parameters) == "pass", used_concepts(run.run_spec.network)
+    missing = [f"without {concept}" for concept in CONCEPTS if concept not in used]
+    return missing if fits else [f"{run.parameters:,} parameters", *missing]
 
 
 def judge_parameters(parameters: int) -> RequirementVerdict:
@@ -122,9 +118,8 @@ def judge_concepts(used: Sequence[str]) -> RequirementVerdict:
 
 
 def judge_accuracy(accuracies_pct: Sequence[float]) -> RequirementVerdict:
-    """Whether the mean over all seeds reaches 99.4 %: decided where the whole 95 % interval of the
-    mean lies on one side, and where the mean is far below, for example because a run diverged.
-    One seed decides nothing else."""
+    """Whether the mean over all seeds reaches 99.4 %: decided where its whole 95 % interval lies on one
+    side, or where the mean is far below."""
     interval = t_interval_95(accuracies_pct)
     if fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS:
         return "fail"
@@ -137,7 +132,7 @@ def judge_accuracy(accuracies_pct: Sequence[float]) -> RequirementVerdict:
 
 
 def interval_words(accuracies_pct: Sequence[float]) -> str:
-    """The interval that decides, or why there is none."""
+    """The interval, or why there is none."""
     interval = t_interval_95(accuracies_pct)
     if interval:
         low, high = max(interval[0], 0.0), min(interval[1], 100.0)
@@ -147,39 +142,36 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
     return "; all seeds agree, so there is no interval"
 
 
-def explain_shortfall(target_runs: Sequence[RunRecord]) -> str:
-    """By how much the target misses the accuracy, and what to make of that; empty if it does not."""
-    num_test = target_runs[0].run_spec.dataset.num_test
-    accuracy_pct = mean_accuracy_pct(target_runs)
+def _shortfall(target_runs: Sequence[RunRecord]) -> str:
+    """By how much the target misses the accuracy, relative to chance; empty if it does not."""
+    num_test, accuracy_pct = (
+        target_runs[0].run_spec.dataset.num_test,
+        mean_accuracy_pct(target_runs),
+    )
     shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
     if shortfall_pct <= 0:
         return ""
     noise_pct = sampling_noise_pct(accuracy_pct, num_test)
-    size = "less" if shortfall_pct < noise_pct else "more"
-    num_reached = sum(
-        run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs
-    )
+    reached = [run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs]
     num_short = f"{shortfall_pct * num_test / 100:,.1f}".removesuffix(".0")
-    average = " on average" if len(target_runs) > 1 else ""
     return (
-        f"{num_short} images of {num_test:,} short{average}, {size} than "
-        f"another draw of as many test images would change one accuracy (±{noise_pct:.2f} points); "
-        f"{num_reached} of {plural(len(target_runs), 'run')} reached it."
+        f"{num_short} images of {num_test:,} short{' on average' if len(reached) > 1 else ''}, "
+        f"{'less' if shortfall_pct < noise_pct else 'more'} than another draw of as many test images "
+        f"would change one accuracy (±{noise_pct:.2f} points); "
+        f"{sum(reached)} of {plural(len(reached), 'run')} reached it."
     )
 
 
-def others_that_reach_it(
+def _others_that_reach_it(
     other_runs: Mapping[str, Sequence[RunRecord]],
 ) -> tuple[list[str], list[str]]:
-    """The ablations that reach the accuracy on average: those that keep the other requirements, and
-    those that break one."""
+    """The ablations that reach the accuracy on average, without and with a broken requirement."""
     keeping: list[str] = []
     breaking: list[str] = []
     for name, runs in other_runs.items():
-        mean_pct = mean_accuracy_pct(runs)
-        if mean_pct >= WANTED_ACCURACY_PCT:
-            broken = broken_requirements(runs[0])
-            details = [in_pct(mean_pct), plural(len(runs), "seed"), *broken]
+        if mean_accuracy_pct(runs) >= WANTED_ACCURACY_PCT:
+            broken = _broken_requirements(runs[0])
+            details = [in_pct(mean_accuracy_pct(runs)), plural(len(runs), "seed"), *broken]
             (breaking if broken else keeping).append(f"{name} ({', '.join(details)})")
     return keeping, breaking
 
@@ -190,11 +182,9 @@ def mean_accuracy_pct(runs: Sequence[RunRecord]) -> float:
 
 
 def in_pct(accuracy_pct: float) -> str:
-    """An accuracy with two digits, or as many more as show on which side of 99.4 % it is."""
-    digits = 2
-    while digits < 5 and (
-        (round(accuracy_pct, digits) >= WANTED_ACCURACY_PCT)
-        != (accuracy_pct >= WANTED_ACCURACY_PCT)
-    ):
-        digits += 1
+    """An accuracy with the fewest digits, 2 to 5, that print it on its side of 99.4 %."""
+    is_reached = accuracy_pct >= WANTED_ACCURACY_PCT
+    digits = next(
+        (n for n in (2, 3, 4) if (round(accuracy_pct, n) >= WANTED_ACCURACY_PCT) == is_reached), 5
+    )
     return f"{accuracy_pct:.{digits}f} %"

@@ -1,26 +1,26 @@
-"""What differences between runs mean. Pure functions of numbers.
+"""Estimates and tests of differences between runs: pure functions of numbers.
 
 Every comparison is paired: a variant and the target share a seed, and with it the order of images,
-the augmentation and the first weights, so that what they share of a seed's luck cancels (Box,
-Hunter and Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: intervals and
-tests speak of the recipes over all seeds, on this test set.
+the augmentation and the initial weights, so that common effects of the seed cancel (Box, Hunter and
+Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: intervals and tests concern
+the recipes over all seeds, on this test set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, log, sqrt
 from statistics import fmean, stdev
 
 import msgspec
 
 EXACT_UP_TO = 2**16
-"""Sign patterns that are all looked at, which is 16 seeds; of more seeds so many are drawn."""
+"""All sign patterns of up to 16 seeds; of more seeds, this many are drawn."""
 DIGITS = 9
-"""To which differences are rounded before they are compared: an accuracy in percent is not a round
-number in binary, and equal differences must be equal."""
+"""Differences are rounded to these decimals, so that equal ones compare equal: accuracies in percent
+are not exact in binary."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The same quantity measured once for each seed."""
+    """A quantity measured once for each seed."""
 
     by_seed: dict[int, float]
     mean: float
@@ -29,13 +29,12 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A quantity that each seed gives one value of, and its mean."""
+    """The mean of a quantity over seeds."""
 
     by_seed: dict[int, float]
     mean: float
     interval_95: tuple[float, float] | None
-    """Student's t-interval for the mean over seeds. None for a single seed, which says nothing
-    about other seeds, and for values without any spread."""
+    """Student's t-interval for the mean over seeds. None for one seed and for values without spread."""
 
 
 class PairedDifference(msgspec.Struct, frozen=True):
@@ -46,23 +45,22 @@ class PairedDifference(msgspec.Struct, frozen=True):
     interval_95: tuple[float, float] | None
     """As in `Estimate`."""
     cohens_d_z: float | None
-    """Mean over standard deviation of the differences (Cohen 1988, section 2.3.5): how far apart
-    in units of what one seed differs from the next. None where there is no interval."""
+    """Mean over standard deviation of the differences (Cohen 1988, section 2.3.5). None where there
+    is no interval."""
     share_above: float
-    """Share of seeds at which the variant's number is the larger; equal ones count half."""
+    """Share of seeds at which the variant's number is larger; ties count half."""
     t_test_p: float | None
     """Two-sided paired t-test. None where there is no interval."""
     sign_flip_p: float | None
-    """Two-sided permutation test, exact up to 16 seeds: how often the mean would be as far from zero
-    if each difference were as likely to have the other sign (Fisher 1935, section 21)."""
+    """Two-sided permutation test over the signs of the differences, exact up to 16 seeds (Fisher
+    1935, section 21)."""
     sign_flip_floor: float | None
-    """The smallest value that `sign_flip_p` can have with so many seeds: 2 / 2^n, and from 17 seeds
-    on, whose sign patterns are drawn, 2 of one more than are drawn."""
+    """The smallest value that `sign_flip_p` can have with this number of seeds."""
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """One positive quantity over another, measured in pairs: mean and interval of the logarithms,
-    taken back, so that a ratio and its inverse tell the same."""
+    """One positive quantity over another, measured in pairs: exponential of the mean and interval of
+    the logarithms, so that the inverse ratio has the inverse interval."""
 
     mean: float
     interval_95: tuple[float, float] | None
@@ -102,15 +100,20 @@ def paired_difference(
     )
 
 
+def mean_over(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float:
+    """The mean over some of the seeds."""
+    return fmean(by_seed[seed] for seed in seeds)
+
+
 def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95 % interval for the mean of independent values; None for fewer than two.
 
-    Also None for values without spread: accuracies come in steps of one image, so that two or
-    three seeds can agree by chance, and an interval of no width would claim certainty.
+    Also None for values without spread: accuracies come in steps of one image, so a few seeds can
+    agree by chance, and an interval without width would claim certainty.
     """
     if len(values) < 2 or max(values) - min(values) < 10**-DIGITS:
         return None
-    # scipy takes most of a second to import, and most commands need no interval.
+    # scipy takes most of a second to import; most commands need no interval.
     from scipy import stats
 
     mean, standard_error = fmean(values), stdev(values) / sqrt(len(values))
@@ -119,7 +122,7 @@ def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def t_test_p(values: Sequence[float], mean: float = 0.0, alternative: str = "two-sided") -> float:
-    """The t-test of values, which must differ, against a mean: `two-sided`, `less`, `greater`."""
+    """One-sample t-test of values with spread; `alternative` is `two-sided`, `less` or `greater`."""
     from scipy import stats
 
     return float(stats.ttest_1samp(values, mean, alternative=alternative).pvalue)
@@ -135,7 +138,7 @@ def sign_flip_p(values: Sequence[float]) -> float:
 
     if not any(values):
         return 1.0
-    # Whole numbers, whose sums are exact: equal sums must be found equal.
+    # Sums of whole numbers are exact, so that equal sums compare equal.
     whole = np.rint(np.asarray(values) * 10**DIGITS)
     test = stats.permutation_test(
         (whole,), np.sum, permutation_type="samples", vectorized=True,
@@ -151,10 +154,8 @@ def sign_flip_floor(num_values: int) -> float:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """P values such that rejecting at 5 % is wrong about anything at all in 5 % of studies (Holm
-    1979): the smallest of n is multiplied by n, the next by n - 1, and none is below one before it.
-    """
-    # statsmodels has it, too, but collects garbage at each call: 0.3 s where torch is loaded.
+    """Holm-adjusted p values (1979): the family-wise error rate is 5 % where they are below 5 %."""
+    # statsmodels' multipletests collects garbage at each call: 0.3 s where torch is loaded.
     corrected, least = {}, 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
@@ -165,7 +166,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def mcnemar_p(one_wrong: Sequence[int], other_wrong: Sequence[int]) -> float:
     """McNemar's exact test of two networks from the test images that each gets wrong (1947).
 
-    It compares two fitted networks on the images at hand, and says nothing of other seeds.
+    It compares two trained networks on these images, not two recipes over seeds.
     """
     from scipy import stats
 
@@ -184,7 +185,7 @@ def paired_ratio(variant: Sequence[float], target: Sequence[float]) -> Ratio:
 
 
 def sampling_noise_pct(accuracy_pct: float, num_images: int) -> float:
-    """Half the width of the 95 % interval that the choice of test images alone gives an accuracy.
+    """Half the width of the 95 % interval of an accuracy due to the choice of test images alone.
 
     The normal approximation of the binomial: 0.15 points for 99.4 % of 10,000 images.
     """

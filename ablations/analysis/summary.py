@@ -1,11 +1,8 @@
-"""A study's numbers, ready to be shown: what the report, the tables and the README are made of.
-
-Pure functions of records. Nothing here trains, draws at random or looks for files.
-"""
+"""A study's numbers, which the report, the tables and the README show: pure functions of records."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -21,13 +18,15 @@ from ablations.analysis.statistics import (
     paired_ratio,
     spread,
 )
-from ablations.analysis.verdicts import Verdict, judge
+from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
 from ablations.records.timing import EpochTime
+
+SIZE_TOLERANCE = 0.05
 
 
 class AblationResult(msgspec.Struct, frozen=True):
@@ -36,16 +35,16 @@ class AblationResult(msgspec.Struct, frozen=True):
     ablation: Ablation
     runs: list[RunRecord]
     accuracy_pct: Spread
-    """Test accuracy after the last epoch: the headline."""
+    """Test accuracy after the last epoch: the main result."""
     best_epoch_accuracy_pct: Spread
-    """Of the best epoch, which was chosen on the test set: shown beside the headline, labelled."""
+    """Of the best epoch, which was chosen on the test set: shown for comparison only."""
     parameters: int
     multiply_adds: int
     epoch_time: EpochTime | None
-    """Measured alone; None while that has not been done."""
+    """Measured alone; None until then."""
     difference_pct: PairedDifference | None
     """Accuracy minus the target's at the same seeds, in percentage points. None for the target
-    itself, and while no seed is there for both."""
+    itself, and without a shared seed."""
     loss_difference: PairedDifference | None
     """The same of the test loss, over the seeds at which neither diverged."""
     time_ratio: Ratio | None
@@ -53,7 +52,7 @@ class AblationResult(msgspec.Struct, frozen=True):
     images: ImageComparison | None
     """None also where a record does not name the wrong images."""
     mcnemar_p: float | None
-    """Only where there is but one seed: it compares two networks, not two recipes."""
+    """Only for one seed: it compares two networks, not two recipes."""
     variance: VarianceSplit | None
     num_diverged: int
     verdict: Verdict | None = None
@@ -61,7 +60,7 @@ class AblationResult(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """Everything that a study says, in the order of the catalogue."""
+    """All numbers of a study, in the order of the catalogue."""
 
     study: Study
     rows: list[AblationResult]
@@ -69,7 +68,7 @@ class Results(msgspec.Struct, frozen=True):
     combinations: list[AblationResult]
     """Several ablations at once."""
     attributions: list[Attribution]
-    """What ingredients are worth together, where their combinations were run."""
+    """What ingredients contribute in combination, where their combinations were run."""
     requirements: list[Requirement]
     """Empty until the target has a run."""
 
@@ -88,15 +87,15 @@ def summarise(study: Study) -> Results:
     for record in study.records:
         runs_by_name.setdefault(record.run_spec.ablation, []).append(record)
     target_runs = runs_by_name.get("target", [])
-    found = [ablation for name in runs_by_name if (ablation := known_ablation(name))]
-    found.sort(key=lambda ablation: (len(ablation.parts), positions(ablation)))
+    found = [ablation for name in runs_by_name if (ablation := _known_ablation(name))]
+    found.sort(key=lambda ablation: (len(ablation.parts), _positions(ablation)))
     all_rows = [
-        summarise_ablation(ablation, runs_by_name[ablation.name], target_runs, study)
+        _summarise_ablation(ablation, runs_by_name[ablation.name], target_runs, study)
         for ablation in found
     ]
     rows = [row for row in all_rows if not row.ablation.parts]
     differences = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
-    verdicts = judge(differences, study.spec.margin_pct)
+    verdicts = decide_verdicts(differences, study.spec.margin_pct)
     rows = [msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows]
     return Results(
         study=study,
@@ -115,7 +114,7 @@ def summarise(study: Study) -> Results:
     )
 
 
-def summarise_ablation(
+def _summarise_ablation(
     ablation: Ablation, runs: list[RunRecord], target_runs: list[RunRecord], study: Study
 ) -> AblationResult:
     """One row of the results."""
@@ -151,6 +150,26 @@ def summarise_ablation(
     )
 
 
+def matched_size(
+    row: AblationResult, target: AblationResult, rows: Sequence[AblationResult]
+) -> AblationResult | None:
+    """The row that removes the same ingredient at about the target's number of parameters; None where
+    there is none, or where the row itself has that size."""
+    if has_similar_size(row, target):
+        return None
+    changes = row.ablation.network.items()
+    for other in rows:
+        removes_it = changes < other.ablation.network.items() and not other.ablation.training
+        if removes_it and has_similar_size(other, target):
+            return other
+    return None
+
+
+def has_similar_size(row: AblationResult, target: AblationResult) -> bool:
+    """Whether the numbers of parameters differ by less than 5 %."""
+    return abs(row.parameters / target.parameters - 1) < SIZE_TOLERANCE
+
+
 def accuracy_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
     """Test accuracy after the last epoch, in percent."""
     return {run.run_spec.seed: run.last_epoch.test_accuracy_pct for run in runs}
@@ -174,7 +193,7 @@ def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
     }
 
 
-def known_ablation(name: str) -> Ablation | None:
+def _known_ablation(name: str) -> Ablation | None:
     """The ablation of that name; None if the catalogue does not have it (any more)."""
     try:
         found = find_ablation(name)
@@ -183,8 +202,8 @@ def known_ablation(name: str) -> Ablation | None:
     return found if found.name == name else None
 
 
-def positions(ablation: Ablation) -> list[int]:
-    """Where the entries that an ablation consists of stand in the catalogue."""
+def _positions(ablation: Ablation) -> list[int]:
+    """Positions in the catalogue of the entries that an ablation consists of."""
     names = [entry.name for entry in CATALOGUE]
     return [names.index(name) for name in names_of(ablation)]
 
@@ -192,78 +211,68 @@ def positions(ablation: Ablation) -> list[int]:
 def unknown_ablations(study: Study) -> list[str]:
     """Names of runs that the catalogue does not know, and that no table shows."""
     names = {record.run_spec.ablation for record in study.records}
-    return sorted(name for name in names if known_ablation(name) is None)
+    return sorted(name for name in names if _known_ablation(name) is None)
 
 
-CSV_COLUMNS = (
-    "ablation",
-    "seed",
-    "status",
-    "test_accuracy_pct",
-    "difference_from_target_points",
-    "test_loss",
-    "best_epoch",
-    "best_epoch_test_accuracy_pct",
-    "train_loss",
-    "train_accuracy_pct",
-    "parameters",
-    "multiply_adds",
-    "median_epoch_seconds_alone",
-    "num_epochs",
-    "dataset",
-    "device",
+def _of_difference(name: str) -> "Column":
+    """A number of an ablation's difference from the target; None where there is none."""
+    return lambda row, _: getattr(row.difference_pct, name, None)
+
+
+def _bound(side: int) -> "Column":
+    """Lower (0) or upper (1) bound of its 95 % interval."""
+    return lambda row, _: (
+        row.difference_pct.interval_95[side]
+        if row.difference_pct and row.difference_pct.interval_95
+        else None
+    )
+
+
+Column = Callable[[AblationResult, RunRecord], object]
+CSV_COLUMNS: dict[str, Column] = {
+    "ablation": lambda row, _: row.ablation.name,
+    "seed": lambda _, run: run.run_spec.seed,
+    "status": lambda _, run: run.status,
+    "test_accuracy_pct": lambda _, run: run.last_epoch.test_accuracy_pct,
+    "difference_from_target_points": lambda row, run: (
+        row.difference_pct.by_seed.get(run.run_spec.seed) if row.difference_pct else None
+    ),
+    "test_loss": lambda _, run: run.last_epoch.test_loss,
+    "best_epoch": lambda _, run: run.best_epoch.epoch,
+    "best_epoch_test_accuracy_pct": lambda _, run: run.best_epoch.test_accuracy_pct,
+    "train_loss": lambda _, run: run.last_epoch.train_loss,
+    "train_accuracy_pct": lambda _, run: run.last_epoch.train_accuracy_pct,
+    "parameters": lambda _, run: run.parameters,
+    "multiply_adds": lambda _, run: run.multiply_adds,
+    "median_epoch_seconds_alone": lambda row, _: getattr(row.epoch_time, "median_seconds", None),
+    "num_epochs": lambda _, run: len(run.epochs),
+    "dataset": lambda _, run: run.run_spec.dataset.name,
+    "device": lambda _, run: run.environment.device_type,
     # The same in all lines of an ablation:
-    "mean_difference_points",
-    "interval_95_low",
-    "interval_95_high",
-    "cohens_d_z",
-    "t_test_p",
-    "t_test_p_holm",
-    "sign_flip_p",
-    "verdict",
-)
+    "mean_difference_points": _of_difference("mean"),
+    "interval_95_low": _bound(0),
+    "interval_95_high": _bound(1),
+    "cohens_d_z": _of_difference("cohens_d_z"),
+    "t_test_p": _of_difference("t_test_p"),
+    "t_test_p_holm": lambda row, _: getattr(row.verdict, "differs_p", None),
+    "sign_flip_p": _of_difference("sign_flip_p"),
+    "verdict": lambda row, _: getattr(row.verdict, "kind", None),
+}
+"""Of `results.csv`: name, and value of one run."""
 TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "verdict")
-"""What is no number among them."""
+"""The columns without numbers."""
 
 
 def results_csv(results: Results) -> str:
     """One line for each run, in the order of the catalogue; no number is rounded."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in [*results.rows, *results.combinations]:
-        difference, verdict = row.difference_pct, row.verdict
-        differences = difference.by_seed if difference else {}
-        low, high = (difference and difference.interval_95) or (None, None)
-        for run in row.runs:
-            last, best, seed = run.last_epoch, run.best_epoch, run.run_spec.seed
-            values = (
-                row.ablation.name,
-                seed,
-                run.status,
-                last.test_accuracy_pct,
-                differences.get(seed),
-                last.test_loss,
-                best.epoch,
-                best.test_accuracy_pct,
-                last.train_loss,
-                last.train_accuracy_pct,
-                run.parameters,
-                run.multiply_adds,
-                row.epoch_time.median_seconds if row.epoch_time else None,
-                len(run.epochs),
-                run.run_spec.dataset.name,
-                run.environment.device_type,
-                difference and difference.mean,
-                low,
-                high,
-                difference and difference.cohens_d_z,
-                difference and difference.t_test_p,
-                verdict and verdict.differs_p,
-                difference and difference.sign_flip_p,
-                verdict and verdict.kind,
-            )
-            writer.writerow(dict(zip(CSV_COLUMNS, values, strict=True)))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(
+        [value(row, run) for value in CSV_COLUMNS.values()]
+        for row in (*results.rows, *results.combinations)
+        for run in row.runs
+    )
     return text.getvalue()
 
 

@@ -1,16 +1,16 @@
-"""What a study may say of each ablation: pure functions of paired differences.
+"""The verdict on each ablation of a study: pure functions of paired differences.
 
-"Not significant" is not "no effect". So a margin is fixed beforehand, below which a difference
-does not matter to anybody, and three questions are asked of the mean difference over seeds:
+"Not significant" does not mean "no effect". So an equivalence margin is fixed beforehand, and three
+questions are asked of the mean difference over seeds:
 
 - Is it beyond the margin?  The 95 % interval lies outside of it.              -> matters
-- Is it within the margin?  Two one-sided t-tests (Schuirmann 1987) say so;
-  and is it zero?           the paired t-test says no,                         -> real but small
+- Is it within the margin?  Two one-sided t-tests (Schuirmann 1987);
+  and is it zero?           the paired t-test rejects that,                    -> real but small
                             or does not.                                       -> negligible
-- Neither.                                                                     -> undecided
+- Neither: inconclusive at this number of seeds.                               -> undecided
 
-Each question is asked of every ablation of the study, and its p values are Holm's: with fifteen
-ablations an interval that just clears the margin is not enough.
+The p values of each question are Holm-adjusted over the ablations of the study: with fifteen of
+them, one interval just outside the margin is not enough.
 """
 
 import math
@@ -33,23 +33,22 @@ VerdictKind = Literal["matters", "real but small", "negligible", "undecided", "o
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a study's seeds say of one ablation."""
+    """What a study concludes of one ablation."""
 
     kind: VerdictKind
-    """`one seed` is undecided, too: one seed says nothing of others."""
+    """`one seed` is inconclusive, too."""
     effect: Literal["hurts", "helps", "unclear"]
-    """What removing the ingredient does to the accuracy; `unclear` while the corrected t-test does
-    not tell the difference from zero."""
+    """What removing the ingredient does to the accuracy; `unclear` unless Holm-adjusted p < 0.05."""
     beyond_margin_p: float | None
-    """All three are Holm's. None for one seed, and for differences without spread."""
+    """All three are Holm-adjusted. None for one seed, and for differences without spread."""
     differs_p: float | None
     within_margin_p: float | None
     more_seeds: int | None
-    """Undecided: about so many more seeds would settle it in 80 % of cases, if the spread and the
-    mean are as they look. None when it is more than 1,000, and when there is nothing to say."""
+    """Undecided: about so many more seeds would decide it in 80 % of studies with this mean and
+    spread. None above 1,000, and for other verdicts."""
 
 
-def judge(
+def decide_verdicts(
     differences: Mapping[str, PairedDifference], margin_pct: float = DEFAULT_MARGIN_PCT
 ) -> dict[str, Verdict]:
     """The verdict on each ablation of a study. A positive difference is a better accuracy.
@@ -64,34 +63,34 @@ def judge(
         for name, difference in differences.items()
         if difference.interval_95
     }
-    # Those that cannot be tested yet are among the comparisons: more seeds must not change how many
-    # there are.
+    # Ablations that cannot be tested yet count as comparisons, too: more seeds must not change the
+    # number of comparisons.
     untested = dict.fromkeys(differences, 1.0)
 
-    def corrected(p_value: Callable[[Sequence[float]], float]) -> dict[str, float]:
+    def adjusted(p_value: Callable[[Sequence[float]], float]) -> dict[str, float]:
         return holm(untested | {name: p_value(found) for name, found in values.items()})
 
-    beyond = corrected(partial(beyond_margin_p, margin=margin_pct))
-    differs = corrected(t_test_p)
-    within = corrected(partial(within_margin_p, margin=margin_pct))
+    beyond = adjusted(partial(beyond_margin_p, margin=margin_pct))
+    differs = adjusted(t_test_p)
+    within = adjusted(partial(within_margin_p, margin=margin_pct))
     verdicts = {}
     for name, difference in differences.items():
         if name not in values:
             kind: VerdictKind = "one seed" if len(difference.by_seed) == 1 else "undecided"
             verdicts[name] = Verdict(kind, "unclear", None, None, None, None)
             continue
-        is_real = differs[name] < LEVEL
+        is_significant = differs[name] < LEVEL
         more_seeds = None
         if beyond[name] < LEVEL:
             kind = "matters"
         elif within[name] < LEVEL:
-            kind = "real but small" if is_real else "negligible"
+            kind = "real but small" if is_significant else "negligible"
         else:
             kind = "undecided"
             needed = seeds_to_settle(values[name], margin_pct, len(differences))
             more_seeds = None if needed is None else max(1, needed - len(values[name]))
         effect: Literal["hurts", "helps", "unclear"] = "unclear"
-        if is_real:
+        if is_significant:
             effect = "hurts" if difference.mean < 0 else "helps"
         verdicts[name] = Verdict(
             kind, effect, beyond[name], differs[name], within[name], more_seeds
@@ -111,34 +110,31 @@ def within_margin_p(values: Sequence[float], margin: float) -> float:
 
 
 def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -> int | None:
-    """How many seeds in all would bring a verdict in 80 % of studies.
+    """How many seeds in all would lead to a verdict in 80 % of studies; None above 1,000.
 
-    Taken for granted are the mean and the spread of the values; the level is divided by the number
-    of comparisons, as Holm does for the first of them. None: more than 1,000.
+    The true mean and spread are taken to be those of the values. The level is divided by the number
+    of comparisons, as Holm does for the first of them.
     """
     mean, deviation = abs(fmean(values)), stdev(values)
+    level = LEVEL / num_compared
+
+    def power(distance: float, size: int, level: float) -> float:
+        return one_sided_power(distance / deviation, size, level)
+
     if mean > margin:
-        return smallest_sample(
-            lambda size: one_sided_power(
-                (mean - margin) / deviation, size, LEVEL / 2 / num_compared
-            )
-        )
+        return smallest_sample(lambda size: power(mean - margin, size, level / 2))
     return smallest_sample(
-        lambda size: (
-            one_sided_power((margin - mean) / deviation, size, LEVEL / num_compared)
-            + one_sided_power((margin + mean) / deviation, size, LEVEL / num_compared)
-            - 1
-        )
+        lambda size: power(margin - mean, size, level) + power(margin + mean, size, level) - 1
     )
 
 
 def seeds_to_find(
     effect: float, deviation: float, power: float = POWER, num_compared: int = 1
 ) -> int | None:
-    """How many seeds find a difference of a size, two-sided at 5 %, so often.
+    """How many seeds detect a difference of this size, two-sided at 5 %; None above 1,000.
 
     `deviation` is the standard deviation of the paired differences; the level is divided by the
-    number of comparisons. None: more than 1,000.
+    number of comparisons.
     """
     level = LEVEL / 2 / num_compared
     return smallest_sample(
@@ -147,11 +143,11 @@ def seeds_to_find(
 
 
 def one_sided_power(effect_size: float, size: int, level: float) -> float:
-    """How often a one-sided t-test finds a mean of so many standard deviations."""
+    """Power of a one-sided t-test for a mean of so many standard deviations."""
     from statsmodels.stats.power import TTestPower
 
     power = float(TTestPower().power(effect_size, size, level, alternative="larger"))
-    # Far in the tails the distribution is not computed any more: there is no doubt there.
+    # statsmodels returns NaN far in the tails, where the power is 1.
     return power if math.isfinite(power) else 1.0
 
 

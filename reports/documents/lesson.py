@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ablations.analysis.replication import transfer
+from ablations.analysis.replication import replication_rows
 from ablations.analysis.statistics import sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.worked_example import (
@@ -21,8 +21,8 @@ from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, describe, leaves
 from reports.documents.markdown import render_markdown
-from reports.html.replication import transfer_lead
 from reports.text.predict import choices
+from reports.text.replication import replication_lead
 from reports.text.wording import REMOVED_WORDS
 
 
@@ -42,7 +42,7 @@ def render_lesson(studies: Sequence[Results]) -> str:
         quick=QUICK,
         removed=REMOVED_WORDS,
         noise_pct=sampling_noise_pct(target.accuracy_pct.mean, spec.dataset.num_test),
-        replication=transfer_lead(transfer(studies)) if len(studies) > 1 else "",
+        replication=replication_lead(replication_rows(studies)) if len(studies) > 1 else "",
         result_of=lambda name: _result_of(results, name),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from ablations.analysis.replication import transfer
+from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
 from reports.documents.markdown import render_markdown
 from reports.figures.svg import COLOURS
-from reports.html.replication import study_labels, transfer_lead
 from reports.text.evidence import together_sentence
 from reports.text.methods import left_out
+from reports.text.replication import replication_lead, study_labels
 from reports.text.wording import chance_notices, mixed_notices, notices, timing_notice
 
 
@@ -21,7 +21,7 @@ def render_readme(results: Results, others: Sequence[Results] = ()) -> str:
         "README.jinja",
         **_shared(results),
         removing_all=together_sentence(attribution) if attribution else "",
-        replication=transfer_lead(transfer(studies)) if others else "",
+        replication=replication_lead(replication_rows(studies)) if others else "",
         labels=study_labels([one.study for one in studies]),
     )
 

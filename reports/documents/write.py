@@ -39,9 +39,9 @@ def write_results(results: Results, study_dir: Path) -> Path:
 
 def write_transfer(studies: Sequence[Results], path: Path) -> None:
     """The page of several studies side by side."""
-    from reports.html.replication import render_transfer
+    from reports.html.replication import render_replication
 
-    write_atomically(path, render_transfer(studies).encode())
+    write_atomically(path, render_replication(studies).encode())
 
 
 def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: Path) -> None:

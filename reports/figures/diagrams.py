@@ -1,8 +1,7 @@
 """A network and its training as a picture, with what differs from the target marked.
 
-Marks are shapes and words, so that nothing hangs on a colour: what is removed has a dashed box and
-its text struck through, what is added a thick one, what is changed a double one, and each says so.
-The looks are in `static/diagram.css`.
+Shapes and words mark differences, never colour alone: a removed part has a dashed box and its text
+struck through, an added one a thick box, a changed one a double box. Style: `static/diagram.css`.
 """
 
 from collections.abc import Sequence
@@ -29,22 +28,19 @@ PADDING = 5
 """Between a box's edge and its text."""
 BOX_GAP = 6
 BLOCK_GAP = 14
-"""Between the blocks of a stage, so that they can be told apart."""
+"""Between the blocks of a stage."""
 STACK_TOP = 46
 SHAPE_TOP = 56
 """Where feature maps stand, in the gap between two columns."""
-ARROW_WIDTH = 14
-"""Room for the arrow beside a column in which something has moved."""
 LINE_TOP = 30
 """How high the line from one column to the next goes."""
 SHAPE_KINDS = ("detail", "detail", "mark")
 """Of the lines below a shape: the third is there where the target has another shape."""
-SYMBOLS = {"removed": "×", "added": "+", "up": "↑", "down": "↓", "moved": "↕"}
-"""By the last word of what a box says."""
+SYMBOLS = {"removed": "×", "added": "+"}
 
 
 class Placed(NamedTuple):
-    """A box, and where it stands, in pixels."""
+    """A box and its position in pixels."""
 
     box: Box
     x: int
@@ -62,21 +58,20 @@ def ablation_diagram(
     """The network, its images and its training as an `<svg>`, marked where the target differs.
 
     `name` must be unique in the page: ids begin with it. In a study that is shorter than the
-    reference recipe, `target_training` is how its target is trained, so that a length which all
-    have in common is not marked.
+    reference recipe, `target_training` is its target's training, so that the common length is not
+    marked.
     """
     found = columns(network, training, target_training)
-    stacks, shape_x, width = place(found)
-    bottom = max(bottom_of(stack) for stack in stacks)
-    parts = [draw_flow(found, stacks, shape_x)]
+    stacks, shape_x, width = _place(found)
+    bottom = max(_bottom_of(stack) for stack in stacks)
+    parts = [_draw_flow(found, stacks, shape_x)]
     for column, stack in zip(found, stacks, strict=True):
         parts.append(text(stack[0].x + stack[0].width / 2, 20, column.title, "title"))
-        parts += [draw_box(placed) for placed in stack]
-        parts += [draw_move(placed, stack) for placed in stack if placed.box.moved]
+        parts += [_draw_box(placed) for placed in stack]
     parts += [
-        draw_shape(column, x) for column, x in zip(found, shape_x, strict=False) if column.shape
+        _draw_shape(column, x) for column, x in zip(found, shape_x, strict=False) if column.shape
     ]
-    totals = total_words(network)
+    totals = _total_words(network)
     parts.append(text(width / 2, bottom + 36, totals, "total"))
     words = changed_parts(network, training, target_training)
     title = "Diagram of what differs from the target" if words else "Diagram of the target"
@@ -89,7 +84,7 @@ def ablation_diagram(
     return opening + Markup("\n".join(parts)) + Markup("</svg>")
 
 
-def total_words(network: NetworkSpec) -> str:
+def _total_words(network: NetworkSpec) -> str:
     """Parameters and multiply-adds, beside the target's where they are others."""
     words = []
     for field, unit in (("parameters", "parameters"), ("multiply_adds", "multiply-adds an image")):
@@ -100,111 +95,96 @@ def total_words(network: NetworkSpec) -> str:
     return ", ".join(words)
 
 
-def place(found: Sequence[Column]) -> tuple[list[list[Placed]], list[int], int]:
-    """Where each box stands, the middle of each gap between columns, and the whole width."""
+def _place(found: Sequence[Column]) -> tuple[list[list[Placed]], list[int], int]:
+    """The position of each box, the middle of each gap between columns, and the total width."""
     stacks, shape_x, x = [], [], MARGIN
     for column, following in pairwise([*found, None]):
         assert column
-        width = max(box_width(box) for box in column.boxes)
-        # Beside what has moved stands an arrow.
-        if any(box.moved for box in column.boxes):
-            x += ARROW_WIDTH
-        stacks.append(place_stack(column.boxes, x, width))
+        width = max(_box_width(box) for box in column.boxes)
+        stacks.append(_place_stack(column.boxes, x, width))
         x += width
         if following:
-            lines = zip(shape_lines(column), SHAPE_KINDS, strict=False)
-            gap = max(40, *(round(text_width(*line)) + 14 for line in lines))
+            lines = zip(_shape_lines(column), SHAPE_KINDS, strict=False)
+            gap = max(40, *(round(_text_width(*line)) + 14 for line in lines))
             shape_x.append(x + gap // 2)
             x += gap
     return stacks, shape_x, x + MARGIN
 
 
-def place_stack(boxes: Sequence[Box], x: int, width: int) -> list[Placed]:
+def _place_stack(boxes: Sequence[Box], x: int, width: int) -> list[Placed]:
     """The boxes of one column, each below the one before it."""
     stack: list[Placed] = []
     y = STACK_TOP
     for box, following in pairwise([*boxes, None]):
         assert box
-        height = LINE_HEIGHT * len(box_lines(box)) + 2 * PADDING
+        height = LINE_HEIGHT * len(_box_lines(box)) + 2 * PADDING
         stack.append(Placed(box, x, y, width, height))
-        is_block_end = following and block_of(box) != block_of(following)
+        is_block_end = following and _block_of(box) != _block_of(following)
         y += height + (BLOCK_GAP if is_block_end else BOX_GAP)
     return stack
 
 
-def block_of(box: Box) -> str:
-    """The block that a layer belongs to; nothing for what stands outside of one."""
+def _block_of(box: Box) -> str:
+    """The block that a layer belongs to; empty outside of one."""
     return box.part.key.rpartition(".")[0]
 
 
-def bottom_of(stack: Sequence[Placed]) -> int:
-    """Where a column ends."""
+def _bottom_of(stack: Sequence[Placed]) -> int:
+    """The bottom edge of a column."""
     return stack[-1].y + stack[-1].height
 
 
-def box_lines(box: Box) -> list[tuple[str, str]]:
+def _box_lines(box: Box) -> list[tuple[str, str]]:
     """The lines of a box, each with its class: what it is, and what is different."""
     part, was = box.part, box.was
     lines = [(part.label, "label")]
     if box.state != "removed":
         lines += [(line, "detail") for line in part.details if was is None or line in was.details]
     for words in change_words(box):
-        symbol = SYMBOLS.get(words.rpartition(" ")[2])
+        symbol = SYMBOLS.get(words)
         lines.append((f"{symbol} {words}" if symbol else words, "mark"))
     return lines
 
 
-def box_width(box: Box) -> int:
+def _box_width(box: Box) -> int:
     """Room for the longest line of a box."""
     edges = 2 * (9 if box.state == "changed" else 6)
-    return max(round(text_width(*line)) for line in box_lines(box)) + edges
+    return max(round(_text_width(*line)) for line in _box_lines(box)) + edges
 
 
-def text_width(words: str, kind: str) -> float:
+def _text_width(words: str, kind: str) -> float:
     """About how wide a text is, in a wide font (DejaVu Sans) of 12 pixels; marks are bold."""
     widths = [4 if letter in " .,ijlt" else 10 if letter in "→×÷mw%+" else 7.3 for letter in words]
     return sum(widths) * (1.1 if kind == "mark" else 1)
 
 
-def draw_box(placed: Placed) -> str:
+def _draw_box(placed: Placed) -> str:
     """One box with its lines."""
     box, x, y, width, height = placed
-    classes = " ".join(filter(None, (box.state, "moved" if box.moved else "")))
-    rects = [rect(x, y, width, height)]
+    rects = [_rect(x, y, width, height)]
     if box.state == "changed":
-        rects.append(rect(x + 3, y + 3, width - 6, height - 6))
+        rects.append(_rect(x + 3, y + 3, width - 6, height - 6))
     texts = [
         text(x + width / 2, y + PADDING + LINE_HEIGHT * number + 11, words, kind)
-        for number, (words, kind) in enumerate(box_lines(box))
+        for number, (words, kind) in enumerate(_box_lines(box))
     ]
-    return f'<g class="{classes}">{"".join([*rects, *texts])}</g>'
+    return f'<g class="{box.state}">{"".join([*rects, *texts])}</g>'
 
 
-def rect(x: float, y: float, width: float, height: float, radius: float = 4) -> str:
+def _rect(x: float, y: float, width: float, height: float, radius: float = 4) -> str:
     """A rectangle with round corners."""
     return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius:g}"/>'
 
 
 def text(x: float, y: float, words: str, kind: str) -> str:
     """A line of text around x."""
-    # Most lines are labels, and the style makes those so without being told.
+    # The style sheet takes a text without a class for a label.
     attribute = "" if kind == "label" else f' class="{kind}"'
     return f'<text x="{x:g}" y="{y:g}"{attribute}>{escape(words)}</text>'
 
 
-def draw_move(placed: Placed, stack: Sequence[Placed]) -> str:
-    """An arrow beside the column from where a part was to where it is."""
-    bottoms = {found.box.part.key: found.y + found.height for found in stack}
-    start = bottoms.get(placed.box.old_place, STACK_TOP - BOX_GAP) + BOX_GAP / 2
-    end, x = placed.y + placed.height / 2, placed.x
-    return (
-        f'<path class="move" d="M{x - 2} {start:g}h-6q-4 0-4 {"-4" if end < start else "4"}'
-        f'V{end:g}H{x - 2}m-5-4l5 4l-5 4"/>'
-    )
-
-
-def shape_lines(column: Column) -> list[str]:
-    """What comes out of a column in words, and in the last line what it was in the target."""
+def _shape_lines(column: Column) -> list[str]:
+    """The output shape of a column in words; in the last line the target's where it differs."""
     shape, was = column.shape, column.target_shape
     if not shape:
         return [""]
@@ -221,8 +201,8 @@ def shape_lines(column: Column) -> list[str]:
     return lines
 
 
-def squares(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """How many squares stand for a shape, their side, and how far one is from the next.
+def _squares(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Number of squares of a shape, their side, and the offset from one to the next.
 
     The side is to scale. Their number only hints at that of the channels: it grows by one where
     that doubles. A vector is a row of small squares.
@@ -232,42 +212,42 @@ def squares(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return round(log2(shape[0])) + 1, shape[1], 3
 
 
-def shape_bottom(shape: tuple[int, ...]) -> int:
-    """Where the squares of a shape end."""
-    count, side, step = squares(shape)
+def _shape_bottom(shape: tuple[int, ...]) -> int:
+    """The bottom edge of the squares of a shape."""
+    count, side, step = _squares(shape)
     return SHAPE_TOP + side + step * (count - 1)
 
 
-def draw_shape(column: Column, x: int) -> str:
-    """What comes out of a column: feature maps as a stack of squares, a vector as a row."""
+def _draw_shape(column: Column, x: int) -> str:
+    """The output of a column: feature maps as a stack of squares, a vector as a row."""
     assert column.shape
-    count, side, step = squares(column.shape)
+    count, side, step = _squares(column.shape)
     step_x = step if len(column.shape) == 3 else 0
     left = x - (side + step_x * (count - 1)) / 2
-    rects = [rect(left + step_x * i, SHAPE_TOP + step * i, side, side, 0) for i in range(count)]
-    lines = shape_lines(column)
+    rects = [_rect(left + step_x * i, SHAPE_TOP + step * i, side, side, 0) for i in range(count)]
+    lines = _shape_lines(column)
     texts = [
-        text(x, shape_bottom(column.shape) + LINE_HEIGHT * number, words, kind)
+        text(x, _shape_bottom(column.shape) + LINE_HEIGHT * number, words, kind)
         for number, (words, kind) in enumerate(zip(lines, SHAPE_KINDS, strict=False), start=1)
     ]
     is_changed = len(lines) == len(SHAPE_KINDS)
     return f'<g class="shape{" changed" if is_changed else ""}">{"".join([*rects, *texts])}</g>'
 
 
-def draw_flow(
+def _draw_flow(
     found: Sequence[Column], stacks: Sequence[Sequence[Placed]], shape_x: Sequence[int]
 ) -> str:
-    """The way of the data: down each column, and up between it and the next."""
+    """The path of the data: down each column, and up between it and the next."""
     middles = [stack[0].x + stack[0].width / 2 for stack in stacks]
     path = []
     for number, (column, stack) in enumerate(zip(found, stacks, strict=True)):
-        bottom = bottom_of(stack)
+        bottom = _bottom_of(stack)
         path.append(f"M{middles[number]:g} {STACK_TOP}V{bottom}")
         if number < len(shape_x):
             x, top = shape_x[number], LINE_TOP
             if column.shape:
-                top = shape_bottom(column.shape) + LINE_HEIGHT * len(shape_lines(column)) + 8
-                # The line goes on above what stands in its way.
+                top = _shape_bottom(column.shape) + LINE_HEIGHT * len(_shape_lines(column)) + 8
+                # The line continues above the shape and its words.
                 path.append(f"V{max(bottom, top) + 8}H{x}V{top}M{x} {SHAPE_TOP - 6}V{LINE_TOP}")
             else:
                 path.append(f"V{bottom + 8}H{x}V{LINE_TOP}")

@@ -1,4 +1,4 @@
-"""Small pictures for the page, as data URLs: the page may load nothing."""
+"""Small pictures for the page, as data URLs, because the page loads nothing."""
 
 import base64
 import functools
@@ -10,19 +10,19 @@ import numpy as np
 from mnist_blocks.spec import IMAGE_SIZE
 
 FOR, AGAINST = (0, 114, 178), (213, 94, 0)
-"""Blue and vermilion of Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Blue and vermilion of Okabe and Ito's colour-blind safe palette."""
 SQUARE_PIXELS = 7
 """Side of one square of a map: room for a dot."""
 
 
 @functools.cache
 def image_picture(pixels: bytes) -> str:
-    """A test image as the data set has it: white on black."""
-    return png_url(np.frombuffer(pixels, np.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE))
+    """A test image, white on black."""
+    return _png_url(np.frombuffer(pixels, np.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE))
 
 
 def evidence_picture(values: Sequence[Sequence[float]]) -> str:
-    """A map of parts of a sum: the stronger, the further from white; what is negative has a dot."""
+    """A map of contributions to a sum: stronger is darker, and negative ones have a dot."""
     parts = np.asarray(values)
     strengths = np.abs(parts) / max(np.abs(parts).max(), 1e-12)
     colours = np.where(parts[..., None] >= 0, FOR, AGAINST)
@@ -31,10 +31,10 @@ def evidence_picture(values: Sequence[Sequence[float]]) -> str:
     middle = SQUARE_PIXELS // 2
     for row, column in zip(*np.nonzero(parts < 0), strict=True):
         picture[row * SQUARE_PIXELS + middle, column * SQUARE_PIXELS + middle] = 0
-    return png_url(picture.round().astype(np.uint8))
+    return _png_url(picture.round().astype(np.uint8))
 
 
-def png_url(picture: np.ndarray) -> str:
+def _png_url(picture: np.ndarray) -> str:
     """A grey (height, width) or coloured (height, width, 3) picture of bytes."""
     from PIL import Image
 

@@ -1,8 +1,8 @@
-"""From a matplotlib figure to SVG that may stand in an HTML page beside other SVGs.
+"""From a matplotlib figure to SVG for an HTML page with other SVGs.
 
-The text stays text, in the page's own font. Colours become the page's CSS variables, so that one
-picture serves light, dark and printed pages. What matplotlib writes as `style="..."`, which the
-page's policy forbids, becomes attributes of SVG's own.
+Text stays text, in the page's font. Colours become the page's CSS variables, for light, dark and
+printed pages. The page's policy forbids `style="..."`, which matplotlib writes: it becomes SVG
+attributes.
 """
 
 import io
@@ -25,16 +25,16 @@ COLOURS = {
     "paper": "#fefefe",
     "shade": "#f1f3f6",
 }
-"""What figures are drawn with. `page.css` gives each a value for light and for dark pages, blue
-and orange after Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""`page.css` has a value of each for light and for dark pages. Blue and orange are from Okabe and Ito's
+colour-blind safe palette."""
 
 ZERO_LINE = "zero-line"
-"""The id that a figure gives to the line of no difference: the page finds it by its class `zero`."""
+"""The id of the line of no difference in a figure; in the page, its class is `zero`."""
 
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Seaborn's style with this page's colours, whatever a user's own settings are."""
+    """Seaborn's style with the page's colours, independent of the user's settings."""
     style = sns.axes_style("whitegrid") | {
         "axes.edgecolor": COLOURS["muted"],
         "axes.facecolor": "none",
@@ -69,7 +69,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     _, _, body = buffer.getvalue().partition("<svg")
-    body = page_markup(body[body.index(">") + 1 :], name)
+    body = _page_markup(body[body.index(">") + 1 :], name)
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     opening = Markup(
         '<svg class="plot" id="{name}-figure" role="img" aria-labelledby="{name}-title {name}-description" '
@@ -79,20 +79,20 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     return opening + Markup(body)
 
 
-def page_markup(body: str, name: str) -> str:
-    """The inside of matplotlib's `<svg>` as it may stand in the page."""
+def _page_markup(body: str, name: str) -> str:
+    """The content of matplotlib's `<svg>`, for the page."""
     # The style element would apply to the whole page; it only repeats what `to_svg` opens with.
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r"\s*\n\s*", "\n", body)
     used_ids = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
     # Only what is between < and > is rewritten: matplotlib writes these two as &lt; and &gt; in
     # texts and values, so that a text which looks like markup stays as it is.
-    body = re.sub(r"<[^<>]+>", lambda tag: page_tag(tag[0], name, used_ids), body)
+    body = re.sub(r"<[^<>]+>", lambda tag: _page_tag(tag[0], name, used_ids), body)
     return body.replace("<defs>\n</defs>", "").strip()
 
 
-def page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
-    """One tag with ids of its own figure, coordinates as short as eyes need them, and no style."""
+def _page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
+    """One tag with ids of its own figure, short coordinates and no style."""
     tag = tag.replace(f' id="{ZERO_LINE}"', ' class="zero"')
     # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
     tag = re.sub(
@@ -100,14 +100,14 @@ def page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
     )
     tag = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
-    tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: short_numbers(found[0]), tag)
+    tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: _short_numbers(found[0]), tag)
     tag = re.sub(r' style="([^"]*)"', lambda style: attributes(style[1]), tag)
     for colour, value in COLOURS.items():
         tag = tag.replace(value, f"var(--figure-{colour})")
     return tag
 
 
-def short_numbers(text: str) -> str:
+def _short_numbers(text: str) -> str:
     """Coordinates to a hundredth of a pixel."""
     return re.sub(
         r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text
@@ -129,7 +129,7 @@ def attributes(style: str) -> str:
 
 
 def same_again(name: str, title: str, inches: tuple[float, float]) -> Markup:
-    """A figure that stands elsewhere in the page, a second time, for a few bytes."""
+    """A figure of the page a second time, by reference."""
     width, height = (round(72 * side) for side in inches)
     return Markup(
         '<svg class="plot" role="img" aria-label="{title}" viewBox="0 0 {width} {height}" '

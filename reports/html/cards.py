@@ -1,4 +1,4 @@
-"""What an ablation's card on the page says beyond its numbers: what happened, and on which images."""
+"""What an ablation's card on the page shows besides its numbers: findings, mistakes and images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from ablations.inspection.load import Exhibits
 from ablations.records.study_spec import StudySpec
 from ablations.words import plural
 from reports.figures.pictures import image_picture
+from reports.text.predict import DIRECTIONS
 from reports.text.wording import decimal, enumerate_words, interval, signed, unbroken
 
 MOST_CONFUSIONS = 3
 
 
 class Picture(NamedTuple):
-    """A test image, and what is to be said of it."""
+    """A test image and its words."""
 
     url: str
     words: str
@@ -26,7 +27,7 @@ class Picture(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Which classes a network takes for which, over the seeds that were observed."""
+    """Which classes a network confuses, summed over the seeds that were observed."""
 
     num_seeds: int
     counts: list[list[int]]
@@ -48,99 +49,95 @@ class ImageLists(NamedTuple):
 
 
 def what_happened(row: AblationResult, spec: StudySpec) -> list[str]:
-    """What removing the ingredient did, how sure that is, and whether it was expected."""
+    """What removing the ingredient did, its evidence, and whether it was expected."""
     difference, verdict = row.difference_pct, row.verdict
     if difference is None or verdict is None:
         return []
-    sentences = [finding(difference, verdict, row.ablation.removes, decimal(spec.margin_pct))]
+    sentences = [_finding(difference, verdict, row.ablation.removes, decimal(spec.margin_pct))]
     if row.num_diverged:
         sentences.append(
-            f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss was not a finite number any more."
+            f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss became infinite or not a number."
         )
     if spec.is_full_length:
-        sentences.append(against_expectation(row.ablation.expects, verdict))
+        sentences.append(_compare_with_expectation(row.ablation.expects, verdict))
     return [unbroken(sentence) for sentence in sentences]
 
 
-def finding(difference: PairedDifference, verdict: Verdict, removes: str, margin_words: str) -> str:
-    """The verdict in a sentence, with the numbers that it rests on."""
-    numbers = f"removing it: {signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
-    if difference.interval_95:
-        numbers += f", 95 % interval {interval(difference.interval_95)}"
-    direction = "worse" if difference.mean < 0 else "better"
-    within = f"within ±{margin_words} points"
+def _finding(difference: PairedDifference, verdict: Verdict, removes: str, margin: str) -> str:
+    """The verdict in a sentence, with its numbers."""
     if verdict.kind == "one seed":
         return (
-            f"On the one seed that was run, the difference is {signed(difference.mean)} points. Another seed would have given "
-            "another, so nothing follows from it."
+            f"With one seed, the difference is {signed(difference.mean)} points. Another seed would give another "
+            "difference, so this supports no conclusion."
         )
+    numbers = f"{signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
+    if difference.interval_95:
+        numbers += f", 95 % interval {interval(difference.interval_95)}"
+    significant = "Holm-adjusted p < 0.05"
+    direction = DIRECTIONS.get(verdict.effect, "")
     if verdict.kind == "matters":
-        return f"It matters: without {removes} the network is {direction} by surely more than {margin_words} points ({numbers})."
+        # Such a difference is significantly different from zero, too, but for rounding.
+        direction = "worse" if difference.mean < 0 else "better"
+        return f"Matters: without {removes} the network is {direction} by significantly more than {margin} points ({significant}; {numbers})."
     if verdict.kind == "real but small":
-        return f"It is real but small: surely not zero, and surely {within} ({numbers})."
+        return f"Real but small: without {removes} the network is significantly {direction}, but by less than {margin} points ({significant}; {numbers})."
     if verdict.kind == "negligible":
-        return f"It is negligible: surely {within}, and no effect is clear ({numbers})."
-    if verdict.effect != "unclear":
-        return f"The network without it is surely {direction}, but whether by more than {margin_words} points is open ({numbers})."
-    return f"It is undecided: corrected for every comparison, these seeds do not tell the difference from zero, which is not the same as there being none ({numbers})."
+        return f"Negligible: without {removes} the network is equivalent to the target within ±{margin} points ({significant}; {numbers}), and the difference from zero is not significant."
+    if direction:
+        return f"Without {removes} the network is significantly {direction} ({significant}; {numbers}). Whether by more than {margin} points is inconclusive at this number of seeds."
+    return f"Inconclusive at this number of seeds: the difference from zero is not significant, which is not the same as being equal ({numbers})."
 
 
-def against_expectation(
+def _compare_with_expectation(
     expected: Literal["worse", "hardly", "better"] | None, verdict: Verdict
 ) -> str:
-    """Whether what the catalogue expects is what was measured. Only the direction is compared, or that
-    there is hardly any difference: the rest of an expectation is told and not checked."""
+    """Whether the direction, or the absence of a notable difference, is what the catalogue expects."""
     if expected is None:
-        return "What was expected compares with another network than the target, so it is not checked here."
+        return "The expectation compares with another network than the target, so it is not checked here."
     words = "hardly any difference" if expected == "hardly" else f"that it would be {expected}"
-    measured = {"hurts": "worse", "helps": "better", "unclear": ""}[verdict.effect]
+    measured = DIRECTIONS.get(verdict.effect)
     if verdict.kind in ("real but small", "negligible"):
         agrees = expected in ("hardly", measured)
     elif verdict.kind == "matters" or (measured and expected != "hardly"):
         agrees = expected == measured
     else:
-        return f"Expected was {words}; that is neither shown nor excluded."
+        return f"Expected was {words}; the result neither confirms nor contradicts that."
     if not agrees:
-        return f"Expected was {words}; that is not what was measured."
-    if expected == "hardly":
-        return "The size is as expected: hardly any difference. The reasons given are not checked here."
-    return f"The direction is as expected: {expected}. The rest of what was expected is not checked here."
+        return f"Expected was {words}; the result contradicts that."
+    return f"Expected was {words}; the result agrees. Reasons given for it are not checked here."
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
-    """The confusion matrix summed over the seeds that were observed."""
-    found = [
-        observations
-        for run in row.runs
-        if (observations := exhibits.observations.get((row.ablation.name, run.run_spec.seed)))
-    ]
+    """The confusion matrix summed over the seeds that were observed; None without any."""
+    keys = [(row.ablation.name, run.run_spec.seed) for run in row.runs]
+    found = [exhibits.observations[key] for key in keys if key in exhibits.observations]
     if not found:
         return None
-    size = len(found[0].confusion)
+    classes = range(len(found[0].confusion))
     counts = [
-        [sum(one.confusion[true][answer] for one in found) for answer in range(size)]
-        for true in range(size)
+        [sum(one.confusion[true][answer] for one in found) for answer in classes]
+        for true in classes
     ]
-    names = exhibits.gallery.class_names if exhibits.gallery else [str(i) for i in range(size)]
+    names = exhibits.gallery.class_names if exhibits.gallery else [str(index) for index in classes]
     mistakes = Counter(
         {
-            (true, answer): counts[true][answer]
-            for true in range(size)
-            for answer in range(size)
-            if true != answer and counts[true][answer]
+            (true, answer): count
+            for true, answers in enumerate(counts)
+            for answer, count in enumerate(answers)
+            if true != answer and count
         }
     )
     most = mistakes.most_common(MOST_CONFUSIONS)
     words = enumerate_words(
-        f"{names[true]} taken for {names[answer]} ({plural(count, 'time')})"
+        f"{names[true]} classified as {names[answer]} ({plural(count, 'time')})"
         for (true, answer), count in most
     )
     return Confusion(
-        num_seeds=len(found),
-        counts=counts,
-        class_names=names,
-        words=f"Most often: {words}." if most else "No test image is classified wrongly.",
-        most=most[-1][1] if most else 0,
+        len(found),
+        counts,
+        names,
+        f"Most frequent: {words}." if most else "No test image is classified wrongly.",
+        most[-1][1] if most else 0,
     )
 
 
@@ -150,30 +147,26 @@ def images_of(row: AblationResult, exhibits: Exhibits) -> ImageLists | None:
     found = gallery.variants.get(row.ablation.name) if gallery else None
     if gallery is None or found is None:
         return None
-
-    def pictures(numbers: Sequence[int]) -> list[Picture]:
-        return [
-            describe_image(number, gallery, row.ablation.removes, found.answers[number])
+    lost, won = (
+        [
+            _describe_image(number, gallery, row.ablation.removes, found.answers[number])
             for number in numbers
         ]
-
-    return ImageLists(
-        gallery.seed, found.num_lost, found.num_won, pictures(found.lost), pictures(found.won)
+        for numbers in (found.lost, found.won)
     )
+    return ImageLists(gallery.seed, found.num_lost, found.num_won, lost, won)
 
 
-def describe_image(number: int, gallery: Gallery, removes: str, answer: ImageAnswer) -> Picture:
-    """One image, with what the target and the network without the ingredient say of it."""
-    image = gallery.image(number)
-    names = gallery.class_names
-    by_target = gallery.target_answers[number]
-    truth = names[image.class_index]
-
-    def said(found: ImageAnswer) -> str:
-        return f"{names[found.class_index]} with probability {decimal(found.probability)}"
-
+def _describe_image(number: int, gallery: Gallery, removes: str, answer: ImageAnswer) -> Picture:
+    """One image, with the answers of the target and of the network without the ingredient."""
+    image, names = gallery.image(number), gallery.class_names
+    of_target, truth = gallery.target_answers[number], names[image.class_index]
+    answers = [
+        f"{names[one.class_index]} with probability {decimal(one.probability)}"
+        for one in (of_target, answer)
+    ]
     return Picture(
-        url=image_picture(image.pixels),
-        words=f"Test image {number}, true class {truth}: the target says {said(by_target)}, the network without {removes} {said(answer)}",
-        caption=f"{truth}: {names[by_target.class_index]} → {names[answer.class_index]}",
+        image_picture(image.pixels),
+        f"Test image {number}, true class {truth}: the target predicts {answers[0]}, the network without {removes} {answers[1]}",
+        f"{truth}: {names[of_target.class_index]} → {names[answer.class_index]}",
     )

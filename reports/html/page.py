@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.analysis.attribution import worth_beside_and_without
+from ablations.analysis.attribution import contribution_with_and_without
 from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
 from ablations.catalogue.ablation import Change
 from ablations.inspection.load import Exhibits
@@ -96,7 +96,7 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
 
 def make_together(results: Results) -> list[evidence.Together]:
     """What is shown of several ingredients at once; nothing where no such networks were run."""
-    from reports.figures.attribution import ladder_figure, worths_figure
+    from reports.figures.attribution import contributions_figure
 
     words = wording.REMOVED_WORDS
     return [
@@ -106,10 +106,9 @@ def make_together(results: Results) -> list[evidence.Together]:
             attribution=found,
             lead=evidence.attribution_lead(found, results),
             short=evidence.together_sentence(found),
-            misled=evidence.misled_sentences(found),
+            alone=evidence.alone_sentences(found),
             interactions=evidence.interaction_sentences(found),
-            worths=worths_figure(found, words, f"worths-{number}"),
-            ladder=ladder_figure(found, words, f"ladder-{number}") if found.ladder else None,
+            contributions=contributions_figure(found, words, f"contributions-{number}"),
         )
         for number, found in enumerate(results.attributions, start=1)
     ]
@@ -231,7 +230,7 @@ def template_environment() -> Environment:
     environment.globals |= {
         "verdict_name": evidence.verdict_name,
         "verdict_details": evidence.verdict_details,
-        "worth_beside_and_without": worth_beside_and_without,
+        "contribution_with_and_without": contribution_with_and_without,
         "effect_symbols": wording.EFFECT_SYMBOLS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ablations.analysis.comparison import Comparison
 from ablations.words import plural
 from reports.text.evidence import p_value, verdict_details, verdict_name
-from reports.text.wording import decimal, signed
+from reports.text.wording import decimal, interval, signed
 
 
 def comparison_lines(found: Sequence[Comparison], margin_pct: float) -> list[str]:
@@ -19,26 +19,25 @@ def comparison_lines(found: Sequence[Comparison], margin_pct: float) -> list[str
             f"{plural(len(difference.by_seed), 'seed')})"
         )
         if difference.interval_95:
-            low, high = difference.interval_95
             lines.append(
-                f"  95 % interval {signed(low, 3)} to {signed(high, 3)}; paired t-test p "
-                f"{p_value(difference.t_test_p)}, corrected for {plural(len(found), 'comparison')} "
-                f"{p_value(verdict.differs_p)}; sign flips p {p_value(difference.sign_flip_p)} "
+                f"  95 % interval {interval(difference.interval_95, 3)}; paired t-test p "
+                f"{p_value(difference.t_test_p)}, Holm-adjusted for {plural(len(found), 'comparison')} "
+                f"{p_value(verdict.differs_p)}; sign-flip test p {p_value(difference.sign_flip_p)} "
                 f"(lowest possible {p_value(difference.sign_flip_floor)})"
             )
         if one.mcnemar_p is not None:
             lines.append(
-                f"  McNemar p {p_value(one.mcnemar_p)}: of these two trained networks, not of recipes"
+                f"  McNemar p {p_value(one.mcnemar_p)}: compares two trained networks, not two recipes"
             )
         if one.loss_difference:
             lines.append(f"  test loss {signed(one.loss_difference.mean, 4)}")
         if not any(difference.by_seed.values()):
-            lines.append("  the same number of test images right at every seed")
+            lines.append("  the same number of correct test images at every seed")
             continue
         details = verdict_details(verdict, margin_pct)
         words = verdict_name(verdict).replace("helps", "better").replace("hurts", "worse")
         lines.append(
-            f"  verdict at a margin of {decimal(margin_pct)} points: {words}"
+            f"  verdict at an equivalence margin of {decimal(margin_pct)} points: {words}"
             + (f" ({details})" if details else "")
         )
     return lines

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from ablations.analysis.attribution import Attribution, worth_beside_and_without
+from ablations.analysis.attribution import Attribution, contribution_with_and_without
 from ablations.analysis.statistics import Estimate
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import LEVEL, Verdict
@@ -14,11 +14,11 @@ from ablations.words import plural
 from reports.text.wording import REMOVED_WORDS, decimal, enumerate_words, interval, signed, unbroken
 
 MANY_SEEDS = 100
-"""From a few seeds no larger number can be told from the next."""
+"""A prediction from a few seeds is too rough to distinguish larger numbers of seeds."""
 
 
 class Together(NamedTuple):
-    """What the page shows of several ingredients at once."""
+    """What the page shows of several ingredients in combination."""
 
     anchor: str
     words: str
@@ -27,16 +27,15 @@ class Together(NamedTuple):
     lead: str
     short: str
     """The same in one sentence, of removing them."""
-    misled: str
-    """Where leaving one out gives another picture than all combinations; empty if nowhere."""
+    alone: str
+    """Where an ingredient contributes significantly differently alone; empty if nowhere."""
     interactions: str
-    """What those mean whose own intervals miss zero; empty if none does."""
-    worths: Markup
-    ladder: Markup | None
+    """Of the interactions whose intervals exclude zero; empty if none does."""
+    contributions: Markup
 
 
 def verdict_name(verdict: Verdict) -> str:
-    """The verdict, with what removing the ingredient does where that is known."""
+    """The verdict, with the direction of a significant difference."""
     if verdict.kind == "one seed":
         return "none: one seed"
     if verdict.effect == "unclear":
@@ -45,24 +44,21 @@ def verdict_name(verdict: Verdict) -> str:
 
 
 def verdict_details(verdict: Verdict, margin_pct: float) -> str:
-    """What an undecided verdict leaves open, and how many seeds would settle it."""
+    """What an undecided verdict leaves open, and how many seeds would decide it."""
     if verdict.kind != "undecided":
         return ""
     if verdict.differs_p is None:
-        return "all seeds gave the same difference: more of them will show its spread"
+        return "all seeds gave the same difference; more seeds are needed to estimate its spread"
     question = ""
     if verdict.effect != "unclear":
-        question = f"whether by more than {decimal(margin_pct)} points is open; "
+        question = f"significantly different from zero, but not shown to be beyond {decimal(margin_pct)} points; "
     if verdict.more_seeds is None or verdict.more_seeds > MANY_SEEDS:
-        return (
-            f"{question}it lies too close to the margin: more than {MANY_SEEDS} more seeds would be "
-            "needed"
-        )
-    return f"{question}about {plural(verdict.more_seeds, 'more seed')} would settle it"
+        return f"{question}close to the margin: a verdict needs more than {MANY_SEEDS} more seeds"
+    return f"{question}a verdict needs about {plural(verdict.more_seeds, 'more seed')}"
 
 
 def p_value(p: float | None) -> str:
-    """A p value with as many digits as it is worth."""
+    """A p value with three digits."""
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -74,13 +70,12 @@ def share(value: float) -> str:
 
 
 def together_sentence(found: Attribution) -> str:
-    """What removing all of several ingredients at once does."""
-    lead = found.full_minus_bare
-    ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
-    bounds = ""
+    """What removing all ingredients of a set at once does."""
+    lead, bounds = found.full_minus_bare, ""
     if lead.interval_95:
         low, high = lead.interval_95
         bounds = f", 95 % interval {interval((-high, -low))}"
+    ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
     return unbroken(
         f"Removing {ingredients} at once: {signed(-lead.mean)} points "
         f"({plural(len(found.seeds), 'seed')}{bounds})."
@@ -88,72 +83,68 @@ def together_sentence(found: Attribution) -> str:
 
 
 def attribution_lead(found: Attribution, results: Results) -> str:
-    """The whole network's lead over the bare one, and what to know before its parts are read."""
+    """The difference between the full and the bare network, and how to read its parts."""
     parameters = {
         names_of(row.ablation): row.parameters for row in (*results.rows, *results.combinations)
     }
     full_size, bare_size = parameters[()], parameters[tuple(found.names)]
     ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
-    lead = found.full_minus_bare
-    whole = (
-        f"The whole network ({full_size:,} parameters) minus the bare one ({bare_size:,}), which is "
-        f"without {ingredients}: {signed(lead.mean)} "
-        f"points of accuracy{interval_words(lead)}, over {plural(len(found.seeds), 'seed')}."
+    lead, num_seeds = found.full_minus_bare, len(found.seeds)
+    difference = (
+        f"The full network ({full_size:,} parameters) minus the bare one ({bare_size:,} parameters, "
+        f"without {ingredients}): {signed(lead.mean)} points of accuracy{_interval_words(lead)}, "
+        f"over {plural(num_seeds, 'seed')}."
     )
-    sentences = [whole]
-    if results.target and len(found.seeds) < len(results.target.runs):
+    sentences = [difference]
+    if results.target and num_seeds < len(results.target.runs):
         sentences.append(
-            f"These are the seeds that all combinations share; the target has {len(results.target.runs)}, so intervals are wider here than elsewhere on this page."
+            f"All combinations share these seeds only. The target has {len(results.target.runs)}, so "
+            "intervals are wider here than elsewhere on this page."
         )
     if bare_size > full_size:
-        sentences.append(
-            "Taking ingredients away made the network larger here, so this is no comparison at one size."
-        )
-    if len(found.seeds) == 1:
-        sentences.append("One seed does not say what another would give.")
+        sentences.append("The bare network is larger, so the two are not compared at one size.")
+    if num_seeds == 1:
+        sentences.append("One seed does not show what another would give.")
     else:
-        sentences.append(
-            "The intervals of its parts stand each for itself: they are not corrected for being several."
-        )
+        sentences.append("The intervals below are not adjusted for multiple comparisons.")
     return unbroken(" ".join(sentences))
 
 
-def interval_words(found: Estimate | None) -> str:
+def _interval_words(found: Estimate) -> str:
     """The interval in brackets; nothing where there is none."""
-    if found is None or found.interval_95 is None:
-        return ""
-    return f" (95 % interval {interval(found.interval_95)})"
+    return f" (95 % interval {interval(found.interval_95)})" if found.interval_95 else ""
 
 
-def misled_sentences(found: Attribution) -> str:
-    """Ingredients whose worth alone is surely another than when they are left out of the whole."""
-    sentences = []
-    for worth in found.worths:
-        p = worth.alone_minus_left_out_p
-        if p is not None and p < LEVEL and worth.left_out and worth.alone:
-            is_more = worth.alone.mean > worth.left_out.mean
-            sentences.append(
-                f"Having {REMOVED_WORDS[worth.name]} is worth {signed(worth.left_out.mean)} points beside the others"
-                f"{interval_words(worth.left_out)} and {signed(worth.alone.mean)} alone"
-                f"{interval_words(worth.alone)}: {'more' if is_more else 'less'} without them."
-            )
-    return unbroken(" ".join(sentences))
+def alone_sentences(found: Attribution) -> str:
+    """Ingredients that contribute significantly differently alone than left out of the full network."""
+    return unbroken(
+        " ".join(
+            f"With the other ingredients present, {REMOVED_WORDS[one.name]} contributes "
+            f"{signed(one.left_out.mean)} points{_interval_words(one.left_out)}; without them, "
+            f"{signed(one.alone.mean)}{_interval_words(one.alone)}."
+            for one in found.contributions
+            if one.left_out
+            and one.alone
+            and one.alone_minus_left_out_p is not None
+            and one.alone_minus_left_out_p < LEVEL
+        )
+    )
 
 
 def interaction_sentences(found: Attribution) -> str:
-    """What the interactions mean whose own intervals miss zero."""
+    """The interactions whose own intervals exclude zero."""
     sentences = []
     for one in found.interactions:
         bounds = one.effect.interval_95
         if bounds and (bounds[0] > 0 or bounds[1] < 0):
-            beside, without = worth_beside_and_without(found, one)
+            present, absent = contribution_with_and_without(found, one)
             name, partner = (REMOVED_WORDS[name] for name in one.names)
             sentences.append(
-                f"having {name} is worth {signed(beside)} points with {partner}, and {signed(without)} without"
+                f"{name} contributes {signed(present)} points with {partner} and {signed(absent)} without"
             )
     return "; ".join(sentences)
 
 
 def has_one_seed(rows: Sequence[AblationResult]) -> bool:
-    """Whether a verdict is missing for want of a second seed."""
+    """Whether a verdict needs a second seed."""
     return any(row.verdict and row.verdict.kind == "one seed" for row in rows)

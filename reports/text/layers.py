@@ -1,4 +1,4 @@
-"""What an ablation is, in lines for the terminal: what `cli.py show` prints."""
+"""An ablation in lines for the terminal, as `cli.py show` prints it."""
 
 from ablations.catalogue.ablation import Ablation
 from mnist_blocks.summary import layer_table
@@ -20,9 +20,9 @@ def ablation_lines(ablation: Ablation) -> list[str]:
             for change in ablation.changes()
         ),
         "",
-        table_line("layer", "output", "parameters", "mult-adds", "field"),
+        _table_line("layer", "output", "parameters", "mult-adds", "field"),
         *(
-            table_line(
+            _table_line(
                 row.description,
                 ", ".join(str(side) for side in row.output_shape),
                 f"{row.parameters:,}",
@@ -31,11 +31,11 @@ def ablation_lines(ablation: Ablation) -> list[str]:
             )
             for row in rows
         ),
-        table_line("total", "", f"{parameters:,}", f"{multiply_adds:,}", ""),
+        _table_line("total", "", f"{parameters:,}", f"{multiply_adds:,}", ""),
     ]
 
 
-def table_line(layer: str, output: str, parameters: str, multiply_adds: str, field: str) -> str:
+def _table_line(layer: str, output: str, parameters: str, multiply_adds: str, field: str) -> str:
     """One line of the layer table."""
     line = f"{layer:<30} {output:<12} {parameters:>10} {multiply_adds:>10} {field:>6}"
     return line.rstrip()

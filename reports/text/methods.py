@@ -1,4 +1,4 @@
-"""How a study was made, in words and rows: what a reader needs to repeat or to doubt it."""
+"""How a study was made, in words and rows: what a reader needs to repeat it or to question it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec, TrainingSpe
 from ablations.catalogue.presets import QUICK
 from ablations.records.run import Environment
 from ablations.records.study import Study
-from ablations.records.study_spec import StudySpec
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from ablations.words import plural
 from mnist_blocks import TARGET
@@ -30,9 +29,11 @@ class SeedGroup(NamedTuple):
 
 
 def spec_changes(run_spec: RunSpec) -> list[Change]:
-    """What a run did differently from the target. The study's own length is not a difference."""
-    training = target_training(run_spec)
-    pairs: list[tuple[Any, Any]] = [(TARGET, run_spec.network), (training, run_spec.training)]
+    """How a run differs from the target. The study's own length is not a difference."""
+    pairs: list[tuple[Any, Any]] = [
+        (TARGET, run_spec.network),
+        (target_training(run_spec), run_spec.training),
+    ]
     return [
         Change(field.name, before, after)
         for target, variant in pairs
@@ -61,74 +62,68 @@ def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:
 
 
 def reproduce_commands(results: Results) -> list[str]:
-    """The commands that make the same runs, one for each group of seeds.
+    """The commands that repeat the runs, one for each group of seeds.
 
-    The target is always among a command's runs, so it is named only where it is alone.
+    Every command runs the target, so it is named only where it is alone.
     """
     spec = results.study.spec
+    options = (
+        f"--dataset {spec.dataset.name} --epochs {spec.num_epochs} --device {spec.device_type} "
+        f"--arithmetic {spec.arithmetic} --margin {spec.margin_pct:g}"
+    )
+    # The command line has no option for the number of images: it comes with this preset.
+    if spec.num_train_images == QUICK.num_train_images:
+        options = f"--preset {QUICK.name} {options}"
     groups = [
-        (names_argument(group.names), group.seeds)
-        for group in seed_groups(results.rows)
-        if group.names != ["target"] or len(results.rows) == 1
+        (_names_argument(names), seeds)
+        for seeds, names in seed_groups(results.rows)
+        if names != ["target"] or len(results.rows) == 1
     ]
     groups += [
-        (combinations_argument(group.names), group.seeds)
-        for group in seed_groups(results.combinations)
+        (_combinations_argument(names), seeds) for seeds, names in seed_groups(results.combinations)
     ]
     return [
-        f"python cli.py ablate {names} {length_options(spec)} --arithmetic {spec.arithmetic} "
-        f"--margin {spec.margin_pct:g} --seeds {','.join(str(seed) for seed in seeds)}"
+        f"python cli.py ablate {names} {options} --seeds {','.join(map(str, seeds))}"
         for names, seeds in groups
     ]
 
 
-def names_argument(names: Sequence[str]) -> str:
+def _names_argument(names: Sequence[str]) -> str:
     """The names of a command; `--all` for the whole catalogue."""
     if set(names) >= {ablation.name for ablation in CATALOGUE}:
         return "--all"
     return " ".join(name for name in names if name != "target" or len(names) == 1)
 
 
-def combinations_argument(names: Sequence[str]) -> str:
-    """The names of combinations; those of a whole factorial by its design."""
+def _combinations_argument(names: Sequence[str]) -> str:
+    """The names of combinations; those of a complete factorial by its design."""
     entries = list(dict.fromkeys(part for name in names for part in name.split("+")))
-    # Combinations that are possible by themselves need not be so all together.
+    # Combinations that are possible in pairs need not be possible all together.
     with suppress(ValueError):
-        whole = design_ablations("factorial", [find_ablation(entry) for entry in entries])
-        if {ablation.name for ablation in whole if ablation.parts} == set(names):
+        design = design_ablations("factorial", [find_ablation(entry) for entry in entries])
+        if {ablation.name for ablation in design if ablation.parts} == set(names):
             return f"--design factorial {' '.join(entries)}"
     return " ".join(names)
 
 
-def length_options(spec: StudySpec) -> str:
-    """The options that give a study its data and its length."""
-    options = (
-        f"--dataset {spec.dataset.name} --epochs {spec.num_epochs} --device {spec.device_type}"
-    )
-    # The command line has no option for the number of images: it comes with this preset.
-    if spec.num_train_images == QUICK.num_train_images:
-        options = f"--preset {QUICK.name} {options}"
-    return options
-
-
 def introduction(results: Results) -> str:
-    """What the target is and how it was trained, in a sentence; empty where it has no run."""
+    """The target and its training in a sentence; empty where it has no run."""
     if results.target is None:
         return ""
     run = results.target.runs[0].run_spec
     network, training = run.network, run.training
     num_images = training.num_train_images or run.dataset.num_train
     num_blocks = len(network.channels) * network.convs_per_stage
+    augmented = ", zoomed and rotated at random" if training.augment else ""
     return (
         f"The network: {plural(num_blocks, 'convolutional block')} in {plural(len(network.channels), 'stage')} and "
         f"{results.target.parameters:,} parameters, trained from scratch by gradient descent with momentum, for "
-        f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"
-        + (", zoomed and rotated at random." if training.augment else ".")
+        f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images{augmented}."
     )
 
 
 def recipe(results: Results) -> list[tuple[str, str]]:
-    """How the target is trained in this study: what, and how much of it."""
+    """How the target is trained in this study: label and value."""
     spec = results.study.spec
     training = replace(
         TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
@@ -150,7 +145,7 @@ def recipe(results: Results) -> list[tuple[str, str]]:
         ("length", f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"),
         ("batches", f"{training.batch_size} images; {num_batches:,} batches an epoch"),
         ("optimiser", f"gradient descent with momentum {training.momentum:g}, no weight decay"),
-        ("learning rate", learning_rates(training)),
+        ("learning rate", _learning_rates(training)),
         ("loss", "cross entropy"),
         ("augmentation", augmentation),
         ("input", "normalised to about zero mean and unit variance" if training.normalise_input
@@ -158,7 +153,7 @@ def recipe(results: Results) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def learning_rates(training: TrainingSpec) -> str:
+def _learning_rates(training: TrainingSpec) -> str:
     """The schedule in words."""
     rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
     drop = next((i for i, rate in enumerate(rates) if rate != rates[0]), None)
@@ -168,18 +163,14 @@ def learning_rates(training: TrainingSpec) -> str:
 
 
 def environments(study: Study) -> list[tuple[Environment, int]]:
-    """Where the runs were made, and how many of them in each place; most runs first."""
+    """The environments of the runs, and how many each; most runs first."""
     return Counter(record.environment for record in study.records).most_common()
 
 
 def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:
     """In what the environments of one study differ, in words."""
-    rows = [environment_rows(environment) for environment, _ in found]
-    labels = [label for label, _ in rows[0]]
-    differing = [
-        label for number, label in enumerate(labels) if len({row[number][1] for row in rows}) > 1
-    ]
-    return enumerate_words(differing)
+    rows = zip(*(environment_rows(environment) for environment, _ in found), strict=True)
+    return enumerate_words(row[0][0] for row in rows if len(set(row)) > 1)
 
 
 def environment_rows(environment: Environment) -> list[tuple[str, str]]:
@@ -199,14 +190,13 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
 
 
 def largest_group(study: Study) -> int:
-    """The most seeds that were trained as one network; 1 when each run was by itself."""
+    """The most seeds that were trained as one network; 1 if each was trained separately."""
     return max((record.num_replicas for record in study.records), default=1)
 
 
 def left_out(study: Study) -> list[str]:
-    """Records that no number of the page contains, and why."""
+    """Records that no number of the page includes, and why."""
     unknown = [
-        f"runs of '{name}': the catalogue has no such entry (any more)"
-        for name in unknown_ablations(study)
+        f"runs of '{name}': the catalogue has no such entry" for name in unknown_ablations(study)
     ]
     return [*study.problems, *unknown]

@@ -1,99 +1,70 @@
-"""Predict first: what a reader may guess before seeing a result, and what the study says of it.
+"""Predict first: what a reader may guess before a result, and what the study shows about the guess.
 
-A guess is right only where the study's verdict says so. Where the verdict is open, a guess
-is wrong if the direction is sure and another, and otherwise still possible.
+A guess is right only where the verdict supports it. Where the verdict is undecided, a guess of the
+opposite significant direction is wrong, and every other guess is still possible.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
-from ablations.analysis.statistics import PairedDifference
 from ablations.analysis.summary import AblationResult
 from ablations.analysis.verdicts import Verdict
 from reports.text.evidence import verdict_name
-from reports.text.wording import decimal, interval
+from reports.text.wording import decimal, interval, unbroken
 
 Guess = Literal["worse", "hardly", "better"]
-"""What the network does without the ingredient, against the study's margin."""
+"""What the network does without the ingredient, relative to the equivalence margin."""
 Outcome = Literal["right", "wrong", "still possible"]
-RIGHT_DIRECTION = "Right direction"
+DIRECTIONS: dict[str, Guess] = {"hurts": "worse", "helps": "better"}
 
 
 class Choice(NamedTuple):
-    """One of the answers that a reader may give, and what the study says of it."""
+    """One of the answers that a reader may give, and what the study shows about it."""
 
     guess: Guess
     words: str
     outcome: Outcome
     reason: str
-    """One sentence that begins with the outcome, or with what is sure of it."""
+    """One sentence that begins with the outcome."""
 
 
 def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
     """The three guesses about an ablation, in the order in which they are offered."""
-    found = []
-    for guess in get_args(Guess):
-        outcome = guess_outcome(guess, row.verdict)
-        reason = outcome_reason(guess, row.difference_pct, row.verdict, margin_pct)
-        if not reason.startswith(RIGHT_DIRECTION):
-            reason = f"{outcome.capitalize()}: {reason}"
-        found.append(Choice(guess, guess_words(guess, margin_pct), outcome, f"{reason}."))
-    return found
+    margin = f"{decimal(margin_pct)} points"
+    words: dict[Guess, str] = {
+        "worse": f"worse, by more than {margin}",
+        "hardly": f"hardly any difference (within {margin})",
+        "better": f"better, by more than {margin}",
+    }
+    reason = _reason(row)
+    outcomes = {guess: guess_outcome(guess, row.verdict) for guess in words}
+    return [
+        Choice(guess, words[guess], outcome, f"{outcome.capitalize()}: {reason}.")
+        for guess, outcome in outcomes.items()
+    ]
+
+
+def _reason(row: AblationResult) -> str:
+    """The verdict that decides on the guesses, and its interval."""
+    if row.difference_pct is None or row.verdict is None:
+        return "no seed was run both with it and without it"
+    bounds = row.difference_pct.interval_95
+    evidence = f" (95 % interval {interval(bounds)} points)" if bounds else ""
+    return unbroken(f"the verdict is “{verdict_name(row.verdict)}”{evidence}")
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
-    """What the study says of a guess, by tests that are corrected for every comparison: the verdict,
-    and while that is open the direction, if that is sure."""
+    """What the verdict says about a guess, or its significant direction while it is undecided."""
     if verdict is None:
         return "still possible"
     decided = decided_guess(verdict)
     if decided is not None:
         return "right" if guess == decided else "wrong"
-    return (
-        "wrong"
-        if guess == {"hurts": "better", "helps": "worse"}.get(verdict.effect)
-        else "still possible"
-    )
+    direction = DIRECTIONS.get(verdict.effect)
+    return "wrong" if direction and guess not in (direction, "hardly") else "still possible"
 
 
 def decided_guess(verdict: Verdict) -> Guess | None:
-    """The guess that a verdict says is right; None where it leaves that open."""
+    """The guess that a verdict supports; None where it is undecided."""
     if verdict.kind in ("real but small", "negligible"):
         return "hardly"
-    if verdict.kind == "matters" and verdict.effect != "unclear":
-        return "worse" if verdict.effect == "hurts" else "better"
-    return None
-
-
-def guess_words(guess: Guess, margin_pct: float) -> str:
-    """A guess as the reader is offered it."""
-    margin = f"{decimal(margin_pct)} points"
-    if guess == "hardly":
-        return f"hardly any difference (within {margin})"
-    return f"{guess}, by more than {margin}"
-
-
-def outcome_reason(
-    guess: Guess,
-    difference: PairedDifference | None,
-    verdict: Verdict | None,
-    margin_pct: float,
-) -> str:
-    """Why a guess has its outcome."""
-    if difference is None or verdict is None:
-        return "no seed was run both with it and without it"
-    if len(difference.by_seed) == 1:
-        return "one seed does not tell what another would give"
-    if difference.interval_95 is None:
-        return "every seed gave the same difference, so nobody knows how far seeds can differ"
-    if decided_guess(verdict) is not None:
-        return f"the verdict is “{verdict_name(verdict)}”"
-    bounds = f"95\N{NO-BREAK SPACE}% interval {interval(difference.interval_95)} points"
-    if verdict.effect == "unclear":
-        return f"these seeds do not tell once corrected for every comparison ({bounds})"
-    direction = "worse" if verdict.effect == "hurts" else "better"
-    if guess_outcome(guess, verdict) == "wrong":
-        return f"it is surely {direction} ({bounds})"
-    open_words = f"whether by more than {decimal(margin_pct)} points is not settled ({bounds})"
-    if guess == direction:
-        return f"{RIGHT_DIRECTION}; {open_words}"
-    return f"it is surely {direction}, but {open_words}"
+    return DIRECTIONS.get(verdict.effect) if verdict.kind == "matters" else None

@@ -1,4 +1,4 @@
-"""The numbers behind the page's figures, as small tables for whoever cannot see a figure."""
+"""The numbers of the page's figures, as tables for readers who cannot see a figure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from reports.text.wording import decimal, signed
 
 
 class FigureTable(NamedTuple):
-    """What a figure shows, in words and numbers: ready to be printed."""
+    """The content of a figure, formatted."""
 
     caption: str
     columns: list[str]
@@ -18,29 +18,21 @@ class FigureTable(NamedTuple):
 
 
 def differences_table(rows: Sequence[AblationResult]) -> FigureTable | None:
-    """Each ablation's difference from the target at every seed."""
-    found = [row for row in rows if row.difference_pct]
-    seeds = sorted(
-        {seed for row in found if row.difference_pct for seed in row.difference_pct.by_seed}
-    )
+    """Each ablation's difference from the target at every seed; None without a difference."""
+    found = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
     if not found:
         return None
+    seeds = sorted({seed for difference in found.values() for seed in difference.by_seed})
+
+    def cell(value: float | None) -> str:
+        return "–" if value is None else signed(value)
+
     return FigureTable(
         "Accuracy minus the target’s with the same seed, in percentage points",
         ["without", *(f"seed {seed}" for seed in seeds), "mean"],
         [
-            [
-                row.ablation.name,
-                *(
-                    signed(row.difference_pct.by_seed[seed])
-                    if seed in row.difference_pct.by_seed
-                    else "–"
-                    for seed in seeds
-                ),
-                signed(row.difference_pct.mean),
-            ]
-            for row in found
-            if row.difference_pct
+            [name, *(cell(one.by_seed.get(seed)) for seed in seeds), signed(one.mean)]
+            for name, one in found.items()
         ],
     )
 

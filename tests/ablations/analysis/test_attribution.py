@@ -15,8 +15,8 @@ from ablations.analysis.attribution import (
     Attribution,
     Cells,
     attribute,
+    contribution_with_and_without,
     subsets,
-    worth_beside_and_without,
 )
 
 ORDER = ["a", "b", "c", "d"]
@@ -51,14 +51,14 @@ def test_two_by_two_worked_by_hand() -> None:
     }
     found = factorial_of(cells)
     assert found.full_minus_bare.mean == 19
-    a, b = found.worths
+    a, b = found.contributions
     assert (a.name, b.name) == ("a", "b")
     assert a.left_out and a.alone and a.main_effect and a.shapley
     assert (a.left_out.mean, a.alone.mean) == (4, 17)
     assert a.main_effect.mean == a.shapley.mean == 10.5
     assert b.left_out and b.alone and b.shapley
     assert (b.left_out.mean, b.alone.mean, b.shapley.mean) == (2, 15, 8.5)
-    # a is worth 17 alone and 4 beside b: half of the difference.
+    # a contributes 17 alone and 4 with b: half of the difference.
     assert [one.effect.mean for one in found.interactions] == [-6.5]
     assert [step.adds for step in found.ladder] == [None, "a", "b"]
     assert [step.accuracy_pct.mean for step in found.ladder] == [80, 97, 99]
@@ -66,10 +66,10 @@ def test_two_by_two_worked_by_hand() -> None:
 
 
 @given(cells_of_factorials)
-def test_shapley_values_share_everything_out(cells: Cells) -> None:
+def test_shapley_values_and_gains_add_up(cells: Cells) -> None:
     found = factorial_of(cells)
     for seed in found.seeds:
-        total = sum(worth.shapley.by_seed[seed] for worth in found.worths if worth.shapley)
+        total = sum(one.shapley.by_seed[seed] for one in found.contributions if one.shapley)
         assert total == pytest.approx(found.full_minus_bare.by_seed[seed])
         gains = [step.gain.by_seed[seed] for step in found.ladder if step.gain]
         assert sum(gains) == pytest.approx(found.full_minus_bare.by_seed[seed])
@@ -78,23 +78,23 @@ def test_shapley_values_share_everything_out(cells: Cells) -> None:
 @given(cells_of_factorials)
 def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
     found = factorial_of(cells)
-    for worth in found.worths:
+    for one in found.contributions:
         gains = []
         for order in permutations(found.names):
-            there = set(order[: order.index(worth.name)])
+            there = set(order[: order.index(one.name)])
             removed = frozenset(found.names) - there
-            gains.append(cells[removed - {worth.name}][0] - cells[removed][0])
-        assert worth.shapley is not None
-        assert worth.shapley.by_seed[0] == pytest.approx(fmean(gains))
+            gains.append(cells[removed - {one.name}][0] - cells[removed][0])
+        assert one.shapley is not None
+        assert one.shapley.by_seed[0] == pytest.approx(fmean(gains))
 
 
 @given(cells_of_factorials)
-def test_worth_beside_and_without_another_is_the_mean_over_the_rest(cells: Cells) -> None:
+def test_contribution_with_and_without_a_partner_is_the_mean_over_the_rest(cells: Cells) -> None:
     found = factorial_of(cells)
     for one in found.interactions:
         name, other = one.names
         rest = [entry for entry in found.names if entry not in one.names]
-        worths = [
+        expected = [
             fmean(
                 cells[removed][seed] - cells[removed | {name}][seed]
                 for chosen in subsets(rest)
@@ -103,7 +103,7 @@ def test_worth_beside_and_without_another_is_the_mean_over_the_rest(cells: Cells
             )
             for gone in (frozenset[str](), frozenset({other}))
         ]
-        assert worth_beside_and_without(found, one) == pytest.approx(tuple(worths))
+        assert contribution_with_and_without(found, one) == pytest.approx(tuple(expected))
 
 
 @given(cells_of_factorials)
@@ -123,25 +123,26 @@ def test_effects_agree_with_least_squares(cells: Cells) -> None:
             rows.append(products)
             accuracies.append(accuracy)
     fitted = OLS(accuracies, add_constant(np.array(rows))).fit().params[1:]
-    for worth, coefficient in zip(found.worths, fitted, strict=False):
-        assert worth.main_effect is not None
-        assert worth.main_effect.mean == pytest.approx(2 * coefficient)
+    for one, coefficient in zip(found.contributions, fitted, strict=False):
+        assert one.main_effect is not None
+        assert one.main_effect.mean == pytest.approx(2 * coefficient)
     for interaction, coefficient in zip(found.interactions, fitted[len(names) :], strict=False):
         assert interaction.effect.mean == pytest.approx(2 * coefficient)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(50, 99))
-def test_without_interaction_all_measures_agree(worths: list[float], bare: float) -> None:
+def test_without_interaction_all_measures_agree(contributions: list[float], bare: float) -> None:
     cells = {
         frozenset(removed): {
-            seed: bare + sum(w for n, w in zip(ORDER, worths, strict=True) if n not in removed)
+            seed: bare
+            + sum(w for n, w in zip(ORDER, contributions, strict=True) if n not in removed)
             for seed in range(2)
         }
         for removed in subsets(ORDER)
     }
     found = factorial_of(cells)
-    for worth, true in zip(found.worths, worths, strict=True):
-        for measure in (worth.left_out, worth.alone, worth.main_effect, worth.shapley):
+    for one, true in zip(found.contributions, contributions, strict=True):
+        for measure in (one.left_out, one.alone, one.main_effect, one.shapley):
             assert measure is not None
             assert measure.mean == pytest.approx(true, abs=1e-9)
     assert all(one.effect.mean == pytest.approx(0, abs=1e-9) for one in found.interactions)
@@ -158,7 +159,7 @@ def test_only_shared_seeds_are_used() -> None:
 def test_the_largest_set_counts_and_others_are_ignored() -> None:
     cells = {**random_cells(0, ["a", "b"]), **random_cells(1, ["a", "b", "c"])}
     cells[frozenset("ad")] = {0: 1.0}
-    assert factorial_of(cells).names == ["a", "b", "c"]
+    assert factorial_of(dict(reversed(cells.items()))).names == ["a", "b", "c"]
 
 
 def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
@@ -169,7 +170,7 @@ def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
     assert [(one.names, one.seeds) for one in found] == [
         (["a", "b", "c"], [0]), (["a", "b"], [0, 1, 2]),
     ]  # fmt: skip
-    # One set of ingredients is told of once, by its fullest design.
+    # A set of ingredients is listed once, by its most complete design.
     without_one = {
         removed: dict(by_seed) for removed, by_seed in random_cells(0, ["a", "b", "c"]).items()
     }
@@ -179,16 +180,16 @@ def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
     ]
 
 
-def test_worth_alone_and_beside_the_others_is_tested_by_seed() -> None:
+def test_contributions_alone_and_left_out_are_compared_by_paired_tests() -> None:
     found = factorial_of(random_cells(3, ["a", "b"]))
     tests = {}
-    for worth in found.worths:
-        assert worth.alone and worth.left_out
-        gaps = [worth.alone.by_seed[seed] - worth.left_out.by_seed[seed] for seed in found.seeds]
-        tests[worth.name] = stats.ttest_1samp(gaps, 0).pvalue
+    for one in found.contributions:
+        assert one.alone and one.left_out
+        gaps = [one.alone.by_seed[seed] - one.left_out.by_seed[seed] for seed in found.seeds]
+        tests[one.name] = stats.ttest_1samp(gaps, 0).pvalue
     expected = multipletests(list(tests.values()), method="holm")[1]
-    for worth, p in zip(found.worths, expected, strict=True):
-        assert worth.alone_minus_left_out_p == pytest.approx(p)
+    for one, p in zip(found.contributions, expected, strict=True):
+        assert one.alone_minus_left_out_p == pytest.approx(p)
 
 
 def test_ladder_and_add_one_in_need_no_factorial() -> None:
@@ -198,13 +199,13 @@ def test_ladder_and_add_one_in_need_no_factorial() -> None:
     assert not found.is_factorial
     assert [step.adds for step in found.ladder] == [None, "a", "b", "c"]
     assert found.interactions == []
-    assert [worth.shapley for worth in found.worths] == [None] * 3
-    assert [worth.alone is not None for worth in found.worths] == [True, False, False]
-    assert [worth.left_out is not None for worth in found.worths] == [False, False, True]
+    assert [one.shapley for one in found.contributions] == [None] * 3
+    assert [one.alone is not None for one in found.contributions] == [True, False, False]
+    assert [one.left_out is not None for one in found.contributions] == [False, False, True]
 
     one_in = {removed: cells[removed] for removed in map(frozenset, ["", "ab", "ac", "bc", "abc"])}
     [found] = attribute(one_in, ORDER)
-    assert all(worth.alone for worth in found.worths)
+    assert all(one.alone for one in found.contributions)
     assert found.ladder == []
 
 
@@ -228,9 +229,3 @@ def test_a_ladder_beside_a_factorial_hides_neither() -> None:
     assert [(found.names, found.seeds) for found in both] == [
         (["a", "b"], [0, 1, 2]), (["a", "c", "d"], [0]),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("names", [["a", "b"], ORDER])
-def test_order_of_names_is_the_catalogues(names: list[str]) -> None:
-    cells = dict(reversed(random_cells(0, names).items()))
-    assert factorial_of(cells).names == names

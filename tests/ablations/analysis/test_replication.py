@@ -1,4 +1,4 @@
-"""Several studies side by side: does each conclusion hold?"""
+"""Several studies side by side: which verdicts replicate?"""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from ablations.analysis.replication import agreement, transfer
+from ablations.analysis.replication import agreement, replication_rows
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import Verdict
 from cli import main
-from reports.html.replication import render_transfer, study_labels
+from reports.html.replication import render_replication
+from reports.text.replication import study_labels
 from tests.ablations.analysis.test_comparison import write_study
 from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
 from tests.reports.html.test_page import HOSTILE, PageReader
@@ -34,17 +35,17 @@ def row_with(verdict: Verdict | None) -> AblationResult | None:
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        ([HURTS, HURTS], "holds"),
-        ([NOTHING, NOTHING], "holds"),
+        ([HURTS, HURTS], "replicated"),
+        ([NOTHING, NOTHING], "replicated"),
         ([HURTS, HELPS], "reversed"),
         ([HURTS, OPEN_HELPS], "reversed"),
         ([HURTS, HELPS, None], "reversed"),
-        ([HURTS, SMALL], "differs"),
-        ([HURTS, NOTHING], "differs"),
-        ([HURTS, OPEN], "open"),
-        ([NOTHING, ONE_SEED], "open"),
+        ([HURTS, SMALL], "different"),
+        ([HURTS, NOTHING], "different"),
+        ([HURTS, OPEN], "inconclusive"),
+        ([NOTHING, ONE_SEED], "inconclusive"),
         ([HURTS, None], "missing"),
-        ([HURTS, HURTS, NOTHING], "differs"),
+        ([HURTS, HURTS, NOTHING], "different"),
     ],
 )
 def test_agreement(verdicts: list[Verdict | None], expected: str) -> None:
@@ -65,39 +66,32 @@ def studies() -> list[Results]:
     ]
 
 
-def test_every_compared_ablation_is_a_row(studies: list[Results]) -> None:
-    rows = transfer(studies)
-    assert [row.ablation.name for row in rows] == [
-        "no-batchnorm", "no-gap", "no-relu", "no-momentum",
-    ]  # fmt: skip
+def test_page_is_complete_and_the_same_each_time(studies: list[Results]) -> None:
+    rows = replication_rows(studies)
+    names = ["no-batchnorm", "no-gap", "no-relu", "no-momentum"]
+    assert [row.ablation.name for row in rows] == names
     assert rows[0].agreement == rows[3].agreement == "missing"
     assert rows[0].rows[1] is None
-
-
-def test_page_is_complete_and_the_same_each_time(studies: list[Results]) -> None:
-    page = render_transfer(studies)
-    assert render_transfer(studies) == page
+    page = render_replication(studies)
+    assert render_replication(studies) == page
     reader = PageReader(page)
     assert max(reader.ids.values()) == 1
     assert all(reference in reader.ids for reference in reader.references)
     assert all(link.startswith("#") for link in reader.links)
-    for word in ("MNIST", "scikit-learn digits", "no-momentum", "not in every study"):
-        assert word in reader.text
-
-
-def test_each_studys_warnings_are_on_the_page(studies: list[Results]) -> None:
-    text = " ".join(PageReader(render_transfer(studies)).text.split())
+    text = " ".join(reader.text.split())
+    for word in (*names, "MNIST", "Not run in every study"):
+        assert word in text
     assert "Please note, of scikit-learn digits: These are not MNIST's numbers." in text
     assert "Please note, of MNIST" not in text
 
 
 def test_page_of_nothing_and_of_hostile_names() -> None:
     empty = make_results({})
-    PageReader(render_transfer([empty, empty]))
+    PageReader(render_replication([empty, empty]))
     hostile = make_results(
         {"target": [0], "no-gap": [0]}, spec=make_spec(DIGITS, HOSTILE), problems=(HOSTILE,)
     )
-    reader = PageReader(render_transfer([hostile, hostile]))
+    reader = PageReader(render_replication([hostile, hostile]))
     assert not reader.elements["script"]
     assert HOSTILE in reader.text
 

@@ -1,4 +1,4 @@
-"""Paired statistics: against the library, against hand-worked cases, and for what they must obey."""
+"""Paired statistics: against libraries, worked examples and their invariants."""
 
 import gc
 from collections.abc import Sequence
@@ -101,16 +101,6 @@ def test_swapping_the_two_turns_every_sign(found: list[tuple[int, int]]) -> None
         assert back.cohens_d_z == pytest.approx(-there.cohens_d_z)
 
 
-@given(pairs, st.randoms())
-def test_the_order_of_seeds_does_not_matter(found: list[tuple[int, int]], chance: object) -> None:
-    shuffled = list(found)
-    chance.shuffle(shuffled)  # type: ignore[attr-defined]
-    one, other = difference(found), difference(shuffled)
-    for name in ("mean", "cohens_d_z", "share_above", "t_test_p", "sign_flip_p"):
-        value = getattr(one, name)
-        assert getattr(other, name) == (pytest.approx(value) if value is not None else None)
-
-
 @given(pairs)
 def test_only_shared_seeds_count(found: list[tuple[int, int]]) -> None:
     variant = {seed: one / 100 for seed, (one, _) in enumerate(found)}
@@ -123,7 +113,6 @@ def test_only_shared_seeds_count(found: list[tuple[int, int]]) -> None:
 
 @given(st.floats(90, 100), st.integers(1, 12))
 def test_values_without_spread_claim_no_certainty(value: float, count: int) -> None:
-    assert t_interval_95([value] * count) is None
     assert estimate(dict.fromkeys(range(count), value)).interval_95 is None
 
 
@@ -168,7 +157,8 @@ def test_mcnemar_is_the_binomial_test_of_the_disagreements(one: set[int], other:
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=8))
-def test_a_ratio_and_its_inverse_tell_the_same(found: list[tuple[float, float]]) -> None:
+def test_the_inverse_ratio_has_the_inverse_interval(found: list[tuple[float, float]]) -> None:
+    assert paired_ratio([2.0, 4.0], [1.0, 2.0]).mean == pytest.approx(2)
     one, other = ([pair[i] for pair in found] for i in (0, 1))
     there, back = paired_ratio(one, other), paired_ratio(other, one)
     assert there.mean * back.mean == pytest.approx(1)
@@ -177,7 +167,3 @@ def test_a_ratio_and_its_inverse_tell_the_same(found: list[tuple[float, float]])
             (1 / there.interval_95[1], 1 / there.interval_95[0])
         )
         assert there.interval_95[0] < there.mean < there.interval_95[1]
-
-
-def test_ratio_of_twice_is_two() -> None:
-    assert paired_ratio([2.0, 4.0], [1.0, 2.0]).mean == pytest.approx(2)

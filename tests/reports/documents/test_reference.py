@@ -15,7 +15,7 @@ from ablations.records.run import load_predictions
 from ablations.records.study import Study
 from reports.documents.readme import render_summary
 from reports.html.page import render_page
-from reports.html.replication import render_transfer
+from reports.html.replication import render_replication
 from reports.text.wording import signed
 from tests.ablations.catalogue.test_catalogue import EXPECTED_NAMES
 
@@ -86,7 +86,7 @@ def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> N
         assert page_text(page) == page_text(fresh), "stale: run `make readme`"
         assert (folder / "report.md").read_text() == render_summary(results)
     page = (REPOSITORY / "docs" / "transfer.html").read_text()
-    assert page_text(page) == page_text(render_transfer([reference, fashion]))
+    assert page_text(page) == page_text(render_replication([reference, fashion]))
     drawn = (REFERENCE / "differences.svg").read_text()
     for row in reference.rows:
         if row.difference_pct:

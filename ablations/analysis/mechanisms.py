@@ -1,0 +1,131 @@
+"""What was measured inside the target and an ablation, side by side: pure functions of observations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from ablations.analysis.statistics import Estimate, PairedDifference, estimate, paired_difference
+from ablations.analysis.summary import AblationResult
+from ablations.records.observations import BlockSignal, Observations
+from mnist_blocks.spec import NetworkSpec
+from mnist_blocks.summary import layer_table
+
+
+class ObservedPair(NamedTuple):
+    """Observations of the target and of an ablation, one of each for every shared seed."""
+
+    row: AblationResult
+    target: AblationResult
+    seeds: list[int]
+    of_target: list[Observations]
+    of_ablation: list[Observations]
+
+
+class SignalProfile(NamedTuple):
+    """Mean over seeds of what each block of one network passes on, first block first."""
+
+    is_target: bool
+    is_before_training: bool
+    output_rms: list[float]
+    gradient_rms: list[float]
+
+
+class ErrorGap(NamedTuple):
+    """Images that one network gets wrong, in percent, and test minus training in points."""
+
+    training_pct: Estimate
+    test_pct: Estimate
+    gap_pct: Estimate
+
+
+class GapComparison(NamedTuple):
+    """The errors of the target and of an ablation, over the seeds that both have."""
+
+    target: ErrorGap
+    ablation: ErrorGap
+    gap_change: PairedDifference
+    """The ablation's gap minus the target's."""
+    training_error_added: PairedDifference
+    """The target's error on training images minus the ablation's."""
+
+
+def observed_pair(
+    row: AblationResult,
+    target: AblationResult | None,
+    observations: Mapping[tuple[str, int], Observations],
+) -> ObservedPair | None:
+    """Pair the observations by seed; None without a shared seed."""
+    name = row.ablation.name
+    seeds = [
+        seed
+        for seed in row.accuracy_pct.by_seed
+        if (name, seed) in observations and ("target", seed) in observations
+    ]
+    if target is None or not seeds:
+        return None
+    of_target, of_ablation = (
+        [observations[key, seed] for seed in seeds] for key in ("target", name)
+    )
+    return ObservedPair(row, target, seeds, of_target, of_ablation)
+
+
+def signal_profiles(pair: ObservedPair) -> list[SignalProfile] | None:
+    """The target before and after training, then the ablation; None where a network diverged."""
+    profiles = []
+    for is_target, found in ((True, pair.of_target), (False, pair.of_ablation)):
+        for is_start in (True, False):
+            runs = [one.signals_at_start if is_start else one.signals for one in found]
+            outputs = _mean_by_block(runs, lambda signal: signal.output_rms)
+            gradients = _mean_by_block(runs, lambda signal: signal.gradient_rms)
+            if outputs is None or gradients is None:
+                return None
+            profiles.append(SignalProfile(is_target, is_start, outputs, gradients))
+    return profiles
+
+
+def _mean_by_block(
+    runs: Sequence[Sequence[BlockSignal]], measure: Callable[[BlockSignal], float | None]
+) -> list[float] | None:
+    """Mean over seeds for each block; None where a value is zero or not a number."""
+    values = [[measure(signal) for signal in signals] for signals in zip(*runs, strict=True)]
+    if not all(all(block) for block in values):
+        return None
+    return [fmean(value or 0.0 for value in block) for block in values]
+
+
+def compare_gaps(pair: ObservedPair) -> GapComparison:
+    """Errors on training and on test images, with the ingredient and without."""
+    gaps = []
+    for row, found in ((pair.target, pair.of_target), (pair.row, pair.of_ablation)):
+        training = {
+            seed: 100 - one.known_accuracy_pct for seed, one in zip(pair.seeds, found, strict=True)
+        }
+        test = {seed: 100 - row.accuracy_pct.by_seed[seed] for seed in pair.seeds}
+        gap = {seed: test[seed] - training[seed] for seed in pair.seeds}
+        gaps.append(ErrorGap(estimate(training), estimate(test), estimate(gap)))
+    target, ablation = gaps
+    gap_change = paired_difference(ablation.gap_pct.by_seed, target.gap_pct.by_seed)
+    added = paired_difference(target.training_pct.by_seed, ablation.training_pct.by_seed)
+    assert gap_change and added, "a pair has a seed"
+    return GapComparison(target, ablation, gap_change, added)
+
+
+def head_ranks(pair: ObservedPair) -> tuple[list[int], list[int]] | None:
+    """The ranks of the linear map that each head equals, over seeds: of the target and of the ablation.
+
+    None where a network diverged.
+    """
+    found = [*pair.of_target, *pair.of_ablation]
+    if not all(one.head_singular_values and min(one.head_singular_values) > 0 for one in found):
+        return None
+    of_target, of_ablation = (
+        sorted({one.head_rank for one in found}) for found in (pair.of_target, pair.of_ablation)
+    )
+    return of_target, of_ablation
+
+
+def split_parameters(spec: NetworkSpec) -> tuple[int, int]:
+    """Parameters of a network's convolution stages and of its head."""
+    rows = layer_table(spec)
+    in_head = sum(row.parameters for row in rows if row.name.startswith("head"))
+    return sum(row.parameters for row in rows) - in_head, in_head

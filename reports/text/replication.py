@@ -1,0 +1,39 @@
+"""Several studies side by side, in words: do the verdicts of one replicate in the others?"""
+
+from collections.abc import Sequence
+
+from ablations.analysis.replication import Agreement, ReplicationRow
+from ablations.records.study import Study
+from reports.text.wording import capitalised, enumerate_words
+
+AGREEMENT_WORDS: dict[Agreement, str] = {
+    "replicated": "same verdict in every study",
+    "reversed": "significantly worse in one study and significantly better in another",
+    "different": "different verdicts",
+    "inconclusive": "inconclusive in at least one study",
+    "missing": "not run in every study",
+}
+
+
+def study_labels(studies: Sequence[Study]) -> list[str]:
+    """Each study's data set, with its name and number where those alone are not unique."""
+    titles = [study.spec.dataset_title for study in studies]
+    if len(set(titles)) == len(titles):
+        return titles
+    names = [f"{study.spec.dataset_title}, {study.name}" for study in studies]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+
+
+def replication_lead(rows: Sequence[ReplicationRow]) -> str:
+    """The ablations by how their verdicts compare."""
+    names: dict[Agreement, list[str]] = {}
+    for row in rows:
+        names.setdefault(row.agreement, []).append(row.ablation.name)
+    sentences = [
+        f"{capitalised(words)}: {enumerate_words(names[kind])}."
+        for kind, words in AGREEMENT_WORDS.items()
+        if kind in names
+    ]
+    return " ".join(sentences) or "The studies have no comparison."
