@@ -52,7 +52,7 @@ class _FilePerVersion(IndexDataCacheFile):
 
     def load(self, key: Any) -> Any:
         """The version with this key, or None."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return self._load_data(self._file_name(key))  # type: ignore[no-untyped-call]
         return None
 

@@ -169,7 +169,7 @@ def _wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
         case nn.Flatten():
             return _WideFlatten(num_replicas)
         case nn.ReLU() | nn.MaxPool2d() | nn.AdaptiveAvgPool2d():
-            return copy.copy(layer)
+            return copy.deepcopy(layer)
     raise TypeError(
         f"{type(layer).__name__} has no wide form: add one to `_wide_layer` in speed/gpu/wide.py"
     )

@@ -11,6 +11,7 @@ from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
+from mnist_blocks.summary import layer_table
 from speed.gpu.capture import capture
 from speed.gpu.wide import WideDropout, WideNetwork, narrow, widen
 
@@ -48,32 +49,18 @@ def random_images() -> Tensor:
     return torch.rand(BATCH_SIZE, NUM_REPLICAS, 28, 28, generator=stream, dtype=torch.float64)
 
 
-def give_masks(wide: WideNetwork, networks: list[nn.Sequential]) -> None:
+def set_masks(wide: WideNetwork, networks: list[nn.Sequential], ablation: Ablation) -> None:
     """Give the wide network's dropout layers masks, and the networks' layers the same."""
+    shapes = {row.name: row.output_shape for row in layer_table(ablation.network_spec)}
     for name, layer in wide.named_modules():
         if not isinstance(layer, WideDropout):
             continue
-        size = {"stage1.dropout": (8, 14, 14), "stage2.dropout": (16, 7, 7)}.get(name)
-        if size is None:  # in the head: whatever comes in
-            size = head_features(networks[0])
         stream = torch.Generator().manual_seed(1)
-        layer.mask = torch.rand(NUM_REPLICAS, BATCH_SIZE, *size, generator=stream) > 0.3
+        layer.mask = torch.rand(NUM_REPLICAS, BATCH_SIZE, *shapes[name], generator=stream) > 0.3
         for network, mask in zip(networks, layer.mask, strict=True):
             single = network.get_submodule(name)
             scale = 1 / (1 - layer.probability)
             single.forward = lambda inputs, mask=mask, scale=scale: inputs * mask * scale
-
-
-def head_features(network: nn.Sequential) -> tuple[int, ...]:
-    sizes: list[tuple[int, ...]] = []
-    hook = network.get_submodule("head.dropout").register_forward_pre_hook(
-        lambda layer, inputs: sizes.append(tuple(inputs[0].shape[1:]))
-    )
-    dtype = next(network.parameters()).dtype
-    network.eval()(torch.zeros(1, 1, 28, 28, dtype=dtype))
-    network.train()
-    hook.remove()
-    return sizes[0]
 
 
 @every_network
@@ -82,7 +69,7 @@ def test_each_replica_is_the_network_that_went_in(ablation: Ablation) -> None:
     wide = widen(networks)
     images = random_images()
     labels = torch.arange(BATCH_SIZE) % 10
-    give_masks(wide, networks)
+    set_masks(wide, networks, ablation)
     logits = wide(images)
     assert logits.shape == (NUM_REPLICAS, BATCH_SIZE, 10)
     sum(functional.cross_entropy(one, labels) for one in logits).backward()
@@ -128,7 +115,7 @@ def test_nan_stays_in_its_replica(ablation: Ablation, device: str) -> None:
         for parameter in networks[1].parameters():
             parameter.fill_(math.nan)
     wide = widen(networks).to(device)
-    give_masks(wide, networks)
+    set_masks(wide, networks, ablation)
     for layer in wide.modules():
         if isinstance(layer, WideDropout) and layer.mask is not None:
             layer.mask = layer.mask.to(device)
