@@ -99,6 +99,7 @@ def test_forward_and_backward_are_those_of_the_layers(
     twin = copy.deepcopy(network).double()
     images, labels = random_batch()
     drawn = record_masks(monkeypatch)
+    # With this seed no pooling window holds a near tie, which float64 may decide differently.
     torch.manual_seed(1)
     loss = functional.cross_entropy(fuse(network)(images), labels)
     loss.backward()
@@ -118,8 +119,7 @@ def test_forward_and_backward_are_those_of_the_layers(
         # A bias before batch norm has no effect: its gradient is rounding and nothing else.
         scale = max(other.grad.abs().max().item(), 0.02)
         error = (parameter.grad - other.grad).abs().max().item()
-        # Float64 may decide a near tie in a pooling window differently; without one it is 1e-5.
-        assert error < 2e-3 * scale, name
+        assert error < 1e-4 * scale, name
     for (name, buffer), other in zip(network.named_buffers(), twin.buffers(), strict=True):
         assert torch.allclose(buffer.double(), other.double(), rtol=1e-4, atol=1e-5), name
 
