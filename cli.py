@@ -173,7 +173,7 @@ def ablate(
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
     from ablations.commands.prepare import StudyRequest
-    from ablations.commands.run_study import conduct
+    from ablations.commands.run_study import run_study
     from reports.documents.write import write_report
 
     if all_ablations and names:
@@ -207,7 +207,7 @@ def ablate(
         is_dry_run=dry_run,
         stops_at_failure=fail_fast,
     )
-    sys.exit(conduct(request, write_report))
+    sys.exit(run_study(request, write_report))
 
 
 @main.command("list")
@@ -334,7 +334,7 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
     found = merge_studies(parts, out)
     click.echo(
-        f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_there:,} were there already. "
+        f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_present:,} were there already. "
         f"A report on them: python cli.py report {out}"
     )
     for problem in found.problems:

@@ -146,7 +146,7 @@ def measure_disk(
         seconds.append(time.perf_counter() - started)
     say(console, f"{len(runs):,} runs written, {1000 * sum(seconds) / len(seconds):.1f} ms each")
     times = [time.perf_counter()]
-    assert not missing_runs(folder, runs)
+    assert not missing_runs(load_study(folder), runs)
     times.append(time.perf_counter())
     found = summarise(load_study(folder))
     times.append(time.perf_counter())

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 FILE_VARIABLE = "FAULTS_FILE"
+IS_EXHAUSTIVE = int(os.environ.get("CHAOS_ROUNDS", "1")) > 1
+"""Whether tests try every fault (`make chaos`) and not a few that a fixed seed selects."""
 ROOMS = {
     "processes": "Processes that are killed",
     "cluster": "A Ray cluster",

@@ -7,8 +7,7 @@ from rich.console import Console
 
 from ablations.catalogue.presets import FULL
 from ablations.commands.prepare import PreparedStudy
-from ablations.records.study import load_study, missing_runs
-from ablations.records.study_spec import is_study
+from ablations.records.study import find_study, missing_runs
 from ablations.runner.duration import estimate_seconds
 from ablations.runner.progress import say
 from ablations.words import duration, plural
@@ -47,7 +46,7 @@ def announce(study: PreparedStudy, console: Console) -> None:
         )
     if not study.missing:
         return
-    done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
+    done = study.on_disk.records
     if not done and not study.is_device_here:
         say(
             console,
@@ -80,7 +79,7 @@ def list_runs(study: PreparedStudy, console: Console) -> None:
 
 def say_how_to_go_on(study: PreparedStudy, console: Console) -> None:
     """After Ctrl-C: what is kept, and the command that does the rest."""
-    num_missing = len(missing_runs(study.study_dir, study.run_specs))
+    num_missing = len(missing_runs(find_study(study.study_dir) or study.on_disk, study.run_specs))
     num_done = len(study.run_specs) - num_missing
     message = f"Stopped. {num_done} of {len(study.run_specs)} runs are finished and kept in {study.study_dir}/."
     if num_done:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import numba
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from safetensors.torch import save
 
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.data.datasets import Dataset
-from ablations.inspection.measure import observe
-from ablations.records.checksums import sealed
+from ablations.inspection.measure import measure_network
+from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
     PREDICTIONS_FILE,
     WEIGHTS_FILE,
@@ -136,10 +135,10 @@ def assemble_result(
     observations_json = None
     # The run is made, and may have taken hours; a report can have it looked at again.
     with contextlib.suppress(RuntimeError):
-        observations = observe(
+        observations = measure_network(
             run_spec, trained.network, dataset, predicted_class, weights_sha256, device
         )
-        observations_json = sealed(msgspec.json.encode(observations))
+        observations_json = encode_with_checksum(observations, is_indented=False)
     return RunResult(record, predictions_npz, weights_safetensors, observations_json)
 
 

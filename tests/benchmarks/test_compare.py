@@ -13,7 +13,7 @@ from rich.console import Console
 from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import DataError
 from ablations.records.atomic_io import write_json
-from ablations.records.checksums import write_sealed
+from ablations.records.checksums import write_with_checksum
 from ablations.records.run import RECORD_FILE, load_record
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import create_study
@@ -173,7 +173,7 @@ def write_canned_study(study_dir: Path, written_at: list[float], wall_seconds: f
     for run, seconds in zip(runs, written_at, strict=True):
         record = msgspec.structs.replace(make_record(run), wall_seconds=wall_seconds)
         path = run_folder(study_dir, run.ablation, run.seed) / RECORD_FILE
-        write_sealed(path, record)
+        write_with_checksum(path, record)
         os.utime(path, (seconds, seconds))
 
 
@@ -199,7 +199,7 @@ def test_seeds_trained_as_one_network_shared_its_seconds(tmp_path: Path) -> None
     write_canned_study(tmp_path / "study", [1000.0, 1000.1], wall_seconds=49.5)
     for path in (tmp_path / "study").rglob(RECORD_FILE):
         written_at = path.stat().st_mtime
-        write_sealed(path, msgspec.structs.replace(load_record(path.parent), num_replicas=2))
+        write_with_checksum(path, msgspec.structs.replace(load_record(path.parent), num_replicas=2))
         os.utime(path, (written_at, written_at))
     outcome = read_study(tmp_path / "study")
     assert outcome.training_seconds == pytest.approx(2 * 48, abs=0.2)

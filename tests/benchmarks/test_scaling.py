@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import Dataset
 from ablations.records.atomic_io import load_json
-from ablations.records.checksums import write_sealed
+from ablations.records.checksums import write_with_checksum
 from ablations.records.run import RECORD_FILE, Environment
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, create_study
@@ -132,7 +132,7 @@ def write_study(
     environment: Environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
     for run in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
         path = run_folder(study_dir, run.ablation, run.seed) / RECORD_FILE
-        write_sealed(path, make_record(run, environment=environment))
+        write_with_checksum(path, make_record(run, environment=environment))
     return study_dir
 
 

@@ -11,7 +11,7 @@ from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
-from ablations.commands.run_study import conduct
+from ablations.commands.run_study import run_study
 from ablations.data.datasets import Dataset
 from ablations.records.study import load_study, plan_runs
 from ablations.records.study_spec import StudySpec
@@ -128,7 +128,7 @@ def test_failed_run_is_told_and_makes_the_exit_code(
 
     monkeypatch.setattr(module, "execute", sabotage)
     out = tmp_path / "study"
-    code = conduct(
+    code = run_study(
         request(out, stops_at_failure=stops_at_failure), lambda folder: folder / "report.html"
     )
     printed = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_report_that_cannot_be_written_for_now_stops_nothing(
         return folder / "report.html"
 
     out = tmp_path / "study"
-    assert conduct(request(out, stops_at_failure=False), held_open) == 0
+    assert run_study(request(out, stops_at_failure=False), held_open) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
     assert len(load_study(out).records) == 2
 

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
-from ablations.commands.run_study import Watch
+from ablations.commands.run_study import StopCheck
 from ablations.data.datasets import Dataset
 from ablations.records.run import load_record, without_times
 from ablations.records.study import plan_runs
@@ -188,9 +188,9 @@ def test_lost_machines_are_told_once_each_time(
     console = Console(file=StringIO(), width=200)
     with connect(nodes.address, None, 1.0):
         pool = ClusterPool(SETUP, Deserted([2, 0, 0, 1, 0]), digits)
-    watch = Watch(Interruption(), pool, console, lambda: "not to be said")
+    stop_check = StopCheck(Interruption(), pool, console, lambda: "not to be said")
     for number in (0, 1, 1, 1, 2):
-        assert watch.look() is Stop.NOT
+        assert stop_check() is Stop.NOT
         said = console.file.getvalue()  # type: ignore[attr-defined]
         assert said.count("Waiting for another") == number
 

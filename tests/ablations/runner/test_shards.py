@@ -1,6 +1,7 @@
 """Parts of a study that know nothing of each other, and are copied into one folder."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import cli
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
-from ablations.records.lock import only_one_process
+from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.records.study import load_study, plan_runs, run_folder
@@ -132,24 +133,23 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     cut_off = run_folder(two, "target", 4) / WEIGHTS_FILE
     cut_off.write_bytes(b"weigh")
     merged = merge_studies([one, two], out)
-    assert (merged.num_copied, merged.num_there) == (4, 0)
-    [other, damaged] = merged.problems
+    assert (merged.num_copied, merged.num_present) == (4, 0)
+    [damaged, other] = merged.problems
     assert "holds another run, which stays" in other
     assert "cut off" in damaged
     before = records_in(out)
-    assert not list(out.rglob("observations.json"))
     assert sorted(before) == [Path(f"target/seed-{seed}/record.json") for seed in range(4)]
     assert load_study(out).problems == ()
     cut_off.write_bytes(b"weights 4")
     again = merge_studies([one, two], out)
-    assert (again.num_copied, again.num_there) == (1, 4)
+    assert (again.num_copied, again.num_present) == (1, 4)
     assert records_in(out).items() > before.items()
     # What was damaged in the whole study does not keep a sound run out.
     (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
     (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
     mended = merge_studies([one, two], out)
-    assert (mended.num_copied, mended.num_there) == (2, 3)
-    assert sum("Set aside" in problem for problem in mended.problems) == 2
+    assert (mended.num_copied, mended.num_present) == (2, 3)
+    assert sum("Quarantined" in problem for problem in mended.problems) == 2
     assert load_study(out).problems == ()
     assert len(records_in(out)) == 5
 
@@ -164,7 +164,7 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nowhere is not a study"):
         merge_studies([one, tmp_path / "nowhere"], out)
     merge_studies([one], out)
-    with only_one_process(out), pytest.raises(StudyError, match="is at work"):
+    with study_lock(out), pytest.raises(StudyError, match=f"process {os.getpid()} on .* uses"):
         merge_studies([one], out)
 
 
