@@ -83,7 +83,7 @@ def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
     """Measure a run's network, and write its observations."""
     observations = measure_network(
         record.run_spec,
-        load_network(run_dir, record),
+        load_trained_network(run_dir, record),
         dataset,
         load_predictions(run_dir, record).predicted_class,
         record.file_sha256[WEIGHTS_FILE],
@@ -93,7 +93,7 @@ def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
     write_atomically(run_dir / OBSERVATIONS_FILE, content)
 
 
-def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
+def load_trained_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
     """A run's trained network, in evaluation mode.
 
     Raises:
@@ -113,7 +113,7 @@ def _make_gallery(
         run_dir = record_folder(study_dir, record)
         try:
             predictions = load_predictions(run_dir, record)
-            networks[name] = load_network(run_dir, record)
+            networks[name] = load_trained_network(run_dir, record)
         except RecordError as error:
             problems.append(str(error))
         else:

@@ -43,7 +43,7 @@ def load_json(path: Path, kind: type[Decoded]) -> Decoded:
     Raises:
         RecordError: the file cannot be read, or its content is not of this type.
     """
-    return decode_json(path, read_bytes(path), kind)
+    return decode_json(path, read_content(path), kind)
 
 
 def decode_json(path: Path, content: bytes, kind: type[Decoded]) -> Decoded:
@@ -55,7 +55,7 @@ def decode_json(path: Path, content: bytes, kind: type[Decoded]) -> Decoded:
         raise RecordError(f"{path}: not a valid {kind.__name__}: {error}") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """Read a file; RecordError when that fails."""
     try:
         return path.read_bytes()

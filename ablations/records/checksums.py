@@ -17,7 +17,7 @@ from ablations.records.atomic_io import (
     RecordError,
     decode_json,
     format_json,
-    read_bytes,
+    read_content,
     write_atomically,
 )
 
@@ -59,7 +59,7 @@ def load_with_checksum(path: Path, kind: type[Decoded]) -> Decoded:
         DamagedFileError: it was changed after it was written.
         RecordError: it cannot be read, or is intact but of another type or schema.
     """
-    content = read_bytes(path)
+    content = read_content(path)
     if not has_valid_checksum(content):
         raise DamagedFileError(f"{path}: not the file that was written: it was changed or cut off")
     try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.records.atomic_io import read_bytes, write_atomically
+from ablations.records.atomic_io import read_content, write_atomically
 from ablations.records.lock import study_lock
 from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import (
@@ -85,4 +85,4 @@ def _copy_run(run_dir: Path, destination: Path) -> None:
     """Copy the files of a run, the record last."""
     for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
         if (run_dir / name).exists():
-            write_atomically(destination / name, read_bytes(run_dir / name))
+            write_atomically(destination / name, read_content(run_dir / name))

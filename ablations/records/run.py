@@ -26,7 +26,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from ablations.catalogue.experiment import RunSpec
-from ablations.records.atomic_io import DamagedFileError, RecordError, read_bytes, write_atomically
+from ablations.records.atomic_io import (
+    DamagedFileError,
+    RecordError,
+    read_content,
+    write_atomically,
+)
 from ablations.records.checksums import SchemaVersion, load_with_checksum, write_with_checksum
 from ablations.training.epoch import EpochRecord
 from speed.arithmetic import Arithmetic
@@ -179,7 +184,7 @@ def read_verified(path: Path, record: RunRecord) -> bytes:
     Raises:
         RecordError: it cannot be read, or is not the file that was recorded.
     """
-    content = read_bytes(path)
+    content = read_content(path)
     if hashlib.sha256(content).hexdigest() != record.file_sha256.get(path.name):
         raise DamagedFileError(f"{path}: not the file that was recorded: it was changed or cut off")
     return content

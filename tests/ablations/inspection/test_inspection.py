@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.data.datasets import Dataset
-from ablations.inspection.build import complete_exhibits, load_network, make_exhibits
+from ablations.inspection.build import complete_exhibits, load_trained_network, make_exhibits
 from ablations.inspection.gallery import (
     GALLERY_FILE,
     NUM_SHOWN,
@@ -333,7 +333,7 @@ def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) ->
     """Also the one whose inputs are not normalised."""
     for record in load_study(study_dir).records:
         folder = run_folder(study_dir, record.run_spec.ablation, 0)
-        network = load_network(folder, record)
+        network = load_trained_network(folder, record)
         pixels = prepare_pixels(
             torch.as_tensor(digits.test_images), input_scale(record.run_spec, digits)
         )
