@@ -86,10 +86,10 @@ def ablate(
         raise click.UsageError(str(error)) from error
 
     from ablations.commands.prepare import StudyRequest
-    from ablations.commands.run_study import conduct
+    from ablations.commands.run_study import run_study
     from reports.documents.write import write_report
 
-    sys.exit(conduct(StudyRequest(ablations=ablations, **options), write_report))
+    sys.exit(run_study(StudyRequest(ablations=ablations, **options), write_report))
 
 
 @main.command("list")
@@ -199,7 +199,7 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
     found = merge_studies(parts, out)
     click.echo(
-        f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_there:,} were there already. "
+        f"{plural(found.num_copied, 'run')} copied to {out}/, {found.num_present:,} were there already. "
         f"For a report on them: python cli.py report {out}"
     )
     _exit_with_problems(found.problems)

@@ -127,7 +127,7 @@ def measure_disk(
         write_run(run_dir, replace(result, record=record))
         seconds.append(time.perf_counter() - started)
     times = [time.perf_counter()]
-    assert not missing_runs(folder, run_specs)
+    assert not missing_runs(load_study(folder), run_specs)
     times.append(time.perf_counter())
     found = summarise(load_study(folder))
     times.append(time.perf_counter())

@@ -1,8 +1,7 @@
-"""What was done on purpose to break a study, how often, and what was lost by it.
+"""Counts the faults that tests inject, and what was lost.
 
-Tests call `tell_fault` after they have seen that a fault did no harm. Where the environment names a
-file, each call leaves a line there; `python -m tests.faults FILE` makes `docs/reliability.md` of
-the lines. So the document lists what was tried, and nothing else (`make chaos`).
+Tests call `tell_fault` after a fault did no harm. If the environment names a file, each call appends a
+line to it; `python -m tests.faults FILE` makes `docs/reliability.md` of the lines (`make chaos`).
 """
 
 import json
@@ -13,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 FILE_VARIABLE = "FAULTS_FILE"
+IS_EXHAUSTIVE = int(os.environ.get("CHAOS_ROUNDS", "1")) > 1
+"""Whether tests try every fault (`make chaos`) and not a few that a fixed seed selects."""
 ROOMS = {
     "processes": "Processes that are killed",
     "cluster": "A Ray cluster",
@@ -22,24 +23,23 @@ ROOMS = {
 }
 """In the order of the document."""
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-PREFACE = """# What was tried to break a study
+PREFACE = """# Faults that were injected into studies
 
-Made by the tests that do on purpose, with real studies of real networks, what happens to studies by
-accident; `make chaos` runs them, and writes this. Each line was counted by the test that tried it,
-and it counts only where the test passed. "Lost" are finished runs, or good files, that had to be made
-again although the fault did not change them on the disk: a run that ends when the disk is full has
-nowhere to go.
+`make chaos` runs the tests that inject faults into real studies of real networks, and writes this
+document. Each line is counted by its test, and only if the test passes. "Lost" is the number of finished
+runs, or intact files, that had to be made again although the fault did not change them on disk: a run
+that ends when the disk is full cannot be written.
 
-The principle is the same throughout. Only one process makes a study's runs, each file whole or not at
-all, the record of a run last; a run counts as done when its record is there and every digest fits.
-Whatever else is found is set aside and made again by the same command, on whichever backend.
+One process at a time holds the lock of a study. Each file is written atomically, and the record of a run
+last. A run is finished when its record exists and every checksum is valid. Anything else is quarantined,
+and the same command makes it again.
 """
 
 
 def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int = 0) -> None:
-    """Note that a fault was tried, and what came of it, in a few words each.
+    """Count a fault and its outcome, in a few words each.
 
-    `lost` counts what was finished before the fault and gone after it: runs, or files.
+    `lost` is the number of runs or files that were finished before the fault and gone after it.
     """
     assert room in ROOMS
     if path := os.environ.get(FILE_VARIABLE):
@@ -50,7 +50,7 @@ def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int
 
 
 def document(lines: list[dict[str, object]]) -> str:
-    """The lines, added up where they are of the same fault and outcome, as a table for each room."""
+    """The lines as a table for each room, with equal faults and outcomes added up."""
     from ablations.version import source_commit
 
     parts = [PREFACE]

@@ -246,11 +246,11 @@ def test_damaged_runs_are_quarantined_and_run_again(
     assert rendered.stderr.count("Left out: ") == 1
     planned = ablate_digits(study_copy, "no-gap", "--seeds", "0,1", "--dry-run")
     assert planned.stdout.count("would run") == 1
-    assert not (study_copy / "set-aside").exists()
+    assert not (study_copy / "quarantine").exists()
     again = ablate_digits(study_copy, "no-gap", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
     assert "3 of 4 runs are there already" in again.stdout
-    [quarantined] = (study_copy / "set-aside").iterdir()
+    [quarantined] = (study_copy / "quarantine").iterdir()
     assert quarantined.name == "no-gap-seed-1-1"
     assert (quarantined / "weights.safetensors").read_bytes() == weights
     before, after = records_of(small_study[0]), records_of(study_copy)

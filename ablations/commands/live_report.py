@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 
 from ablations.commands.prepare import PreparedStudy
-from ablations.records.study import load_study
 from ablations.runner.progress import print_line
 from ablations.words import in_one_line
 
@@ -15,45 +14,40 @@ REPORT_SHARE_OF_TIME = 0.1
 """While runs are under way, reports take at most this share of the time."""
 
 
-class InterimReports:
-    """The reports that are written while runs are under way.
+class LiveReport:
+    """Writes reports while runs are under way, if the last one is not too recent.
 
-    A report takes seconds in which a worker may wait for its next run, so when runs are short not
-    every one of them gets a report of its own. One that cannot be written (on Windows, because a
-    program holds the last one open) is said, and stops nothing.
+    A report that cannot be written (on Windows, because a program has the last one open) does not
+    stop the study.
     """
 
-    def __init__(
-        self, study: PreparedStudy, write_report: Callable[[Path], Path], console: Console
-    ) -> None:
-        self.study = study
-        self.write_report = write_report
-        self.console = console
-        self.is_first = True
-        self.not_before = 0.0
+    def __init__(self, write_report: Callable[[Path], Path], console: Console) -> None:
+        self._write_report = write_report
+        self._console = console
+        self._is_first = True
+        self._not_before_seconds = 0.0
 
-    def update(self) -> None:
-        """Write a report, unless the last one is too recent."""
+    def update(self, study: PreparedStudy) -> None:
+        """Write a report on the runs that are on disk."""
         started = time.monotonic()
-        if started < self.not_before:
+        if started < self._not_before_seconds:
             return
         try:
-            show_networks(self.study, self.console)
-            path = self.write_report(self.study.study_dir)
+            measure_networks(study, self._console)
+            path = self._write_report(study.study_dir)
         except OSError as error:
-            print_line(self.console, f"No report for now: {in_one_line(error)}")
+            print_line(self._console, f"No report for now: {in_one_line(error)}")
             return
-        if self.is_first:
-            print_line(self.console, f"The report so far, which grows as runs end: {path}")
-            self.is_first = False
+        if self._is_first:
+            print_line(self._console, f"The report so far, which grows as runs end: {path}")
+            self._is_first = False
         ended = time.monotonic()
-        self.not_before = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
+        self._not_before_seconds = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
 
 
-def show_networks(study: PreparedStudy, console: Console) -> None:
-    """Make what the report shows of the networks that are there by now."""
+def measure_networks(study: PreparedStudy, console: Console) -> None:
+    """Make the measurements and images for the report that are missing."""
     from ablations.inspection.build import make_exhibits
 
-    found = load_study(study.study_dir)
-    for problem in make_exhibits(study.study_dir, found, study.dataset):
+    for problem in make_exhibits(study.study_dir, study.on_disk, study.dataset):
         print_line(console, f"The report shows less of the networks: {problem}")

@@ -6,8 +6,7 @@ import sys
 from rich.console import Console
 
 from ablations.commands.prepare import PreparedStudy
-from ablations.records.study import load_study, missing_runs
-from ablations.records.study_spec import is_study
+from ablations.records.study import find_study, missing_runs
 from ablations.runner.duration import estimate_seconds
 from ablations.runner.progress import print_line
 from ablations.words import duration, plural
@@ -45,7 +44,7 @@ def print_plan(study: PreparedStudy, console: Console) -> None:
 
 
 def _print_duration(study: PreparedStudy, console: Console) -> None:
-    done = load_study(study.study_dir).records if is_study(study.study_dir) else ()
+    done = study.on_disk.records
     if not done and not study.is_device_here:
         device = study.setup.device
         print_line(console, f"The duration is not estimated: this machine has no {device} device.")
@@ -72,7 +71,9 @@ def print_runs(study: PreparedStudy, console: Console) -> None:
 def print_how_to_resume(study: PreparedStudy, console: Console) -> None:
     """Print, after an interruption, what is kept and the command that continues the study."""
     num_runs = len(study.run_specs)
-    num_done = num_runs - len(missing_runs(study.study_dir, study.run_specs))
+    num_done = num_runs - len(
+        missing_runs(find_study(study.study_dir) or study.on_disk, study.run_specs)
+    )
     message = f"Stopped. {num_done} of {num_runs} runs are finished and kept in {study.study_dir}/."
     if num_done:
         message += f" For a report on them: python cli.py report {study.study_dir}"

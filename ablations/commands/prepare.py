@@ -1,4 +1,4 @@
-"""From what was asked for to what is to be done on this machine."""
+"""From the options of `ablate` to a plan for this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
-from ablations.records.study import missing_runs, plan_runs
-from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study, load_spec
+from ablations.records.study import Study, find_study, missing_runs, plan_runs
+from ablations.records.study_spec import StudyError, StudySpec, check_folder
 from ablations.runner.backends import Backend
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.progress import print_line
 from ablations.runner.ray_cluster import Cluster
 from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import Shard, default_num_replicas, replicas_for_all
-from speed.arithmetic import Arithmetic, choose_arithmetic
+from speed.arithmetic import choose_arithmetic
 
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What was asked for; None means: as the preset, or as this machine, has it."""
+    """The options of `ablate`; None stands for the default of the preset or of this machine."""
 
     ablations: Sequence[Ablation]
     preset_name: str
@@ -48,7 +48,7 @@ class StudyRequest:
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """A request brought together with this machine: what there is, and what is to be done."""
+    """A plan: the runs of a request, the data set, the device, and the study on disk."""
 
     study_dir: Path
     spec: StudySpec
@@ -56,17 +56,23 @@ class PreparedStudy:
     dataset: Dataset
     num_jobs: int
     run_specs: list[RunSpec]
+    on_disk: Study
+    """The study as it was last loaded, plus the runs that have finished since."""
     missing: list[RunSpec]
     timing_plan: TimingPlan
     cluster: Cluster | None
-    """Where the runs are carried out; None: in processes of this machine."""
+    """The Ray cluster for the runs; None: processes of this machine."""
     shard: Shard | None
     is_device_here: bool
-    """Whether this machine, too, has the kind of device that runs are made on."""
+    """Whether this machine has the type of device that the runs use."""
 
 
 def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) -> PreparedStudy:
-    """Find the data, the device and the folder, and see what is there already."""
+    """Find the data set, the device and the folder, and load the folder's study.
+
+    Raises:
+        DataError, StudyError, RecordError: one of them cannot be used.
+    """
     from ablations.version import source_commit, source_digest
 
     name, folder = resolve_dataset(
@@ -74,24 +80,35 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     )
     dataset = load_dataset(name, folder)
     try:
-        device_name = find_device(request.device_name, cluster)
+        device_name = _find_device(request.device_name, cluster)
         arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
     preset = choose_preset(request.preset_name, dataset.id)
-    study_dir, spec = find_folder(request, preset, dataset, device_name, arithmetic)
+    spec = StudySpec(
+        dataset=dataset.id,
+        dataset_title=dataset.title,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
+        device_type=device_name,
+        arithmetic=arithmetic,
+    )
+    study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
+    found = find_study(study_dir)
+    margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
+    spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
+    check_folder(study_dir, found.spec if found else None, spec)
+    on_disk = found or Study(study_dir.name, spec, records=(), timing=None, problems=())
     num_replicas = default_num_replicas(device_name)
     run_specs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     if request.shard:
         run_specs = request.shard.part_of(run_specs, num_replicas)
         if not run_specs:
-            raise StudyError(
-                f"--shard: nothing is left for part {request.shard.number}; take fewer parts"
-            )
+            raise StudyError(f"--shard: part {request.shard.number} has no runs; use fewer parts")
     num_jobs = request.num_jobs or default_num_jobs(device_name)
     if cluster:
         num_jobs = max(1, cluster.num_slots(device_name))
-    missing = missing_runs(study_dir, run_specs)
+    missing = missing_runs(on_disk, run_specs)
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -107,46 +124,17 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         dataset=dataset,
         num_jobs=num_jobs,
         run_specs=run_specs,
+        on_disk=on_disk,
         missing=missing,
         timing_plan=preset.timing,
         cluster=cluster,
         shard=request.shard,
-        is_device_here=is_here(device_name),
+        is_device_here=_is_here(device_name),
     )
 
 
-def find_folder(
-    request: StudyRequest,
-    preset: Preset,
-    dataset: Dataset,
-    device_name: str,
-    arithmetic: Arithmetic,
-) -> tuple[Path, StudySpec]:
-    """The study's folder, and what all its runs share.
-
-    Raises:
-        StudyError: the folder holds something else, or another study.
-    """
-    spec = StudySpec(
-        dataset=dataset.id,
-        dataset_title=dataset.title,
-        num_epochs=request.num_epochs or preset.num_epochs,
-        num_train_images=preset.num_train_images,
-        device_type=device_name,
-        arithmetic=arithmetic,
-    )
-    study_dir = request.study_dir or default_study_dir(preset, spec, request.shard)
-    margin_pct = request.margin_pct
-    if margin_pct is None and is_study(study_dir):
-        margin_pct = load_spec(study_dir).margin_pct
-    if margin_pct is not None:
-        spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
-    check_folder(study_dir, spec)
-    return study_dir, spec
-
-
-def find_device(name: str, cluster: Cluster | None) -> str:
-    """The device that runs are made on, here or on the cluster's machines.
+def _find_device(name: str, cluster: Cluster | None) -> str:
+    """The type of device for the runs, on this machine or on the cluster's.
 
     Raises:
         ValueError: there is no such device.
@@ -156,17 +144,17 @@ def find_device(name: str, cluster: Cluster | None) -> str:
     if cluster is None:
         return choose_device(name)
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"--device {name} cannot be asked of a Ray cluster; try cuda or cpu")
+        raise ValueError(f"--device {name} is not possible on a Ray cluster; try cuda or cpu")
     found = cluster.device() if name == "auto" else name
     if cluster.num_slots(found) == 0:
         raise ValueError(
-            f"the cluster has no machine that can do a task on {found}: start some, or try --device cpu"
+            f"no machine of the cluster can run a task on {found}: start one, or try --device cpu"
         )
     return found
 
 
-def is_here(device_name: str) -> bool:
-    """Whether this machine has such a device."""
+def _is_here(device_name: str) -> bool:
+    """Whether this machine has this type of device."""
     from ablations.runner.run_one import choose_device
 
     try:
@@ -176,11 +164,8 @@ def is_here(device_name: str) -> bool:
     return True
 
 
-def default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:
-    """A folder under `runs/` whose name says what sets the study apart.
-
-    The same request finds the same folder again, which is how it goes on where it stopped.
-    """
+def _default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:
+    """A folder under `runs/`, the same for the same request, so that it resumes its study."""
     parts = [spec.dataset.name]
     if preset.name != "full":
         parts.append(preset.name)

@@ -1,1 +1,1 @@
-"""What is measured in trained networks, for the report: gradients, activations, errors."""
+"""Measurements on trained networks for the report: gradients, activations, errors."""

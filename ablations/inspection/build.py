@@ -1,10 +1,8 @@
-"""Makes what a report shows beside numbers, from a study's weights and the data set."""
+"""Makes the measurements and images for a report, from a study's weights and the data set."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from safetensors.torch import load
@@ -20,14 +18,14 @@ from ablations.inspection.gallery import (
     ShownImage,
     VariantImages,
     differing_images,
-    load_gallery,
+    record_folder,
     shown_runs,
     weights_digests,
 )
-from ablations.inspection.load import record_folder, unobserved_runs
-from ablations.inspection.measure import input_scale, observe, sample_images
+from ablations.inspection.load import has_gallery, unmeasured_runs
+from ablations.inspection.measure import input_scale, measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
-from ablations.records.checksums import sealed
+from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     WEIGHTS_FILE,
@@ -41,9 +39,9 @@ from mnist_blocks.network import build_network
 
 
 def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
-    """Write the observations and the gallery that are missing or of other networks.
+    """Write the observations and the gallery that are missing, damaged or of other weights.
 
-    Returns what could not be made, and why, such as for a run whose weights were changed.
+    Returns what could not be made, and why.
 
     Raises:
         ValueError: the data set is not the study's.
@@ -51,52 +49,53 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     if dataset.id != study.spec.dataset:
         raise ValueError(f"study of {study.spec.dataset}, but the data set is {dataset.id}")
     problems = []
-    for record in unobserved_runs(study_dir, study):
+    for record in unmeasured_runs(study_dir, study):
         try:
-            observe_run(record_folder(study_dir, record), record, dataset)
+            _measure_run(record_folder(study_dir, record), record, dataset)
         except (RecordError, RuntimeError) as error:
             problems.append(str(error))
     runs = shown_runs(study, study_dir)
-    with contextlib.suppress(RecordError):  # A damaged gallery is made anew.
-        if not runs or load_gallery(study_dir, runs):
-            return problems
-    gallery, not_shown = make_gallery(study_dir, runs, dataset)
-    if gallery:
-        write_atomically(study_dir / GALLERY_FILE, sealed(msgspec.json.encode(gallery)))
-    return [*problems, *not_shown]
+    if not has_gallery(study_dir, runs):
+        gallery, gallery_problems = _make_gallery(study_dir, runs, dataset)
+        problems += gallery_problems
+        if gallery:
+            content = encode_with_checksum(gallery, is_indented=False)
+            write_atomically(study_dir / GALLERY_FILE, content)
+    return problems
 
 
 def complete_exhibits(
-    study_dir: Path, study: Study, data_dir: Path | None, say: Callable[[str], None]
+    study_dir: Path, study: Study, data_dir: Path | None, print_line: Callable[[str], None]
 ) -> None:
-    """`make_exhibits` where the data set can be found; says so where it cannot, or fails."""
+    """`make_exhibits` if the data set is on this machine; prints what could not be made."""
     try:
         name, folder = resolve_dataset(
             study.spec.dataset.name, data_dir, fetch=False, log=lambda line: None
         )
-        say("Looking at the networks, for what the page shows of them ...")
+        print_line("Measuring the networks for the report ...")
         problems = make_exhibits(study_dir, study, load_dataset(name, folder))
     except (DataError, ValueError) as error:
         problems = [str(error)]
     for problem in dict.fromkeys(problems):
-        say(f"The page shows less of the networks: {problem}")
+        print_line(f"The page shows less of the networks: {problem}")
 
 
-def observe_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
-    """Look at the network of a run that was made without, and write what is seen."""
-    observations = observe(
+def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
+    """Measure a run's network, and write its observations."""
+    observations = measure_network(
         record.run_spec,
-        load_network(run_dir, record),
+        load_trained_network(run_dir, record),
         dataset,
         load_predictions(run_dir, record).predicted_class,
         record.file_sha256[WEIGHTS_FILE],
         torch.device("cpu"),
     )
-    write_atomically(run_dir / OBSERVATIONS_FILE, sealed(msgspec.json.encode(observations)))
+    content = encode_with_checksum(observations, is_indented=False)
+    write_atomically(run_dir / OBSERVATIONS_FILE, content)
 
 
-def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
-    """A run's trained network, ready to classify.
+def load_trained_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
+    """A run's trained network, in evaluation mode.
 
     Raises:
         RecordError: the weights are missing or are not those that were recorded.
@@ -106,36 +105,35 @@ def load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
     return network.eval()
 
 
-def make_gallery(
+def _make_gallery(
     study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset
 ) -> tuple[Gallery | None, list[str]]:
-    """The images on which each variant and the target differ, and what both say of them.
-
-    Also returns why a variant has none; there is no gallery without the target.
-    """
-    samples = sample_images(dataset.test_labels)
+    """The gallery of these runs, None without the target; and why networks were left out."""
     networks, wrong, problems = {}, {}, []
     for name, record in runs.items():
-        folder = record_folder(study_dir, record)
+        run_dir = record_folder(study_dir, record)
         try:
-            networks[name] = load_network(folder, record)
-            wrong[name] = wrong_images(folder, record, dataset)
+            predictions = load_predictions(run_dir, record)
+            networks[name] = load_trained_network(run_dir, record)
         except RecordError as error:
             problems.append(str(error))
+        else:
+            is_wrong = predictions.predicted_class != dataset.test_labels
+            wrong[name] = np.flatnonzero(is_wrong).tolist()
     if "target" not in wrong:
         return None, problems
-    variants = {}
-    shown = set(samples)
-    for name in wrong.keys() - {"target"}:
+    samples = sample_images(dataset.test_labels)
+    variants, shown = {}, set(samples)
+    for name in sorted(wrong.keys() - {"target"}):
         lost, won = differing_images(wrong[name], wrong["target"])
-        some = [*lost[:NUM_SHOWN], *won[:NUM_SHOWN]]
-        shown |= set(some)
+        numbers = [*lost[:NUM_SHOWN], *won[:NUM_SHOWN]]
+        shown |= set(numbers)
         variants[name] = VariantImages(
             num_lost=len(lost),
             num_won=len(won),
             lost=lost[:NUM_SHOWN],
             won=won[:NUM_SHOWN],
-            answers=ask(networks[name], runs[name], dataset, some),
+            answers=_classify(networks[name], runs[name], dataset, numbers),
         )
     numbers = sorted(shown)
     gallery = Gallery(
@@ -151,38 +149,29 @@ def make_gallery(
             )
             for number in numbers
         ],
-        target_answers=ask(networks["target"], runs["target"], dataset, numbers),
-        variants=dict(sorted(variants.items())),
+        target_answers=_classify(networks["target"], runs["target"], dataset, numbers),
+        variants=variants,
     )
     return gallery, problems
 
 
-def wrong_images(run_dir: Path, record: RunRecord, dataset: Dataset) -> list[int]:
-    """The test images that a run got wrong, from its predictions: old records do not name them.
-
-    Raises:
-        RecordError: the predictions are missing or are not those that were recorded.
-    """
-    predicted_class = load_predictions(run_dir, record).predicted_class
-    return [int(number) for number in np.flatnonzero(predicted_class != dataset.test_labels)]
-
-
 @torch.inference_mode()
-def ask(
+def _classify(
     network: nn.Module, record: RunRecord, dataset: Dataset, numbers: list[int]
 ) -> dict[int, ImageAnswer]:
-    """What a network says of test images, computed plainly in float32.
+    """A network's predictions for test images, by PyTorch's layers in float32.
 
-    A run that was computed otherwise may have answered the other way where the odds are even.
+    They may differ from those of a run of another arithmetic where two classes are about equally
+    probable.
     """
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
     logits = network(prepare_pixels(pixels, input_scale(record.run_spec, dataset)))
-    probabilities, answers = logits.softmax(dim=1).max(dim=1)
+    probabilities, classes = logits.softmax(dim=1).max(dim=1)
     return {
-        number: ImageAnswer(answer, round(probability, 4))
-        for number, answer, probability in zip(
-            numbers, answers.tolist(), probabilities.tolist(), strict=True
+        number: ImageAnswer(class_index, round(probability, 4))
+        for number, class_index, probability in zip(
+            numbers, classes.tolist(), probabilities.tolist(), strict=True
         )
     }

@@ -1,8 +1,8 @@
-"""Looks at a trained network: the measurements behind the report's “why it happens”.
+"""Measurements on a trained network, for the report's explanations.
 
-Made once, after training, in a second or so: signals and gradients block by block (PyTorch's
-forward hooks), how well the network knows its own training images, which classes it confuses,
-what its linear layers multiply out to, and where in an image its answer comes from.
+They are made once, after training, in about a second: statistics of signals and gradients block by
+block, accuracy on training images, the confusion matrix, the singular values of the head, and class
+activation maps.
 """
 
 import copy
@@ -25,15 +25,15 @@ from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
 
 NUM_SIGNAL_IMAGES = 512
-"""Training images whose signals and gradients are measured."""
+"""Number of training images for the statistics of signals and gradients."""
 NUM_KNOWN_IMAGES = 10_000
-"""Training images that are classified as test images are: as many as MNIST has of those."""
+"""Number of training images that are classified: as many as MNIST's test images."""
 NUM_EVIDENCE_IMAGES = 5
-DIGITS = 4
-"""Significant digits that are kept: more would say nothing, and make files large."""
+NUM_DIGITS = 4
+"""Significant digits of the measurements."""
 
 
-def observe(
+def measure_network(
     run_spec: RunSpec,
     network: nn.Module,
     dataset: Dataset,
@@ -41,65 +41,70 @@ def observe(
     weights_sha256: str,
     device: torch.device,
 ) -> Observations:
-    """Look at a trained network, which is left as it was.
+    """Measure a trained network, which is not changed.
 
-    `predicted_class` is what the run answered to each test image. All else is computed by
+    `predicted_class` is the run's prediction for each test image. Everything else is computed by
     PyTorch's layers in float32, whatever the run's arithmetic was.
     """
-    # The order of the channels in memory decides how sums are rounded: always the same here.
+    # The memory layout decides how sums are rounded: always use the same one.
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format)
     scale = input_scale(run_spec, dataset)
     train_images, _ = load_images(dataset, run_spec.training, device)
-    some = Images(train_images.pixels[:NUM_SIGNAL_IMAGES], train_images.labels[:NUM_SIGNAL_IMAGES])
-    beginner = build_network(run_spec.network)
-    initialise_weights(beginner, run_spec.seed)
-    known = Images(train_images.pixels[:NUM_KNOWN_IMAGES], train_images.labels[:NUM_KNOWN_IMAGES])
-    known_result = classify_known(network.eval(), known, scale)
+    batch = _first_images(train_images, NUM_SIGNAL_IMAGES)
+    known_images = _first_images(train_images, NUM_KNOWN_IMAGES)
+    untrained = build_network(run_spec.network)
+    initialise_weights(untrained, run_spec.seed)
+    known_result = _classify_images(network.eval(), known_images, scale)
     singular_values, rank = head_spectrum(network)
+    maps = [
+        class_activation_map(network, dataset, image, scale, device)
+        for image in sample_images(dataset.test_labels)[:NUM_EVIDENCE_IMAGES]
+    ]
     return Observations(
         weights_sha256=weights_sha256,
-        signals_at_start=measure_signals(beginner.to(device), some, scale),
-        signals=measure_signals(network, some, scale),
-        num_known_images=len(known),
-        known_accuracy_pct=100 * known_result.num_correct / len(known),
-        known_loss=rounded(known_result.loss),
-        confusion=count_confusion(dataset.test_labels, predicted_class),
+        signals_at_start=measure_signals(untrained.to(device), batch, scale),
+        signals=measure_signals(network, batch, scale),
+        num_known_images=len(known_images),
+        known_accuracy_pct=100 * known_result.num_correct / len(known_images),
+        known_loss=_round(known_result.loss),
+        confusion=confusion_matrix(dataset.test_labels, predicted_class),
         head_singular_values=singular_values,
         head_rank=rank,
-        evidence=[
-            evidence
-            for image in sample_images(dataset.test_labels)[:NUM_EVIDENCE_IMAGES]
-            if (evidence := find_evidence(network, dataset, image, scale, device))
-        ],
+        evidence=[evidence for evidence in maps if evidence],
     )
 
 
 def input_scale(run_spec: RunSpec, dataset: Dataset) -> InputScale:
-    """How a run's network wants its pixels."""
+    """The normalisation of the input of a run's network."""
     recipe = run_spec.training
     return InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
 
 
+def _first_images(images: Images, count: int) -> Images:
+    return Images(images.pixels[:count], images.labels[:count])
+
+
 @torch.inference_mode()
-def classify_known(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
-    """How a network does on training images, asked as it is asked of test images."""
+def _classify_images(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
     batches = images.pixels.split(TEST_BATCH_SIZE)
     logits = torch.cat([network(prepare_pixels(batch, scale)) for batch in batches])
     return score_logits(logits, images.labels)
 
 
 def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> list[BlockSignal]:
-    """Each convolution block's outputs and gradients on one batch; leaves the network as it was.
+    """Statistics of each convolution block's outputs and gradients on one batch.
 
-    Batch norm takes the batch's own statistics, as in training; dropout is off, so that nothing
-    is random.
+    The network is not changed. Batch norm uses the batch's statistics, as in training; dropout is
+    off, so that the result is deterministic.
     """
     network = copy.deepcopy(network).train()
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
     blocks = {
-        name: block for name, block in network.named_modules() if is_convolution_block(name, block)
+        name: block
+        for name, block in network.named_modules()
+        if name.startswith("stage") and hasattr(block, "conv")
     }
     outputs: dict[str, Tensor] = {}
 
@@ -114,45 +119,38 @@ def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> li
     return [
         BlockSignal(
             block=name,
-            output_rms=root_mean_square(outputs[name]),
-            zero_share=round((outputs[name] == 0).float().mean().item(), DIGITS),
-            gradient_rms=root_mean_square(block.conv.weight.grad),
+            output_rms=_root_mean_square(outputs[name]),
+            zero_share=round((outputs[name] == 0).float().mean().item(), NUM_DIGITS),
+            gradient_rms=_root_mean_square(block.conv.weight.grad),
         )
         for name, block in blocks.items()
     ]
 
 
-def is_convolution_block(name: str, module: nn.Module) -> bool:
-    """Whether a part of a network is one of its stages' blocks."""
-    return name.startswith("stage") and hasattr(module, "conv")
+def _root_mean_square(values: Tensor) -> float | None:
+    return _round(values.square().mean().sqrt().item())
 
 
-def root_mean_square(values: Tensor) -> float | None:
-    """A tensor's typical size; None where it is not finite."""
-    return rounded(values.square().mean().sqrt().item())
+def _round(value: float) -> float | None:
+    """A measurement with four significant digits; None where it is not finite."""
+    finite = finite_or_none(value)
+    return None if finite is None else float(f"{finite:.{NUM_DIGITS}g}")
 
 
-def rounded(value: float) -> float | None:
-    """A measurement with the digits that are worth keeping; None where it is not finite."""
-    found = finite_or_none(value)
-    return None if found is None else float(f"{found:.{DIGITS}g}")
-
-
-def count_confusion(
+def confusion_matrix(
     labels: UInt8[np.ndarray, " images"], predicted_class: UInt8[np.ndarray, " images"]
 ) -> list[list[int]]:
-    """How many images of each class got which answer: rows are true classes."""
+    """Number of images by true class (rows) and predicted class (columns)."""
     pairs = labels.astype(np.int64) * NUM_CLASSES + predicted_class
-    counts = np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
-    return [[int(count) for count in row] for row in counts]
+    counts = np.bincount(pairs, minlength=NUM_CLASSES**2)
+    return counts.reshape(NUM_CLASSES, NUM_CLASSES).tolist()
 
 
 def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
-    """Singular values and rank of the one linear map that the head's linear layers make.
+    """Singular values and rank of the product of the head's linear layers.
 
-    A 1x1 convolution is a linear layer that is applied to each pixel. There is no activation
-    between the layers, so their product is all they can express (Saxe et al., 2013,
-    arXiv:1312.6120).
+    There is no activation between them, so the head is one linear map (Saxe et al., 2013,
+    arXiv:1312.6120). A 1x1 convolution is a linear layer that is applied to each pixel.
     """
     weights = [
         layer.weight.detach().double().flatten(start_dim=1).cpu()
@@ -164,7 +162,7 @@ def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
         product = weight @ product
     if not product.isfinite().all():
         return [], 0
-    values = [rounded(value) or 0.0 for value in torch.linalg.svdvals(product).tolist()]
+    values = [_round(value) or 0.0 for value in torch.linalg.svdvals(product).tolist()]
     return values, int(torch.linalg.matrix_rank(product))
 
 
@@ -174,10 +172,10 @@ def sample_images(labels: UInt8[np.ndarray, " images"]) -> list[int]:
     return sorted(first.values())
 
 
-def find_evidence(
+def class_activation_map(
     network: nn.Module, dataset: Dataset, image: int, scale: InputScale, device: torch.device
 ) -> Evidence | None:
-    """Where in an image a network's answer comes from; None when that is not a number."""
+    """The contribution of each pixel to the predicted class's logit; None when it is not finite."""
     network.eval()
     pixels = torch.as_tensor(dataset.test_images[image : image + 1], device=device)
     features = prepare_pixels(pixels, scale)
@@ -187,10 +185,10 @@ def find_evidence(
             features = stage(features)
         features = features.detach().requires_grad_()
         logits = head(features)[0]
-        answer = int(logits.argmax())
-        [gradient] = torch.autograd.grad(logits[answer], features)
-    parts: Float[Tensor, "height width"] = (gradient * features).sum(dim=1)[0].detach()
-    if not parts.isfinite().all():
+        class_index = int(logits.argmax())
+        [gradient] = torch.autograd.grad(logits[class_index], features)
+    contributions: Float[Tensor, "height width"] = (gradient * features).sum(dim=1)[0].detach()
+    if not contributions.isfinite().all():
         return None
-    values = [[float(f"{part:.3g}") for part in row] for row in parts.tolist()]
-    return Evidence(image, answer, values)
+    values = [[float(f"{value:.3g}") for value in row] for row in contributions.tolist()]
+    return Evidence(image, class_index, values)

@@ -1,1 +1,1 @@
-"""What a study leaves on the disk: run records, predictions, weights, and the study's own files."""
+"""The files of a study: run records, predictions, weights, observations, spec and epoch times."""

@@ -1,98 +1,70 @@
-"""A study's JSON files are sealed: their last field is a digest of all their other bytes.
+"""Checksums of a study's JSON files: each file holds its own SHA-256, in the field `seal`.
 
-Whatever is changed or cut off afterwards, by a disk, a copy or by hand, is noticed when they are
-read. It is no signature: who wants to forge a record can.
+The SHA-256 is that of the whole file with 64 zeros in the place of its digits. It finds accidental
+changes by a disk, a copy or an editor. It is not a signature.
 """
 
 import hashlib
 import re
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from ablations.records.atomic_io import (
+    DamagedFileError,
     Decoded,
     RecordError,
     decode_json,
     format_json,
-    read_bytes,
+    read_content,
     write_atomically,
 )
 
-SCHEMA_VERSION = 2
-"""Of a study's JSON files; those of version 1 had no seal."""
+SchemaVersion = Literal[2]
+"""Schema of a study's JSON files: a file of another one is refused as it is decoded."""
+
+_FIELD = b'"seal"'
+_NO_DIGITS = b"0" * 64
 
 
-NO_SEAL = b"0" * 64
+def encode_with_checksum(value: object, *, is_indented: bool = True) -> bytes:
+    """A struct or mapping as JSON, with its checksum as the last field."""
+    fields = {**msgspec.to_builtins(value), "seal": _NO_DIGITS.decode()}
+    content = format_json(fields) if is_indented else msgspec.json.encode(fields) + b"\n"
+    digest = hashlib.sha256(content).hexdigest().encode()
+    before, field, after = content.rpartition(_FIELD)
+    return before + field + after.replace(_NO_DIGITS, digest, 1)
 
 
-SEAL_AT_END = re.compile(rb'"seal": ?"([0-9a-f]{64})"\s*\}\s*\Z')
-
-
-class OtherVersionError(RecordError):
-    """A file is whole, but another version of the program wrote it: no reason to put it away."""
-
-
-def sealed(content: bytes) -> bytes:
-    """A JSON object with one more field at its end: the SHA-256 of all the bytes, its own 64 digits
-    taken as zeros."""
-    body = content.rstrip().removesuffix(b"}").rstrip()
-    # As the file has it: one field a line, or all in one line.
-    before, space, after = (b",\n ", b" ", b"\n}\n") if b"\n" in body else (b",", b"", b"}\n")
-    unsealed = body + before + b'"seal":' + space + b'"' + NO_SEAL + b'"' + after
-    return set_seal(unsealed, hashlib.sha256(unsealed).hexdigest().encode())
-
-
-def set_seal(content: bytes, digits: bytes) -> bytes:
-    """Put other digits in the place of a seal's."""
-    place = SEAL_AT_END.search(content)
-    assert place is not None, "not sealed"
-    return content[: place.start(1)] + digits + content[place.end(1) :]
-
-
-def is_whole(content: bytes) -> bool:
-    """Whether a file ends with a seal, and the seal is that of its bytes."""
-    # Only a short end is searched: a damaged file may be anything, and of any length.
-    found = SEAL_AT_END.search(content, max(0, len(content) - 200))
-    if found is None:
+def has_valid_checksum(content: bytes) -> bool:
+    """Whether the content of a file is what `encode_with_checksum` returned."""
+    before, field, after = content.rpartition(_FIELD)
+    digest = re.search(rb"[0-9a-f]{64}", after)
+    if digest is None:
         return False
-    expected = hashlib.sha256(set_seal(content, NO_SEAL)).hexdigest()
-    return expected.encode() == found[1]
+    unsigned = before + field + after.replace(digest[0], _NO_DIGITS, 1)
+    return hashlib.sha256(unsigned).hexdigest().encode() == digest[0]
 
 
-def write_sealed(path: Path, value: object) -> None:
-    """Write one of a study's files: as `write_json`, with a seal at the end."""
-    write_atomically(path, sealed(format_json(value)))
+def write_with_checksum(path: Path, value: object) -> None:
+    """Write one of a study's JSON files atomically."""
+    write_atomically(path, encode_with_checksum(value))
 
 
-def load_sealed(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read one of a study's files: check its seal and schema version, then its content.
+def load_with_checksum(path: Path, kind: type[Decoded]) -> Decoded:
+    """Read and verify one of a study's JSON files.
 
     Raises:
-        RecordError: it cannot be read, was changed since it was written, or is not such a file.
-        OtherVersionError: it has another schema version.
+        DamagedFileError: it was changed after it was written.
+        RecordError: it cannot be read, or is intact but of another type or schema.
     """
-    content = read_bytes(path)
-    is_as_written = is_whole(content)
-    is_older = b'"seal"' not in content[-200:]
-    version = schema_version(content)
-    if version not in (None, SCHEMA_VERSION) and (is_as_written or (version == 1 and is_older)):
-        raise OtherVersionError(
-            f"{path}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
-            "use the version that wrote it, or another --out folder"
-        )
-    if not is_as_written:
-        raise RecordError(f"{path}: not the file that was written: it was changed or cut off")
-    return decode_json(path, content, kind)
-
-
-def schema_version(content: bytes) -> int | None:
-    """The schema version that a file names; None where it names none."""
+    content = read_content(path)
+    if not has_valid_checksum(content):
+        raise DamagedFileError(f"{path}: not the file that was written: it was changed or cut off")
     try:
-        return msgspec.json.decode(content, type=_Versioned).schema_version
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
+        return decode_json(path, content, kind)
+    except RecordError as error:
+        raise RecordError(
+            f"{error}; use the version of this program that wrote it, or another --out folder"
+        ) from error

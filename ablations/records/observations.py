@@ -1,78 +1,74 @@
-"""What was seen in a trained network: types of the measurements, and their file in a run's folder.
+"""Measurements on a trained network, and their file `observations.json` in a run's folder.
 
-`measure.py` makes them. They follow from the trained weights and the data, and name the digest of
-the weights: of other weights they are not used.
+`inspection/measure.py` makes them from the trained weights and the data set. The file names the
+SHA-256 of the weights, and is not used for other weights.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from ablations.records.atomic_io import RecordError
-from ablations.records.checksums import SCHEMA_VERSION, load_sealed
+from ablations.records.checksums import SchemaVersion, load_with_checksum
 from ablations.records.run import OBSERVATIONS_FILE, WEIGHTS_FILE, RunRecord
-from mnist_blocks.spec import NUM_CLASSES, NetworkSpec
 
 
 class BlockSignal(msgspec.Struct, frozen=True):
-    """What passes through one convolution block, over a batch of training images.
+    """Statistics of one convolution block over a batch of training images.
 
     A number that is not finite is None: the network has diverged.
     """
 
     block: str
-    """Such as `stage1.block2`."""
+    """Name of the block: `stage1.block2`."""
     output_rms: float | None
-    """Root mean square of the block's outputs: how loud the signal is that it passes on."""
+    """Root mean square of the block's outputs."""
     zero_share: float
-    """Share of the outputs that are exactly zero, as a ReLU makes them."""
+    """Fraction of the outputs that are exactly zero, as a ReLU makes them."""
     gradient_rms: float | None
-    """Root mean square of the loss's gradient for the convolution's weights: how loud the signal
-    is that they learn from."""
+    """Root mean square of the loss gradient with respect to the convolution's weights."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Where in a test image the answer comes from: a class activation map.
+    """A class activation map: the contribution of each pixel of the last feature maps to a logit.
 
-    Every head of this project is linear once dropout is off, so a logit is a sum over the pixels
-    of the last feature maps, plus a constant. Each value is one pixel's part of the sum. With
-    global average pooling this is the map of Zhou et al. (2015, arXiv:1512.04150, section 2).
+    Without dropout every head of this project is linear, so a logit is a sum over pixels plus a
+    constant. With global average pooling this is the map of Zhou et al. (2015, arXiv:1512.04150,
+    section 2).
     """
 
     image: int
     """Number of the test image."""
     class_index: int
-    """The class that the network gives it."""
+    """The predicted class, whose logit is explained."""
     values: list[list[float]]
-    """Parts of that class's logit, by row and column of the last feature maps."""
+    """Contributions to the logit, by row and column of the last feature maps."""
 
 
 class Observations(msgspec.Struct, frozen=True):
-    """What was seen in one trained network."""
+    """All measurements on one trained network."""
 
     weights_sha256: str
-    """Of the weights that were looked at."""
     signals_at_start: list[BlockSignal]
-    """Before the first step, from the weights that the run's seed draws."""
+    """Before the first step, with the initial weights of the run's seed."""
     signals: list[BlockSignal]
     """After training."""
     num_known_images: int
+    """Number of training images that are classified, the first ones of the data set."""
     known_accuracy_pct: float
-    """Of the first so many training images as they are, not augmented, and dropout off."""
+    """Accuracy on these images, without augmentation and dropout."""
     known_loss: float | None
     confusion: list[list[int]]
-    """Numbers of test images: one row for each true class, one column for each answer."""
+    """Confusion matrix of the test images: a row for each true class, a column for each prediction."""
     head_singular_values: list[float]
     """Of the product of the head's linear layers, largest first; empty when not finite."""
     head_rank: int
     evidence: list[Evidence]
-    """Of the first test images of different classes; empty when not finite."""
-    schema_version: int = SCHEMA_VERSION
+    """For the first test images of different classes; empty when not finite."""
+    schema_version: SchemaVersion = 2
 
 
 def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
-    """What was seen in a run's network; None where nothing is there, or it was another network.
+    """Read the measurements on a run's network; None where there are none for its weights.
 
     Raises:
         RecordError: the file is damaged.
@@ -80,27 +76,6 @@ def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
     path = run_dir / OBSERVATIONS_FILE
     if not path.exists():
         return None
-    found = load_sealed(path, Observations)
-    if found.weights_sha256 != record.file_sha256.get(WEIGHTS_FILE):
-        return None
-    if not is_sound(found, record.run_spec.network):
-        raise RecordError(f"{path}: not what was seen in a network of this kind")
-    return found
-
-
-def is_sound(found: Observations, network: NetworkSpec) -> bool:
-    """Whether there is as much of everything as a network of that kind shows."""
-    num_blocks = len(network.channels) * network.convs_per_stage
-    maps = [evidence.values for evidence in found.evidence]
-    return (
-        len(found.signals_at_start) == len(found.signals) == num_blocks
-        and len(found.head_singular_values) in (0, NUM_CLASSES)
-        and all(0 <= evidence.class_index < NUM_CLASSES for evidence in found.evidence)
-        and is_square(found.confusion, NUM_CLASSES)
-        and all(is_square(values, network.feature_size) for values in maps)
-    )
-
-
-def is_square(table: Sequence[Sequence[float]], side: int) -> bool:
-    """Whether a table has that many rows, and each as many columns."""
-    return len(table) == side and all(len(row) == side for row in table)
+    observations = load_with_checksum(path, Observations)
+    is_current = observations.weights_sha256 == record.file_sha256.get(WEIGHTS_FILE)
+    return observations if is_current else None

@@ -1,41 +1,30 @@
-"""A study: a folder of runs that belong together, which of them it needs, and which are there."""
+"""A study: a folder of runs with one spec. `load_study` reads it into one snapshot."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec, TrainingSpec
-from ablations.records.atomic_io import RecordError, UnreadableError
-from ablations.records.checksums import OtherVersionError, load_sealed
+from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
+from ablations.records.atomic_io import DamagedFileError, RecordError
+from ablations.records.checksums import load_with_checksum
 from ablations.records.run import (
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunRecord,
     load_record,
-    read_recorded,
+    read_verified,
 )
-from ablations.records.study_spec import (
-    StudyError,
-    StudySpec,
-    is_study,
-    load_spec,
-)
+from ablations.records.study_spec import StudyError, StudySpec, is_study, load_spec
 from ablations.records.timing import TIMING_FILE, Timing
-from mnist_blocks import NetworkSpec
-
-
-class OtherStudyError(RecordError):
-    """A run is whole and lies in its place, but is not of this study: no reason to put it away."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it lies on the disk."""
+    """A snapshot of a study's folder."""
 
     name: str
     spec: StudySpec
@@ -43,15 +32,17 @@ class Study:
     """Ordered by seed, then by ablation name."""
     timing: Timing | None
     problems: tuple[str, ...]
-    """Records that were left out, and why."""
+    """What was left out and why, a line each."""
+    rejected: Mapping[Path, RecordError] = field(default_factory=dict)
+    """Run folders that were left out, and `timing.json` if it was; paths are relative to the study."""
 
 
 def plan_runs(
     spec: StudySpec, ablations: Iterable[Ablation], seeds: Iterable[int]
 ) -> list[RunSpec]:
-    """The runs of a study, seed-major: the first seed of every ablation before the second of any.
+    """The runs of a study, all ablations of the first seed first.
 
-    A report over all ablations is then complete after the first seed, and gets better from there.
+    So a report on all ablations is possible after the first seed.
     """
     ablations = list(ablations)
     return [
@@ -72,215 +63,195 @@ def plan_runs(
 
 
 def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
-    """Where a run's files are."""
+    """The folder of a run."""
     return study_dir / ablation / f"seed-{seed}"
 
 
-def missing_runs(study_dir: Path, runs: Sequence[RunSpec]) -> list[RunSpec]:
-    """Those of the planned runs that the folder has no sound record of, in the same order.
+def find_study(study_dir: Path) -> Study | None:
+    """The study in a folder; None where there is none."""
+    return load_study(study_dir) if is_study(study_dir) else None
 
-    A run that was damaged is among them: see `set_aside_damaged`.
+
+def load_study(study_dir: Path) -> Study:
+    """Read and verify every run of a study once.
 
     Raises:
-        StudyError: a record is there and sound, but not of the run as it would be made now.
-        OtherVersionError: a record is of another schema.
+        StudyError: the folder is not a study.
+        RecordError: its `study.json` is damaged, unreadable or of another schema.
     """
-    if not is_study(study_dir):
-        return list(runs)
     spec = load_spec(study_dir)
-    missing = []
-    for run in runs:
-        folder = run_folder(study_dir, run.ablation, run.seed)
-        if not is_there(folder / RECORD_FILE):
-            missing.append(run)
-            continue
+    records: dict[Path, RunRecord] = {}
+    rejected: dict[Path, RecordError] = {}
+    for run_dir in _run_folders(study_dir):
+        path = run_dir.relative_to(study_dir)
         try:
-            record = load_run(folder, study_dir, spec)
-        except (OtherVersionError, UnreadableError):
-            raise
-        except OtherStudyError as error:
-            raise StudyError(f"{error}; choose another folder with --out") from error
-        except RecordError:
-            missing.append(run)
-            continue
-        if record.protocol_version != PROTOCOL_VERSION:
+            records[path] = _load_run(run_dir, spec)
+        except RecordError as error:
+            rejected[path] = error
+    for path, incomparable in _find_incomparable(records).items():
+        rejected[path] = incomparable
+        del records[path]
+    timing = None
+    try:
+        if (study_dir / TIMING_FILE).exists():
+            timing = _load_timing(study_dir / TIMING_FILE, spec, records.values())
+    except RecordError as error:
+        rejected[Path(TIMING_FILE)] = error
+    return Study(
+        name=study_dir.resolve().name,
+        spec=spec,
+        records=_sort_records(records.values()),
+        timing=timing,
+        problems=tuple(within_study(str(error), study_dir) for error in rejected.values()),
+        rejected=rejected,
+    )
+
+
+def add_record(study: Study, record: RunRecord) -> Study:
+    """The snapshot with a run that has been written since."""
+    return replace(study, records=_sort_records([*study.records, record]))
+
+
+def missing_runs(study: Study, run_specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """The planned runs that a study has no intact record of, in the same order.
+
+    Raises:
+        StudyError, RecordError: there is a record that is not damaged, but cannot be used, such as
+            one of another definition, device or schema.
+    """
+    records = {_path_of(record.run_spec): record for record in study.records}
+    missing = []
+    for run_spec in run_specs:
+        path = _path_of(run_spec)
+        record, error = records.get(path), study.rejected.get(path)
+        if error is not None and not isinstance(error, DamagedFileError):
+            raise error
+        if record is None:
+            missing.append(run_spec)
+        elif record.protocol_version != PROTOCOL_VERSION:
             raise StudyError(
-                f"{folder} was trained under protocol version {record.protocol_version}, and this "
-                f"program trains under {PROTOCOL_VERSION}, which gives other numbers; choose another "
-                "folder with --out, or use the program's version that made it"
+                f"{study.name}/{path}: was trained under protocol version {record.protocol_version}, "
+                f"and this program trains under {PROTOCOL_VERSION}; choose another folder with --out"
             )
-        if record.run_spec != run:
+        elif record.run_spec != run_spec:
             raise StudyError(
-                f"{folder} holds a run of '{run.ablation}' as it was defined before (the catalogue has "
-                "changed since); choose another folder with --out, or delete that one"
+                f"{study.name}/{path}: is a run of an earlier definition of '{run_spec.ablation}'; choose "
+                "another folder with --out, or delete that run"
             )
     return missing
 
 
-def load_study(study_dir: Path) -> Study:
-    """Read every record of a study.
-
-    What cannot be trusted is left out, and named in `problems`.
-
-    Raises:
-        StudyError: the folder is not a study.
-        RecordError: its `study.json` is damaged or of another schema.
-    """
-    spec = load_spec(study_dir)
-    records, problems = [], []
-    for path in record_paths(study_dir):
-        try:
-            records.append(load_run(path.parent, study_dir, spec))
-        except RecordError as error:
-            problems.append(in_study(str(error), study_dir))
-    records.sort(key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
-    problems += mixed_protocols(records)
-    problems += mixed_definitions(records)
-    timing = None
-    try:
-        timing = load_timing(study_dir)
-    except RecordError as error:
-        problems.append(in_study(str(error), study_dir))
-    if timing:
-        timing, unfit = fitting_times(timing, spec, records)
-        problems += unfit
-    return Study(study_dir.resolve().name, spec, tuple(records), timing, tuple(problems))
-
-
-def in_study(message: str, study_dir: Path) -> str:
-    """A message that names files within the study: a report is passed on, and whose disk it was is
-    nobody's affair."""
+def within_study(message: str, study_dir: Path) -> str:
+    """A message with paths relative to the study: a report must not show paths of its author's disk."""
     return message.replace(f"{study_dir}{os.sep}", "")
 
 
-def record_paths(study_dir: Path) -> list[Path]:
-    """Where a study has records, in the order of their names. One that may not be read is among them.
-
-    Raises:
-        UnreadableError: a folder does not say what is in it.
-    """
-    paths = []
-    try:
-        for folder in sorted(path for path in study_dir.iterdir() if path.is_dir()):
-            # `glob` would pass over what it may not look into, as if there were nothing.
-            for run_dir in sorted(path for path in folder.iterdir() if path.match("seed-*")):
-                if is_there(run_dir / RECORD_FILE):
-                    paths.append(run_dir / RECORD_FILE)
-    except OSError as error:
-        raise UnreadableError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    return paths
-
-
-def is_there(path: Path) -> bool:
-    """Whether there is such a file, or it may not be known."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def load_timing(study_dir: Path) -> Timing | None:
-    """A study's epoch times; None where they have not been measured.
-
-    Raises:
-        RecordError: the file is damaged or of another schema.
-    """
-    path = study_dir / TIMING_FILE
-    return load_sealed(path, Timing) if path.exists() else None
-
-
-def fitting_times(
-    timing: Timing, spec: StudySpec, records: Sequence[RunRecord]
-) -> tuple[Timing | None, list[str]]:
-    """The epoch times that are of these runs, and which are not, in words."""
-    where = timing.environment
-    again = "the command that made the study measures them again"
-    if (where.device_type, where.arithmetic) != (spec.device_type, spec.arithmetic):
-        return None, [f"{TIMING_FILE}: is of another device or arithmetic; {again}"]
-    now = {run.ablation: run.digest for run in one_run_of_each_ablation(records)}
-    other = sorted(
-        name
-        for name, time in timing.by_ablation.items()
-        if now.get(name, time.digest) != time.digest
-    )
-    fitting = {name: time for name, time in timing.by_ablation.items() if name not in other}
-    problems = [
-        f"{TIMING_FILE}: '{name}' was timed under another definition; {again}" for name in other
-    ]
-    return msgspec.structs.replace(timing, by_ablation=fitting), problems
-
-
 def one_run_of_each_ablation(records: Iterable[RunRecord]) -> list[RunSpec]:
-    """One experiment for each ablation that there is a run of, all with the same seed."""
-    found = {record.run_spec.ablation: record.run_spec for record in records}
-    return [replace(run, seed=0) for run in found.values()]
+    """One run spec for each ablation that there is a record of, all with the same seed."""
+    run_specs = {record.run_spec.ablation: record.run_spec for record in records}
+    return [replace(run_spec, seed=0) for run_spec in run_specs.values()]
 
 
-def load_run(run_dir: Path, study_dir: Path, spec: StudySpec) -> RunRecord:
-    """Read a run's record, if all that is there of the run can be trusted.
+def _sort_records(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    return tuple(
+        sorted(records, key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
+    )
 
-    Predictions and weights may be absent: the record has all numbers by itself.
+
+def _path_of(run_spec: RunSpec) -> Path:
+    """The folder of a run, relative to the study."""
+    return run_folder(Path(), run_spec.ablation, run_spec.seed)
+
+
+def _run_folders(study_dir: Path) -> list[Path]:
+    """The folders with a record, sorted.
 
     Raises:
-        RecordError: the record is damaged or does not belong here, or predictions or weights are
-            not those that were recorded.
-        OtherVersionError: the record is of another schema.
+        RecordError: a folder cannot be read. `glob` would pass over it without an error.
+    """
+    try:
+        return [
+            run_dir
+            for folder in sorted(study_dir.iterdir())
+            if folder.is_dir()
+            for run_dir in sorted(folder.iterdir())
+            if run_dir.match("seed-*")
+            and run_dir.is_dir()
+            and run_dir / RECORD_FILE in run_dir.iterdir()
+        ]
+    except OSError as error:
+        raise RecordError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _load_run(run_dir: Path, spec: StudySpec) -> RunRecord:
+    """Read a run's record and verify the files that it names; predictions and weights may be absent.
+
+    Raises:
+        DamagedFileError: a file is damaged, or the run is in the wrong folder.
+        RecordError: the record is unreadable, or of another schema, data set, length or device.
     """
     record = load_record(run_dir)
-    check_belongs(record, run_dir / RECORD_FILE, study_dir, spec)
-    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
-        if name in record.file_sha256 and (run_dir / name).exists():
-            read_recorded(run_dir / name, record)
-    return record
-
-
-def check_belongs(record: RunRecord, path: Path, study_dir: Path, spec: StudySpec) -> None:
-    """Make sure that a record lies where it belongs, in a study of its kind.
-
-    Raises:
-        RecordError: it was copied from elsewhere.
-    """
-    run = record.run_spec
-    if run_folder(study_dir, run.ablation, run.seed) != path.parent:
-        raise RecordError(f"{path}: is a record of '{run.ablation}', seed {run.seed}")
-    is_alike = (
-        run.dataset == spec.dataset
-        and run.training.num_epochs == spec.num_epochs
-        and run.training.num_train_images == spec.num_train_images
+    run_spec, path = record.run_spec, run_dir / RECORD_FILE
+    if _path_of(run_spec).parts != run_dir.parts[-2:]:
+        raise DamagedFileError(
+            f"{path}: is a record of '{run_spec.ablation}', seed {run_spec.seed}"
+        )
+    is_comparable = (
+        run_spec.dataset == spec.dataset
+        and run_spec.training.num_epochs == spec.num_epochs
+        and run_spec.training.num_train_images == spec.num_train_images
         and record.environment.device_type == spec.device_type
         and record.environment.arithmetic == spec.arithmetic
     )
-    if not is_alike:
-        raise OtherStudyError(
-            f"{path}: is of another study (data, length, device or arithmetic differ)"
+    if not is_comparable:
+        raise RecordError(
+            f"{path}: is of another study (data, length, device or arithmetic differ); choose another folder with --out"
         )
+    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
+        if name in record.file_sha256 and (run_dir / name).exists():
+            read_verified(run_dir / name, record)
+    return record
 
 
-def mixed_protocols(records: list[RunRecord]) -> list[str]:
-    """Take out the runs that were trained under an older protocol than others; say which."""
-    newest = max((record.protocol_version for record in records), default=PROTOCOL_VERSION)
-    older = [record for record in records if record.protocol_version != newest]
-    records[:] = [record for record in records if record.protocol_version == newest]
-    return [
-        f"{record.run_spec.ablation}/seed-{record.run_spec.seed}: was trained under protocol "
-        f"version {record.protocol_version}, other runs under {newest}: they are not mixed"
-        for record in older
-    ]
+def _find_incomparable(records: Mapping[Path, RunRecord]) -> dict[Path, RecordError]:
+    """Runs of an older protocol than others, and runs of an ablation with several definitions."""
+    newest = max((record.protocol_version for record in records.values()), default=0)
+    definitions = defaultdict(set)
+    for record in records.values():
+        if record.protocol_version == newest:
+            run_spec = record.run_spec
+            definitions[run_spec.ablation].add((run_spec.network, run_spec.training))
+    errors = {}
+    for path, record in records.items():
+        if record.protocol_version != newest:
+            errors[path] = RecordError(
+                f"{path}: was trained under protocol version {record.protocol_version}, other runs "
+                f"under {newest}: they are not mixed"
+            )
+        elif len(definitions[record.run_spec.ablation]) > 1:
+            errors[path] = RecordError(
+                f"{path}: the runs of this ablation have different definitions (the catalogue changed "
+                "between them); delete the old ones"
+            )
+    return errors
 
 
-def mixed_definitions(records: list[RunRecord]) -> list[str]:
-    """Take out the runs of ablations whose definition changed between seeds; say which."""
-    definitions: dict[str, set[tuple[NetworkSpec, TrainingSpec]]] = {}
-    for record in records:
-        run = record.run_spec
-        definitions.setdefault(run.ablation, set()).add((run.network, run.training))
-    mixed = sorted(name for name, found in definitions.items() if len(found) > 1)
-    records[:] = [record for record in records if record.run_spec.ablation not in mixed]
-    return [
-        f"{name}: its runs are of different definitions (the catalogue changed between them); "
-        "delete the old ones"
-        for name in mixed
-    ]
+def _load_timing(path: Path, spec: StudySpec, records: Iterable[RunRecord]) -> Timing:
+    """Read the epoch times of a study; RecordError when they do not belong to its runs."""
+    timing = load_with_checksum(path, Timing)
+    environment = timing.environment
+    digests = {run_spec.ablation: run_spec.digest for run_spec in one_run_of_each_ablation(records)}
+    belongs = (
+        environment.device_type == spec.device_type
+        and environment.arithmetic == spec.arithmetic
+        and all(
+            digests.get(name, time.digest) == time.digest
+            for name, time in timing.by_ablation.items()
+        )
+    )
+    if not belongs:
+        raise RecordError(
+            f"{path}: measured with another definition, device or arithmetic; the command that made "
+            "the study measures the times again"
+        )
+    return timing

@@ -1,4 +1,4 @@
-"""What all runs of a study share, which its folder says in `study.json`."""
+"""What all runs of a study share: the file `study.json` of its folder."""
 
 from pathlib import Path
 
@@ -6,36 +6,36 @@ import msgspec
 
 from ablations.catalogue.experiment import DatasetId
 from ablations.catalogue.presets import DEFAULT_MARGIN_PCT, FULL
-from ablations.records.atomic_io import RecordError, UnreadableError, is_leftover
-from ablations.records.checksums import SCHEMA_VERSION, OtherVersionError, load_sealed, write_sealed
+from ablations.records.atomic_io import DamagedFileError, is_leftover
+from ablations.records.checksums import SchemaVersion, load_with_checksum, write_with_checksum
 from speed.arithmetic import Arithmetic
 
 STUDY_FILE = "study.json"
 
 
 class StudyError(Exception):
-    """A folder cannot be used for what was asked; the message says why, and the way out."""
+    """A folder cannot be used as requested; the message gives the reason and the fix."""
 
 
 class StudySpec(msgspec.Struct, frozen=True):
-    """What all runs of a study share, so that they may stand in one table."""
+    """What all runs of a study share, so that their results are comparable."""
 
     dataset: DatasetId
     dataset_title: str
     num_epochs: int
     num_train_images: int | None
-    """None: all of the training images."""
+    """None: all training images."""
     device_type: str
-    """Runs on different kinds of device are not mixed: their arithmetic differs."""
+    """Runs on different types of device are not mixed: they round differently."""
     arithmetic: Arithmetic = "plain"
-    """Nor are these: see `speed/arithmetic.py`. Studies from before have no such entry."""
+    """Runs of different arithmetic are not mixed either; older studies do not have this field."""
     margin_pct: float = DEFAULT_MARGIN_PCT
-    """Differences in accuracy below it do not matter: fixed before there are any results."""
-    schema_version: int = SCHEMA_VERSION
+    """Equivalence margin for differences in accuracy, in points; fixed before there are results."""
+    schema_version: SchemaVersion = 2
 
     @property
     def is_mnist(self) -> bool:
-        """Whether the numbers can be compared with the assignment's and the published run's."""
+        """Whether the results can be compared with the assignment's requirements."""
         return self.dataset.name == "mnist"
 
     @property
@@ -44,21 +44,24 @@ class StudySpec(msgspec.Struct, frozen=True):
         return self.num_epochs == FULL.num_epochs and self.num_train_images is None
 
 
-def check_folder(study_dir: Path, spec: StudySpec) -> None:
-    """Make sure that a folder is free, or holds a study of this kind; writes nothing.
+def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) -> None:
+    """Check that a folder can be used for a study.
+
+    `found` is the spec of the study that it holds; None: it holds no study.
 
     Raises:
-        StudyError: the folder holds something else, or another study.
+        StudyError: the folder holds another study, or something else.
     """
-    path = study_dir / STUDY_FILE
-    if path.exists():
-        if difference := first_difference(load_spec(study_dir), spec):
-            name, was, wanted = difference
+    if found is not None:
+        if difference := first_difference(found, wanted):
+            name, found_value, wanted_value = difference
             raise StudyError(
-                f"{study_dir} holds a study with {name} = {was}, and you asked for {wanted}; choose "
-                "another folder with --out"
+                f"{study_dir} holds a study with {name} = {found_value}, and you asked for "
+                f"{wanted_value}; choose another folder with --out"
             )
-    elif study_dir.exists() and not (study_dir.is_dir() and is_empty(study_dir)):
+    elif study_dir.exists() and not (
+        study_dir.is_dir() and all(is_leftover(path) for path in study_dir.iterdir())
+    ):
         raise StudyError(
             f"{study_dir} is not an empty folder and not a study (it has no {STUDY_FILE}); "
             "choose another folder with --out"
@@ -66,15 +69,15 @@ def check_folder(study_dir: Path, spec: StudySpec) -> None:
 
 
 def create_study(study_dir: Path, spec: StudySpec) -> None:
-    """Make a study's folder, unless it is there.
+    """Write a study's `study.json`, unless it exists.
 
     Raises:
-        StudyError: the folder cannot be written to.
+        StudyError: the folder cannot be written.
     """
     if (study_dir / STUDY_FILE).exists():
         return
     try:
-        write_sealed(study_dir / STUDY_FILE, spec)
+        write_with_checksum(study_dir / STUDY_FILE, spec)
     except OSError as error:
         raise StudyError(
             f"{study_dir} cannot be written: {error.strerror}; choose another folder with --out"
@@ -82,21 +85,15 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
 
 
 def first_difference(one: StudySpec, other: StudySpec) -> tuple[str, str, str] | None:
-    """The first field in which two studies differ, and what it is in each, in words."""
+    """The name of the first field in which two specs differ, and both values as text."""
     for name in StudySpec.__struct_fields__:
-        ours, theirs = getattr(one, name), getattr(other, name)
-        if ours != theirs:
-            return name, _short(ours), _short(theirs)
+        values = getattr(one, name), getattr(other, name)
+        if values[0] != values[1]:
+            first, second = (
+                value.name if isinstance(value, DatasetId) else repr(value) for value in values
+            )
+            return name, first, second
     return None
-
-
-def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing, but for what a process that was killed had begun to write."""
-    return all(is_leftover(path) for path in folder.iterdir())
-
-
-def _short(value: object) -> str:
-    return value.name if isinstance(value, DatasetId) else repr(value)
 
 
 def is_study(study_dir: Path) -> bool:
@@ -104,30 +101,20 @@ def is_study(study_dir: Path) -> bool:
     return (study_dir / STUDY_FILE).is_file()
 
 
-def studies_near(path: Path) -> str:
-    """The studies in a folder, in the one around it and in `runs/`: the way out of a wrong name."""
-    folders = dict.fromkeys([path, path.parent, Path("runs")])
-    found = [file.parent for folder in folders for file in sorted(folder.glob(f"*/{STUDY_FILE}"))]
-    names = ", ".join(str(folder) for folder in dict.fromkeys(found[:5]))
-    return f"; studies near it: {names}" if names else ""
-
-
 def load_spec(study_dir: Path) -> StudySpec:
-    """Read what all runs of a study share.
+    """Read a study's `study.json`.
 
     Raises:
         StudyError: the folder is not a study.
-        RecordError: its `study.json` is damaged or of another schema.
+        RecordError: the file is damaged, unreadable or of another schema.
     """
     if not is_study(study_dir):
-        why = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
-        raise StudyError(f"{study_dir} is not a study: {why}{studies_near(study_dir)}")
+        reason = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
+        raise StudyError(f"{study_dir} is not a study: {reason}")
     try:
-        return load_sealed(study_dir / STUDY_FILE, StudySpec)
-    except (OtherVersionError, UnreadableError):
-        raise
-    except RecordError as error:
-        raise RecordError(
-            f"{error}; the command that made it, with another --out, makes the same file again: copy "
-            "it here"
+        return load_with_checksum(study_dir / STUDY_FILE, StudySpec)
+    except DamagedFileError as error:
+        raise DamagedFileError(
+            f"{error}; to restore it, run the command that made the study with another --out folder, "
+            f"and copy {STUDY_FILE} from there"
         ) from error

@@ -1,11 +1,11 @@
-"""A study's epoch times, as they are stored in `timing.json`."""
+"""The epoch times of a study: the file `timing.json` in its folder."""
 
 from statistics import median
 
 import msgspec
 
 from ablations.catalogue.presets import TimingPlan
-from ablations.records.checksums import SCHEMA_VERSION
+from ablations.records.checksums import SchemaVersion
 from ablations.records.run import Environment
 
 TIMING_FILE = "timing.json"
@@ -15,21 +15,21 @@ class EpochTime(msgspec.Struct, frozen=True):
     """Seconds for an epoch of training and a pass over the test images, once for each round."""
 
     digest: str
-    """Of the experiment that was timed: an ablation whose definition changes is timed again."""
+    """Digest of the spec that was timed: an ablation whose definition changes is timed again."""
     seconds_by_round: list[float]
 
     @property
     def median_seconds(self) -> float:
-        """The middle of the rounds."""
+        """The median over the rounds."""
         return median(self.seconds_by_round)
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """A study's epoch times, and how they were measured."""
+    """The epoch times of a study, and how they were measured."""
 
     by_ablation: dict[str, EpochTime]
     plan: TimingPlan
     environment: Environment
     measured_at: str
     """In UTC, as ISO 8601."""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = 2

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numba
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from safetensors.torch import save
 
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.data.dataset import Dataset
-from ablations.inspection.measure import observe
-from ablations.records.checksums import sealed
+from ablations.inspection.measure import measure_network
+from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
     PREDICTIONS_FILE,
     WEIGHTS_FILE,
@@ -142,10 +141,10 @@ def _assemble_result(
     observations_json = None
     # A run may have taken hours. The report can measure its network later.
     with contextlib.suppress(RuntimeError):
-        observations = observe(
+        observations = measure_network(
             run_spec, trained.network, dataset, predicted_class, weights_sha256, device
         )
-        observations_json = sealed(msgspec.json.encode(observations))
+        observations_json = encode_with_checksum(observations, is_indented=False)
     return RunResult(record, predictions_npz, weights_safetensors, observations_json)
 
 

@@ -13,7 +13,7 @@ import cli
 from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import DataError
 from ablations.records.atomic_io import write_json
-from ablations.records.checksums import write_sealed
+from ablations.records.checksums import write_with_checksum
 from ablations.records.run import RECORD_FILE, load_record
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import create_study
@@ -136,7 +136,7 @@ def write_canned_study(study_dir: Path, written_at: list[float], num_replicas: i
     for run_spec, seconds in zip(run_specs, written_at, strict=True):
         times = {"wall_seconds": 49.5, "num_replicas": num_replicas}
         path = run_folder(study_dir, run_spec.ablation, run_spec.seed) / RECORD_FILE
-        write_sealed(path, msgspec.structs.replace(make_record(run_spec), **times))
+        write_with_checksum(path, msgspec.structs.replace(make_record(run_spec), **times))
         os.utime(path, (seconds, seconds))
         assert load_record(path.parent).num_replicas == num_replicas
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.records.atomic_io import load_json
-from ablations.records.checksums import write_sealed
+from ablations.records.checksums import write_with_checksum
 from ablations.records.run import RECORD_FILE
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, create_study
@@ -117,7 +117,7 @@ def write_study(
     environment = msgspec.structs.replace(ENVIRONMENT, arithmetic=arithmetic)
     for run_spec in plan_runs(spec, [find_ablation("target")], range(num_seeds)):
         path = run_folder(study_dir, run_spec.ablation, run_spec.seed) / RECORD_FILE
-        write_sealed(path, make_record(run_spec, environment=environment))
+        write_with_checksum(path, make_record(run_spec, environment=environment))
     return study_dir
 
 

@@ -12,7 +12,7 @@ from ablations.analysis.comparison import compare_ablations, compare_studies
 from ablations.analysis.power import seconds_a_run
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import DataError
-from ablations.records.checksums import write_sealed
+from ablations.records.checksums import write_with_checksum
 from ablations.records.study import Study, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudyError
 from cli import main
@@ -20,10 +20,10 @@ from tests.factories import DIGITS, ENVIRONMENT, make_spec, make_study
 
 
 def write_study(folder: Path, study: Study) -> Path:
-    write_sealed(folder / STUDY_FILE, study.spec)
+    write_with_checksum(folder / STUDY_FILE, study.spec)
     for record in study.records:
         run = record.run_spec
-        write_sealed(run_folder(folder, run.ablation, run.seed) / "record.json", record)
+        write_with_checksum(run_folder(folder, run.ablation, run.seed) / "record.json", record)
     return folder
 
 

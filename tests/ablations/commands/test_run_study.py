@@ -7,7 +7,7 @@ import pytest
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.commands.prepare import StudyRequest
-from ablations.commands.run_study import conduct
+from ablations.commands.run_study import run_study
 from ablations.records.study import load_study
 from tests.factories import make_request
 
@@ -42,7 +42,7 @@ def test_failed_run_is_printed_and_sets_the_exit_code(
 
     monkeypatch.setattr(module, "execute", sabotage)
     out = tmp_path / "study"
-    code = conduct(
+    code = run_study(
         request(out, stops_at_failure=stops_at_failure), lambda folder: folder / "report.html"
     )
     printed = capsys.readouterr().out
@@ -63,6 +63,6 @@ def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
         return folder / "report.html"
 
     out = tmp_path / "study"
-    assert conduct(request(out, stops_at_failure=False), write_report) == 0
+    assert run_study(request(out, stops_at_failure=False), write_report) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
     assert len(load_study(out).records) == 2

@@ -1,6 +1,7 @@
 """Parts of a study that know nothing of each other, and are copied into one folder."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,18 @@ from hypothesis import strategies as st
 import cli
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
-from ablations.records.lock import only_one_process
+from ablations.data.datasets import Dataset
+from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
-from tests.ablations.runner.test_chaos import assert_equal_studies, records_in
+from tests.ablations.runner.test_chaos import (
+    assert_equal_studies,
+    records_in,
+    train_in_this_process,
+)
 from tests.factories import make_record, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -78,33 +84,44 @@ def test_part_that_there_is_not(words: str) -> None:
 def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum"]
     command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "plain"]
-    command += ["--epochs", "1", "--seeds", "0-1", "--out", str(out), *more]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    command += [
+        "--jobs",
+        "1",
+        "--preset",
+        "quick",
+        "--epochs",
+        "1",
+        "--seeds",
+        "0-1",
+        "--out",
+        str(out),
+        *more,
+    ]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
-def test_parts_that_are_copied_together_are_the_study(tmp_path: Path) -> None:
-    whole, merged = tmp_path / "whole", tmp_path / "merged"
-    merged.mkdir()
-    for number in (1, 2):
-        part = tmp_path / f"part-{number}"
-        finished = ablate(part, "--shard", f"{number}/2")
-        assert finished.returncode == 0, finished.stderr
-        assert f"part {number} of 2: 2 runs" in finished.stdout
-        assert len(records_in(part)) == 2
-        assert not (part / "timing.json").exists()
-    shutil.copytree(tmp_path / "part-1", merged, dirs_exist_ok=True)
-    parts = [str(tmp_path / f"part-{number}") for number in (1, 2)]
-    found = CliRunner().invoke(cli.main, ["merge", *parts, "--out", str(merged)])
+def test_merged_parts_become_the_study(tmp_path: Path, digits: Dataset) -> None:
+    part, other, merged = (tmp_path / name for name in ("part", "other", "merged"))
+    whole = train_in_this_process(tmp_path / "whole", digits, ["target", "no-momentum"], 2)
+    finished = ablate(part, "--shard", "1/2")
+    assert finished.returncode == 0, finished.stderr
+    assert "part 1 of 2: 2 runs" in finished.stdout
+    assert len(records_in(part)) == 2
+    assert not (part / "timing.json").exists()
+    shutil.copytree(whole, other)
+    for path in records_in(part):
+        shutil.rmtree((other / path).parent)
+    shutil.rmtree(next(path.parent for path in other.rglob("record.json")))
+    shutil.copytree(part, merged)
+    found = CliRunner().invoke(cli.main, ["merge", str(part), str(other), "--out", str(merged)])
     assert found.exit_code == 0, found.output
-    assert "2 runs copied" in found.output
+    assert "1 run copied" in found.output
     assert "2 were there already" in found.output
     before = records_in(merged)
-    for out in (merged, whole):
-        finished = ablate(out)
-        assert finished.returncode == 0, finished.stderr
-        if out == merged:
-            assert "4 of 4 runs are there already" in finished.stdout
-    assert records_in(merged) == before, "nothing is done twice"
+    finished = ablate(merged)
+    assert finished.returncode == 0, finished.stderr
+    assert "3 of 4 runs are there already" in finished.stdout
+    assert records_in(merged).items() > before.items(), "nothing is done twice"
     assert_equal_studies(whole, merged, 4)
     study = load_study(merged)
     assert study.timing and set(study.timing.by_ablation) == {"target", "no-momentum"}
@@ -132,24 +149,23 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     cut_off = run_folder(two, "target", 4) / WEIGHTS_FILE
     cut_off.write_bytes(b"weigh")
     merged = merge_studies([one, two], out)
-    assert (merged.num_copied, merged.num_there) == (4, 0)
-    [other, damaged] = merged.problems
+    assert (merged.num_copied, merged.num_present) == (4, 0)
+    [damaged, other] = merged.problems
     assert "holds another run, which stays" in other
     assert "cut off" in damaged
     before = records_in(out)
-    assert not list(out.rglob("observations.json"))
     assert sorted(before) == [Path(f"target/seed-{seed}/record.json") for seed in range(4)]
     assert load_study(out).problems == ()
     cut_off.write_bytes(b"weights 4")
     again = merge_studies([one, two], out)
-    assert (again.num_copied, again.num_there) == (1, 4)
+    assert (again.num_copied, again.num_present) == (1, 4)
     assert records_in(out).items() > before.items()
     # What was damaged in the whole study does not keep a sound run out.
     (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
     (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
     mended = merge_studies([one, two], out)
-    assert (mended.num_copied, mended.num_there) == (2, 3)
-    assert sum("Set aside" in problem for problem in mended.problems) == 2
+    assert (mended.num_copied, mended.num_present) == (2, 3)
+    assert sum("Quarantined" in problem for problem in mended.problems) == 2
     assert load_study(out).problems == ()
     assert len(records_in(out)) == 5
 
@@ -164,7 +180,7 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nowhere is not a study"):
         merge_studies([one, tmp_path / "nowhere"], out)
     merge_studies([one], out)
-    with only_one_process(out), pytest.raises(StudyError, match="is at work"):
+    with study_lock(out), pytest.raises(StudyError, match=f"process {os.getpid()} on .* uses"):
         merge_studies([one], out)
 
 
