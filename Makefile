@@ -8,6 +8,10 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARGS ?=
 COMPARE ?=
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+# uv installs in one minute what takes pip five. Where uv is unavailable or fails, pip does it.
+install = $(PIP) install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable $(1) \
+	|| $(PIP) install --quiet --constraint requirements.lock --editable $(1)
 
 .DEFAULT_GOAL := help
 # The tests that inject faults and count them.
@@ -36,11 +40,11 @@ help:
 $(VENV)/.has-run: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.has-test: $(VENV)/.has-run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[test]'
+	$(call install,'.[test]')
 	@touch $@
 
 ablate: $(VENV)/.has-run
@@ -58,7 +62,7 @@ check: $(VENV)/.has-test
 # Queries the advisory database. If it does not answer (a package mirror has none), this is no failure.
 audit: $(VENV)/.has-test
 	@if $(BIN)/python -c 'import json, urllib.request as r; json.load(r.urlopen("$(ADVISORIES)", timeout=5))["vulnerabilities"]' 2>/dev/null; \
-	then $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]' && \
+	then $(PIP) install --quiet --editable '.[audit]' && \
 	  $(BIN)/pip-audit --disable-pip --no-deps --requirement requirements.lock; \
 	else echo 'Dependencies not audited: $(ADVISORIES) does not answer.'; fi
 
@@ -85,7 +89,7 @@ screenshots: $(VENV)/.has-test
 	$(BIN)/python docs/screenshots.py
 
 lock: $(VENV)/.has-test
-	$(BIN)/python -m pip install --quiet uv
+	$(PIP) install --quiet uv
 	echo "# Every version that the tests ran with. Made by 'make lock'; used as constraints, see the Makefile." > requirements.lock.new
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra test --no-emit-index-url --no-header --quiet pyproject.toml >> requirements.lock.new
 	mv requirements.lock.new requirements.lock
