@@ -34,10 +34,11 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
     with explain_errors("importing the file", task.file):
         module = _import_file(Path(task.file))
     if not hasattr(module, task.name):
-        own = [name for name, value in vars(module).items()
-               if getattr(value, "__module__", "") == module.__name__]  # fmt: skip
+        own = {name: getattr(value, "__module__", "") for name, value in vars(module).items()}
+        names = ", ".join(name for name in own if own[name] == module.__name__)
+        file_name = Path(task.file).name
         raise UnknownNameError(
-            f"{Path(task.file).name} does not define {task.name}; it defines {', '.join(own) or 'nothing'}"
+            f"{file_name} does not define {task.name}; it defines {names or 'nothing'}"
         )
     found = getattr(module, task.name)
     torch.manual_seed(seed)  # The file may have set another seed.
@@ -46,7 +47,7 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
     if not isinstance(found, nn.Module) and callable(found):
         with explain_errors(f"calling {task.name}() without arguments", task.file):
             found = found()
-    if not isinstance(found, nn.Module) or isinstance(found, torch.jit.ScriptModule):
+    if not isinstance(found, nn.Module):
         raise NetworkError(
             f"{task.name} has type {type(found).__name__}; it must be an nn.Module, a class or "
             "function that returns one without arguments, or a NetworkSpec"
