@@ -4,6 +4,7 @@ Loading runs the file, so only worker processes do it (`worker.py`).
 """
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -35,10 +36,9 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
         module = _import_file(Path(task.file))
     if not hasattr(module, task.name):
         own = {name: getattr(value, "__module__", "") for name, value in vars(module).items()}
-        names = ", ".join(name for name in own if own[name] == module.__name__)
-        file_name = Path(task.file).name
+        names = ", ".join(name for name in own if own[name] == module.__name__) or "nothing"
         raise UnknownNameError(
-            f"{file_name} does not define {task.name}; it defines {names or 'nothing'}"
+            f"{Path(task.file).name} does not define {task.name}; it defines {names}"
         )
     found = getattr(module, task.name)
     torch.manual_seed(seed)  # The file may have set another seed.
@@ -86,9 +86,7 @@ def explain_errors(activity: str, file: str) -> Iterator[None]:
         lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(file)]
         where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
         message = next(iter(str(error).strip().splitlines()), "")[:300]
-        if isinstance(error, MemoryError) or any(
-            words in message for words in ("can't allocate memory", "bad_alloc")
-        ):
+        if isinstance(error, MemoryError) or re.search("can't allocate memory|bad_alloc", message):
             raise LimitError(
                 f"{activity}: not enough memory{where}; use smaller layers, or fewer --jobs"
             ) from error

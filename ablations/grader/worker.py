@@ -88,12 +88,10 @@ def inspect_network(task: WorkerTask) -> Inspection:
     with explain_errors("classifying images in evaluation mode", task.file), torch.no_grad():
         is_random = not torch.equal(network(images), network(images))
     parameters = list(network.parameters())
-    if not parameters:
-        raise NetworkError("it has no parameters; put layers in an nn.ModuleList, not in a list")
     registered = {id(parameter) for parameter in parameters}
     unregistered = [one for one in parameters_behind(logits) if id(one) not in registered]
     frozen = [one for one in parameters if not one.requires_grad] + unregistered
-    is_positive, sums = bool((logits >= 0).all()), logits.detach().float().sum(dim=1)
+    is_positive, sums = bool((logits >= 0).all()), logits.float().sum(dim=1)
     other_network = load_student_network(task, seed=1)
     notes = {
         "the network uses parameters that are not registered, so they are not trained; put layers "

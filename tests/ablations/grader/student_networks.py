@@ -63,15 +63,6 @@ class Lazy(Layers):
         return self.conv(torch.cat([self.norm(x).view(len(x), -1), flat[:, :5]], 1))
 
 
-class InAList(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = [nn.Flatten(), nn.Linear(784, 10)]
-
-    def forward(self, x):
-        return self.layers[1](self.layers[0](x))
-
-
 class OneFailsOneHangs(Layers):
     """Of two trainings, the first to reach the marker hangs, and the other one ends its process."""
 
