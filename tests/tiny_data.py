@@ -97,7 +97,6 @@ FAULTS = {
     "none": Fault(),
     "labelled as compressed": Fault(headers={"Content-Encoding": "x-gzip"}),
     "not found": Fault(status=404),
-    "redirected in a circle": Fault(status=302, headers={"Location": "/again"}),
     "redirected to no address": Fault(status=302, headers={"Location": "http://["}),
     "login page": Fault(change=lambda body: WEB_PAGE),
     "other values": Fault(change=lambda body: _repack(body, end=b"\1")),
