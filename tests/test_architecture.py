@@ -66,7 +66,7 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def nested_package(module: str) -> str | None:
-    """The package inside a top package: `data` of `ablations.data.idx`."""
+    """The package inside a top package: `data` of `ablations.data.sources`."""
     top, *rest = module.split(".")
     return rest[0] if rest and rest[0] in NESTED_PACKAGES.get(top, ()) else None
 

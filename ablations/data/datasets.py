@@ -24,7 +24,7 @@ from ablations.data.sources import (
     inspect_folder,
 )
 
-__all__ = ["DataError", "FoundFile", "inspect_dataset", "load_dataset", "resolve_dataset"]
+__all__ = ["DataError", "inspect_dataset", "load_dataset", "resolve_dataset"]
 
 FOLDER_VARIABLE = "MNIST_DATA_DIR"
 DEFAULT_ROOT = Path("data")
@@ -40,14 +40,11 @@ def resolve_dataset(
     Returns the name and the folder with the verified files, which is None for `"digits"`.
 
     Raises:
-        DataError: the name is unknown, the data set is not available, or `data_dir` has only bad
-            files of it, which a download does not replace.
+        DataError: the name is unknown, or the data set is not available.
     """
     if name == "digits":
         return name, None
     source = _source_named("mnist" if name == "auto" else name)
-    if data_dir is not None:
-        _check_named_folder(source, data_dir.expanduser(), fetch, log)
     try:
         return source.name, _find_or_fetch(source, data_dir, fetch, log)
     except DataError as error:
@@ -64,22 +61,22 @@ def load_dataset(name: str, folder: Path | None) -> Dataset:
         DataError: the name is unknown, or a file is missing or not the data set's.
     """
     if name == "digits":
-        arrays = _digits_arrays()
-        class_names = tuple("0123456789")
+        arrays, class_names = _digits_arrays(), tuple("0123456789")
         title, found_in = "scikit-learn's 8x8 digits", "scikit-learn"
     else:
         source = _source_named(name)
-        if folder is None:
-            raise DataError(f"{source.title} has no folder; use the one of resolve_dataset")
-        arrays = _read_arrays(source, folder)
-        class_names, title, found_in = source.class_names, source.title, str(folder)
+        assert folder, "only the digits have no folder"
+        arrays, class_names = [], source.class_names
+        title, found_in = source.title, str(folder)
+        for file in inspect_folder(source, folder):
+            if file.values is None:
+                raise DataError(file.problem or f"{file.path} is missing")
+            arrays.append(file.values)
     train_images, train_labels, test_images, test_labels = arrays
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+    sha256 = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
     mean, std = pixel_statistics(train_images)
     return Dataset(
-        id=DatasetId(name, digest.hexdigest(), len(train_labels), len(test_labels)),
+        id=DatasetId(name, sha256, len(train_labels), len(test_labels)),
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,
@@ -118,17 +115,19 @@ def _find_or_fetch(source: DataSource, data_dir: Path | None, fetch: bool, log: 
     Raises:
         DataError: no folder has them, and they were not downloaded.
     """
+    roots = _search_roots(source, data_dir)
     for folder in _search_folders(source, data_dir):
         files = inspect_folder(source, folder)
-        missing = [file.path.name for file in files if file.status == "missing"]
-        problems = [file.problem for file in files if file.problem]
-        for problem in problems:
-            log(f"warning: {problem}")
+        for file in files:
+            if file.problem:
+                log(f"warning: {file.problem}")
         if all(file.status == "verified" for file in files):
+            if data_dir and not folder.is_relative_to(roots[0]):
+                log(f"warning: {source.title} is not in {data_dir} (--data-dir); using {folder}")
             return folder
-        if not problems and len(missing) < len(files):
+        missing = [file.path.name for file in files if file.status == "missing"]
+        if 0 < len(missing) < len(files):
             log(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
-    roots = _search_roots(source, data_dir)
     target = folders_under(source, roots[0])[0]
     outcome = "was not downloaded"
     if fetch:
@@ -140,29 +139,9 @@ def _find_or_fetch(source: DataSource, data_dir: Path | None, fetch: bool, log: 
             outcome = f"could not be downloaded: {error}"
     raise DataError(
         f"{source.title} is not in {', '.join(map(str, roots))}, and {outcome}; put "
-        f"{', '.join(FILE_SHAPES)} (each may be gzipped, with .gz) into {target}, or name their "
-        f"folder with --data-dir or ${FOLDER_VARIABLE}, or use --dataset digits, which needs no "
-        "files"
+        f"{', '.join(f'{name}.gz' for name in FILE_SHAPES)} into {target}, or name their folder "
+        f"with --data-dir or ${FOLDER_VARIABLE}, or use --dataset digits, which needs no files"
     )
-
-
-def _check_named_folder(source: DataSource, root: Path, fetch: bool, log: Log) -> None:
-    """Warn if the folder that the user names has no files of the data set.
-
-    Raises:
-        DataError: it has only bad ones, which a download does not replace. Another copy is not
-            what the user asks for.
-    """
-    found = [inspect_folder(source, folder) for folder in folders_under(source, root)]
-    statuses = {file.status for files in found for file in files}
-    if statuses == {"missing"}:
-        log(f"warning: no file of {source.title} in {root} (--data-dir); looking elsewhere")
-    if "verified" not in statuses:
-        # A download replaces the bad files of the first folder.
-        not_replaced = [file for files in found[1 if fetch else 0 :] for file in files]
-        for file in not_replaced:
-            if file.problem:
-                raise DataError(file.problem)
 
 
 def _search_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
@@ -182,28 +161,12 @@ def _search_roots(source: DataSource, data_dir: Path | None) -> list[Path]:
 
 def _warn_of_digits(reason: str, log: Log) -> None:
     """Warn prominently that another data set replaces MNIST."""
-    line = "!" * 80
-    log(line)
+    log("!" * 80)
     log("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
     log("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")
     log(f"!!! Why: {reason}")
-    log("!!! To fail instead of falling back, ask for it by name: --dataset mnist")
-    log(line)
-
-
-def _read_arrays(source: DataSource, folder: Path) -> list[UInt8[np.ndarray, "..."]]:
-    """The four files of a folder, verified: training images and labels, test images and labels.
-
-    Raises:
-        DataError: a file is missing or is not the data set's.
-    """
-    arrays = []
-    for file in inspect_folder(source, folder):
-        if file.values is None:
-            missing = f"{file.path}: not there, nor with .gz; put {source.title}'s there"
-            raise DataError(file.problem or missing)
-        arrays.append(file.values)
-    return arrays
+    log("!!! To stop instead, use --dataset mnist.")
+    log("!" * 80)
 
 
 def _digits_arrays() -> list[UInt8[np.ndarray, "..."]]:

@@ -1,16 +1,14 @@
 """Download a data set: each file complete and verified, or not at all."""
 
 import os
-import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from ablations.data.idx import ContentError
 from ablations.data.sources import (
     FILE_SHAPES,
+    ContentError,
     DataError,
     DataSource,
     Log,
@@ -18,14 +16,13 @@ from ablations.data.sources import (
     possible_paths,
     read_file,
 )
+from ablations.words import in_one_line
 
 SERVER_TIMEOUT_SECONDS = 10.0
 """How long a server may be silent. A download may take any time while data arrives."""
 
 LOCK_TIMEOUT_SECONDS = 900.0
 """How long to wait for another process that downloads the same data set."""
-
-_STAGING_PREFIX = ".download-"
 
 
 def fetch_files(source: DataSource, folder: Path, log: Log) -> None:
@@ -40,29 +37,30 @@ def fetch_files(source: DataSource, folder: Path, log: Log) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
-            # Of a process that was killed.
-            for leftover in folder.glob(f"{_STAGING_PREFIX}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
             # Another process may have downloaded them meanwhile.
-            files = zip(FILE_SHAPES, inspect_folder(source, folder), strict=True)
-            names = [name for name, file in files if file.status != "verified"]
-            with TemporaryDirectory(prefix=_STAGING_PREFIX, dir=folder) as staging:
-                for name in names:
-                    staged = _download(source, name, Path(staging), log)
-                    for bad_path in possible_paths(source, folder, name):
-                        if os.path.lexists(bad_path):
-                            bad_path.replace(f"{bad_path}.bad")
-                            log(f"quarantined the bad {bad_path} as {bad_path.name}.bad")
-                    staged.replace(folder / staged.name)
-    except Timeout as error:
-        raise DataError(f"another process holds {error.lock_file}") from error
+            for name, file in zip(FILE_SHAPES, inspect_folder(source, folder), strict=True):
+                if file.status != "verified":
+                    _replace_file(source, folder, name, log)
     except OSError as error:
-        place, reason = error.filename or folder, error.strerror or str(error)
-        raise DataError(f"{place}: cannot be written ({reason})") from error
+        raise DataError(in_one_line(error)) from error
 
 
-def _download(source: DataSource, name: str, staging: Path, log: Log) -> Path:
-    """One of the four files, gzipped and verified, from the first mirror that has it.
+def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None:
+    """Download one of the four files, and quarantine what was in its place."""
+    # A killed process leaves this file, and the next download overwrites it.
+    partial = folder / f".{name}.gz"
+    try:
+        _download(source, name, partial, log)
+        for bad_path in filter(os.path.lexists, possible_paths(source, folder, name)):
+            bad_path.replace(f"{bad_path}.bad")
+            log(f"quarantined the bad {bad_path} as {bad_path.name}.bad")
+        partial.replace(folder / f"{name}.gz")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _download(source: DataSource, name: str, path: Path, log: Log) -> None:
+    """Download one of the four files, gzipped, from the first mirror that has the verified file.
 
     Raises:
         DataError: no mirror has it, and why.
@@ -76,14 +74,14 @@ def _download(source: DataSource, name: str, staging: Path, log: Log) -> Path:
         headers={"User-Agent": "mnist-ablations"},
         hooks={"response": _keep_gzipped},
     )
-    path, problems = staging / f"{name}.gz", []
+    problems = []
     for mirror in source.mirrors:
         url = f"{mirror}{name}.gz"
         log(f"downloading {url}")
         try:
             receive(url, str(path), None)
             read_file(source, path, name)
-            return path
+            return
         # ValueError: bad content, or a redirection to an invalid address.
         except (OSError, ValueError) as error:
             problems.append(f"{url}: {_reason(error)}")

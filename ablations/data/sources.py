@@ -3,9 +3,12 @@
 A folder or file may be a link: what is read is verified, not where it lies.
 """
 
+import gzip
 import hashlib
+import io
 import math
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +16,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-
-from ablations.data.idx import ContentError, parse_idx, unpack_gzip
-from mnist_blocks.spec import NUM_CLASSES
 
 FILE_SHAPES: dict[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -32,16 +32,18 @@ Log = Callable[[str], None]
 _MAX_EXTRA_BYTES = 1_000_000
 """How much longer than its values a file may be: its own header, and what gzip adds."""
 
-_UNKNOWN = ("", "", "", "")
-
 
 class DataError(Exception):
     """A data set cannot be found or trusted; one line states what is wrong, where, and the fix."""
 
 
+class ContentError(ValueError):
+    """What is wrong with a file's content; the caller adds where the file comes from."""
+
+
 @dataclass(frozen=True)
 class DataSource:
-    """A data set in four idx files; digests are in the order of `FILE_SHAPES`."""
+    """A data set in four idx files, with one kind of digests, in the order of `FILE_SHAPES`."""
 
     name: str
     """As on the command line."""
@@ -53,10 +55,10 @@ class DataSource:
     """Addresses to which `FILE.gz` is appended, in the order in which they are tried."""
     extra_roots: tuple[Path, ...] = ()
     """Searched after the folders that the user names."""
-    sha256: tuple[str, ...] = _UNKNOWN
+    sha256: tuple[str, ...] = ()
     """Of the uncompressed files."""
-    gzip_md5: tuple[str, ...] = _UNKNOWN
-    """Of the gzipped files as they are published, where no SHA-256 is known."""
+    gzip_md5: tuple[str, ...] = ()
+    """Of the gzipped files as they are published. Uncompressed files are not verifiable then."""
 
 
 # The mirrors, the folder names and KMNIST's MD5 digests are those of torchvision 0.29
@@ -120,7 +122,11 @@ KMNIST = DataSource(
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
 
-_TITLE_OF_SHA256 = {digest: source.title for source in SOURCES.values() for digest in source.sha256}
+_KNOWN_FILES = {
+    digest: f"{source.title}'s {name}"
+    for source in SOURCES.values()
+    for name, digest in zip(FILE_SHAPES, source.sha256, strict=False)
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +135,6 @@ class FoundFile:
 
     path: Path
     status: Literal["verified", "missing", "bad"]
-    """`verified`: it is the data set's file, as far as its published digest is known."""
     problem: str = ""
     """Why it is bad, and the fix. Of a verified file: the problem of a bad copy beside it."""
     values: UInt8[np.ndarray, "..."] | None = None
@@ -146,31 +151,29 @@ def inspect_folder(source: DataSource, folder: Path) -> list[FoundFile]:
     return [_find_file(source, folder, name) for name in FILE_SHAPES]
 
 
-def possible_paths(source: DataSource, folder: Path, name: str) -> tuple[Path, Path]:
-    """Where in a folder one of the four files may lie: first the form with a known digest."""
-    plain, gzipped = folder / name, folder / f"{name}.gz"
-    return (plain, gzipped) if source.sha256 != _UNKNOWN else (gzipped, plain)
+def possible_paths(source: DataSource, folder: Path, name: str) -> list[Path]:
+    """Where in a folder one of the four files may lie."""
+    return [folder / f"{name}{suffix}" for suffix in (("", ".gz") if source.sha256 else (".gz",))]
 
 
 def _find_file(source: DataSource, folder: Path, name: str) -> FoundFile:
     """What a folder holds of one of the four files. A bad file does not hide a good one beside it."""
-    bad = None
-    for path in possible_paths(source, folder, name):
-        if os.path.lexists(path):
-            try:
-                values = read_file(source, path, name)
-                return FoundFile(path, "verified", bad.problem if bad else "", values)
-            except ContentError as error:
-                problem = f"{path}: {error}; replace it by the original file, or delete it"
-                bad = bad or FoundFile(path, "bad", problem)
-    return bad or FoundFile(folder / name, "missing")
+    paths, bad = possible_paths(source, folder, name), None
+    for path in filter(os.path.lexists, paths):
+        try:
+            values = read_file(source, path, name)
+            return FoundFile(path, "verified", bad.problem if bad else "", values)
+        except ContentError as error:
+            problem = f"{path}: {error}; replace it by the original file, or delete it"
+            bad = bad or FoundFile(path, "bad", problem)
+    return bad or FoundFile(paths[0], "missing")
 
 
 def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, "..."]:
     """The values of one of the four files, `name`, at `path`; gzipped if that ends in `.gz`.
 
     Raises:
-        ContentError: it cannot be read, is damaged, or is not this data set's file.
+        ContentError: it cannot be read, or its digest is not the published one.
     """
     shape, position = FILE_SHAPES[name], list(FILE_SHAPES).index(name)
     max_bytes = math.prod(shape) + _MAX_EXTRA_BYTES
@@ -179,20 +182,21 @@ def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, ".
         if not path.is_file():
             raise ContentError("a folder, a device or a broken link, not a file")
         with path.open("rb") as file:
-            stored = file.read(max_bytes)
-    except OSError as error:
-        raise ContentError(f"cannot be read ({error.strerror or error})") from error
-    is_gzipped = path.suffix == ".gz"
-    content = unpack_gzip(stored, max_bytes) if is_gzipped else stored
-    values = parse_idx(content, shape)
-    sha256, known_sha256 = hashlib.sha256(content).hexdigest(), source.sha256[position]
-    if sha256 != known_sha256 and sha256 in _TITLE_OF_SHA256:
-        raise ContentError(f"belongs to {_TITLE_OF_SHA256[sha256]}, not to {source.title}")
-    if known_sha256 and sha256 != known_sha256:
-        raise ContentError(f"not {source.title}'s file, its SHA-256 differs")
-    if values.ndim == 1 and values.max() >= NUM_CLASSES:
-        raise ContentError(f"has the label {values.max()}, labels go to 9")
-    known_md5 = source.gzip_md5[position] if is_gzipped else ""
-    if known_md5 and hashlib.md5(stored, usedforsecurity=False).hexdigest() != known_md5:
-        raise ContentError(f"not {source.title}'s file, its MD5 differs")
-    return values
+            stored = content = file.read(max_bytes)
+        if stored[:64].lstrip().startswith(b"<"):
+            raise ContentError("a web page, not a data file; perhaps the network requires a login")
+        if path.suffix == ".gz":
+            content = gzip.GzipFile(fileobj=io.BytesIO(stored)).read(max_bytes)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ContentError(f"cannot be read ({reason})") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    md5 = hashlib.md5(stored, usedforsecurity=False).hexdigest()
+    digests, digest = (source.sha256, sha256) if source.sha256 else (source.gzip_md5, md5)
+    if digest != digests[position]:
+        found = _KNOWN_FILES.get(sha256, "another file, or a damaged one")
+        raise ContentError(f"its digest is wrong: {found}")
+    # An idx file starts with 4 bytes for its type and 4 for the size of each dimension.
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    # A copy, because torch warns of arrays that it may not write to.
+    return values.copy()

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ablations.data.datasets import resolve_dataset
-from ablations.grader.grade import EXIT_CODES, Grade
+from ablations.grader.grade import EXIT_CODES
 from ablations.grader.protocol import WorkerTask
 from ablations.grader.supervisor import check_network
 from ablations.records.atomic_io import write_json
@@ -53,18 +53,13 @@ def check_and_print(
             limit_seconds,
             lambda num_epochs_done: progress.update(bar, completed=num_epochs_done),
         )
-    _print_grade(grade, console)
-    if json_file:
-        write_json(json_file, grade)
-        console.print(f"Wrote {json_file}")
-    return EXIT_CODES[grade.verdict]
-
-
-def _print_grade(grade: Grade, console: Console) -> None:
-    """Print a line for each requirement and note, and then the verdict."""
     for requirement in grade.requirements:
         label = f"{VERDICT_SYMBOLS[requirement.verdict]} {requirement.verdict}"
         console.print(f"{label:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
         console.print(f"Note: {note}")
     console.print(f"{grade.network}: {VERDICT_SYMBOLS[grade.verdict]} {grade.verdict}")
+    if json_file:
+        write_json(json_file, grade)
+        console.print(f"Wrote {json_file}")
+    return EXIT_CODES[grade.verdict]

@@ -13,11 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from ablations.analysis.requirements import CONCEPTS
 
-BATCH_NORM, DROPOUT, FULLY_CONNECTED, POOLING = CONCEPTS
-MATRIX_PRODUCTS = ("matmul", "__matmul__", "mm", "addmm", "einsum")
+_MATRIX_PRODUCTS = ("matmul", "__matmul__", "mm", "addmm", "einsum")
 
 
-class FunctionCall(NamedTuple):
+class _FunctionCall(NamedTuple):
     """A call of a PyTorch function, and its result."""
 
     name: str
@@ -45,10 +44,10 @@ class ConceptObserver(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         # A result that depends on no parameter, such as the mean of the images, is not a layer's.
         if isinstance(result, Tensor) and result.grad_fn is not None:
-            call = FunctionCall(getattr(func, "__name__", ""), args, kwargs or {}, result)
-            self.computed += [
-                (concept, result.grad_fn) for concept, is_used in DETECTORS.items() if is_used(call)
-            ]
+            call = _FunctionCall(getattr(func, "__name__", ""), args, kwargs or {}, result)
+            for concept, is_used in zip(CONCEPTS, _DETECTORS, strict=True):
+                if is_used(call):
+                    self.computed.append((concept, result.grad_fn))
         return result
 
     def concepts_of(self, logits: Tensor) -> list[str]:
@@ -75,34 +74,35 @@ def _graph_nodes(tensor: Tensor) -> set[Node]:
     return found
 
 
-def _is_batch_norm(call: FunctionCall) -> bool:
+def _is_batch_norm(call: _FunctionCall) -> bool:
     """Batch normalisation with the statistics of the batch."""
     return call.name == "batch_norm" and bool(call.argument(5, "training", default=False))
 
 
-def _is_dropout(call: FunctionCall) -> bool:
+def _is_dropout(call: _FunctionCall) -> bool:
     """Dropout of activations, channels or features with a probability above 0."""
     is_active = call.argument(2, "training", "train", default=True)
     return "dropout" in call.name and bool(is_active and call.argument(1, "p", default=0.5) > 0)
 
 
-def _is_fully_connected(call: FunctionCall) -> bool:
+def _is_fully_connected(call: _FunctionCall) -> bool:
     """A linear map of one vector for each image: (batch, features)."""
     if call.result.dim() < 2 or call.result.shape[1:-1].numel() != 1:
         return False
-    if call.name not in MATRIX_PRODUCTS:
+    if call.name not in _MATRIX_PRODUCTS:
         return call.name == "linear"
-    operands = [
-        operand
-        for argument in call.args
-        for operand in (argument if isinstance(argument, (list, tuple)) else [argument])
-        if isinstance(operand, Tensor)
-    ]
+    operands: list[Any] = []
+    for argument in call.args:
+        operands += argument if isinstance(argument, (list, tuple)) else [argument]
     # `_base` is the parameter that a transposed one is a view of.
-    return any(isinstance(part, nn.Parameter) for one in operands for part in (one, one._base))
+    return any(
+        isinstance(part, nn.Parameter)
+        for operand in operands
+        for part in (operand, getattr(operand, "_base", None))
+    )
 
 
-def _is_global_average(call: FunctionCall) -> bool:
+def _is_global_average(call: _FunctionCall) -> bool:
     """An average of each channel over all of its pixels, of which there are several.
 
     Feature maps may be flattened: (batch, channels, pixels). A mean over one side and then over
@@ -114,7 +114,7 @@ def _is_global_average(call: FunctionCall) -> bool:
     if call.name in ("adaptive_avg_pool1d", "adaptive_avg_pool2d"):
         return call.result.shape[2:].numel() == 1
     if call.name == "avg_pool2d":
-        kernel = call.argument(1, "kernel_size", default=0)
+        kernel = call.argument(1, "kernel_size")
         sides = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
         return sides == tuple(inputs.shape[2:])
     if call.name == "mean":
@@ -125,9 +125,4 @@ def _is_global_average(call: FunctionCall) -> bool:
     return False
 
 
-DETECTORS: dict[str, Callable[[FunctionCall], bool]] = {
-    BATCH_NORM: _is_batch_norm,
-    DROPOUT: _is_dropout,
-    FULLY_CONNECTED: _is_fully_connected,
-    POOLING: _is_global_average,
-}
+_DETECTORS = (_is_batch_norm, _is_dropout, _is_fully_connected, _is_global_average)

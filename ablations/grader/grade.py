@@ -8,13 +8,13 @@ import msgspec
 from ablations.analysis import requirements as assignment
 from ablations.analysis.requirements import CONCEPTS, Requirement, RequirementVerdict
 from ablations.analysis.statistics import Estimate, estimate
-from ablations.analysis.verdicts import LEVEL, one_sided_power, smallest_sample
+from ablations.analysis.verdicts import seeds_to_find
 from ablations.grader.protocol import Inspection, LimitError, NetworkError, TrainedSeed
 from ablations.words import plural
 
 WANTED_EPOCHS = f"fewer than {assignment.EPOCH_LIMIT} epochs"
-WORST_FIRST: tuple[RequirementVerdict, ...] = ("fail", "undecided", "pass")
-EXIT_CODES: Mapping[RequirementVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
+EXIT_CODES: Mapping[RequirementVerdict, int] = {"fail": 1, "undecided": 3, "pass": 0}
+"""Of each verdict, the worst first."""
 NO_GRADE_EXIT_CODE = 4
 """There is no grade, because of the data, the disk or the machine. 2 means a misused command."""
 
@@ -46,17 +46,15 @@ def grade_network(
 ) -> Grade:
     """The grade of a network, from what could be measured before a problem, if there was one."""
     accuracy_pct = estimate({run.seed: run.accuracy_pct for run in trained}) if trained else None
-    requirements = [
-        Requirement(wanted, "undecided", "not measured")
-        for wanted in (
-            assignment.WANTED_PARAMETERS,
-            assignment.WANTED_CONCEPTS,
-            WANTED_EPOCHS,
-            assignment.WANTED_ACCURACY,
-        )
-    ]
+    wanted = (
+        assignment.WANTED_PARAMETERS,
+        assignment.WANTED_CONCEPTS,
+        WANTED_EPOCHS,
+        assignment.WANTED_ACCURACY,
+    )
+    requirements = [Requirement(one, "undecided", "not measured") for one in wanted]
     if inspection:
-        requirements[:2] = _check_inspection(inspection)
+        requirements[:2] = _check_parameters(inspection), _check_concepts(inspection)
     if accuracy_pct:
         requirements[2] = _check_epochs(num_epochs, trained)
         requirements[3] = _check_accuracy(accuracy_pct, trained, dataset)
@@ -68,7 +66,7 @@ def grade_network(
         network,
         dataset,
         num_epochs,
-        min((one.verdict for one in requirements), key=WORST_FIRST.index),
+        min((one.verdict for one in requirements), key=list(EXIT_CODES).index),
         requirements,
         str(problem or ""),
         inspection,
@@ -76,23 +74,23 @@ def grade_network(
     )
 
 
-def _check_inspection(inspection: Inspection) -> list[Requirement]:
-    """Fewer than 20,000 parameters, including those that are not trained, and all four concepts."""
-    parameters = f"{inspection.parameters:,}"
+def _check_parameters(inspection: Inspection) -> Requirement:
+    """Fewer than 20,000, including those that are not trained."""
+    measured = f"{inspection.parameters:,}"
     if inspection.frozen_parameters:
-        parameters += f", of which {inspection.frozen_parameters:,} are not trained"
+        measured += f", of which {inspection.frozen_parameters:,} are not trained"
+    verdict = assignment.judge_parameters(inspection.parameters)
+    return Requirement(assignment.WANTED_PARAMETERS, verdict, measured)
+
+
+def _check_concepts(inspection: Inspection) -> Requirement:
+    """All four."""
     missing = ", ".join(one for one in CONCEPTS if one not in inspection.concepts)
-    concepts = (
-        f"not found: {missing} (only PyTorch layers and functions that the outputs depend on count)"
-    )
-    parameters_verdict = assignment.judge_parameters(inspection.parameters)
-    concepts_verdict = assignment.judge_concepts(inspection.concepts)
-    return [
-        Requirement(assignment.WANTED_PARAMETERS, parameters_verdict, parameters),
-        Requirement(
-            assignment.WANTED_CONCEPTS, concepts_verdict, concepts if missing else "all used"
-        ),
-    ]
+    measured = "all used"
+    if missing:
+        measured = f"not found in the operations that the outputs depend on: {missing}"
+    verdict = assignment.judge_concepts(inspection.concepts)
+    return Requirement(assignment.WANTED_CONCEPTS, verdict, measured)
 
 
 def _check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> Requirement:
@@ -123,19 +121,10 @@ def _check_accuracy(
     if dataset != "mnist":
         measured += "; the assignment requires MNIST"
         verdict = "undecided"
-    elif verdict == "undecided" and not num_diverged:
-        measured += _suggest_seeds(accuracy_pct)
+    elif verdict == "undecided":
+        measured += "; use more --seeds"
+        if accuracy_pct.interval_95:
+            distance = accuracy_pct.mean - assignment.WANTED_ACCURACY_PCT
+            num_seeds = seeds_to_find(distance, stdev(by_seed))
+            measured += f", about {num_seeds or 'more than 1,000'} in all"
     return Requirement(assignment.WANTED_ACCURACY, verdict, measured)
-
-
-def _suggest_seeds(accuracy_pct: Estimate) -> str:
-    """How many more seeds would decide with a power of 80 %, if that is at most a thousand."""
-    if accuracy_pct.interval_95 is None:
-        return "; use more --seeds"
-    deviation = stdev(accuracy_pct.by_seed.values())
-    distance = abs(accuracy_pct.mean - assignment.WANTED_ACCURACY_PCT) / deviation
-    num_seeds = smallest_sample(lambda size: one_sided_power(distance, size, LEVEL / 2))
-    if num_seeds is None:
-        return ""
-    num_more = max(1, num_seeds - len(accuracy_pct.by_seed))
-    return f"; about {plural(num_more, 'more seed')} would decide"

@@ -4,6 +4,7 @@ Loading runs the file, so only worker processes do it (`worker.py`).
 """
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -34,10 +35,10 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
     with explain_errors("importing the file", task.file):
         module = _import_file(Path(task.file))
     if not hasattr(module, task.name):
-        own = [name for name, value in vars(module).items()
-               if getattr(value, "__module__", "") == module.__name__]  # fmt: skip
+        own = {name: getattr(value, "__module__", "") for name, value in vars(module).items()}
+        names = ", ".join(name for name in own if own[name] == module.__name__) or "nothing"
         raise UnknownNameError(
-            f"{Path(task.file).name} does not define {task.name}; it defines {', '.join(own) or 'nothing'}"
+            f"{Path(task.file).name} does not define {task.name}; it defines {names}"
         )
     found = getattr(module, task.name)
     torch.manual_seed(seed)  # The file may have set another seed.
@@ -46,7 +47,7 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
     if not isinstance(found, nn.Module) and callable(found):
         with explain_errors(f"calling {task.name}() without arguments", task.file):
             found = found()
-    if not isinstance(found, nn.Module) or isinstance(found, torch.jit.ScriptModule):
+    if not isinstance(found, nn.Module):
         raise NetworkError(
             f"{task.name} has type {type(found).__name__}; it must be an nn.Module, a class or "
             "function that returns one without arguments, or a NetworkSpec"
@@ -85,9 +86,7 @@ def explain_errors(activity: str, file: str) -> Iterator[None]:
         lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(file)]
         where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
         message = next(iter(str(error).strip().splitlines()), "")[:300]
-        if isinstance(error, MemoryError) or any(
-            words in message for words in ("can't allocate memory", "bad_alloc")
-        ):
+        if isinstance(error, MemoryError) or re.search("can't allocate memory|bad_alloc", message):
             raise LimitError(
                 f"{activity}: not enough memory{where}; use smaller layers, or fewer --jobs"
             ) from error

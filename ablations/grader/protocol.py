@@ -38,9 +38,7 @@ class WorkerTask(msgspec.Struct, frozen=True):
     @property
     def activity(self) -> str:
         """What the task does, for messages."""
-        if self.seed is None:
-            return "importing the file and classifying one batch"
-        return f"training with seed {self.seed}"
+        return "inspection" if self.seed is None else f"training with seed {self.seed}"
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -68,7 +66,7 @@ class TrainedSeed(msgspec.Struct, frozen=True):
 class WorkerMessage(msgspec.Struct, frozen=True):
     """The progress of a task or, in the last message, its result or error."""
 
-    num_epochs_done: int = 0
+    num_epochs_done: int
     inspection: Inspection | None = None
     trained: TrainedSeed | None = None
     error: str = ""

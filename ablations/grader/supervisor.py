@@ -6,6 +6,7 @@ also forge its own grade.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -20,8 +21,10 @@ import msgspec
 from ablations.grader.grade import Grade, grade_network
 from ablations.grader.protocol import (
     ERROR_TYPES,
+    Inspection,
     LimitError,
     NetworkError,
+    TrainedSeed,
     WorkerMessage,
     WorkerTask,
 )
@@ -48,23 +51,20 @@ def check_network(
         UnknownNameError: the file does not define the name.
         MachineError: the check failed for a reason other than the network.
     """
-    results: list[WorkerMessage] = []
+    inspection: Inspection | None = None
+    trained: list[TrainedSeed] = []
     problem = None
     tasks = [msgspec.structs.replace(task, seed=seed) for seed in seeds]
+    inspecting = _run_workers([task], 1, min(INSPECTION_SECONDS, limit_seconds), after_epoch)
+    training = _run_workers(tasks, num_jobs, limit_seconds, after_epoch)
     try:
-        results += _run_workers([task], 1, min(INSPECTION_SECONDS, limit_seconds), after_epoch)
-        for result in _run_workers(tasks, num_jobs, limit_seconds, after_epoch):
-            results.append(result)
+        for result in itertools.chain(inspecting, training):
+            inspection = inspection or result.inspection
+            trained += [result.trained] if result.trained else []
     except NetworkError as error:
         problem = error
-    return grade_network(
-        f"{Path(task.file).name}:{task.name}",
-        task.dataset_name,
-        task.num_epochs,
-        next((result.inspection for result in results), None),
-        [result.trained for result in results if result.trained],
-        problem,
-    )
+    network = f"{Path(task.file).name}:{task.name}"
+    return grade_network(network, task.dataset_name, task.num_epochs, inspection, trained, problem)
 
 
 def _run_workers(
@@ -82,7 +82,7 @@ def _run_workers(
     deadline = time.monotonic() + limit_seconds
     waiting = list(tasks)
     running: list[_Worker] = []
-    num_epochs_finished = 0
+    finished: list[_Worker] = []
     try:
         while waiting or running:
             while waiting and len(running) < num_jobs:
@@ -91,11 +91,9 @@ def _run_workers(
             for worker in [*running]:
                 if worker.process.poll() is not None:
                     running.remove(worker)
-                    result = worker.result()
-                    num_epochs_finished += result.num_epochs_done
-                    yield result
-            num_epochs_running = sum(worker.message.num_epochs_done for worker in running)
-            after_epoch(num_epochs_finished + num_epochs_running)
+                    finished.append(worker)
+                    yield worker.result()
+            after_epoch(sum(worker.message.num_epochs_done for worker in finished + running))
             if running and time.monotonic() > deadline:
                 raise LimitError(
                     f"{running[0].task.activity}: reached the time limit of "
@@ -107,37 +105,35 @@ def _run_workers(
 
 
 class _Worker:
-    """A worker process, the last message that it sent, and the last line of its other output."""
+    """A worker process, its last message, and the last line that the student's file printed."""
 
     def __init__(self, task: WorkerTask) -> None:
         self.task = task
-        self.message = WorkerMessage()
+        self.message = WorkerMessage(0)
         self.output_line = ""
-        python_path = os.pathsep.join([str(PROJECT_DIR), os.environ.get("PYTHONPATH", "")])
+        folders = filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")])
+        # With -P, Python does not import files of the current folder as modules.
+        program = [sys.executable, "-P", "-m", "ablations.grader.worker"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ablations.grader.worker", msgspec.json.encode(task).decode()],
+            [*program, msgspec.json.encode(task).decode()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             # With a session of its own, the process can be ended with all that it has started.
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"},
         )
-        reads = (self._read_messages, self._read_output)
-        self.readers = [threading.Thread(target=read, daemon=True) for read in reads]
-        for reader in self.readers:
-            reader.start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
-    def _read_messages(self) -> None:
+    def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.message = msgspec.json.decode(line, type=WorkerMessage)
-
-    def _read_output(self) -> None:
-        assert self.process.stderr
-        # A line may have any length, so it is read in pieces.
-        while line := self.process.stderr.readline(2**16):
-            self.output_line = line.decode(errors="replace").strip()[:300] or self.output_line
+        # The student's file may print lines of any length, so they are read in pieces.
+        while line := self.process.stdout.readline(2**16):
+            try:
+                self.message = msgspec.json.decode(line, type=WorkerMessage)
+            except ValueError:
+                self.output_line = line.decode(errors="replace").strip()[:300] or self.output_line
 
     def result(self) -> WorkerMessage:
         """The last message of a process that has ended.
@@ -146,9 +142,8 @@ class _Worker:
             NetworkError, MachineError: the message is an error, or the process died before it.
         """
         end_process_group(self.process)
-        for reader in self.readers:
-            # A process that left the group may still hold the pipes open.
-            reader.join(timeout=5)
+        # A process that left the group may still hold the pipe open.
+        self.reader.join(timeout=60)
         message, code = self.message, self.process.returncode
         if message.error:
             raise ERROR_TYPES[message.error_type](message.error)

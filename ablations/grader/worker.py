@@ -1,7 +1,8 @@
 """Inspects or trains a student's network: one process for one task.
 
 `supervisor.py` starts `python -m ablations.grader.worker TASK`, with the task as JSON. The process
-runs the student's file, and sends its messages to standard output, one JSON object a line.
+runs the student's file, and sends its messages to standard output, one JSON object per line. The
+supervisor ignores other lines, which the student's file prints.
 """
 
 import os
@@ -27,7 +28,6 @@ from ablations.grader.protocol import (
     WorkerTask,
 )
 from ablations.training.batches import load_images
-from ablations.training.epoch import EpochRecord
 from ablations.training.loop import make_trainee, train_epochs
 from ablations.training.seeding import derive_seed
 from ablations.words import in_one_line
@@ -41,40 +41,32 @@ Send = Callable[[WorkerMessage], None]
 
 def main() -> None:
     """Carry out the task on the command line."""
-    task = msgspec.json.decode(sys.argv[1], type=WorkerTask)
-    messages = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What the student's file prints goes to standard error.
-
-    def send(message: WorkerMessage) -> None:
-        messages.write(msgspec.json.encode(message) + b"\n")
-        messages.flush()
-
-    _limit_memory()
-    torch.set_num_threads(1)
-    send(carry_out(task, send))
-    os._exit(0)  # Threads and exit handlers of the student's file cannot delay this.
-
-
-def _limit_memory() -> None:
-    """Let allocations above the limit fail. Only Linux counts all of them."""
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # Other systems do not count all allocations.
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    torch.set_num_threads(1)
+    _send(carry_out(msgspec.json.decode(sys.argv[1], type=WorkerTask), _send))
+    os._exit(0)  # Threads and exit handlers of the student's file cannot delay this.
+
+
+def _send(message: WorkerMessage) -> None:
+    """Write a line to standard output, also after an unfinished line of the student's file."""
+    os.write(1, b"\n" + msgspec.json.encode(message) + b"\n")
 
 
 def carry_out(task: WorkerTask, send: Send) -> WorkerMessage:
     """The last message of a task: its result, or why there is none."""
     try:
         if task.seed is None:
-            return WorkerMessage(inspection=inspect_network(task))
+            return WorkerMessage(0, inspect_network(task))
         trained = train_student_network(task, task.seed, send)
-        return WorkerMessage(num_epochs_done=trained.num_epochs, trained=trained)
+        return WorkerMessage(trained.num_epochs, trained=trained)
     except (NetworkError, UnknownNameError) as error:
-        return WorkerMessage(error=str(error), error_type=type(error).__name__)
+        return WorkerMessage(0, error=str(error), error_type=type(error).__name__)
     except Exception as error:  # noqa: BLE001 (the data, the machine or a bug, not the network)
         text = f"{type(error).__name__}: {in_one_line(error)}"
-        return WorkerMessage(error=text, error_type="MachineError")
+        return WorkerMessage(0, error=text, error_type="MachineError")
 
 
 def inspect_network(task: WorkerTask) -> Inspection:
@@ -92,25 +84,24 @@ def inspect_network(task: WorkerTask) -> Inspection:
             logits = network(images)
         _check_logits(logits)
         nn.functional.cross_entropy(logits.float(), torch.arange(len(images))).backward()
+    network.eval()
+    with explain_errors("classifying images in evaluation mode", task.file), torch.no_grad():
+        is_random = not torch.equal(network(images), network(images))
     parameters = list(network.parameters())
-    if not parameters:
-        raise NetworkError("it has no parameters; put layers in an nn.ModuleList, not in a list")
     registered = {id(parameter) for parameter in parameters}
     unregistered = [one for one in parameters_behind(logits) if id(one) not in registered]
     frozen = [one for one in parameters if not one.requires_grad] + unregistered
-    sums = logits.detach().float().sum(dim=1)
+    is_positive, sums = bool((logits >= 0).all()), logits.float().sum(dim=1)
     other_network = load_student_network(task, seed=1)
     notes = {
         "the network uses parameters that are not registered, so they are not trained; put layers "
         "in an nn.ModuleList, not in a list": bool(unregistered),
         "the outputs look like probabilities (softmax), so training is slow; return logits, which "
-        "the cross-entropy loss expects": bool(
-            (logits >= 0).all() and ((sums - 1).abs() < 1e-4).all()
-        ),
+        "the cross-entropy loss expects": is_positive and bool(((sums - 1).abs() < 1e-4).all()),
         "the initial weights are the same for every seed; name a class or a function, and set no "
         "seed in the file": all(map(torch.equal, parameters, other_network.parameters())),
         "the outputs for the same images differ in evaluation mode, which costs accuracy; call "
-        "functional.dropout with training=self.training": _is_random(network.eval(), images),
+        "functional.dropout with training=self.training": is_random,
     }
     return Inspection(
         parameters=sum(one.numel() for one in (*parameters, *unregistered)),
@@ -136,16 +127,6 @@ def _check_logits(logits: object) -> None:
         )
 
 
-@torch.inference_mode()
-def _is_random(network: nn.Module, images: Tensor) -> bool:
-    """Whether two passes over the same images differ; false if one fails, as training then will."""
-    try:
-        first, second = network(images), network(images)
-        return not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
-    except Exception:  # noqa: BLE001 (whatever the student's code raises)
-        return False
-
-
 def train_student_network(task: WorkerTask, seed: int, send: Send) -> TrainedSeed:
     """Train the network with the reference recipe for the requested epochs.
 
@@ -159,18 +140,12 @@ def train_student_network(task: WorkerTask, seed: int, send: Send) -> TrainedSee
     dataset = load_dataset(task.dataset_name, folder)
     device = torch.device("cpu")
     network = load_student_network(task, derive_seed(seed, "init"))
-
-    def after_epoch(record: EpochRecord) -> None:
-        send(WorkerMessage(num_epochs_done=record.epoch))
-
     with explain_errors(task.activity, task.file):
         trainee = make_trainee(network, recipe, seed, dataset, device)
-        trained = train_epochs(trainee, *load_images(dataset, recipe, device), after_epoch)
+        images = load_images(dataset, recipe, device)
+        trained = train_epochs(trainee, *images, lambda done: send(WorkerMessage(done.epoch)))
     return TrainedSeed(
-        seed=seed,
-        num_epochs=len(trained.epochs),
-        accuracy_pct=trained.epochs[-1].test_accuracy_pct,
-        has_diverged=trained.has_diverged,
+        seed, len(trained.epochs), trained.epochs[-1].test_accuracy_pct, trained.has_diverged
     )
 
 

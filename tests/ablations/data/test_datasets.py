@@ -16,22 +16,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision.datasets
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ablations.data.dataset import Dataset, pixel_statistics
+from ablations.data.dataset import pixel_statistics
 from ablations.data.datasets import inspect_dataset, load_dataset, resolve_dataset
-from ablations.data.idx import ContentError, parse_idx, unpack_gzip
 from ablations.data.sources import (
     FASHION_MNIST,
     FILE_SHAPES,
     KMNIST,
     MNIST,
+    ContentError,
     DataSource,
     read_file,
 )
 from tests.faults import tell_fault
-from tests.tiny_data import TEST_LABELS, WEB_PAGE, idx_file, refusal, write_files
+from tests.tiny_data import TEST_LABELS, WEB_PAGE, refusal, write_files
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -42,11 +40,6 @@ def labels(mnist_folder: Path) -> bytes:
     """MNIST's uncompressed file of test labels."""
     path = mnist_folder / TEST_LABELS
     return path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
-
-
-def same_arrays(first: Dataset, second: Dataset) -> bool:
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
 
 
 # --- the data sets themselves
@@ -69,7 +62,6 @@ def test_gzipped_and_plain_files_are_the_same_data_set(
 ) -> None:
     plain = load_dataset("mnist", write_files(tmp_path / "plain", tiny))
     packed = load_dataset("mnist", write_files(tmp_path / "packed", tiny, suffix=".gz"))
-    assert same_arrays(packed, plain)
     values = b"".join(content[16 if "idx3" in name else 8 :] for name, content in tiny.items())
     assert plain.id.sha256 == packed.id.sha256 == hashlib.sha256(values).hexdigest()
     assert plain.train_images.flags.writeable, "torch.from_numpy warns of arrays that are not"
@@ -80,14 +72,14 @@ def test_fashion_mnist_is_the_original() -> None:
     dataset = load_dataset(*resolve_dataset("fashion-mnist", fetch=False))
     assert (dataset.mean, dataset.std) == (0.2860, 0.3530)
     assert dataset.class_names[9] == "Ankle boot"
-    message = refusal(lambda: resolve_dataset("auto", FASHION_FOLDER, fetch=False))
-    assert "belongs to Fashion-MNIST, not to MNIST" in message
+    message = refusal(lambda: load_dataset("mnist", FASHION_FOLDER))
+    assert "Fashion-MNIST's train-images-idx3-ubyte" in message
 
 
 @pytest.mark.parametrize("source", [FASHION_MNIST, KMNIST], ids=lambda source: source.name)
 def test_mnist_is_not_taken_for_another(source: DataSource, mnist_folder: Path) -> None:
     message = refusal(lambda: load_dataset(source.name, mnist_folder))
-    assert f"belongs to MNIST, not to {source.title}" in message
+    assert "its digest is wrong: MNIST's train-images-idx3-ubyte" in message
 
 
 @pytest.mark.parametrize("source", [MNIST, FASHION_MNIST, KMNIST], ids=lambda source: source.name)
@@ -123,13 +115,12 @@ def test_digits() -> None:
     assert dataset.id.sha256 == digest
 
 
-def test_unknown_name_and_missing_folder() -> None:
+def test_unknown_name() -> None:
     for call in (resolve_dataset, inspect_dataset, lambda name: load_dataset(name, None)):
         message = refusal(lambda call=call: call("fashon-mnist"))
         assert message == (
             "unknown data set 'fashon-mnist' (there are mnist, fashion-mnist, kmnist, digits)"
         )
-    assert "resolve_dataset" in refusal(lambda: load_dataset("mnist", None))
 
 
 def test_import_is_light() -> None:
@@ -150,7 +141,7 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
     original = gzip.compress(labels, mtime=0) if suffix else labels
     path, generator = tmp_path / f"{TEST_LABELS}{suffix}", random.Random(0)
     damaged = []
-    for _ in range(60):
+    for _ in range(40):
         # The first ten bytes of a gzip file hold a date and a system, which change nothing.
         start, end = sorted(generator.sample(range(10, len(original)), 2))
         flipped = bytes([original[start] ^ 1 << start % 8])
@@ -158,6 +149,7 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
         damaged.append(original[:start])
         damaged.append(original[:start] + b"\1" + original[start:])
         damaged.append(original[:end] + original[start:])
+        damaged.append(b"\x1f\x8b" * bool(suffix) + generator.randbytes(start % 200))
     for content in damaged:
         path.write_bytes(content)
         refusal(lambda: read_file(MNIST, path, TEST_LABELS), ContentError)
@@ -167,61 +159,38 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
     tell_fault("data files", fault, "refused, in one line", times=len(damaged))
 
 
-@settings(max_examples=100, derandomize=True)
-@given(content=st.binary(max_size=200))
-def test_no_content_causes_another_exception(content: bytes) -> None:
-    refusal(lambda: unpack_gzip(content, 1_000), ContentError)
-    refusal(lambda: parse_idx(content, (4, 28, 28)), ContentError)
-
-
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    ("file", "content", "problem"),
     [
-        (b"", "starts with nothing at all"),
-        (b"\0\0\x08\x01\0\0", "ends after 6 bytes, in its header"),
-        (b"\0\0\x0d\x01\0\0\0\x04abcd", "starts with 00000d01, not 00000801"),
-        (idx_file(np.zeros((4, 28, 28), np.uint8)), "starts with 00000803, not 00000801"),
-        (idx_file(np.zeros(5, np.uint8)), "its shape is (5,), not (4,)"),
-        (idx_file(np.zeros(4, np.uint8))[:-1], "ends after 11 of its 12 bytes"),
-        (idx_file(np.zeros(4, np.uint8)) + b"\0", "goes on after its 12 bytes"),
-        (idx_file(np.array([1, 2, 3, 10], np.uint8)), "has the label 10"),
-        (WEB_PAGE, "starts with a web page"),
+        (TEST_LABELS, b"", "its digest is wrong"),
+        (TEST_LABELS, WEB_PAGE, "a web page"),
+        (f"{TEST_LABELS}.gz", WEB_PAGE, "a web page"),
+        (f"{TEST_LABELS}.gz", b"not gzipped", "cannot be read (Not a gzipped file"),
+        (f"{TEST_LABELS}.gz", gzip.compress(b"4")[:-1], "cannot be read (Compressed file ended"),
     ],
 )
-@pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_problem_is_stated_with_its_fix(
-    tiny: dict[str, bytes], tmp_path: Path, content: bytes, problem: str, suffix: str
+    tiny: dict[str, bytes], file: str, content: bytes, problem: str
 ) -> None:
-    """Also where no digest is known: of KMNIST's plain files only the form can be verified."""
-    path = write_files(tmp_path, tiny) / f"{TEST_LABELS}{suffix}"
-    (tmp_path / TEST_LABELS).unlink()
-    path.write_bytes(gzip.compress(content) if suffix else content)
-    message = refusal(lambda: load_dataset("kmnist", tmp_path))
-    assert message.startswith(f"{path}: {problem}")
+    folder = write_files(Path("data"), tiny)
+    (folder / TEST_LABELS).unlink()
+    assert refusal(lambda: load_dataset("mnist", folder)) == f"data/{TEST_LABELS} is missing"
+    (folder / file).write_bytes(content)
+    message = refusal(lambda: load_dataset("mnist", folder))
+    assert message.startswith(f"data/{file}: {problem}")
     assert message.endswith("; replace it by the original file, or delete it")
-
-
-def test_not_gzipped_and_missing(tiny: dict[str, bytes], tmp_path: Path) -> None:
-    write_files(tmp_path, tiny)
-    (tmp_path / TEST_LABELS).unlink()
-    missing = f"{tmp_path / TEST_LABELS}: not there, nor with .gz; put MNIST's there"
-    assert refusal(lambda: load_dataset("mnist", tmp_path)) == missing
-    (tmp_path / f"{TEST_LABELS}.gz").write_bytes(WEB_PAGE)
-    message = refusal(lambda: load_dataset("mnist", tmp_path))
-    assert "starts with a web page, so it is not gzipped" in message
 
 
 @pytest.mark.parametrize("kind", ["bomb", "many members", "huge plain file", "huge gzipped file"])
 def test_memory_is_bounded(tmp_path: Path, kind: str) -> None:
     """Small files that unpack to much, and files of a terabyte, as the file system reports it."""
     path = tmp_path / ("labels" if kind == "huge plain file" else "labels.gz")
-    header = b"\0\0\x08\x01\0\0\x27\x10"
     if kind == "bomb":
-        path.write_bytes(gzip.compress(header + bytes(200_000_000), 9))
+        path.write_bytes(gzip.compress(bytes(200_000_000), 9))
     elif kind == "many members":
-        path.write_bytes(gzip.compress(header) + gzip.compress(bytes(100_000)) * 5_000)
+        path.write_bytes(gzip.compress(bytes(100_000)) * 5_000)
     else:
-        path.write_bytes(gzip.compress(header) if path.suffix else header)
+        path.write_bytes(gzip.compress(b"") if path.suffix else b"")
         os.truncate(path, 10**12)
     tracemalloc.start()
     try:
@@ -255,39 +224,30 @@ def test_order_of_search(
     refusal(lambda: resolve_dataset("kmnist", fetch=False))
 
 
-def test_bad_file_is_reported_once_and_the_search_goes_on(
+def test_search_reports_bad_and_missing_files_and_goes_on(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", str(Path("data").absolute()))
     (write_files(Path("data"), tiny) / TEST_LABELS).write_bytes(WEB_PAGE)
+    Path("data/train-labels-idx1-ubyte").unlink()
     good = write_files(Path("../shared/mnist"), tiny)
     lines: list[str] = []
     assert resolve_dataset("mnist", Path("data"), fetch=False, log=lines.append)[1] == good
-    assert len(lines) == 1
-    assert lines[0].startswith(f"warning: data/{TEST_LABELS}: starts with a web page")
-
-
-def test_incomplete_folder_is_reported(tiny: dict[str, bytes]) -> None:
-    (write_files(Path("data"), tiny) / TEST_LABELS).unlink()
-    lines: list[str] = []
-    refusal(lambda: resolve_dataset("mnist", fetch=False, log=lines.append))
-    assert lines == [f"warning: data: has no {TEST_LABELS}; put what is missing there"]
+    bad, missing, elsewhere = lines
+    assert bad.startswith(f"warning: data/{TEST_LABELS}: a web page")
+    assert missing.startswith("warning: data: has no train-labels-idx1-ubyte; put what is missing")
+    assert elsewhere == f"warning: MNIST is not in data (--data-dir); using {good}"
 
 
 def test_bad_file_does_not_hide_a_good_one(tiny: dict[str, bytes]) -> None:
     """A full disk leaves a half unpacked file beside the gzipped one."""
     folder = write_files(Path("data"), tiny, suffix=".gz")
-    plain, packed = folder / TEST_LABELS, folder / f"{TEST_LABELS}.gz"
+    plain = folder / TEST_LABELS
     plain.write_bytes(tiny[TEST_LABELS][:-1])
-    lines: list[str] = []
-    load_dataset(*resolve_dataset("mnist", fetch=False, log=lines.append))
-    assert [line.split(":")[:2] for line in lines] == [["warning", f" {plain}"]]
-    # Of KMNIST, the gzipped file is read: the plain one has no known digest.
-    original = load_dataset("kmnist", folder).id
-    plain.write_bytes(tiny[TEST_LABELS][:-1] + b"\x09")
-    assert load_dataset("kmnist", folder).id == original
-    packed.write_bytes(b"bad")
-    assert load_dataset("kmnist", folder).id != original
+    for name, warnings in {"mnist": [f"warning: {plain}"], "kmnist": []}.items():
+        lines: list[str] = []
+        load_dataset(*resolve_dataset(name, fetch=False, log=lines.append))
+        assert [line.split(": its digest")[0] for line in lines] == warnings
 
 
 def test_good_files_are_read_through_links(tiny: dict[str, bytes], checkout: Path) -> None:
@@ -296,8 +256,6 @@ def test_good_files_are_read_through_links(tiny: dict[str, bytes], checkout: Pat
     for name in FILE_SHAPES:
         Path("data/mnist", name).symlink_to(elsewhere / name)
     assert resolve_dataset("mnist", fetch=False) == ("mnist", Path("data/mnist"))
-    Path("linked").symlink_to(elsewhere)
-    assert resolve_dataset("mnist", Path("linked"), fetch=False) == ("mnist", Path("linked"))
 
 
 def test_inspection_lists_the_state_of_every_file(tiny: dict[str, bytes]) -> None:

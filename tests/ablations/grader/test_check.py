@@ -1,7 +1,6 @@
 """Checks with real worker processes, and the command."""
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,53 +26,51 @@ def test_command_shows_progress_and_prints_and_writes_the_grade(
         "ablations.grader.command.Progress.update",
         lambda self, bar, completed: progress.append(completed),
     )
-    json_file = tmp_path / "grade.json"
-    network = f"{student_task('Prints').file}:Prints"
-    options = ["--dataset", "digits", "--epochs", "1", "--seeds", "0-1", "--json", str(json_file)]
+    # A file of the current folder is not imported in place of a library.
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / "msgspec.py").write_text("raise SystemExit('wrong module')")
+    monkeypatch.chdir(tmp_path / "current")
+    prints = """print('{"trained": 1}', end="", flush=True); return super().forward(x)"""
+    network = f"{student_task('Net', forward=prints).file}:Net"
+    options = ["--dataset", "digits", "--epochs", "1", "--seeds", "0-1", "--json", "grade.json"]
     result = CliRunner().invoke(main, ["check", network, *options])
     assert result.exit_code == 3, result.output
     assert "the assignment requires MNIST" in result.output
-    grade = json.loads(json_file.read_text())
-    assert grade["network"] == "my network.py:Prints"
+    grade = json.loads(Path("grade.json").read_text())
+    assert grade["network"] == "my network.py:Net"
     verdicts = [requirement["verdict"] for requirement in grade["requirements"]]
     assert verdicts == ["pass", "pass", "pass", "undecided"]
-    assert set(grade["accuracy_pct"]["by_seed"]) == {"0", "1"}
+    by_seed = grade["accuracy_pct"]["by_seed"]
+    assert by_seed["0"] != by_seed["1"]
     assert grade["problem"] == ""
-    assert progress[0] == 0
-    assert progress[-1] == 2
+    assert (progress[0], progress[-1]) == (0, 2)
     assert progress == sorted(progress)
 
 
 @pytest.mark.parametrize(
-    ("forward", "message", "verdict"),
+    ("forward", "message"),
     [
-        ("os.write(2, b'last line'); os._exit(3)", r"\(exit code 3\): last line$", "fail"),
-        ("os.kill(os.getpid(), 9)", r"\(SIGKILL\), probably for lack of memory", "undecided"),
-        ("torch.empty(2**31)", "not enough memory .my network.py, line", "undecided"),
+        ("os.kill(os.getpid(), 9)", "inspection: its process ended (SIGKILL), probably for lack"),
+        ("torch.empty(2**31)", "not enough memory (my network.py, line"),
+        (
+            "time.sleep(3600)",
+            "inspection: reached the time limit of 1 s; use a larger --time-limit",
+        ),
     ],
 )
-def test_a_process_that_dies_gives_one_clear_line(
-    student_task: StudentTask, forward: str, message: str, verdict: str
-) -> None:
-    task = student_task("Net", forward=forward)
-    grade = check_network(task, [0], 1, NEVER_REACHED_SECONDS)
-    assert grade.verdict == verdict
-    assert re.search(message, grade.problem), grade.problem
-    assert "\n" not in grade.problem
-
-
-def test_the_time_limit_ends_a_network_that_hangs(student_task: StudentTask) -> None:
-    task = student_task("Net", forward="time.sleep(3600)")
-    grade = check_network(task, [0], 1, limit_seconds=0.5)
+def test_a_limit_is_no_verdict(student_task: StudentTask, forward: str, message: str) -> None:
+    limit_seconds = 0.5 if "sleep" in forward else NEVER_REACHED_SECONDS
+    grade = check_network(student_task("Net", forward=forward), [0], 1, limit_seconds)
     assert grade.verdict == "undecided"
-    assert "time limit of 1 s; use a larger --time-limit" in grade.problem
+    assert message in grade.problem
+    assert "\n" not in grade.problem
 
 
 def test_the_first_failure_ends_all_trainings(student_task: StudentTask) -> None:
     task = student_task("OneFailsOneHangs")
     grade = check_network(task, [0, 1], 2, NEVER_REACHED_SECONDS)
     assert grade.verdict == "fail"
-    assert re.match(r"training with seed [01]: ValueError: second \(my network.py", grade.problem)
+    assert grade.problem.endswith(": its process ended (exit code 3): last line")
 
 
 @pytest.mark.parametrize("has_process_groups", [True, False])

@@ -12,19 +12,7 @@ from ablations.grader.worker import inspect_network
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "Layers",
-        "Functions",
-        "Products",
-        "Einsum",
-        "ChannelsLast",
-        "Lazy",
-        "make",
-        "MODULE",
-        "SPEC",
-        "Prints",
-    ],
+    "name", ["Layers", "Functions", "Products", "Lazy", "make", "MODULE", "SPEC"]
 )
 def test_all_concepts_are_found(student_task: Callable[..., WorkerTask], name: str) -> None:
     inspection = inspect_network(student_task(name))
@@ -33,19 +21,41 @@ def test_all_concepts_are_found(student_task: Callable[..., WorkerTask], name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "missing"),
+    "forward",
     [
-        ("Discarded", list(CONCEPTS)),
-        ("Centred", ["batch normalisation", "dropout", "global average pooling"]),
-        ("ZeroDropout", ["dropout"]),
-        ("InactiveDropout", ["dropout"]),
-        ("OneByOne", ["a fully connected layer"]),
+        "return torch.einsum('bc,oc->bo', self.features(x).mean(axis=(2, 3)), self.conv.weight)",
+        "return self.conv(torch.mean(self.features(x).permute(0, 2, 3, 1), axis=[1, 2]))",
+        "return self.conv(F.avg_pool2d(self.features(x), 26).flatten(1))",
+    ],
+)
+def test_all_concepts_are_found_in_functions(
+    student_task: Callable[..., WorkerTask], forward: str
+) -> None:
+    assert inspect_network(student_task("Net", forward=forward)).concepts == list(CONCEPTS)
+
+
+@pytest.mark.parametrize(
+    ("forward", "missing"),
+    [
+        ("super().forward(x); return self.dropout(x)[:, 0].flatten(1)[:, :10]", list(CONCEPTS)),
+        # The mean of the images, and that of a part of a feature map, are no global pooling.
+        (
+            "x = self.features(x - x.mean((2, 3), True)); return self.conv(F.avg_pool2d(x, 20).flatten(1))",
+            ["global average pooling"],
+        ),
+        ("self.linear.p = 0; return super().forward(x)", ["dropout"]),
+        ("self.linear.eval(); return super().forward(x)", ["dropout"]),
+        ("self.pool.eval(); return super().forward(x)", ["batch normalisation"]),
+        (
+            "return F.conv2d(self.norm(self.features(x)), self.conv.weight[..., None, None]).flatten(1)",
+            ["a fully connected layer"],
+        ),
     ],
 )
 def test_concepts_that_the_output_does_not_use_are_not_found(
-    student_task: Callable[..., WorkerTask], name: str, missing: list[str]
+    student_task: Callable[..., WorkerTask], forward: str, missing: list[str]
 ) -> None:
-    inspection = inspect_network(student_task(name))
+    inspection = inspect_network(student_task("Net", forward=forward))
     assert [concept for concept in CONCEPTS if concept not in inspection.concepts] == missing
     requirement = grade_network("x", "mnist", 19, inspection).requirements[1]
     assert requirement.verdict == "fail"
