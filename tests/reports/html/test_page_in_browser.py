@@ -270,7 +270,7 @@ def test_only_frames_that_overflow_have_a_focus_and_a_hint(
 
 def test_diagrams_and_figures_begin_at_what_matters(open_report: Callable[..., Page]) -> None:
     page = open_report(360)
-    marks = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero"
+    marks = ".diagram g:is(.removed, .added, .changed), .plot .zero"
     is_shown = f"""frame => {{
         const mark = frame.querySelector("{marks}");
         if (!mark) return frame.scrollLeft === 0;
