@@ -126,12 +126,3 @@ def attributes(style: str) -> str:
         declared |= {"font-weight": font[1] or "400", "font-size": font[2]}
     declared.pop("font-family", None)
     return "".join(f' {name}="{value.strip()}"' for name, value in declared.items())
-
-
-def same_again(name: str, title: str, inches: tuple[float, float]) -> Markup:
-    """A figure of the page a second time, by reference."""
-    width, height = (round(72 * side) for side in inches)
-    return Markup(
-        '<svg class="plot" role="img" aria-label="{title}" viewBox="0 0 {width} {height}" '
-        'width="{width}" height="{height}"><use href="#{name}-figure"/></svg>'
-    ).format(name=name, title=title, width=width, height=height)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from ablations.analysis.summary import AblationResult
 from ablations.analysis.verdicts import Verdict
 from reports.text.evidence import verdict_name
-from reports.text.wording import decimal, interval, unbroken
+from reports.text.wording import decimal, interval
 
 Guess = Literal["worse", "hardly", "better"]
 """What the network does without the ingredient, relative to the equivalence margin."""
@@ -49,7 +49,7 @@ def _reason(row: AblationResult) -> str:
         return "no seed was run both with it and without it"
     bounds = row.difference_pct.interval_95
     evidence = f" (95 % interval {interval(bounds)} points)" if bounds else ""
-    return unbroken(f"the verdict is “{verdict_name(row.verdict)}”{evidence}")
+    return f"the verdict is “{verdict_name(row.verdict)}”{evidence}"
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
