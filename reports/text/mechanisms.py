@@ -169,5 +169,5 @@ def evidence_words(label: str, evidence: Evidence, class_names: Sequence[str]) -
 
 
 def two_digits(value: float) -> str:
-    """A measurement with two significant digits, without an exponent where it is readable."""
-    return f"{float(f'{value:.2g}'):,g}"
+    """A measurement with two significant digits, without an exponent."""
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")

@@ -2,9 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -77,17 +76,8 @@ def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def page(browser: Browser, report: str) -> Iterator[Page]:
-    """The page, without a network; a message on the console fails the test."""
-    context = browser.new_context(offline=True, reduced_motion="reduce")
-    complaints: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(report)
-    yield page
-    context.close()
-    assert complaints == []
+def page(open_page: Callable[..., Page], report: str) -> Page:
+    return open_page(report, has_touch=False)
 
 
 def cards(page: Page) -> Locator:
@@ -225,30 +215,6 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
     expect(page.locator("#answer-heading")).to_be_focused()
 
 
-def test_every_link_to_a_hidden_result_is_hidden(browser: Browser, report: str) -> None:
-    page = browser.new_page()
-    # In a card, and in running text, before the script starts.
-    page.add_init_script(
-        """document.addEventListener('DOMContentLoaded', () => {
-            for (const place of document.querySelectorAll('.predict > form, #methods > p')) {
-                const link = document.createElement('a');
-                link.href = '#numbers-heading';
-                link.textContent = 'Why it happens';
-                link.className = 'leading';
-                place.append(link);
-            }
-        })"""
-    )
-    page.goto(report)
-    cards(page).first.locator("> summary").click()
-    expect(page.locator("#methods .leading").first).to_be_visible()
-    expect(cards(page).first.locator(".leading")).to_be_visible()
-    begin_mode(page)
-    expect(page.locator(".leading:visible")).to_have_count(0)
-    expect(page.locator("a[href='#methods']").first).to_be_visible()
-    page.close()
-
-
 def test_in_classroom_mode_a_guess_is_recorded_without_its_answer(page: Page) -> None:
     shown, first, second = (cards(page).nth(number) for number in range(3))
     shown.locator("> summary").click()
@@ -321,22 +287,6 @@ def test_classroom_mode_survives_links_and_reloads_until_it_is_ended(page: Page)
     page.go_back()
     page.wait_for_function("history.state === null")
     expect(page.locator("#numbers")).to_be_visible()
-
-
-def test_error_in_this_part_leaves_the_others_working(
-    browser: Browser, report: str, tmp_path: Path
-) -> None:
-    text = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
-    path = tmp_path / "report.html"
-    path.write_text(text.replace('class="outcome"', 'class="lost"'), encoding="utf-8")
-    page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(path.as_uri())
-    assert len(errors) == 1
-    page.locator("table[data-view=numbers] .sort").first.click()
-    expect(page.locator("[aria-sort]")).to_have_count(1)
-    page.close()
 
 
 def test_answers_are_there_without_a_script(browser: Browser, report: str) -> None:
