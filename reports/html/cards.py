@@ -8,9 +8,8 @@ import numpy as np
 from ablations.analysis.summary import AblationResult
 from ablations.inspection.gallery import Gallery, ImageAnswer
 from ablations.inspection.load import Exhibits
-from ablations.words import plural
 from reports.figures.pictures import image_picture
-from reports.text.wording import decimal, enumerate_words
+from reports.text.wording import decimal
 
 MOST_CONFUSIONS = 3
 FINDINGS = {
@@ -41,9 +40,8 @@ class Confusion(NamedTuple):
     counts: list[list[int]]
     """Test images: one row for each true class, one column for each answer."""
     class_names: Sequence[str]
-    words: str
     most: int
-    """The smallest count that is marked as one of the most frequent."""
+    """The smallest count that is marked as one of the most frequent mistakes."""
 
 
 class ImageLists(NamedTuple):
@@ -78,19 +76,8 @@ def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
     counts = np.sum([one.confusion for one in found], axis=0)
     names = exhibits.gallery.class_names if exhibits.gallery else list(map(str, range(len(counts))))
     mistakes = counts - np.diag(counts.diagonal())
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CONFUSIONS]
-    most = [divmod(int(place), len(counts)) for place in order if mistakes.flat[place]]
-    words = enumerate_words(
-        f"{names[true]} classified as {names[answer]} ({plural(int(mistakes[true, answer]), 'time')})"
-        for true, answer in most
-    )
-    return Confusion(
-        len(found),
-        counts.tolist(),
-        names,
-        f"Most frequent: {words}." if most else "No test image is classified wrongly.",
-        int(mistakes[most[-1]]) if most else 0,
-    )
+    most = np.sort(mistakes, axis=None)[-MOST_CONFUSIONS]
+    return Confusion(len(found), counts.tolist(), names, max(int(most), 1))
 
 
 def images_of(row: AblationResult, exhibits: Exhibits) -> ImageLists | None:

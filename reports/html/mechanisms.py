@@ -17,7 +17,6 @@ from ablations.analysis.mechanisms import (
 )
 from ablations.analysis.summary import AblationResult, Results
 from ablations.inspection.load import Exhibits
-from mnist_blocks.spec import parse_recipe
 from reports.figures.pictures import evidence_picture, image_picture
 from reports.text.mechanisms import (
     Explanation,
@@ -74,12 +73,7 @@ def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
     """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
     from reports.figures.mechanisms import signal_figure
 
-    blocks = [
-        [signal.block for signal in found[0].signals]
-        for found in (pair.of_target, pair.of_ablation)
-    ]
-    is_normalised = "bn" in parse_recipe(pair.row.ablation.network_spec.block)
-    profiles = None if is_normalised or blocks[0] != blocks[1] else signal_profiles(pair)
+    profiles = signal_profiles(pair)
     if profiles is None:
         return None
     figure = signal_figure(_figure_name(pair), pair, profiles)

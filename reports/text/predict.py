@@ -56,15 +56,9 @@ def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
     """What the verdict says about a guess, or its significant direction while it is undecided."""
     if verdict is None:
         return "still possible"
-    decided = decided_guess(verdict)
-    if decided is not None:
-        return "right" if guess == decided else "wrong"
     direction = DIRECTIONS.get(verdict.effect)
-    return "wrong" if direction and guess not in (direction, "hardly") else "still possible"
-
-
-def decided_guess(verdict: Verdict) -> Guess | None:
-    """The guess that a verdict supports; None where it is undecided."""
     if verdict.kind in ("real but small", "negligible"):
-        return "hardly"
-    return DIRECTIONS.get(verdict.effect) if verdict.kind == "matters" else None
+        return "right" if guess == "hardly" else "wrong"
+    if verdict.kind == "matters":
+        return "right" if guess == direction else "wrong"
+    return "wrong" if direction and guess not in (direction, "hardly") else "still possible"

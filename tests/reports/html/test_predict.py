@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from ablations.analysis.summary import Results
 from ablations.analysis.verdicts import Verdict, VerdictKind
 from reports.html.page import render_page
-from reports.text.predict import Guess, Outcome, choices, decided_guess, guess_outcome
+from reports.text.predict import Guess, Outcome, choices, guess_outcome
 from tests.factories import ALL_NAMES, make_results
 
 GUESSES: tuple[Guess, ...] = get_args(Guess)
@@ -39,7 +39,6 @@ RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
 def test_outcome_of_each_guess(kind: VerdictKind, effect: str, outcomes: list[Outcome]) -> None:
     verdict = Verdict(kind, effect, None, None, None, None)  # type: ignore[arg-type]
     assert [guess_outcome(guess, verdict) for guess in GUESSES] == outcomes
-    assert (decided_guess(verdict) is not None) == ("right" in outcomes)
 
 
 def test_reasons_state_the_verdict(results: Results) -> None:
