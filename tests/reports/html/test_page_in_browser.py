@@ -159,6 +159,10 @@ def test_page_works_without_a_script(open_report: Callable[..., Page]) -> None:
     expect(page.locator("#draw-needs-script")).to_be_visible()
     expect(page.locator("#draw-live")).to_be_hidden()
     assert page.locator("#numbers tbody tr:visible").count() == 7
+    card = page.locator("details.predict").first
+    card.locator("> summary").click()
+    expect(card.locator(".predicted")).to_be_visible()
+    expect(card.locator("form")).not_to_be_visible()
 
 
 def test_errors_in_one_part_leave_the_others_working(
