@@ -86,7 +86,7 @@ def _layer_column(name: str, title: str, network: NetworkSpec) -> Column:
 
 
 def _layer_part(row: LayerRow) -> Part:
-    """A layer of the layer table. Its description is `conv 3x3, 8 -> 16, stride 2`, or alike."""
+    """A layer of the layer table. Its description is such as `conv 3x3, 8 -> 16, stride 2`."""
     words = re.sub(r"(\d)x(\d)", r"\1×\2", row.description).replace("->", "→")
     label, *details = words.split(", ")
     if details and details[0][0].isdigit():

@@ -101,7 +101,7 @@ def _page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
     tag = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
     tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: _short_numbers(found[0]), tag)
-    tag = re.sub(r' style="([^"]*)"', lambda style: attributes(style[1]), tag)
+    tag = re.sub(r' style="([^"]*)"', lambda style: _attributes(style[1]), tag)
     for colour, value in COLOURS.items():
         tag = tag.replace(value, f"var(--figure-{colour})")
     return tag
@@ -114,7 +114,7 @@ def _short_numbers(text: str) -> str:
     )
 
 
-def attributes(style: str) -> str:
+def _attributes(style: str) -> str:
     """The declarations of a `style="..."` as attributes; the font's family is left to the page.
 
     Matplotlib before 3.11 writes the font as one declaration, such as `font: 700 12px 'DejaVu

@@ -64,11 +64,6 @@ def evidence_key() -> str:
     return evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]])
 
 
-def _figure_name(pair: ObservedPair) -> str:
-    """The beginning of the ids in the figure."""
-    return f"why-{pair.row.ablation.name}"
-
-
 def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
     from reports.figures.mechanisms import signal_figure
@@ -76,7 +71,7 @@ def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
     profiles = signal_profiles(pair)
     if profiles is None:
         return None
-    figure = signal_figure(_figure_name(pair), pair, profiles)
+    figure = signal_figure(f"why-{pair.row.ablation.name}", pair, profiles)
     return Mechanism(pair.row, explain_signals(pair, profiles), figure)
 
 
@@ -85,7 +80,9 @@ def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     from reports.figures.mechanisms import gap_figure
 
     gaps = compare_gaps(pair)
-    return Mechanism(pair.row, explain_gap(pair, gaps), gap_figure(_figure_name(pair), pair, gaps))
+    return Mechanism(
+        pair.row, explain_gap(pair, gaps), gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
+    )
 
 
 def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:

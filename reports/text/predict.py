@@ -53,7 +53,7 @@ def _reason(row: AblationResult) -> str:
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
-    """What the verdict says about a guess, or its significant direction while it is undecided."""
+    """Whether the verdict, or its significant direction if it is undecided, supports a guess."""
     if verdict is None:
         return "still possible"
     direction = DIRECTIONS.get(verdict.effect)

@@ -55,7 +55,7 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int | None = 2) -> str:
-    """A difference: always with its sign, except that nothing is neither more nor less.
+    """A difference with its sign; zero has none.
 
     `digits=None` writes as few digits as the number needs.
     """
