@@ -1,6 +1,6 @@
-"""What a study's results look like on paper: one HTML file that needs nothing else to open.
+"""Reports of a study: an HTML page, Markdown, README and lesson.
 
-This package renders what it is handed: it trains nothing, decides nothing, and looks for no files.
-Read `html/page.py` (the document), `text/wording.py` (its sentences), `figures/effects.py` (its pictures) and
-`figures/svg.py` (how a picture becomes part of the document), in this order.
+This package only renders: it trains nothing, computes no statistics and searches no files.
+Read `html/page.py` (the document), `text/wording.py` (its sentences), `figures/effects.py` (its figures) and
+`figures/svg.py` (how a figure becomes part of the document), in this order.
 """

@@ -20,9 +20,9 @@ from ablations.catalogue.presets import QUICK
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, describe, leaves
-from reports.documents.markdown import render_markdown
 from reports.text.predict import choices
 from reports.text.replication import replication_lead
+from reports.text.templates import render_markdown
 from reports.text.wording import REMOVED_WORDS
 
 

@@ -1,12 +1,9 @@
-"""Documents that are written by hand but for some parts, which are made from records.
+"""Rendered parts of documents that are otherwise written by hand.
 
-Such a part stands between two lines of its own:
+Two lines enclose such a part; arguments and remark are optional:
 
-    <!-- begin: NAME ARGUMENTS; a remark for whoever edits the file -->
+    <!-- begin: NAME ARGUMENTS; a remark for editors -->
     <!-- end -->
-
-The arguments and the remark may be missing. A document may so ask for the same part several
-times, each time of something else.
 """
 
 import re
@@ -18,10 +15,10 @@ PART = re.compile(rf"({re.escape(BEGIN)}(.+?) -->\n).*?({re.escape(END)})", re.D
 
 
 def fill_parts(document: str, make_part: Callable[[str, Sequence[str]], str]) -> str:
-    """The document with every marked part made anew, from the name and the arguments in its mark.
+    """The document with every part rendered again, from the name and the arguments in its first line.
 
     Raises:
-        ValueError: a mark has no other end, or there is none at all.
+        ValueError: a line has no counterpart, or the document has no part.
     """
     num_parts = len(PART.findall(document))
     if not num_parts == document.count(BEGIN) == document.count(END) > 0:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
-from reports.documents.markdown import render_markdown
 from reports.figures.svg import COLOURS
 from reports.text.evidence import together_sentence
 from reports.text.methods import left_out
 from reports.text.replication import replication_lead, study_labels
+from reports.text.templates import render_markdown
 from reports.text.wording import chance_notices, mixed_notices, notices, timing_notice
 
 

@@ -7,7 +7,6 @@ import functools
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
@@ -15,20 +14,8 @@ from ablations.words import plural
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import LayerRow, layer_table
-from reports.text.wording import enumerate_words
 
 State = Literal["kept", "removed", "added", "changed"]
-
-KINDS = {
-    "conv 3×3": "3×3 convolution",
-    "conv 1×1": "1×1 convolution",
-    "batch norm": "batch normalisation",
-    "max pool": "max pooling",
-    "global average pool": "global average pooling",
-    "flatten": "flattening",
-    "linear": "linear layer",
-}
-"""Names of layers in a sentence."""
 
 
 class Part(NamedTuple):
@@ -37,7 +24,7 @@ class Part(NamedTuple):
     key: str
     """Unique in its column, such as `block1.conv`."""
     kind: str
-    """Its name in a sentence, such as `3×3 convolution`."""
+    """Its name in a sentence, such as `conv 3×3`."""
     label: str
     """The text in its box, such as `conv 3×3, 8 → 16`."""
     value: str = ""
@@ -99,7 +86,7 @@ def _layer_column(name: str, title: str, network: NetworkSpec) -> Column:
 
 
 def _layer_part(row: LayerRow) -> Part:
-    """A layer of the layer table. Its description is `conv 3x3, 8 -> 16, stride 2`, or alike."""
+    """A layer of the layer table. Its description is such as `conv 3x3, 8 -> 16, stride 2`."""
     words = re.sub(r"(\d)x(\d)", r"\1×\2", row.description).replace("->", "→")
     label, *details = words.split(", ")
     if details and details[0][0].isdigit():
@@ -107,7 +94,7 @@ def _layer_part(row: LayerRow) -> Part:
     value = re.search(r"[\d.]+( → \d+)?$", label)
     kind = label[: value.start()].rstrip(", ") if value else label
     key = row.name.partition(".")[2]
-    return Part(key, KINDS.get(kind, kind), label, value[0] if value else "", tuple(details))
+    return Part(key, kind, label, value[0] if value else "", tuple(details))
 
 
 def _image_parts(training: TrainingSpec) -> list[Part]:
@@ -179,8 +166,11 @@ def changed_parts(
     for column in columns(network, training, target_training):
         for box in column.boxes:
             if box.state != "kept":
-                found.setdefault((box.part.kind, _change(box)), []).append(column.title)
-    return [_sentence(kind, change, places) for (kind, change), places in found.items()]
+                found.setdefault((box.part.kind, _change(box)), []).append(column.title.lower())
+    return [
+        f"{kind[0].upper()}{kind[1:]} {change} ({', '.join(dict.fromkeys(titles))})."
+        for (kind, change), titles in found.items()
+    ]
 
 
 def _change(box: Box) -> str:
@@ -188,18 +178,5 @@ def _change(box: Box) -> str:
     words = change_words(box)
     if box.state == "changed":
         value = [box.part.value] if words[0].startswith("was") else []
-        return f"is changed ({', '.join([*value, *words])})"
+        return f"is changed: {', '.join([*value, *words])}"
     return f"is {box.state}"
-
-
-def _sentence(kind: str, change: str, places: Sequence[str]) -> str:
-    """`Batch normalisation is removed in 6 places: stage 1 (2), stage 2 (2) and stage 3 (2).`"""
-    where = ""
-    if places[0] not in ("Images", "Training"):
-        counts = [(title.lower(), len(list(same))) for title, same in groupby(places)]
-        titles = enumerate_words(
-            title + (f" ({count})" if count > 1 else "") for title, count in counts
-        )
-        where = f" in {len(places)} places: {titles}" if len(places) > 1 else f" in {titles}"
-        where = where.replace(" head", " the head")
-    return f"{kind[0].upper()}{kind[1:]} {change}{where}."

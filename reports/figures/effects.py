@@ -15,11 +15,10 @@ from ablations.analysis.statistics import PairedDifference
 from ablations.analysis.summary import AblationResult
 from ablations.records.run import RunRecord
 from ablations.words import plural
-from reports.figures.svg import COLOURS, ZERO_LINE, figure_style, same_again, to_svg
+from reports.figures.svg import COLOURS, ZERO_LINE, figure_style, to_svg
 from reports.text.wording import decimal, signed
 
 ERROR_TICKS_PCT = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-PANEL_INCHES = (3.4, 2.3)
 SEED_SPREAD = 0.5
 """Share of a row's height over which the dots of its seeds are spread."""
 
@@ -30,7 +29,6 @@ class DifferenceFigure(NamedTuple):
     svg: Markup
     linear_up_to_pct: float | None
     """Up to which difference the axis is evenly spaced; None: everywhere."""
-    has_intervals: bool
 
 
 def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> DifferenceFigure | None:
@@ -70,8 +68,7 @@ def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Diff
         )
         title = "Difference of each ablation from the target, in percentage points"
         svg = to_svg(figure, "differences", title, description)
-    has_intervals = any(difference.interval_95 for difference in found.values())
-    return DifferenceFigure(svg, linear_up_to_pct, has_intervals)
+    return DifferenceFigure(svg, linear_up_to_pct)
 
 
 def draw_differences(
@@ -212,7 +209,7 @@ def ablation_curves_figure(
     `limits_pct`: the errors that all panels must have room for.
     """
     with figure_style():
-        figure = Figure(figsize=PANEL_INCHES)
+        figure = Figure(figsize=(3.4, 2.3))
         figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.14)
         axes = figure.subplots()
         if target:
@@ -221,17 +218,7 @@ def ablation_curves_figure(
         _scale_errors(axes, limits_pct)
         sns.despine(ax=axes)
         description = f"Error after the last epoch: {100 - row.accuracy_pct.mean:.2f} %."
-        return to_svg(figure, name, _panel_title(row), description)
-
-
-def _panel_title(row: AblationResult) -> str:
-    """What a small panel shows."""
-    return f"Test error of {row.ablation.name} by epoch"
-
-
-def panel_again(row: AblationResult, name: str) -> Markup:
-    """The panel of that name a second time, elsewhere in the page."""
-    return same_again(name, _panel_title(row), PANEL_INCHES)
+        return to_svg(figure, name, f"Test error of {row.ablation.name} by epoch", description)
 
 
 def errors_pct(run: RunRecord) -> list[float]:

@@ -101,7 +101,7 @@ def _page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
     tag = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
     tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: _short_numbers(found[0]), tag)
-    tag = re.sub(r' style="([^"]*)"', lambda style: attributes(style[1]), tag)
+    tag = re.sub(r' style="([^"]*)"', lambda style: _attributes(style[1]), tag)
     for colour, value in COLOURS.items():
         tag = tag.replace(value, f"var(--figure-{colour})")
     return tag
@@ -114,7 +114,7 @@ def _short_numbers(text: str) -> str:
     )
 
 
-def attributes(style: str) -> str:
+def _attributes(style: str) -> str:
     """The declarations of a `style="..."` as attributes; the font's family is left to the page.
 
     Matplotlib before 3.11 writes the font as one declaration, such as `font: 700 12px 'DejaVu
@@ -126,12 +126,3 @@ def attributes(style: str) -> str:
         declared |= {"font-weight": font[1] or "400", "font-size": font[2]}
     declared.pop("font-family", None)
     return "".join(f' {name}="{value.strip()}"' for name, value in declared.items())
-
-
-def same_again(name: str, title: str, inches: tuple[float, float]) -> Markup:
-    """A figure of the page a second time, by reference."""
-    width, height = (round(72 * side) for side in inches)
-    return Markup(
-        '<svg class="plot" role="img" aria-label="{title}" viewBox="0 0 {width} {height}" '
-        'width="{width}" height="{height}"><use href="#{name}-figure"/></svg>'
-    ).format(name=name, title=title, width=width, height=height)

@@ -1,21 +1,28 @@
-"""What an ablation's card on the page shows besides its numbers: findings, mistakes and images."""
+"""What an ablation's card on the page shows besides its numbers: finding, mistakes and images."""
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from ablations.analysis.statistics import PairedDifference
+import numpy as np
+
 from ablations.analysis.summary import AblationResult
-from ablations.analysis.verdicts import Verdict
 from ablations.inspection.gallery import Gallery, ImageAnswer
 from ablations.inspection.load import Exhibits
-from ablations.records.study_spec import StudySpec
-from ablations.words import plural
 from reports.figures.pictures import image_picture
-from reports.text.predict import DIRECTIONS
-from reports.text.wording import decimal, enumerate_words, interval, signed, unbroken
+from reports.text.wording import decimal
 
 MOST_CONFUSIONS = 3
+FINDINGS = {
+    "one seed": "One seed supports no conclusion: another seed gives another difference.",
+    "matters": "Matters: without {removes} the network is {direction} by significantly more than {margin} points.",
+    "real but small": "Real but small: without {removes} the network is significantly {direction}, but by less than {margin} points.",
+    "negligible": "Negligible: without {removes} the network is equivalent to the target within ±{margin} points, and the difference from "
+    "zero is not significant.",
+    "undecided, but significant": "Without {removes} the network is significantly {direction}. Whether by more than {margin} points is "
+    "inconclusive at this number of seeds.",
+    "undecided": "Inconclusive at this number of seeds: the difference from zero is not significant, which is not the same as being equal.",
+}
+"""By kind of verdict."""
 
 
 class Picture(NamedTuple):
@@ -33,9 +40,8 @@ class Confusion(NamedTuple):
     counts: list[list[int]]
     """Test images: one row for each true class, one column for each answer."""
     class_names: Sequence[str]
-    words: str
     most: int
-    """The smallest count that is marked as one of the most frequent."""
+    """The smallest count that is marked as one of the most frequent mistakes."""
 
 
 class ImageLists(NamedTuple):
@@ -48,63 +54,17 @@ class ImageLists(NamedTuple):
     won: list[Picture]
 
 
-def what_happened(row: AblationResult, spec: StudySpec) -> list[str]:
-    """What removing the ingredient did, its evidence, and whether it was expected."""
+def finding(row: AblationResult, margin_pct: float) -> str:
+    """What removing the ingredient did; empty without a comparison. Significant: Holm-adjusted p < 0.05."""
     difference, verdict = row.difference_pct, row.verdict
     if difference is None or verdict is None:
-        return []
-    sentences = [_finding(difference, verdict, row.ablation.removes, decimal(spec.margin_pct))]
-    if row.num_diverged:
-        sentences.append(
-            f"{row.num_diverged} of {plural(len(row.runs), 'run')} diverged: the loss became infinite or not a number."
-        )
-    if spec.is_full_length:
-        sentences.append(_compare_with_expectation(row.ablation.expects, verdict))
-    return [unbroken(sentence) for sentence in sentences]
-
-
-def _finding(difference: PairedDifference, verdict: Verdict, removes: str, margin: str) -> str:
-    """The verdict in a sentence, with its numbers."""
-    if verdict.kind == "one seed":
-        return (
-            f"With one seed, the difference is {signed(difference.mean)} points. Another seed would give another "
-            "difference, so this supports no conclusion."
-        )
-    numbers = f"{signed(difference.mean)} points, mean of {plural(len(difference.by_seed), 'seed')}"
-    if difference.interval_95:
-        numbers += f", 95 % interval {interval(difference.interval_95)}"
-    significant = "Holm-adjusted p < 0.05"
-    direction = DIRECTIONS.get(verdict.effect, "")
-    if verdict.kind == "matters":
-        # Such a difference is significantly different from zero, too, but for rounding.
-        direction = "worse" if difference.mean < 0 else "better"
-        return f"Matters: without {removes} the network is {direction} by significantly more than {margin} points ({significant}; {numbers})."
-    if verdict.kind == "real but small":
-        return f"Real but small: without {removes} the network is significantly {direction}, but by less than {margin} points ({significant}; {numbers})."
-    if verdict.kind == "negligible":
-        return f"Negligible: without {removes} the network is equivalent to the target within ±{margin} points ({significant}; {numbers}), and the difference from zero is not significant."
-    if direction:
-        return f"Without {removes} the network is significantly {direction} ({significant}; {numbers}). Whether by more than {margin} points is inconclusive at this number of seeds."
-    return f"Inconclusive at this number of seeds: the difference from zero is not significant, which is not the same as being equal ({numbers})."
-
-
-def _compare_with_expectation(
-    expected: Literal["worse", "hardly", "better"] | None, verdict: Verdict
-) -> str:
-    """Whether the direction, or the absence of a notable difference, is what the catalogue expects."""
-    if expected is None:
-        return "The expectation compares with another network than the target, so it is not checked here."
-    words = "hardly any difference" if expected == "hardly" else f"that it would be {expected}"
-    measured = DIRECTIONS.get(verdict.effect)
-    if verdict.kind in ("real but small", "negligible"):
-        agrees = expected in ("hardly", measured)
-    elif verdict.kind == "matters" or (measured and expected != "hardly"):
-        agrees = expected == measured
-    else:
-        return f"Expected was {words}; the result neither confirms nor contradicts that."
-    if not agrees:
-        return f"Expected was {words}; the result contradicts that."
-    return f"Expected was {words}; the result agrees. Reasons given for it are not checked here."
+        return ""
+    is_open = verdict.kind == "undecided" and verdict.effect != "unclear"
+    return FINDINGS["undecided, but significant" if is_open else verdict.kind].format(
+        removes=row.ablation.removes,
+        direction="worse" if difference.mean < 0 else "better",
+        margin=decimal(margin_pct),
+    )
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
@@ -113,32 +73,11 @@ def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
     found = [exhibits.observations[key] for key in keys if key in exhibits.observations]
     if not found:
         return None
-    classes = range(len(found[0].confusion))
-    counts = [
-        [sum(one.confusion[true][answer] for one in found) for answer in classes]
-        for true in classes
-    ]
-    names = exhibits.gallery.class_names if exhibits.gallery else [str(index) for index in classes]
-    mistakes = Counter(
-        {
-            (true, answer): count
-            for true, answers in enumerate(counts)
-            for answer, count in enumerate(answers)
-            if true != answer and count
-        }
-    )
-    most = mistakes.most_common(MOST_CONFUSIONS)
-    words = enumerate_words(
-        f"{names[true]} classified as {names[answer]} ({plural(count, 'time')})"
-        for (true, answer), count in most
-    )
-    return Confusion(
-        len(found),
-        counts,
-        names,
-        f"Most frequent: {words}." if most else "No test image is classified wrongly.",
-        most[-1][1] if most else 0,
-    )
+    counts = np.sum([one.confusion for one in found], axis=0)
+    names = exhibits.gallery.class_names if exhibits.gallery else list(map(str, range(len(counts))))
+    mistakes = counts - np.diag(counts.diagonal())
+    most = np.sort(mistakes, axis=None)[-MOST_CONFUSIONS]
+    return Confusion(len(found), counts.tolist(), names, max(int(most), 1))
 
 
 def images_of(row: AblationResult, exhibits: Exhibits) -> ImageLists | None:

@@ -6,7 +6,7 @@ weights. `static/network.js` runs them, `static/draw.js` is the user interface.
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,42 +24,22 @@ NUM_DISPUTED = 10
 """Images in the row of those on which the networks disagree."""
 
 
-class LiveVariant(NamedTuple):
-    """A trained network for the page."""
-
-    name: str
-    label: str
-    """Such as `without dropout`."""
-    network: NetworkSpec
-    weights_safetensors: bytes
-    mean: float
-    """It was trained on (pixel - mean) / std of pixels in [0, 1]: 0 and 1 without normalisation."""
-    std: float
-
-
 class Sample(NamedTuple):
     """A test image that the reader can pick."""
 
-    number: int
-    """Of the test image, from 0."""
-    class_name: str
+    words: str
+    """The label of its button: `test image 12 (class 4)`."""
     pixels: str
     """784 bytes, 0 (black) to 255 (white), row by row, as base64."""
     is_disputed: bool = False
     """Selected because networks of the study disagree about it."""
-
-    @property
-    def words(self) -> str:
-        """The label of its button: `test image 12, a 4`."""
-        article = "an " if self.class_name == "8" else "a " if self.class_name in DIGITS else ""
-        return f"test image {self.number}, {article}{self.class_name}"
 
 
 class Live(NamedTuple):
     """The data of the template `draw.html`. The target is the first network."""
 
     networks: list[dict[str, object]]
-    """From `live_networks`."""
+    """From `live_network`."""
     class_names: tuple[str, ...]
     dataset_title: str
     samples: list[Sample]
@@ -88,63 +68,56 @@ def make_live(results: Results, exhibits: Exhibits) -> Live | None:
     gallery = exhibits.gallery
     if gallery is None:
         return None
-    variants = []
+    networks = []
     for row in results.rows:
         name, run_spec = row.ablation.name, row.runs[0].run_spec
-        if name not in exhibits.weights:
-            continue
-        is_target, is_normalised = row.ablation.kind == "target", run_spec.training.normalise_input
-        variants.append(
-            LiveVariant(
-                name=name,
-                label="the full network" if is_target else f"without {row.ablation.removes}",
-                network=run_spec.network,
-                weights_safetensors=exhibits.weights[name],
-                mean=gallery.input_mean if is_normalised else 0.0,
-                std=gallery.input_std if is_normalised else 1.0,
+        if name in exhibits.weights:
+            is_target = row.ablation.kind == "target"
+            label = "the full network" if is_target else f"without {row.ablation.removes}"
+            is_normalised = run_spec.training.normalise_input
+            scale = (gallery.input_mean, gallery.input_std) if is_normalised else (0.0, 1.0)
+            networks.append(
+                live_network(name, label, run_spec.network, exhibits.weights[name], *scale)
             )
-        )
-    samples, disputed = (
-        [gallery.image(number) for number in numbers]
-        for numbers in (gallery.samples, disputed_images(gallery))
-    )
+    samples = [
+        live_sample(gallery.image(number), gallery.class_names, is_disputed)
+        for numbers, is_disputed in ((gallery.samples, False), (disputed_images(gallery), True))
+        for number in numbers
+    ]
     return Live(
-        networks=live_networks(variants),
-        class_names=tuple(gallery.class_names),
-        dataset_title=results.study.spec.dataset_title,
-        samples=[
-            *live_samples(samples, gallery.class_names),
-            *live_samples(disputed, gallery.class_names, is_disputed=True),
-        ],
-        seed=gallery.seed,
+        networks,
+        tuple(gallery.class_names),
+        results.study.spec.dataset_title,
+        samples,
+        gallery.seed,
     )
 
 
-def live_networks(variants: Iterable[LiveVariant]) -> list[dict[str, object]]:
-    """Each network for JSON: its layers, and their weights in one string, in the order of use.
+def live_network(
+    name: str, label: str, spec: NetworkSpec, weights_safetensors: bytes, mean: float, std: float
+) -> dict[str, object]:
+    """A trained network for JSON: its layers, and their weights in one string, in the order of use.
+
+    `label` is such as `without dropout`. The network was trained on (pixel - mean) / std of pixels
+    in [0, 1].
 
     Raises:
         RuntimeError: the weights are not those of a network with that spec.
         safetensors.SafetensorError: the weights are not in safetensors format.
     """
-    found: list[dict[str, object]] = []
-    for variant in variants:
-        network = build_network(variant.network)
-        network.load_state_dict(load(variant.weights_safetensors))
-        layers = fold(network)
-        tensors = [one for layer in layers for one in (layer.weight, layer.bias) if one is not None]
-        weights = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f4")
-        found.append(
-            {
-                "name": variant.name,
-                "label": variant.label,
-                "mean": variant.mean,
-                "std": variant.std,
-                "layers": [_layer_data(layer) for layer in layers],
-                "weights": base64.b64encode(weights.tobytes()).decode(),
-            }
-        )
-    return found
+    network = build_network(spec)
+    network.load_state_dict(load(weights_safetensors))
+    layers = fold(network)
+    tensors = [one for layer in layers for one in (layer.weight, layer.bias) if one is not None]
+    weights = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f4")
+    return {
+        "name": name,
+        "label": label,
+        "mean": mean,
+        "std": std,
+        "layers": [_layer_data(layer) for layer in layers],
+        "weights": base64.b64encode(weights.tobytes()).decode(),
+    }
 
 
 def _layer_data(layer: FoldedLayer) -> dict[str, object]:
@@ -163,19 +136,10 @@ def _layer_data(layer: FoldedLayer) -> dict[str, object]:
     }
 
 
-def live_samples(
-    images: Iterable[ShownImage], class_names: Sequence[str], *, is_disputed: bool = False
-) -> list[Sample]:
-    """Test images that the reader can pick."""
-    return [
-        Sample(
-            image.number,
-            class_names[image.class_index],
-            base64.b64encode(image.pixels).decode(),
-            is_disputed,
-        )
-        for image in images
-    ]
+def live_sample(image: ShownImage, class_names: Sequence[str], is_disputed: bool = False) -> Sample:
+    """A test image that the reader can pick."""
+    words = f"test image {image.number} (class {class_names[image.class_index]})"
+    return Sample(words, base64.b64encode(image.pixels).decode(), is_disputed)
 
 
 def disputed_images(gallery: Gallery) -> list[int]:

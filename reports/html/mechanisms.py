@@ -4,7 +4,7 @@ The field of the network that an entry changes decides which explanation fits it
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -15,20 +15,18 @@ from ablations.analysis.mechanisms import (
     observed_pair,
     signal_profiles,
 )
-from ablations.analysis.summary import Results
+from ablations.analysis.summary import AblationResult, Results
 from ablations.inspection.load import Exhibits
-from mnist_blocks.spec import parse_recipe
 from reports.figures.pictures import evidence_picture, image_picture
 from reports.text.mechanisms import (
-    EVIDENCE_CAPTION,
+    Explanation,
     evidence_words,
     explain_gap,
+    explain_head,
+    explain_pooling,
     explain_signals,
-    head_sentences,
     network_labels,
-    pooling_sentences,
 )
-from reports.text.tables import FigureTable
 
 
 class EvidenceRow(NamedTuple):
@@ -44,17 +42,10 @@ class EvidenceRow(NamedTuple):
 class Mechanism(NamedTuple):
     """How one ingredient works."""
 
-    anchor: str
-    name: str
-    removes: str
-    text: str
+    row: AblationResult
+    explanation: Explanation
     figure: Markup | None = None
-    caption: str = ""
-    table: FigureTable | None = None
     evidence: Sequence[EvidenceRow] = ()
-    evidence_key: str = ""
-    """A picture of the shades, as a data URL."""
-    evidence_caption: str = ""
 
 
 def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
@@ -64,36 +55,24 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
         field = next((field for field in row.ablation.network if field in EXPLANATIONS), None)
         pair = observed_pair(row, results.target, exhibits.observations)
         if row.ablation.is_core and field and pair:
-            mechanism = EXPLANATIONS[field](pair, results, exhibits)
-            mechanisms += [mechanism] if mechanism else []
-    return mechanisms
+            mechanisms.append(EXPLANATIONS[field](pair, results, exhibits))
+    return [mechanism for mechanism in mechanisms if mechanism]
 
 
-def _mechanism(pair: ObservedPair, text: str, **parts: Any) -> Mechanism:
-    """The explanation of a pair's ingredient."""
-    ablation = pair.row.ablation
-    return Mechanism(_anchor(pair), ablation.name, ablation.removes, text, **parts)
-
-
-def _anchor(pair: ObservedPair) -> str:
-    """The id of an explanation in the page."""
-    return f"why-{pair.row.ablation.name}"
+def evidence_key() -> str:
+    """A picture of the shades of evidence, from for to against, as a data URL."""
+    return evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]])
 
 
 def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
     from reports.figures.mechanisms import signal_figure
 
-    blocks = [
-        [signal.block for signal in found[0].signals]
-        for found in (pair.of_target, pair.of_ablation)
-    ]
-    is_normalised = "bn" in parse_recipe(pair.row.ablation.network_spec.block)
-    profiles = None if is_normalised or blocks[0] != blocks[1] else signal_profiles(pair)
+    profiles = signal_profiles(pair)
     if profiles is None:
         return None
-    figure = signal_figure(_anchor(pair), pair, profiles)
-    return _mechanism(pair, figure=figure, **explain_signals(pair, profiles)._asdict())
+    figure = signal_figure(f"why-{pair.row.ablation.name}", pair, profiles)
+    return Mechanism(pair.row, explain_signals(pair, profiles), figure)
 
 
 def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
@@ -101,25 +80,21 @@ def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     from reports.figures.mechanisms import gap_figure
 
     gaps = compare_gaps(pair)
-    figure = gap_figure(_anchor(pair), pair, gaps)
-    return _mechanism(pair, figure=figure, **explain_gap(pair, gaps)._asdict())
+    return Mechanism(
+        pair.row, explain_gap(pair, gaps), gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
+    )
 
 
 def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """What pooling saves, and where answers come from (Lin et al. 2013; Zhou et al. 2015)."""
-    return _mechanism(
-        pair,
-        pooling_sentences(pair, results),
-        evidence=_evidence_rows(pair, exhibits),
-        evidence_key=evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]]),
-        evidence_caption=EVIDENCE_CAPTION,
-    )
+    rows = _evidence_rows(pair, exhibits)
+    return Mechanism(pair.row, explain_pooling(pair, results), evidence=rows)
 
 
 def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What linear layers in a row multiply out to (Saxe et al. 2013)."""
     ranks = head_ranks(pair)
-    return _mechanism(pair, head_sentences(pair, ranks)) if ranks else None
+    return Mechanism(pair.row, explain_head(pair, ranks)) if ranks else None
 
 
 def _evidence_rows(pair: ObservedPair, exhibits: Exhibits) -> list[EvidenceRow]:
@@ -128,26 +103,21 @@ def _evidence_rows(pair: ObservedPair, exhibits: Exhibits) -> list[EvidenceRow]:
     if gallery is None or gallery.seed not in pair.seeds:
         return []
     index = pair.seeds.index(gallery.seed)
-    maps = [
-        (label, {evidence.image: evidence for evidence in found[index].evidence})
-        for label, found in zip(
-            network_labels(pair), (pair.of_target, pair.of_ablation), strict=True
-        )
-    ]
-    shown = {image.number for image in gallery.images}
+    of_target, of_ablation = (
+        {evidence.image: evidence for evidence in found[index].evidence}
+        for found in (pair.of_target, pair.of_ablation)
+    )
     rows = []
-    for number in sorted(shown.intersection(*(found.keys() for _, found in maps))):
-        image = gallery.image(number)
-        pictures = [
-            (
-                label,
-                evidence_picture(found[number].values),
-                evidence_words(label, found[number], gallery.class_names),
-            )
-            for label, found in maps
-        ]
-        words = f"Test image {image.number}: {gallery.class_names[image.class_index]}"
-        rows.append(EvidenceRow(image_picture(image.pixels), words, pictures))
+    for image in sorted(gallery.images, key=lambda image: image.number):
+        if image.number in of_target and image.number in of_ablation:
+            maps = [
+                (label, evidence_picture(found.values), evidence_words(label, found, gallery.class_names))
+                for label, found in zip(
+                    network_labels(pair), (of_target[image.number], of_ablation[image.number]), strict=True
+                )
+            ]  # fmt: skip
+            words = f"Test image {image.number}: {gallery.class_names[image.class_index]}"
+            rows.append(EvidenceRow(image_picture(image.pixels), words, maps))
     return rows
 
 

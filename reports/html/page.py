@@ -5,45 +5,28 @@ import csv
 import functools
 import hashlib
 import re
+from collections import Counter
 from importlib import resources
-from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from ablations.analysis.attribution import contribution_with_and_without
-from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
-from ablations.catalogue.ablation import Change
+from ablations.analysis.summary import TEXT_COLUMNS, Results, results_csv
 from ablations.inspection.load import Exhibits
-from ablations.words import VERDICT_SYMBOLS, plural
-from mnist_blocks.summary import LayerRow, layer_table
+from ablations.words import VERDICT_SYMBOLS
+from mnist_blocks.summary import layer_table
 from reports.figures.diagrams import ablation_diagram
-from reports.html.cards import Confusion, ImageLists, confusion_of, images_of, what_happened
+from reports.html.cards import confusion_of, finding, images_of
 from reports.html.live import make_live
-from reports.html.mechanisms import make_mechanisms
-from reports.text import evidence, methods, predict, wording
-from reports.text.tables import FigureTable, curves_table, differences_table, seeds_table
+from reports.html.mechanisms import evidence_key, make_mechanisms
+from reports.text import evidence, methods, wording
+from reports.text.predict import choices
+from reports.text.tables import curves_table, differences_table, seeds_table
+from reports.text.templates import make_environment
 
 NO_EXHIBITS = Exhibits()
 """Of a study without the weights of its networks."""
-
-
-class AblationSection(NamedTuple):
-    """One card of the page."""
-
-    row: AblationResult
-    anchor: str
-    diagram: Markup
-    changes: list[Change]
-    layers: list[LayerRow]
-    happened: list[str]
-    curves: Markup
-    curves_again: Markup
-    """The same figure as in the overview, for the card."""
-    curves_table: FigureTable
-    seeds_table: FigureTable | None
-    confusion: Confusion | None
-    images: ImageLists | None
 
 
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
@@ -54,9 +37,6 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     study, target = results.study, results.target
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
-    with_images = [row for row in results.rows if row.variance or row.images]
-    has_wrong_images = any(run.wrong_test_images is not None for run in study.records)
-    mechanisms = make_mechanisms(results, exhibits)
     return render_template(
         "page.html",
         has_script=True,
@@ -69,17 +49,14 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         contents=wording.contents(results),
         introduction=methods.introduction(results),
         compared=compared,
-        margin_images=f"{study.spec.margin_pct * study.spec.dataset.num_test / 100:g}",
-        has_single_seed=evidence.has_one_seed(compared),
-        with_images=with_images,
-        has_wrong_images=has_wrong_images,
-        together=make_together(results),
+        with_images=[row for row in results.rows if row.variance or row.images],
+        has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
+        together=_together(results),
         removed_words=wording.REMOVED_WORDS,
         differences=figures.difference_figure(compared, study.spec.margin_pct),
         differences_table=differences_table(compared),
-        mechanisms=mechanisms,
+        mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
-        explained=[mechanism.name for mechanism in mechanisms],
         target_curves=figures.target_curves_figure(target, published) if target else None,
         target_curves_table=curves_table(target.runs, "the target", published) if target else None,
         published=published,
@@ -87,62 +64,60 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
         recipe=methods.recipe(results),
-        environments=methods.environments(study),
-        num_replicas=methods.largest_group(study),
+        environments=Counter(record.environment for record in study.records).most_common(),
+        num_replicas=max((record.num_replicas for record in study.records), default=1),
         left_out=[*methods.left_out(study), *exhibits.problems],
         downloads=_downloads(results),
     )  # fmt: skip
 
 
-def make_together(results: Results) -> list[evidence.Together]:
-    """What is shown of several ingredients at once; nothing where no such networks were run."""
+def _together(results: Results) -> list[dict[str, object]]:
+    """What the page shows of several ingredients in combination; nothing where none were run."""
     from reports.figures.attribution import contributions_figure
 
     words = wording.REMOVED_WORDS
     return [
-        evidence.Together(
-            anchor="together" if number == 1 else f"together-{number}",
-            words=wording.enumerate_words(words[name] for name in found.names),
-            attribution=found,
-            lead=evidence.attribution_lead(found, results),
-            short=evidence.together_sentence(found),
-            alone=evidence.alone_sentences(found),
-            interactions=evidence.interaction_sentences(found),
-            contributions=contributions_figure(found, words, f"contributions-{number}"),
-        )
+        {
+            "anchor": "together" if number == 1 else f"together-{number}",
+            "words": wording.enumerate_words(words[name] for name in found.names),
+            "attribution": found,
+            "lead": evidence.attribution_lead(found, results),
+            "removal": evidence.together_sentence(found),
+            "contributions": contributions_figure(found, words, f"contributions-{number}"),
+        }
         for number, found in enumerate(results.attributions, start=1)
     ]
 
 
-def _sections(results: Results, exhibits: Exhibits) -> list[AblationSection]:
-    """One card for each entry with a run, in the order of the catalogue."""
+def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
+    """What each card shows, in the order of the catalogue."""
     from reports.figures import effects as figures
 
-    limits_pct = [
+    target, spec, sections = results.target, results.study.spec, []
+    training = methods.target_training(spec)
+    errors_pct = [
         error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
     ]
-
-    def section(row: AblationResult) -> AblationSection:
+    for row in results.rows:
         name, slug, run_spec = row.ablation.name, _slug(row.ablation.name), row.runs[0].run_spec
-        curves_name, target_training = f"curves-{slug}", methods.target_training(run_spec)
-        return AblationSection(
-            row=row,
-            anchor=f"entry-{slug}",
-            diagram=ablation_diagram(
-                run_spec.network, run_spec.training, f"diagram-{slug}", target_training
-            ),
-            changes=methods.spec_changes(run_spec),
-            layers=layer_table(run_spec.network),
-            happened=what_happened(row, results.study.spec),
-            curves=figures.ablation_curves_figure(row, results.target, curves_name, limits_pct),
-            curves_again=figures.panel_again(row, curves_name),
-            curves_table=curves_table(row.runs, name),
-            seeds_table=seeds_table(row, results.target),
-            confusion=confusion_of(row, exhibits),
-            images=images_of(row, exhibits),
+        sections.append(
+            {
+                "row": row,
+                "anchor": f"entry-{slug}",
+                "diagram": ablation_diagram(
+                    run_spec.network, run_spec.training, f"diagram-{slug}", training
+                ),
+                "changes": methods.spec_changes(run_spec, training),
+                "layers": layer_table(run_spec.network),
+                "finding": finding(row, spec.margin_pct),
+                "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),
+                "curves_table": curves_table(row.runs, name),
+                "seeds_table": seeds_table(row, target),
+                "confusion": confusion_of(row, exhibits),
+                "images": images_of(row, exhibits),
+            }
         )
-
-    return [section(row) for row in results.rows]
+    return sections
 
 
 def _downloads(results: Results) -> dict[str, object] | None:
@@ -208,34 +183,24 @@ def _policy_digest(text: str) -> str:
 
 @functools.cache
 def template_environment() -> Environment:
-    """Jinja2 that escapes every value, and for which an unknown name is an error."""
-    environment = Environment(
-        loader=PackageLoader("reports.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "decimal": wording.decimal,
-        "signed": wording.signed,
-        "interval": wording.interval,
-        "plural": plural,
-        "enumerate_words": wording.enumerate_words,
-        "python": repr,
-        "p_value": evidence.p_value,
-        "share": evidence.share,
-    }
+    """Jinja with what the templates of the page use."""
+    environment = make_environment("reports.html", is_html=True)
+    environment.finalize = _tie_percent_signs
+    environment.filters["python"] = repr
     environment.globals |= {
-        "verdict_name": evidence.verdict_name,
-        "verdict_details": evidence.verdict_details,
         "contribution_with_and_without": contribution_with_and_without,
         "effect_symbols": wording.EFFECT_SYMBOLS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,
         "environment_rows": methods.environment_rows,
         "differing_fields": methods.differing_fields,
-        "predictions": predict.choices,
+        "predictions": choices,
+        "evidence_key": evidence_key,
     }
     return environment
+
+
+def _tie_percent_signs(value: object) -> object:
+    """Text with every percent sign tied to its number; markup and other values unchanged."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return str(value).replace(" %", "\N{NO-BREAK SPACE}%") if is_text else value

@@ -1,1 +1,1 @@
-"""Sentences and tables: what a report says."""
+"""Sentences and tables of a report."""

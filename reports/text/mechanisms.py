@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from ablations.analysis.mechanisms import (
     GapComparison,
     ObservedPair,
@@ -16,24 +18,19 @@ from ablations.words import plural
 from mnist_blocks.spec import NUM_CLASSES
 from reports.text.evidence import verdict_name
 from reports.text.tables import FigureTable
-from reports.text.wording import capitalised, decimal, interval, signed, unbroken
+from reports.text.wording import capitalised, decimal, estimate_words, signed
 
 LOW_TRAINING_ERROR_SHARE = 0.5
 """A network whose training error is at least this share of its test error has not overfitted."""
-EVIDENCE_CAPTION = (
-    "Compare whether the darkest blue lies on the stroke, and whether it lies in the same place in both networks. "
-    "The maps are class activation maps (Zhou et al. 2015, arXiv:1512.04150): the score of the predicted class is a sum over the "
-    "pixels of the last feature maps, and each square shows one pixel’s contribution. Blue raises the score; orange with a dot "
-    "lowers it. Darker means more. Each map has its own scale."
-)
 
 
 class Explanation(NamedTuple):
-    """What the page says of one ingredient."""
+    """What the page states about how one ingredient works."""
 
     text: str
-    caption: str
-    table: FigureTable
+    caption: str = ""
+    """Of the figure; empty where there is none."""
+    table: FigureTable | None = None
 
 
 def network_labels(pair: ObservedPair) -> tuple[str, str]:
@@ -57,12 +54,12 @@ def explain_signals(pair: ObservedPair, profiles: Sequence[SignalProfile]) -> Ex
     """Whether the ingredient keeps signals and gradients at one scale."""
     removes = pair.row.ablation.removes
     target_start, target_end, start, end = (profile.output_rms for profile in profiles)
-    gradient_ratio = profiles[2].gradient_rms[0] / profiles[0].gradient_rms[0]
+    target_gradient, _, gradient, _ = (profile.gradient_rms[0] for profile in profiles)
     target_range, own_range = (max(values) / min(values) for values in (target_end, end))
     text = (
         f"Before the first step, the outputs without {removes} change from {two_digits(start[0])} in the first block to "
         f"{two_digits(start[-1])} in the last (with it: {two_digits(target_start[0])} to {two_digits(target_start[-1])}). "
-        f"The gradient of the first block’s weights is {ratio_words(gradient_ratio)} the target’s. "
+        f"The gradient of the first block’s weights is {two_digits(gradient)} (with it: {two_digits(target_gradient)}). "
         f"After training, the largest block output is {two_digits(own_range)} times the smallest (with it: {two_digits(target_range)} times). "
         f"{capitalised(removes)} is designed to keep the inputs of every layer at one scale, so that one learning rate suits "
         f"all layers (Ioffe and Szegedy 2015, arXiv:1502.03167). These networks {'show' if target_range < own_range else 'do not show'} this. "
@@ -100,102 +97,77 @@ def explain_gap(pair: ObservedPair, gaps: GapComparison) -> Explanation:
 def gap_sentences(pair: ObservedPair, gaps: GapComparison) -> str:
     """The gap with the ingredient and without, and what it means for its purpose."""
     removes, verdict = pair.row.ablation.removes, pair.row.verdict
-    target, ablation, change = gaps.target, gaps.ablation, gaps.gap_change
-    bounds = f", 95 % interval {interval(change.interval_95)}" if change.interval_95 else ""
-    printed = round(ablation.gap_pct.mean, 2) - round(target.gap_pct.mean, 2)
-    rounding = "" if round(printed, 2) == round(change.mean, 2) else "; calculated before rounding"
-    return unbroken(
-        f"Without {removes} the network gets {decimal(ablation.training_pct.mean)} % of training images wrong "
-        f"(with it: {decimal(target.training_pct.mean)} %) and {decimal(ablation.test_pct.mean)} % of test images "
-        f"(with it: {decimal(target.test_pct.mean)} %). The gap is {signed(ablation.gap_pct.mean)} points without it and "
-        f"{signed(target.gap_pct.mean)} with it: a change of {signed(change.mean)} points "
-        f"({plural(len(pair.seeds), 'seed')}{bounds}{rounding}). {_overfitting_sentences(pair, gaps)}"
-        "Noise in training helps most where a network could memorise its training images (Srivastava et al. 2014). "
-        f"What counts is the error on test images: the verdict on removing it is “{verdict_name(verdict) if verdict else 'none'}”."
+    target, ablation, added = gaps.target, gaps.ablation, gaps.training_error_added
+    sentences = [
+        (
+            f"Without {removes} the network gets {decimal(ablation.training_pct.mean)} % of training images wrong "
+            f"(with it: {decimal(target.training_pct.mean)} %) and {decimal(ablation.test_pct.mean)} % of test images "
+            f"(with it: {decimal(target.test_pct.mean)} %). The gap is {signed(ablation.gap_pct.mean)} points without it and "
+            f"{signed(target.gap_pct.mean)} with it: a change of {estimate_words(gaps.gap_change)}."
+        )
+    ]
+    if added.interval_95 and added.interval_95[0] > 0 and verdict and verdict.effect == "unclear":
+        sentences.append(
+            f"Here {removes} raises the error on training images: {estimate_words(added)}. The difference on test "
+            "images is not significant."
+        )
+        if ablation.training_pct.mean >= LOW_TRAINING_ERROR_SHARE * ablation.test_pct.mean:
+            sentences.append(
+                f"Even without {removes} the network does not memorise its training images, so there is little overfitting to prevent."
+            )
+    sentences.append(
+        "Noise in training helps most where a network could memorise its training images (Srivastava et al. 2014). What "
+        f"counts is the error on test images: the verdict on removing it is “{verdict_name(verdict) if verdict else 'none'}”."
     )
+    return " ".join(sentences)
 
 
-def _overfitting_sentences(pair: ObservedPair, gaps: GapComparison) -> str:
-    """That the ingredient raises the training error, where its interval shows it and test images do
-    not; empty elsewhere."""
-    added, removes, verdict = gaps.training_error_added, pair.row.ablation.removes, pair.row.verdict
-    is_raised = added.interval_95 and added.interval_95[0] > 0
-    if not (added.interval_95 and is_raised and verdict and verdict.effect == "unclear"):
-        return ""
-    text = (
-        f"Here {removes} raises the error on training images ({signed(added.mean)} points, 95 % interval "
-        f"{interval(added.interval_95)}), and the difference on test images is not significant. "
-    )
-    if gaps.ablation.training_pct.mean >= LOW_TRAINING_ERROR_SHARE * gaps.ablation.test_pct.mean:
-        text += f"Even without {removes} the network does not memorise its training images, so there is little overfitting to prevent. "
-    return text
-
-
-def pooling_sentences(pair: ObservedPair, results: Results) -> str:
+def explain_pooling(pair: ObservedPair, results: Results) -> Explanation:
     """What pooling over all places saves, and what it ignores."""
     specs = [row.runs[0].run_spec.network for row in (pair.target, pair.row)]
     sizes = [split_parameters(spec) for spec in specs]
     features = specs[1].channels[-1] * specs[1].feature_size ** 2
-    centred = (
-        "; MNIST’s digits are centred, so places carry information"
-        if results.study.spec.is_mnist
-        else ""
-    )
     text = (
         f"With {pair.row.ablation.removes} the head receives {specs[0].channels[-1]} numbers, one for each channel; without it {features:,}, "
         f"one for each pixel of each channel. So the head has {sizes[0][1]:,} parameters with it and {sizes[1][1]:,} without. "
-        f"With it, the average ignores where a stroke was. Without it, the head can learn one weight for each place{centred}."
-    )  # fmt: skip
+        f"With it, the average ignores where a stroke was. Without it, the head can learn one weight for each place."
+    )
     if pair.row.parameters >= PARAMETER_LIMIT:
         text += f" The network without it has {pair.row.parameters:,} parameters, beyond the assignment’s limit of {PARAMETER_LIMIT:,}."
     matched = matched_size(pair.row, pair.target, results.rows)
     if matched and matched.verdict and matched.difference_pct:
         text += (
             f" A network without it at about the target’s size ({matched.ablation.name}, {matched.parameters:,} parameters) differs by "
-            f"{signed(matched.difference_pct.mean)} points: {verdict_name(matched.verdict)}."
+            f"{estimate_words(matched.difference_pct)}: {verdict_name(matched.verdict)}."
         )
-    return text
+    return Explanation(text)
 
 
-def head_sentences(pair: ObservedPair, ranks: Sequence[Sequence[int]]) -> str:
+def explain_head(pair: ObservedPair, ranks: Sequence[Sequence[int]]) -> Explanation:
     """What linear layers in a row can express together."""
     specs = [row.runs[0].run_spec.network for row in (pair.target, pair.row)]
     sizes = [split_parameters(spec)[1] for spec in specs]
     widths = (specs[0].channels[-1], *specs[0].hidden_features, NUM_CLASSES)
     of_target, of_ablation = (" or ".join(map(str, found)) for found in ranks)
-    return (
+    text = (
         f"The target’s linear layers map {' to '.join(map(str, widths))} numbers with nothing between them, so they equal one matrix. "
         f"Its rank is {of_target} of at most {NUM_CLASSES}; without the head it is {of_ablation}. So the head’s {sizes[0]:,} parameters "
         f"express no more than {sizes[1]:,} do. They can change the path of training (Saxe et al. 2013, arXiv:1312.6120); this study "
         "does not show whether that path costs accuracy."
     )
+    return Explanation(text)
 
 
 def evidence_words(label: str, evidence: Evidence, class_names: Sequence[str]) -> str:
     """A class activation map in words."""
-    places = {
-        (row, column): value
-        for row, values in enumerate(evidence.values, start=1)
-        for column, value in enumerate(values, start=1)
-    }
-    row, column = max(places, key=lambda place: places[place])
-    num_against = sum(value < 0 for value in places.values())
+    values = np.asarray(evidence.values)
+    row, column = divmod(int(values.argmax()), values.shape[1])
     return (
-        f"{label}: evidence for {class_names[evidence.class_index]}, strongest in row {row}, column {column} of "
-        f"{len(evidence.values)}; {num_against} of {len(places)} squares lower its score"
+        f"{label}: evidence for {class_names[evidence.class_index]}, strongest in row {row + 1}, column {column + 1} of "
+        f"{len(values)}; {(values < 0).sum()} of {values.size} squares lower its score"
     )
 
 
 def two_digits(value: float) -> str:
-    """A measurement with two significant digits, without an exponent where it is readable."""
-    shown = float(f"{value:.2g}")
-    return f"{shown:,.0f}" if 100 <= shown < 1e6 else f"{shown:g}"
-
-
-def ratio_words(ratio: float) -> str:
-    """How a size compares with another: `30 times as large as`."""
-    if 0.9 < ratio < 1.1:
-        return "about as large as"
-    if ratio > 1:
-        return f"{two_digits(ratio)} times as large as"
-    return f"{two_digits(1 / ratio)} times smaller than"
+    """A measurement with two significant digits, without an exponent."""
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")

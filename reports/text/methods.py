@@ -1,10 +1,9 @@
 """How a study was made, in words and rows: what a reader needs to repeat it or to question it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ablations.analysis.summary import AblationResult, Results, unknown_ablations
 from ablations.catalogue.ablation import Change
@@ -14,6 +13,7 @@ from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec, TrainingSpe
 from ablations.catalogue.presets import QUICK
 from ablations.records.run import Environment
 from ablations.records.study import Study
+from ablations.records.study_spec import StudySpec
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from ablations.words import plural
 from mnist_blocks import TARGET
@@ -21,19 +21,16 @@ from mnist_blocks.spec import IMAGE_SIZE
 from reports.text.wording import MINUS, enumerate_words
 
 
-class SeedGroup(NamedTuple):
-    """Ablations that were run with the same seeds."""
+def target_training(spec: StudySpec) -> TrainingSpec:
+    """The target's recipe at the length of a study."""
+    return replace(
+        TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
+    )
 
-    seeds: tuple[int, ...]
-    names: list[str]
 
-
-def spec_changes(run_spec: RunSpec) -> list[Change]:
-    """How a run differs from the target. The study's own length is not a difference."""
-    pairs: list[tuple[Any, Any]] = [
-        (TARGET, run_spec.network),
-        (target_training(run_spec), run_spec.training),
-    ]
+def spec_changes(run_spec: RunSpec, training: TrainingSpec) -> list[Change]:
+    """How a run differs from the target, which is trained with `training`."""
+    pairs: list[tuple[Any, Any]] = [(TARGET, run_spec.network), (training, run_spec.training)]
     return [
         Change(field.name, before, after)
         for target, variant in pairs
@@ -42,23 +39,13 @@ def spec_changes(run_spec: RunSpec) -> list[Change]:
     ]
 
 
-def target_training(run_spec: RunSpec) -> TrainingSpec:
-    """The target's recipe at the length of a run's study."""
-    return replace(
-        TARGET_TRAINING,
-        num_epochs=run_spec.training.num_epochs,
-        num_train_images=run_spec.training.num_train_images,
-    )
-
-
-def seed_groups(rows: Sequence[AblationResult]) -> list[SeedGroup]:
-    """The ablations by the seeds that they were run with, most seeds first."""
+def seed_groups(rows: Sequence[AblationResult]) -> list[tuple[tuple[int, ...], list[str]]]:
+    """Seeds, and the ablations that were run with exactly these; most seeds first."""
     names_by_seeds: dict[tuple[int, ...], list[str]] = {}
     for row in rows:
         seeds = tuple(run.run_spec.seed for run in row.runs)
         names_by_seeds.setdefault(seeds, []).append(row.ablation.name)
-    groups = [SeedGroup(seeds, names) for seeds, names in names_by_seeds.items()]
-    return sorted(groups, key=lambda group: -len(group.seeds))
+    return sorted(names_by_seeds.items(), key=lambda group: -len(group[0]))
 
 
 def reproduce_commands(results: Results) -> list[str]:
@@ -125,11 +112,7 @@ def introduction(results: Results) -> str:
 def recipe(results: Results) -> list[tuple[str, str]]:
     """How the target is trained in this study: label and value."""
     spec = results.study.spec
-    training = replace(
-        TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
-    )
-    if results.target:
-        training = results.target.runs[0].run_spec.training
+    training = target_training(spec)
     num_images = training.num_train_images or spec.dataset.num_train
     num_batches = -(-num_images // training.batch_size)
     augmentation = "none"
@@ -162,11 +145,6 @@ def _learning_rates(training: TrainingSpec) -> str:
     return f"{rates[0]:g} to the end of epoch {drop}, then {rates[drop]:g}"
 
 
-def environments(study: Study) -> list[tuple[Environment, int]]:
-    """The environments of the runs, and how many each; most runs first."""
-    return Counter(record.environment for record in study.records).most_common()
-
-
 def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:
     """In what the environments of one study differ, in words."""
     rows = zip(*(environment_rows(environment) for environment, _ in found), strict=True)
@@ -187,11 +165,6 @@ def environment_rows(environment: Environment) -> list[tuple[str, str]]:
         ("project version", environment.project_version),
         ("commit", environment.commit),
     ]
-
-
-def largest_group(study: Study) -> int:
-    """The most seeds that were trained as one network; 1 if each was trained separately."""
-    return max((record.num_replicas for record in study.records), default=1)
 
 
 def left_out(study: Study) -> list[str]:

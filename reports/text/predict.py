@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from ablations.analysis.summary import AblationResult
 from ablations.analysis.verdicts import Verdict
 from reports.text.evidence import verdict_name
-from reports.text.wording import decimal, interval, unbroken
+from reports.text.wording import decimal, interval
 
 Guess = Literal["worse", "hardly", "better"]
 """What the network does without the ingredient, relative to the equivalence margin."""
@@ -49,22 +49,16 @@ def _reason(row: AblationResult) -> str:
         return "no seed was run both with it and without it"
     bounds = row.difference_pct.interval_95
     evidence = f" (95 % interval {interval(bounds)} points)" if bounds else ""
-    return unbroken(f"the verdict is “{verdict_name(row.verdict)}”{evidence}")
+    return f"the verdict is “{verdict_name(row.verdict)}”{evidence}"
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
-    """What the verdict says about a guess, or its significant direction while it is undecided."""
+    """Whether the verdict, or its significant direction if it is undecided, supports a guess."""
     if verdict is None:
         return "still possible"
-    decided = decided_guess(verdict)
-    if decided is not None:
-        return "right" if guess == decided else "wrong"
     direction = DIRECTIONS.get(verdict.effect)
-    return "wrong" if direction and guess not in (direction, "hardly") else "still possible"
-
-
-def decided_guess(verdict: Verdict) -> Guess | None:
-    """The guess that a verdict supports; None where it is undecided."""
     if verdict.kind in ("real but small", "negligible"):
-        return "hardly"
-    return DIRECTIONS.get(verdict.effect) if verdict.kind == "matters" else None
+        return "right" if guess == "hardly" else "wrong"
+    if verdict.kind == "matters":
+        return "right" if guess == direction else "wrong"
+    return "wrong" if direction and guess not in (direction, "hardly") else "still possible"

@@ -16,14 +16,14 @@ AGREEMENT_WORDS: dict[Agreement, str] = {
 
 
 def study_labels(studies: Sequence[Study]) -> list[str]:
-    """Each study's data set, with its name and number where those alone are not unique."""
+    """Each study's data set, with the study's name and number where data sets are not unique."""
     titles = [study.spec.dataset_title for study in studies]
     if len(set(titles)) == len(titles):
         return titles
-    names = [f"{study.spec.dataset_title}, {study.name}" for study in studies]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return [
+        f"{title}, {study.name} ({number})"
+        for number, (title, study) in enumerate(zip(titles, studies, strict=True), start=1)
+    ]
 
 
 def replication_lead(rows: Sequence[ReplicationRow]) -> str:

@@ -43,7 +43,7 @@ def seeds_table(row: AblationResult, target: AblationResult | None) -> FigureTab
         return None
     accuracies = target.accuracy_pct.by_seed, row.accuracy_pct.by_seed
     return FigureTable(
-        "Every seed: test accuracy in percent, and the difference in points",
+        f"Every seed of {row.ablation.name}: test accuracy in percent, and the difference in points",
         ["seed", "target", "without", "difference"],
         [
             [str(seed), *(decimal(found[seed]) for found in accuracies), signed(difference)]

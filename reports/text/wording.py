@@ -1,5 +1,6 @@
 """Numbers in words, and the sentences at the top of a report. Pure functions, without markup."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -10,7 +11,7 @@ from ablations.analysis.requirements import (
     PARAMETER_LIMIT,
     mean_accuracy_pct,
 )
-from ablations.analysis.statistics import sampling_noise_pct
+from ablations.analysis.statistics import Estimate, PairedDifference
 from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import (
     AblationResult,
@@ -18,7 +19,6 @@ from ablations.analysis.summary import (
     has_similar_size,
     matched_size,
 )
-from ablations.analysis.verdicts import Verdict
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import FULL
 from ablations.records.run import RunRecord
@@ -27,7 +27,11 @@ from ablations.records.study_spec import StudySpec
 from ablations.words import plural
 
 MINUS = "\N{MINUS SIGN}"
-NOT_SIGNIFICANT = "no significant difference, which is not the same as being equal"
+EFFECT_WORDS: dict[Literal["hurts", "helps", "unclear"], str] = {
+    "hurts": "significantly worse than the target",
+    "helps": "significantly better",
+    "unclear": "no significant difference, which is not the same as being equal",
+}
 ROUNDING_CAUSES: dict[str, Callable[[RunRecord], object]] = {
     "device": lambda run: run.environment.device_name,
     "PyTorch version": lambda run: run.environment.torch_version,
@@ -51,7 +55,7 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int | None = 2) -> str:
-    """A difference: always with its sign, except that nothing is neither more nor less.
+    """A difference with its sign; zero has none.
 
     `digits=None` writes as few digits as the number needs.
     """
@@ -78,196 +82,124 @@ def capitalised(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def verb(number: int, singular: str, other: str) -> str:
-    """The form of a verb that goes with a number."""
-    return singular if number == 1 else other
-
-
-def unbroken(text: str) -> str:
-    """The text with every percent sign tied to its number."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+def estimate_words(found: Estimate | PairedDifference) -> str:
+    """A difference with its evidence: `+0.13 points (3 seeds, 95 % interval +0.09 to +0.23)`."""
+    details = [plural(len(found.by_seed), "seed")]
+    if found.interval_95:
+        details.append(f"95 % interval {interval(found.interval_95)}")
+    return f"{signed(found.mean)} points ({', '.join(details)})"
 
 
 class Removal(NamedTuple):
     """What removing one of the assignment's concepts does."""
 
-    name: str
-    effect: Literal["hurts", "helps", "unclear"]
-    verdict: str
-    """The effect in words."""
-    points: str
-    concept: str
-    chance: str
-    """That its interval excludes zero without significance; empty elsewhere."""
-    size: str
-    """That the network has another size than the target; empty where it has not."""
+    row: AblationResult
+    effect: str
+    measured: str
 
 
 class StudyAnswer(NamedTuple):
     """What a study found: the sentences to read first, and how far to trust them."""
 
     lead: str
-    removals: list[Removal]
-    lowest: str
+    removals: Sequence[Removal] = ()
+    lowest: str = ""
     """Which removal costs most, and how many are significant; empty where nothing is compared."""
-    caveats: str
+    caveats: str = ""
 
 
 def answer(results: Results) -> StudyAnswer:
     """What the study found, in a few sentences."""
     target, spec = results.target, results.study.spec
     if target is None:
-        return StudyAnswer("The target has no run yet, so nothing can be compared.", [], "", "")
-    num_seeds, num_test = len(target.runs), spec.dataset.num_test
-    evidence = ("mean of " if num_seeds > 1 else "") + plural(num_seeds, "seed")
+        return StudyAnswer("The target has no run yet, so nothing can be compared.")
     lead = (
         f"The full network classifies {decimal(target.accuracy_pct.mean)} % of {spec.dataset_title}'s "
-        f"{num_test:,} test images correctly after its last epoch ({evidence})."
+        f"{spec.dataset.num_test:,} test images correctly after its last epoch "
+        f"({plural(len(target.runs), 'seed')})."
     )
     if target.num_diverged:
-        lead += f" {target.num_diverged} of its {plural(num_seeds, 'run')} diverged."
-    compared = [row for row in results.rows if row.difference_pct]
-    if compared:
-        return StudyAnswer(
-            unbroken(lead),
-            _core_removals(compared, target),
-            unbroken(f"{_largest_cost(compared)} {tally(compared)}"),
-            unbroken(" ".join(_untested_differences(compared))),
-        )
-    more = "; see the combinations below." if results.combinations else "."
-    noise_pct = sampling_noise_pct(target.accuracy_pct.mean, num_test)
-    caveat = (
-        f"Another draw of {num_test:,} test images would change one accuracy by about "
-        f"±{decimal(noise_pct)} points."
-    )
-    return StudyAnswer(
-        unbroken(f"{lead} No single ablation can be compared with it yet{more}"), [], "", caveat
-    )
-
-
-def _core_removals(compared: Sequence[AblationResult], target: AblationResult) -> list[Removal]:
-    """What removing each of the assignment's concepts does, also at the target's size."""
-    return [
+        lead += f" {target.num_diverged} of its {plural(len(target.runs), 'run')} diverged."
+    compared = [row for row in results.rows if row.difference_pct and row.verdict]
+    if not compared:
+        more = "; see the combinations below." if results.combinations else "."
+        return StudyAnswer(f"{lead} No single ablation can be compared with it yet{more}")
+    removals = [
         Removal(
-            row.ablation.name,
-            row.verdict.effect,
-            _effect_words(row.verdict),
-            unbroken(f"Removing it: {_measured_words(row)}"),
-            row.ablation.removes,
-            _chance_words(row, len(compared)),
-            unbroken(_size_words(row, target, compared)),
+            row,
+            _effect_words(row),
+            f"Removing it: {_difference_words(row)}.{_size_words(row, target, compared)}",
         )
         for row in compared
-        if row.ablation.is_core and row.verdict
+        if row.ablation.is_core
     ]
+    num_without = sum(
+        not (row.difference_pct and row.difference_pct.interval_95) for row in compared
+    )
+    caveats = (
+        f"{num_without} of {plural(len(compared), 'difference')} {'has' if num_without == 1 else 'have'} no interval: one seed, or "
+        "the same value at every seed, does not show what other seeds would give."
+    )
+    return StudyAnswer(
+        lead,
+        removals,
+        f"{_largest_cost(compared)} {tally(compared)}",
+        caveats if num_without else "",
+    )
 
 
-def _effect_words(verdict: Verdict) -> str:
-    """What a network is without an ingredient."""
-    if verdict.kind == "one seed":
+def _effect_words(row: AblationResult) -> str:
+    """What the network is without an ingredient."""
+    assert row.verdict
+    if row.verdict.kind == "one seed":
         return "inconclusive with one seed"
     words = {"hurts": "significantly worse without it", "helps": "significantly better without it"}
-    return words.get(verdict.effect, "no significant difference")
+    return words.get(row.verdict.effect, "no significant difference")
 
 
-def _measured_words(row: AblationResult) -> str:
-    """A difference from the target and its evidence: `+0.13 points (3 seeds, ...)`."""
-    difference = row.difference_pct
-    assert difference is not None
-    details = [plural(len(difference.by_seed), "seed")]
-    if difference.interval_95:
-        details.append(f"95 % interval {interval(difference.interval_95)}")
-    return f"{signed(difference.mean)} points ({', '.join(details)})"
-
-
-def _chance_words(row: AblationResult, num_compared: int) -> str:
-    """That an interval excludes zero while the Holm-adjusted test does not; empty elsewhere."""
-    bounds = row.difference_pct.interval_95 if row.difference_pct else None
-    is_unclear = row.verdict and row.verdict.effect == "unclear"
-    if not (bounds and is_unclear and (bounds[0] > 0 or bounds[1] < 0)):
-        return ""
-    return (
-        "Its interval excludes zero, which can happen by chance among "
-        f"{plural(num_compared, 'comparison')}."
-    )
+def _difference_words(row: AblationResult) -> str:
+    """A row's difference from the target with its evidence."""
+    assert row.difference_pct
+    return estimate_words(row.difference_pct)
 
 
 def _size_words(
     row: AblationResult, target: AblationResult, compared: Sequence[AblationResult]
 ) -> str:
-    """That a network is larger or smaller than the target, and the result at the target's size."""
+    """The size where it differs from the target's, and the result at the target's size."""
     if has_similar_size(row, target):
         return ""
-    text = f"Without it the network has {row.parameters:,} parameters"
+    text = f" Without it the network has {row.parameters:,} parameters"
     if row.parameters >= PARAMETER_LIMIT:
         text += f", beyond the assignment’s limit of {PARAMETER_LIMIT:,}"
-    matched = matched_size(row, target, compared)
-    if matched is None or matched.verdict is None:
-        return text + "."
-    text += (
-        f"; removing it at about the target’s size: {_measured_words(matched)}, "
-        f"{_effect_words(matched.verdict)}."
-    )
-    return f"{text} {_chance_words(matched, len(compared))}".rstrip()
+    if matched := matched_size(row, target, compared):
+        text += (
+            f"; removing it at about the target’s size: {_difference_words(matched)}, "
+            f"{_effect_words(matched)}"
+        )
+    return f"{text}."
 
 
 def _largest_cost(compared: Sequence[AblationResult]) -> str:
     """Which removal costs most, and its evidence."""
     worst = min(compared, key=lambda row: row.difference_pct.mean if row.difference_pct else 0.0)
-    difference = worst.difference_pct
-    assert difference is not None
-    if difference.mean >= 0:
+    if worst.difference_pct and worst.difference_pct.mean >= 0:
         return "No ablation ended below the target."
-    evidence = plural(len(difference.by_seed), "seed")
-    if difference.interval_95:
-        evidence = f"mean of {evidence}, 95 % interval {interval(difference.interval_95)}"
-        is_significant = worst.verdict and worst.verdict.effect == "hurts"
-        evidence += "" if is_significant else ", not significant"
+    text = f"Lowest: {worst.ablation.name} (without {worst.ablation.removes}), {_difference_words(worst)}"
+    if worst.verdict and worst.verdict.effect != "hurts":
+        text += ", not significant"
     if worst.num_diverged:
-        evidence += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
-    name = f"{worst.ablation.name} (without {worst.ablation.removes})"
-    distance = f"{decimal(-difference.mean)} points below the target ({evidence})."
-    if len(compared) == 1:
-        return f"{name} ended {distance}"
-    return f"Of {len(compared)} ablations, {name} ended lowest: {distance}"
+        text += f"; {worst.num_diverged} of {plural(len(worst.runs), 'run')} diverged"
+    return f"{text}."
 
 
 def tally(compared: Sequence[AblationResult]) -> str:
     """How many ablations are significantly worse than the target, better, or neither."""
-    effects = [row.verdict.effect for row in compared if row.verdict]
-    counts = [
-        f"{number} {verb(number, singular, other)} {words}"
-        for number, singular, other, words in (
-            (effects.count("hurts"), "is", "are", "significantly worse than the target"),
-            (effects.count("helps"), "is", "are", "significantly better than the target"),
-            (effects.count("unclear"), "shows", "show", NOT_SIGNIFICANT),
-        )
-        if number
+    counts = Counter(row.verdict.effect for row in compared if row.verdict)
+    words = [
+        f"{words}: {counts[effect]}" for effect, words in EFFECT_WORDS.items() if counts[effect]
     ]
-    if len(effects) == 1:
-        return f"It {counts[0].removeprefix('1 ')}."
-    return f"Of the {len(effects)}, {enumerate_words(counts)}."
-
-
-def _untested_differences(compared: Sequence[AblationResult]) -> list[str]:
-    """How many differences cannot be tested, and why."""
-    differences = [row.difference_pct for row in compared if row.difference_pct]
-    num_all, sentences = len(differences), []
-    num_single = sum(len(difference.by_seed) == 1 for difference in differences)
-    if num_single:
-        which = "All" if num_single == num_all > 1 else f"{num_single} of {num_all}"
-        sentences.append(
-            f"{which} {verb(num_single, 'was', 'were')} compared on one seed only, which supports no "
-            "conclusion: another seed gives another difference."
-        )
-    num_same = sum(
-        len(difference.by_seed) > 1 and not difference.interval_95 for difference in differences
-    )
-    if num_same:
-        sentences.append(
-            f"{num_same} of {num_all} differed by the same at every seed, so there is no interval."
-        )
-    return sentences
+    return f"{capitalised('; '.join(words))} (of {plural(len(compared), 'ablation')})."
 
 
 def notices(spec: StudySpec) -> list[str]:
@@ -280,7 +212,13 @@ def notices(spec: StudySpec) -> list[str]:
             "Do not compare accuracies or differences with the exercise's."
         )
     if not spec.is_full_length:
-        found.append(_length_notice(spec))
+        num_images = spec.num_train_images or spec.dataset.num_train
+        is_shorter = num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs
+        found.append(
+            f"Training was {'shorter' if is_shorter else 'longer'} than in the exercise: {num_images:,} images for "
+            f"{plural(spec.num_epochs, 'epoch')} instead of every image for {FULL.num_epochs} epochs. Do not compare the "
+            "numbers with the exercise's: what matters at one length need not matter at another."
+        )
     return found
 
 
@@ -291,9 +229,9 @@ def chance_notices(study: Study) -> list[str]:
         return []
     return [
         (
-            f"The target classifies {decimal(mean_accuracy_pct(target_runs))} % correctly, and guessing among ten "
-            f"classes {decimal(GUESSING_PCT, 0)} %. It has hardly learnt anything, so no difference below shows "
-            "what an ingredient contributes. It needs more epochs or images."
+            f"The target classifies {decimal(mean_accuracy_pct(target_runs))} % correctly, hardly more than guessing among ten "
+            f"classes ({decimal(GUESSING_PCT, 0)} %), so no difference below shows what an ingredient contributes. It needs more "
+            "epochs or images."
         )
     ]
 
@@ -301,21 +239,23 @@ def chance_notices(study: Study) -> list[str]:
 def mixed_notices(study: Study) -> list[str]:
     """That paired runs were made in different environments."""
     target = {record.run_spec.seed: record for record in runs_of(study, "target")}
-    differing = [
-        [label for label, value in ROUNDING_CAUSES.items() if value(record) != value(partner)]
+    pairs = [
+        (record, target[record.run_spec.seed])
         for record in study.records
-        if record.run_spec.ablation != "target"
-        and (partner := target.get(record.run_spec.seed)) is not None
+        if record.run_spec.ablation != "target" and record.run_spec.seed in target
     ]
-    num_mixed = sum(map(bool, differing))
-    if not num_mixed:
-        return []
+    differing = [
+        {label for label, value in ROUNDING_CAUSES.items() if value(record) != value(partner)}
+        for record, partner in pairs
+    ]
     labels = [label for label in ROUNDING_CAUSES if any(label in found for found in differing)]
+    if not labels:
+        return []
     return [
         (
-            f"{num_mixed} of {plural(len(differing), 'paired difference')} {verb(num_mixed, 'compares', 'compare')} runs made with another "
-            f"{' or '.join(labels)} than the target's run with the same seed. Their sums are rounded differently, "
-            "which has the effect of another seed: those differences vary more than the others. Methods lists the versions."
+            f"{sum(map(bool, differing))} of {plural(len(pairs), 'paired difference')}: the run was made with another "
+            f"{' or '.join(labels)} than the target's run with the same seed. Other rounding acts like another seed, so "
+            "these differences vary more than the others. Methods lists the versions."
         )
     ]
 
@@ -331,45 +271,22 @@ def timing_notice(results: Results) -> str:
             "another program used the machine, so do not trust these epoch times. To measure them again, "
             "delete timing.json and run the same command on an idle machine."
         )
-    slowest = slowest_round(timing)
-    if slowest is None:
-        return ""
-    return (
-        f"The machine changed speed while epochs were timed: round {slowest.number} of {slowest.num_rounds} was the slowest, at "
-        f"{decimal(slowest.ratio)} times the fastest (median over ablations). Every ablation was timed in every "
-        "round, so ratios of epoch times are more reliable than the seconds."
-    )
-
-
-def _length_notice(spec: StudySpec) -> str:
-    """How a study's length differs from the exercise's, and what that means for its numbers."""
-    num_images = spec.num_train_images or spec.dataset.num_train
-    is_shorter = num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs
-    return (
-        f"Training was {'shorter' if is_shorter else 'longer'} than in the exercise: {num_images:,} images for "
-        f"{plural(spec.num_epochs, 'epoch')} instead of every image for {FULL.num_epochs} epochs. The numbers cannot be "
-        "compared with the exercise's: a short run makes slow learners look worse than they are, and what "
-        "matters at one length need not matter at another."
-    )
+    if slowest := slowest_round(timing):
+        return (
+            f"The machine changed speed while epochs were timed: round {slowest.number} of {slowest.num_rounds} took "
+            f"{decimal(slowest.ratio)} times as long as the fastest (median over ablations). Ratios of epoch times are "
+            "more reliable than the seconds, because each round times every ablation."
+        )
+    return ""
 
 
 def contents(results: Results) -> str:
     """What the study contains, and which entries of the catalogue it lacks."""
     num_runs = sum(len(row.runs) for row in (*results.rows, *results.combinations))
-    most_seeds = max((len(row.runs) for row in results.rows), default=0)
-    combinations = (
-        f" and {plural(len(results.combinations), 'combination')}" if results.combinations else ""
-    )
     text = (
         f"This study contains {plural(num_runs, 'run')}, of {len(results.rows)} of the catalogue's "
-        f"{len(CATALOGUE)} entries{combinations}."
+        f"{len(CATALOGUE)} entries and {plural(len(results.combinations), 'combination')}."
     )
     present = {row.ablation.name for row in results.rows}
     absent = [ablation.name for ablation in CATALOGUE if ablation.name not in present]
-    if absent:
-        text += f" Without a run: {enumerate_words(absent)}."
-    fewer = [row for row in results.rows if len(row.runs) < most_seeds]
-    if fewer:
-        counts = enumerate_words(f"{row.ablation.name} ({len(row.runs)})" for row in fewer)
-        text += f" With fewer than {plural(most_seeds, 'seed')}: {counts}."
-    return text
+    return f"{text} Without a run: {enumerate_words(absent)}." if absent else text

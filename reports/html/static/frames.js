@@ -2,7 +2,7 @@
 // until the reader scrolls. Diagrams start at what differs from the target, figures at zero.
 
 const FRAME_HINTS = ["scrolls sideways \u2192", "\u2190 scrolls sideways \u2192", "\u2190 scrolls sideways"];
-const MARKS = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero";
+const MARKS = ".diagram g:is(.removed, .added, .changed), .plot .zero";
 // Distances on the screen are rounded.
 const ROUNDING_PX = 2;
 

