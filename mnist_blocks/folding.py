@@ -69,7 +69,9 @@ def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[Fol
             channels, side = channels * side**2, 1
             continue
         step = _make_step(name, layer, channels, side)
-        if step.kind == "scale" and steps and _is_conv_of_same_block(steps[-1], step):
+        # Layers of different blocks could be merged too, but would change a stage's feature maps.
+        block = name.rpartition(".")[0]
+        if step.kind == "scale" and steps and steps[-1].name == f"{block}.conv":
             step = _merge_scale(steps.pop(), step)
         channels, side = step.out_channels, step.out_side
         steps.append(step)
@@ -129,14 +131,6 @@ def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
     if layer.bias is None:
         return torch.zeros(len(layer.weight), dtype=torch.float64)
     return layer.bias.detach().double()
-
-
-def _is_conv_of_same_block(before: FoldedLayer, step: FoldedLayer) -> bool:
-    """Whether the step before is a convolution in the same block.
-
-    Layers of different blocks could be merged too, but would change a stage's feature maps.
-    """
-    return before.kind == "conv" and before.name.split(".")[:-1] == step.name.split(".")[:-1]
 
 
 def _merge_scale(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:

@@ -5,9 +5,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
-from ablations.analysis.comparison import runs_of
-from ablations.analysis.statistics import paired_difference
-from ablations.analysis.summary import accuracy_by_seed
+from ablations.analysis.summary import summarise
 from ablations.analysis.verdicts import seeds_to_find
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
@@ -35,7 +33,12 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
     Raises:
         StudyError: the study has no ablation with two seeds whose differences vary.
     """
-    spread_pct = _paired_spread(study)
+    # Without combinations, which would count a design's ingredients several times.
+    spread_pct = {
+        row.ablation.name: stdev(row.difference_pct.by_seed.values())
+        for row in summarise(study).rows
+        if row.difference_pct and row.difference_pct.interval_95
+    }
     if not spread_pct:
         raise StudyError(
             f"{study.name} has no spread of differences over seeds: it needs an ablation with at "
@@ -49,20 +52,6 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
         seeds_to_find(effect_pct, max(spread_pct.values()), power),
         seeds_to_find(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
     )
-
-
-def _paired_spread(study: Study) -> dict[str, float]:
-    """By ablation, the standard deviation over seeds of the difference from the target.
-
-    Combinations are left out: they would count a design's ingredients several times.
-    """
-    accuracy = {entry.name: accuracy_by_seed(runs_of(study, entry.name)) for entry in CATALOGUE}
-    spreads = {}
-    for name, found in accuracy.items():
-        difference = paired_difference(found, accuracy.get("target", {}))
-        if name != "target" and difference and difference.interval_95:
-            spreads[name] = stdev(difference.by_seed.values())
-    return spreads
 
 
 def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]:

@@ -6,7 +6,7 @@ Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: interval
 the recipes over all seeds, on this test set.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, log, sqrt
 from statistics import fmean, stdev
 
@@ -98,11 +98,6 @@ def paired_difference(
         sign_flip_p=sign_flip_p(values) if len(values) > 1 else None,
         sign_flip_floor=sign_flip_floor(len(values)) if len(values) > 1 else None,
     )
-
-
-def mean_over(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float:
-    """The mean over some of the seeds."""
-    return fmean(by_seed[seed] for seed in seeds)
 
 
 def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:

@@ -43,8 +43,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """All three are Holm-adjusted. None for one seed, and for differences without spread."""
     differs_p: float | None
     within_margin_p: float | None
-    more_seeds: int | None
-    """Undecided: about so many more seeds would decide it in 80 % of studies with this mean and
+    more_seeds: int | None = None
+    """Undecided: about how many more seeds would decide it in 80 % of studies with this mean and
     spread. None above 1,000, and for other verdicts."""
 
 
@@ -77,7 +77,7 @@ def decide_verdicts(
     for name, difference in differences.items():
         if name not in values:
             kind: VerdictKind = "one seed" if len(difference.by_seed) == 1 else "undecided"
-            verdicts[name] = Verdict(kind, "unclear", None, None, None, None)
+            verdicts[name] = Verdict(kind, "unclear", None, None, None)
             continue
         is_significant = differs[name] < LEVEL
         more_seeds = None
