@@ -22,10 +22,11 @@ from ablations.inspection.gallery import (
     differing_images,
 )
 from ablations.inspection.load import Exhibits
+from ablations.records.checksums import write_sealed
 from ablations.records.observations import BlockSignal, Evidence, Observations
-from ablations.records.run import Environment, RunRecord
-from ablations.records.study import Study, plan_runs
-from ablations.records.study_spec import StudySpec
+from ablations.records.run import RECORD_FILE, Environment, RunRecord
+from ablations.records.study import Study, plan_runs, run_folder
+from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import EpochTime, Timing
 from ablations.training.epoch import EpochRecord
 from ablations.training.seeding import initialise_weights
@@ -158,6 +159,16 @@ def make_study(
     ]
     records.sort(key=lambda record: (record.run_spec.seed, record.run_spec.ablation))
     return Study("example", spec, tuple(records), timing, problems)
+
+
+def write_study(folder: Path, study: Study) -> Path:
+    """Write the spec and the records into a folder, which is returned."""
+    write_sealed(folder / STUDY_FILE, study.spec)
+    for record in study.records:
+        run_spec = record.run_spec
+        path = run_folder(folder, run_spec.ablation, run_spec.seed) / RECORD_FILE
+        write_sealed(path, record)
+    return folder
 
 
 def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) -> Results:

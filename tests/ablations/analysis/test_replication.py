@@ -12,8 +12,7 @@ from ablations.analysis.verdicts import Verdict
 from cli import main
 from reports.html.replication import render_replication
 from reports.text.replication import study_labels
-from tests.ablations.analysis.test_comparison import write_study
-from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
+from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing, write_study
 from tests.reports.html.test_page import HOSTILE, PageReader
 
 HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
