@@ -1,6 +1,5 @@
 """How many seeds detect a difference, and how long they take on this machine (`cli.py plan`)."""
 
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import NamedTuple
@@ -78,11 +77,8 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
         return seconds, 1, "one at a time on the study's machine (no data set here to measure with)"
     device = choose_device("auto")
     arithmetic = choose_arithmetic("auto", device)
-    setup = WorkerSetup(
-        name, folder, device, arithmetic, "", num_replicas=default_num_replicas(device)
-    )
-    [run] = plan_runs(study.spec, [CATALOGUE[0]], [0])
-    group = [replace(run, seed=seed) for seed in range(setup.num_replicas)]
+    num_jobs, num_replicas = default_num_jobs(device), default_num_replicas(device)
+    setup = WorkerSetup(name, folder, device, arithmetic, "", num_replicas=num_replicas)
+    group = plan_runs(study.spec, CATALOGUE[:1], range(num_replicas))
     seconds = trial_epoch_seconds(group, dataset, setup) * study.spec.num_epochs
-    num_jobs = default_num_jobs(device)
     return seconds, num_jobs, f"on this machine ({device}, {arithmetic}, {num_jobs} at a time)"

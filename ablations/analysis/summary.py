@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -150,11 +151,8 @@ def matched_size(
     if has_similar_size(row, target):
         return None
     changes = row.ablation.network.items()
-    for other in rows:
-        removes_it = changes < other.ablation.network.items() and not other.ablation.training
-        if removes_it and has_similar_size(other, target):
-            return other
-    return None
+    same_change = (other for other in rows if changes < other.ablation.network.items())
+    return next((other for other in same_change if has_similar_size(other, target)), None)
 
 
 def has_similar_size(row: AblationResult, target: AblationResult) -> bool:
@@ -197,11 +195,10 @@ def _wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
 
 def _known_ablation(name: str) -> Ablation | None:
     """The ablation of that name; None if the catalogue does not have it (any more)."""
-    try:
+    with suppress(KeyError, ValueError):
         found = find_ablation(name)
-    except (KeyError, ValueError):
-        return None
-    return found if found.name == name else None
+        return found if found.name == name else None
+    return None
 
 
 def unknown_ablations(study: Study) -> list[str]:

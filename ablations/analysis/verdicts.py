@@ -23,7 +23,6 @@ from typing import Literal
 import msgspec
 
 from ablations.analysis.statistics import DIGITS, PairedDifference, holm, t_test_p
-from ablations.catalogue.presets import DEFAULT_MARGIN_PCT
 
 LEVEL = 0.05
 POWER = 0.8
@@ -49,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def decide_verdicts(
-    differences: Mapping[str, PairedDifference], margin_pct: float = DEFAULT_MARGIN_PCT
+    differences: Mapping[str, PairedDifference], margin_pct: float
 ) -> dict[str, Verdict]:
     """The verdict on each ablation of a study. A positive difference is a better accuracy.
 

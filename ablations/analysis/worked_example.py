@@ -1,4 +1,4 @@
-"""A paired difference and an interaction, with every intermediate number, for a class to follow."""
+"""A paired difference with every intermediate number, for a class to follow."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -61,13 +61,13 @@ def difference_after_epoch(
 
     None where no seed of both has that epoch, because a run diverged before it.
     """
-    accuracies = [
+    variant_pct, target_pct = (
         {
             run.run_spec.seed: run.epochs[epoch - 1].test_accuracy_pct
             for run in runs
             if len(run.epochs) >= epoch
         }
         for runs in (variant, target)
-    ]
-    found = paired_difference(*accuracies)
+    )
+    found = paired_difference(variant_pct, target_pct)
     return found.mean if found else None

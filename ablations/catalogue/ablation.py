@@ -95,9 +95,8 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     for ablation in ablations if len(ablations) > 1 else ():
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
-        if combined.training_spec == without.training_spec and _layers(
-            combined.network_spec
-        ) == _layers(without.network_spec):
+        is_same_recipe = combined.training_spec == without.training_spec
+        if is_same_recipe and _layers(combined.network_spec) == _layers(without.network_spec):
             names = " and ".join(other.name for other in rest)
             raise ValueError(f"{ablation.name} changes nothing where there is {names} already")
     return combined

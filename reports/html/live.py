@@ -132,7 +132,7 @@ def live_networks(variants: Iterable[LiveVariant]) -> list[dict[str, object]]:
         network = build_network(variant.network)
         network.load_state_dict(load(variant.weights_safetensors))
         layers = fold(network)
-        tensors = [one for layer in layers for one in (layer.weight, layer.bias) if one is not None]
+        tensors = [one for layer in layers for one in (layer.weight, layer.bias)]
         weights = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f4")
         found.append(
             {
