@@ -5,7 +5,7 @@ from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from ablations.analysis.summary import summarise
-from ablations.analysis.verdicts import seeds_to_find
+from ablations.analysis.verdicts import seeds_to_detect
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
 from ablations.records.study_spec import StudyError
@@ -47,9 +47,9 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
     return SeedPlan(
         spread_pct,
         typical_pct,
-        seeds_to_find(effect_pct, typical_pct, power),
-        seeds_to_find(effect_pct, max(spread_pct.values()), power),
-        seeds_to_find(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
+        seeds_to_detect(effect_pct, typical_pct, power),
+        seeds_to_detect(effect_pct, max(spread_pct.values()), power),
+        seeds_to_detect(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
     )
 
 

@@ -86,7 +86,7 @@ def decide_verdicts(
             kind = "real but small" if is_significant else "negligible"
         else:
             kind = "undecided"
-            needed = seeds_to_settle(values[name], margin_pct, len(differences))
+            needed = seeds_to_decide(values[name], margin_pct, len(differences))
             more_seeds = None if needed is None else max(1, needed - len(values[name]))
         effect: Literal["hurts", "helps", "unclear"] = "unclear"
         if is_significant:
@@ -108,7 +108,7 @@ def within_margin_p(values: Sequence[float], margin: float) -> float:
     return max(t_test_p(values, -margin, "greater"), t_test_p(values, margin, "less"))
 
 
-def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -> int | None:
+def seeds_to_decide(values: Sequence[float], margin: float, num_compared: int) -> int | None:
     """How many seeds in all would lead to a verdict in 80 % of studies; None above 1,000.
 
     The true mean and spread are taken to be those of the values. The level is divided by the number
@@ -127,7 +127,7 @@ def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -
     )
 
 
-def seeds_to_find(
+def seeds_to_detect(
     effect: float, deviation: float, power: float = POWER, num_compared: int = 1
 ) -> int | None:
     """How many seeds detect a difference of this size, two-sided at 5 %; None above 1,000.

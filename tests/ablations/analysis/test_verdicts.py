@@ -14,8 +14,8 @@ from ablations.analysis.verdicts import (
     Verdict,
     beyond_margin_p,
     decide_verdicts,
-    seeds_to_find,
-    seeds_to_settle,
+    seeds_to_decide,
+    seeds_to_detect,
     within_margin_p,
 )
 
@@ -65,7 +65,7 @@ def test_verdicts_on_one_ablation_follow_its_interval(values: list[float]) -> No
     low, high = interval
     assert (beyond_margin_p(values, 0.1) < 0.05) == (high < -0.1 or low > 0.1)
     # Without the number of seeds that would decide, which is slow to compute.
-    with mock.patch("ablations.analysis.verdicts.seeds_to_settle", return_value=None):
+    with mock.patch("ablations.analysis.verdicts.seeds_to_decide", return_value=None):
         found = verdict(values)
     assert (found.kind == "matters") == (high < -0.1 or low > 0.1)
     if found.kind == "real but small":
@@ -95,7 +95,7 @@ def test_more_comparisons_need_more_evidence() -> None:
 
 def test_predicted_seeds_decide_80_percent_of_studies() -> None:
     values = [-0.30, -0.10, -0.20, -0.02, -0.25]
-    needed = seeds_to_settle(values, 0.1, num_compared=1)
+    needed = seeds_to_decide(values, 0.1, num_compared=1)
     assert needed is not None
     mean, deviation = np.mean(values), np.std(values, ddof=1)
     chance = np.random.default_rng(4)
@@ -104,14 +104,14 @@ def test_predicted_seeds_decide_80_percent_of_studies() -> None:
     assert np.mean(settled) == pytest.approx(0.8, abs=0.06)
 
 
-def test_seeds_to_find_is_the_librarys_answer() -> None:
-    needed = seeds_to_find(0.05, 0.06, 0.8)
+def test_seeds_to_detect_is_the_librarys_answer() -> None:
+    needed = seeds_to_detect(0.05, 0.06, 0.8)
     assert needed is not None
     exact = TTestPower().solve_power(0.05 / 0.06, alpha=0.05, power=0.8)
     assert needed - 1 < exact <= needed
-    assert seeds_to_find(-0.05, 0.06, 0.8) == needed
-    assert seeds_to_find(1e-6, 1.0) is None
-    assert seeds_to_find(1.0, 1e-6) == 2
+    assert seeds_to_detect(-0.05, 0.06, 0.8) == needed
+    assert seeds_to_detect(1e-6, 1.0) is None
+    assert seeds_to_detect(1.0, 1e-6) == 2
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1, float("nan")])
