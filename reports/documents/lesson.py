@@ -1,14 +1,13 @@
 """docs/lesson.md: the lesson plan, with expected results from the committed studies."""
 
 from collections.abc import Sequence
-from statistics import fmean
 
 import torch
 from torch import nn
 
 from ablations.analysis.attribution import Attribution, attribute, subsets
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.statistics import sampling_noise_pct
+from ablations.analysis.statistics import estimate, sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.worked_example import PairedSteps, difference_after_epoch, paired_steps
 from ablations.catalogue.entries import combine_entries, find_ablation
@@ -100,7 +99,9 @@ def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution
     }
     [found] = attribute(by_seed, [one, other])
     accuracy_pct = {
-        combine_entries([*removed]).name: fmean(accuracies[seed] for seed in found.seeds)
+        combine_entries([*removed]).name: estimate(
+            {seed: accuracies[seed] for seed in found.seeds}
+        ).mean
         for removed, accuracies in by_seed.items()
     }
     return found, accuracy_pct

@@ -18,7 +18,7 @@ from ablations.records.study import run_folder
 from benchmarks import compare, options
 from benchmarks.baselines import dataloader
 from benchmarks.baselines.recipe import BaselineEpoch, BaselineResult
-from benchmarks.compare import ratios, summarise_method
+from benchmarks.compare import summarise_method
 from benchmarks.measurements import Measurement, Plan, Spread, rotated_rounds
 from benchmarks.memory import run_watched, tree_memory_mib
 from benchmarks.methods import (
@@ -53,12 +53,6 @@ def make_method(name: str, command: list[str]) -> Method:
         return Outcome(100, 2.0, results.stat().st_mtime, 97.5)
 
     return Method(name, f"the {name}", lambda plan, data_dir, out: [*command, str(out)], read)
-
-
-def test_ratios_are_taken_within_rounds() -> None:
-    found = ratios(CANNED, "study", lambda item: item.images_per_second)
-    assert sorted(found) == pytest.approx([1.5, 3, 4.5])
-    assert set(ratios(CANNED, "dataloader", lambda item: item.images_per_second)) == {1.0}
 
 
 def test_row_of_a_method() -> None:

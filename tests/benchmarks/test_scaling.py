@@ -20,7 +20,7 @@ from ablations.runner.process_pool import ProcessPool
 from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
 from benchmarks import accuracy, scaling, steps
 from benchmarks.accuracy import collect_accuracy, read_records
-from benchmarks.floor import forward_flop, least_seconds, training_flop
+from benchmarks.floor import forward_flop, training_flop
 from benchmarks.measurements import Accuracy, Scaling
 from benchmarks.scaling import StudyFailed, scaled_channels, time_study
 from mnist_blocks import TARGET
@@ -79,12 +79,6 @@ def test_operations_of_an_image() -> None:
     first_layer = 28 * 28 * 8 * 9
     assert training_flop(TARGET) == 6 * multiply_adds - 2 * first_layer
     assert scaled_channels(0.5) == (4, 8, 16)
-
-
-def test_least_seconds_is_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 5.0, 10.0, 13.0, 20.0, 24.0])
-    monkeypatch.setattr("benchmarks.floor.time.perf_counter", lambda: next(clock))
-    assert least_seconds(lambda: None, num_times=3) == 3
 
 
 def test_study_with_a_failed_run_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
