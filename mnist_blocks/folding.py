@@ -17,6 +17,8 @@ from torch.nn import functional
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import leaves, window
 
+NO_WEIGHTS = torch.empty(0)
+
 
 @dataclass(frozen=True, eq=False)
 class FoldedLayer:
@@ -38,9 +40,9 @@ class FoldedLayer:
     stride: int = 1
     padding: int = 0
     """Rows and columns of zeros on each side of the input."""
-    weight: Tensor | None = None
+    weight: Tensor = NO_WEIGHTS
     """(out, in, kernel, kernel) of "conv", (channels,) of "scale", (out, in) of "linear"."""
-    bias: Tensor | None = None
+    bias: Tensor = NO_WEIGHTS
     """(out,); zeros where a convolution has none."""
 
     @property
@@ -69,11 +71,13 @@ def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[Fol
             channels, side = channels * side**2, 1
             continue
         step = _make_step(name, layer, channels, side)
-        if step.kind == "scale" and steps and _is_conv_of_same_block(steps[-1], step):
+        # Layers of different blocks could be merged too, but would change a stage's feature maps.
+        block = name.rpartition(".")[0]
+        if step.kind == "scale" and steps and steps[-1].name == f"{block}.conv":
             step = _merge_scale(steps.pop(), step)
         channels, side = step.out_channels, step.out_side
         steps.append(step)
-    return [_round_weights(step, dtype) for step in steps]
+    return [replace(step, weight=step.weight.to(dtype), bias=step.bias.to(dtype)) for step in steps]
 
 
 def _make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedLayer:
@@ -131,30 +135,13 @@ def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
     return layer.bias.detach().double()
 
 
-def _is_conv_of_same_block(before: FoldedLayer, step: FoldedLayer) -> bool:
-    """Whether the step before is a convolution in the same block.
-
-    Layers of different blocks could be merged too, but would change a stage's feature maps.
-    """
-    return before.kind == "conv" and before.name.split(".")[:-1] == step.name.split(".")[:-1]
-
-
 def _merge_scale(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
     """A convolution and the scale after it as one: s (w * x + b) + t = (s w) * x + (s b + t)."""
-    assert conv.weight is not None and conv.bias is not None
-    assert scale.weight is not None and scale.bias is not None
     return replace(
         conv,
         weight=conv.weight * scale.weight[:, None, None, None],
         bias=conv.bias * scale.weight + scale.bias,
     )
-
-
-def _round_weights(step: FoldedLayer, dtype: torch.dtype) -> FoldedLayer:
-    """The step with its weights in another number format."""
-    if step.weight is None or step.bias is None:
-        return step
-    return replace(step, weight=step.weight.to(dtype), bias=step.bias.to(dtype))
 
 
 def run_folded(
@@ -164,9 +151,9 @@ def run_folded(
     values: Tensor = images
     for step in steps:
         weight, bias = step.weight, step.bias
-        if step.kind == "conv" and weight is not None:
+        if step.kind == "conv":
             values = functional.conv2d(values, weight, bias, step.stride, step.padding)
-        elif step.kind == "scale" and weight is not None and bias is not None:
+        elif step.kind == "scale":
             values = values * weight[:, None, None] + bias[:, None, None]
         elif step.kind == "relu":
             values = values.relu()
@@ -174,6 +161,6 @@ def run_folded(
             values = functional.max_pool2d(values, step.kernel, step.stride)
         elif step.kind == "mean":
             values = values.mean((2, 3), keepdim=True)
-        elif step.kind == "linear" and weight is not None:
+        elif step.kind == "linear":
             values = functional.linear(values.flatten(1), weight, bias)
     return values.flatten(1)

@@ -45,20 +45,12 @@ def _build_head(spec: NetworkSpec) -> nn.Sequential:
     "flatten"  flatten, then linear layers    flatten, then one linear map to the classes
     ========== ============================== ===========================================
     """
-    channels = spec.channels[-1]
-    num_pixels = spec.feature_size**2
+    channels, dropped = spec.channels[-1], dropout(spec.dropout)
     if spec.pooling == "gap" and spec.head == "conv":
         to_classes = nn.Conv2d(channels, NUM_CLASSES, kernel_size=1)
-        return named_sequence(
-            [*dropout(spec.dropout), ("conv", to_classes), *global_average_pool()]
-        )
-    if spec.pooling == "gap":
-        pooling = global_average_pool()
-        num_features = channels
-    else:
-        pooling = [("flatten", nn.Flatten())]
-        num_features = channels * num_pixels
+        return named_sequence([*dropped, ("conv", to_classes), *global_average_pool()])
+    pooling, num_features = global_average_pool(), channels
+    if spec.pooling == "flatten":
+        pooling, num_features = [("flatten", nn.Flatten())], channels * spec.feature_size**2
     hidden_features = spec.hidden_features if spec.head == "fc" else ()
-    return named_sequence(
-        [*pooling, *dropout(spec.dropout), *fc_layers(num_features, hidden_features)]
-    )
+    return named_sequence([*pooling, *dropped, *fc_layers(num_features, hidden_features)])

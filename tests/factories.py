@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from ablations.inspection.gallery import (
     differing_images,
 )
 from ablations.inspection.load import Exhibits
+from ablations.records.checksums import write_with_checksum
 from ablations.records.observations import BlockSignal, Evidence, Observations
-from ablations.records.run import Environment, RunRecord
-from ablations.records.study import Study, plan_runs
-from ablations.records.study_spec import StudySpec
+from ablations.records.run import RECORD_FILE, Environment, RunRecord
+from ablations.records.study import Study, plan_runs, run_folder
+from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import EpochTime, Timing
 from ablations.training.epoch import EpochRecord
 from ablations.training.seeding import initialise_weights
@@ -160,6 +162,16 @@ def make_study(
     return Study("example", spec, tuple(records), timing, problems)
 
 
+def write_study(folder: Path, study: Study) -> Path:
+    """Write the spec and the records into a folder, which is returned."""
+    write_with_checksum(folder / STUDY_FILE, study.spec)
+    for record in study.records:
+        run_spec = record.run_spec
+        path = run_folder(folder, run_spec.ablation, run_spec.seed) / RECORD_FILE
+        write_with_checksum(path, record)
+    return folder
+
+
 def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) -> Results:
     """The results of such a study; the options are those of `make_study`."""
     return summarise(make_study(seeds_by_name, **options))  # type: ignore[arg-type]
@@ -191,16 +203,17 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
     }
     seed = min(seed for name, seed in records if name == "target")
     shown = {name: record for (name, found), record in records.items() if found == seed}
-    target_wrong = shown["target"].wrong_test_images or []
     variants, images = {}, {0, 1, 2}
     for name, record in shown.items():
-        lost, won = differing_images(record.wrong_test_images or [], target_wrong)
-        counts = len(lost), len(won)
-        lost, won = lost[:8], won[:8]
-        images |= {*lost, *won}
-        answers = {number: ImageAnswer(number % NUM_CLASSES, 0.87) for number in (*lost, *won)}
+        lost, won = differing_images(
+            record.wrong_test_images or [], shown["target"].wrong_test_images or []
+        )
+        first = [*lost[:8], *won[:8]]
+        answers = {number: ImageAnswer(number % NUM_CLASSES, 0.87) for number in first}
         if name != "target":
-            variants[name] = VariantImages(*counts, lost, won, answers)
+            variants[name] = VariantImages(len(lost), len(won), lost[:8], won[:8], answers)
+            images.update(first)
+    greys = (0, 0, 0, 0, 90, 255)
     gallery = Gallery(
         seed=seed,
         weights_sha256={
@@ -211,7 +224,8 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
         class_names=list(class_names),
         samples=[0, 1, 2],
         images=[
-            ShownImage(number, number * 7 % 10, _random_pixels(number)) for number in sorted(images)
+            ShownImage(number, number * 7 % 10, bytes(random.Random(number).choices(greys, k=784)))
+            for number in sorted(images)
         ],
         target_answers={number: ImageAnswer(number * 7 % 10, 0.99) for number in images},
         variants=variants,
@@ -223,12 +237,6 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
             name: _untrained_weights(record.run_spec.network) for name, record in shown.items()
         },
     )
-
-
-def _random_pixels(number: int) -> bytes:
-    """A mostly black image."""
-    noise = random.Random(number)
-    return bytes(noise.choice((0, 0, 0, 0, 90, 255)) for _ in range(28 * 28))
 
 
 @cache
@@ -251,11 +259,11 @@ def _make_observations(record: RunRecord) -> Observations:
             for block in range(1, network.convs_per_stage + 1)
         ]
 
-    num_wrong = len(record.wrong_test_images or [])
     per_class = record.run_spec.dataset.num_test // NUM_CLASSES
+    num_wrong = min(len(record.wrong_test_images or []), per_class)
     confusion = [[per_class if true == answer else 0 for answer in range(10)] for true in range(10)]
-    confusion[4][4] -= min(num_wrong, per_class)
-    confusion[4][9] += min(num_wrong, per_class)
+    confusion[4][4] -= num_wrong
+    confusion[4][9] += num_wrong
     size = network.feature_size
     return Observations(
         weights_sha256=record.file_sha256["weights.safetensors"],
@@ -275,23 +283,20 @@ def _make_observations(record: RunRecord) -> Observations:
 
 
 def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> StudyRequest:
-    """A request for a small study: one epoch of the digits on the CPU."""
+    """A request for one epoch of the digits on the CPU; other options are None, or given."""
     defaults: dict[str, Any] = {
+        **dict.fromkeys(field.name for field in fields(StudyRequest)),
         "ablations": [find_ablation(name) for name in names],
         "preset_name": "full",
         "seeds": [0],
         "num_epochs": 1,
         "dataset_name": "digits",
-        "data_dir": None,
         "device_name": "cpu",
         "arithmetic_name": "auto",
         "num_jobs": 1,
         "backend": "processes",
-        "ray_address": None,
         "gpus_per_task": 1.0,
-        "shard": None,
         "study_dir": study_dir,
-        "margin_pct": None,
         "is_dry_run": False,
         "stops_at_failure": False,
     }

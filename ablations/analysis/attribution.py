@@ -26,10 +26,11 @@ import msgspec
 from ablations.analysis.statistics import Estimate, estimate, holm, paired_difference
 
 Removed = frozenset[str]
+"""Names of the ablations that remove ingredients; the empty set is the full network."""
 Cells = Mapping[Removed, Mapping[int, float]]
-"""Accuracy by seed for each set of removed ingredients; the empty set is the full network."""
+"""Accuracy by seed of each network."""
 Accuracies = Mapping[Removed, float]
-"""The same for one seed."""
+"""Accuracy of each network at one seed."""
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ class Attribution(msgspec.Struct, frozen=True):
     names: list[str]
     """Of the ablations that remove them, in the order of the catalogue."""
     seeds: list[int]
-    """Those of every network that is compared."""
+    """Those that every compared network has."""
     full_minus_bare: Estimate
     contributions: list[Contribution] = msgspec.field(name="worths")
     interactions: list[Interaction]
@@ -111,39 +112,42 @@ def _attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -
         for seed in seeds
     }
 
-    def over_seeds(measure: Callable[[Accuracies], float]) -> Estimate:
-        return estimate({seed: measure(found) for seed, found in accuracies.items()})
+    def over_seeds(measure: Callable[[Accuracies], float]) -> Estimate | None:
+        """None where the measure needs a network that was not run with all the seeds."""
+        try:
+            return estimate({seed: measure(found) for seed, found in accuracies.items()})
+        except KeyError:
+            return None
 
-    def has(needed: Sequence[Removed]) -> bool:
-        return set(seeds) <= set(_common_seeds(cells, needed))
-
-    def if_run(
-        measure: Callable[[Accuracies], float], needed: Sequence[Removed]
-    ) -> Estimate | None:
-        return over_seeds(measure) if has(needed) else None
-
-    def contribution(name: str) -> Contribution:
-        without, every = frozenset({name}), _factorial_cells(names)
-        return Contribution(
+    contributions = [
+        Contribution(
             name,
-            left_out=if_run(partial(_gain, name=name, removed=without), [full, without]),
-            alone=if_run(partial(_gain, name=name, removed=bare), [bare, bare - without]),
-            main_effect=if_run(partial(_main_effect, names=names, name=name), every),
-            shapley=if_run(partial(_shapley_value, names=names, name=name), every),
+            left_out=over_seeds(partial(_gain, name=name, removed=frozenset({name}))),
+            alone=over_seeds(partial(_gain, name=name, removed=bare)),
+            main_effect=over_seeds(partial(_main_effect, names=names, name=name)),
+            shapley=over_seeds(partial(_shapley_value, names=names, name=name)),
         )
-
-    is_factorial = has(_factorial_cells(names))
+        for name in names
+    ]
+    ladder = []
+    for adds, removed in zip((None, *names), _ladder_cells(names), strict=True):
+        gain = over_seeds(partial(_gain, name=adds, removed=removed | {adds})) if adds else None
+        if accuracy_pct := over_seeds(itemgetter(removed)):
+            ladder.append(Step(adds, accuracy_pct, gain))
     return Attribution(
         names=list(names),
         seeds=list(seeds),
-        full_minus_bare=over_seeds(lambda accuracy: accuracy[full] - accuracy[bare]),
-        contributions=_test_contributions([contribution(name) for name in names]),
+        full_minus_bare=estimate(
+            {seed: found[full] - found[bare] for seed, found in accuracies.items()}
+        ),
+        contributions=_test_contributions(contributions),
         interactions=[
-            Interaction(pair, over_seeds(partial(_interaction, names=names, pair=pair)))
-            for pair in (combinations(names, 2) if is_factorial else ())
+            Interaction(pair, effect)
+            for pair in combinations(names, 2)
+            if (effect := over_seeds(partial(_interaction, names=names, pair=pair)))
         ],
-        ladder=_ladder(names, over_seeds) if has(_ladder_cells(names)) else [],
-        is_factorial=is_factorial,
+        ladder=ladder if len(ladder) > len(names) else [],
+        is_factorial=all(one.shapley for one in contributions),
     )
 
 
@@ -209,19 +213,6 @@ def contribution_with_and_without(
     return main + interaction.effect.mean, main - interaction.effect.mean
 
 
-def _ladder(
-    names: Sequence[str], over_seeds: Callable[[Callable[[Accuracies], float]], Estimate]
-) -> list[Step]:
-    """From the bare network to the full one, ingredient by ingredient."""
-    steps = [Step(None, over_seeds(itemgetter(frozenset(names))), None)]
-    for name, before in zip(names, _ladder_cells(names), strict=False):
-        accuracy_pct = over_seeds(itemgetter(before - {name}))
-        steps.append(
-            Step(name, accuracy_pct, over_seeds(partial(_gain, name=name, removed=before)))
-        )
-    return steps
-
-
 def _all_without(names: Sequence[str], name: str) -> list[Removed]:
     """Every set of removed ingredients that contains one."""
     others = [other for other in names if other != name]
@@ -234,7 +225,7 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _factorial_cells(names: Sequence[str]) -> list[Removed]:
-    """Every combination."""
+    """The networks of a factorial design: every combination."""
     return [frozenset(removed) for removed in subsets(names)]
 
 

@@ -1,12 +1,11 @@
 """Two ablations of a study, or two studies: pure functions of records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from statistics import fmean
 from typing import NamedTuple
 
-import msgspec
-
-from ablations.analysis.statistics import PairedDifference, mcnemar_p, mean_over, paired_difference
-from ablations.analysis.summary import accuracy_by_seed, loss_by_seed, wrong_by_seed
+from ablations.analysis.statistics import PairedDifference, paired_difference
+from ablations.analysis.summary import accuracy_by_seed, loss_by_seed, mcnemar_p_of_one_seed
 from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
@@ -44,14 +43,15 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
     Raises:
         StudyError: one of them has no run, or they share no seed.
     """
-    runs = {name: runs_of(study, name) for name in (one, other)}
-    for name, found in runs.items():
-        if not found:
+    sides = runs_of(study, one), runs_of(study, other)
+    for name, runs in zip((one, other), sides, strict=True):
+        if not runs:
             there = ", ".join(sorted({record.run_spec.ablation for record in study.records}))
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there or 'no run'}")
-    return _compare_all([(f"{one} minus {other}", runs[one], runs[other])], study.spec.margin_pct)[
-        0
-    ]
+    found = _compare_all({f"{one} minus {other}": sides}, study.spec.margin_pct)
+    if not found:
+        raise StudyError(f"{one} and {other} share no seed, so nothing can be paired")
+    return found[0]
 
 
 def compare_studies(one: Study, other: Study) -> StudyComparison:
@@ -71,50 +71,50 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
             raise StudyError(
                 f"{one.name} and {other.name} differ in their {words} ({shown}) and cannot be compared"
             )
-    pairs, left_out = [], []
-    names = dict.fromkeys(record.run_spec.ablation for record in (*one.records, *other.records))
-    for name in names:
-        found = runs_of(one, name), runs_of(other, name)
-        if not all(found):
-            left_out.append(f"{name}: only in {one.name if found[0] else other.name}")
-        elif _definition(found[0]) != _definition(found[1]):
+    pairs, left_out = {}, []
+    for name in dict.fromkeys(r.run_spec.ablation for r in (*one.records, *other.records)):
+        sides = runs_of(one, name), runs_of(other, name)
+        run_specs = [record.run_spec for runs in sides for record in runs]
+        seeds = [{record.run_spec.seed for record in runs} for runs in sides]
+        if not all(sides):
+            left_out.append(f"{name}: only in {one.name if sides[0] else other.name}")
+        elif len({(run_spec.network, run_spec.training) for run_spec in run_specs}) > 1:
             left_out.append(f"{name}: it was defined differently")
-        elif not accuracy_by_seed(found[0]).keys() & accuracy_by_seed(found[1]).keys():
+        elif not set.intersection(*seeds):
             left_out.append(f"{name}: no seed in both")
         else:
-            pairs.append((name, *found))
+            pairs[name] = sides
     if not pairs:
         raise StudyError(f"{one.name} and {other.name} share no run: {'; '.join(left_out)}")
-    return StudyComparison(
-        _compare_all(pairs, one.spec.margin_pct), _mixed_environments(one, other), left_out
-    )
+    comparisons = _compare_all(pairs, one.spec.margin_pct)
+    return StudyComparison(comparisons, _mixed_environments(one, other), left_out)
 
 
 def _compare_all(
-    pairs: Sequence[tuple[str, list[RunRecord], list[RunRecord]]], margin_pct: float
+    pairs: Mapping[str, tuple[list[RunRecord], list[RunRecord]]], margin_pct: float
 ) -> list[Comparison]:
-    """Compare each pair of runs, with p values Holm-adjusted for all of them."""
-    differences = {}
-    for name, one, other in pairs:
-        difference = paired_difference(accuracy_by_seed(one), accuracy_by_seed(other))
-        if difference is None:
-            raise StudyError(f"{name}: they share no seed, so nothing can be paired")
-        differences[name] = difference
+    """Compare the pairs that share a seed, with p values Holm-adjusted for all of them."""
+    differences = {
+        name: difference
+        for name, sides in pairs.items()
+        if (difference := paired_difference(*map(accuracy_by_seed, sides)))
+    }
     verdicts = decide_verdicts(differences, margin_pct)
     comparisons = []
-    for name, one, other in pairs:
-        seeds = list(differences[name].by_seed)
-        wrong = wrong_by_seed(one), wrong_by_seed(other)
-        is_single = len(seeds) == 1 and all(seeds[0] in found for found in wrong)
+    for name, difference in differences.items():
+        one_pct, other_pct = (
+            fmean(accuracy_by_seed(runs)[seed] for seed in difference.by_seed)
+            for runs in pairs[name]
+        )
         comparisons.append(
             Comparison(
                 name,
-                mean_over(accuracy_by_seed(one), seeds),
-                mean_over(accuracy_by_seed(other), seeds),
-                differences[name],
-                paired_difference(loss_by_seed(one), loss_by_seed(other)),
+                one_pct,
+                other_pct,
+                difference,
+                paired_difference(*map(loss_by_seed, pairs[name])),
                 verdicts[name],
-                mcnemar_p(wrong[0][seeds[0]], wrong[1][seeds[0]]) if is_single else None,
+                mcnemar_p_of_one_seed(*pairs[name]),
             )
         )
     return comparisons
@@ -125,22 +125,17 @@ def runs_of(study: Study, name: str) -> list[RunRecord]:
     return [record for record in study.records if record.run_spec.ablation == name]
 
 
-def _definition(runs: Sequence[RunRecord]) -> object:
-    """The network and training of an ablation's runs."""
-    return runs[0].run_spec.network, runs[0].run_spec.training
-
-
 def _mixed_environments(one: Study, other: Study) -> list[str]:
     """Fields of the environment in which the studies differ: `torch_version: 2.11 and 2.15`."""
     margins = [study.spec.margin_pct for study in (one, other)]
     found = []
     if margins[0] != margins[1]:
         found.append(f"margin_pct: {margins[0]:g}, which is used, and {margins[1]:g}")
-    for field in msgspec.structs.fields(type(one.records[0].environment)):
+    for field in one.records[0].environment.__struct_fields__:
         values = [
-            sorted({str(getattr(record.environment, field.name)) for record in study.records})
+            ", ".join(sorted({str(getattr(record.environment, field)) for record in study.records}))
             for study in (one, other)
         ]
         if values[0] != values[1]:
-            found.append(f"{field.name}: {', '.join(values[0])} and {', '.join(values[1])}")
+            found.append(f"{field}: {values[0]} and {values[1]}")
     return found

@@ -1,6 +1,6 @@
 """What was measured inside the target and an ablation, side by side: pure functions of observations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -71,26 +71,28 @@ def observed_pair(
 
 def signal_profiles(pair: ObservedPair) -> list[SignalProfile] | None:
     """The target before and after training, then the ablation; None where a network diverged."""
-    profiles = []
-    for is_target, found in ((True, pair.of_target), (False, pair.of_ablation)):
-        for is_start in (True, False):
-            runs = [one.signals_at_start if is_start else one.signals for one in found]
-            outputs = _mean_by_block(runs, lambda signal: signal.output_rms)
-            gradients = _mean_by_block(runs, lambda signal: signal.gradient_rms)
-            if outputs is None or gradients is None:
-                return None
-            profiles.append(SignalProfile(is_target, is_start, outputs, gradients))
-    return profiles
-
-
-def _mean_by_block(
-    runs: Sequence[Sequence[BlockSignal]], measure: Callable[[BlockSignal], float | None]
-) -> list[float] | None:
-    """Mean over seeds for each block; None where a value is zero or not a number."""
-    values = [[measure(signal) for signal in signals] for signals in zip(*runs, strict=True)]
-    if not all(all(block) for block in values):
+    found = [
+        (is_target, is_start, [one.signals_at_start if is_start else one.signals for one in runs])
+        for is_target, runs in ((True, pair.of_target), (False, pair.of_ablation))
+        for is_start in (True, False)
+    ]
+    signals = [signal for *_, runs in found for blocks in runs for signal in blocks]
+    if not all(signal.output_rms and signal.gradient_rms for signal in signals):
         return None
-    return [fmean(value or 0.0 for value in block) for block in values]
+    return [
+        SignalProfile(
+            is_target,
+            is_start,
+            _mean_by_block(runs, "output_rms"),
+            _mean_by_block(runs, "gradient_rms"),
+        )
+        for is_target, is_start, runs in found
+    ]
+
+
+def _mean_by_block(runs: Sequence[Sequence[BlockSignal]], field: str) -> list[float]:
+    """Mean over seeds for each block."""
+    return [fmean(getattr(signal, field) for signal in block) for block in zip(*runs, strict=True)]
 
 
 def compare_gaps(pair: ObservedPair) -> GapComparison:
@@ -110,7 +112,7 @@ def compare_gaps(pair: ObservedPair) -> GapComparison:
     return GapComparison(target, ablation, gap_change, added)
 
 
-def head_ranks(pair: ObservedPair) -> tuple[list[int], list[int]] | None:
+def head_ranks(pair: ObservedPair) -> tuple[list[int], ...] | None:
     """The ranks of the linear map that each head equals, over seeds: of the target and of the ablation.
 
     None where a network diverged.
@@ -118,10 +120,9 @@ def head_ranks(pair: ObservedPair) -> tuple[list[int], list[int]] | None:
     found = [*pair.of_target, *pair.of_ablation]
     if not all(one.head_singular_values and min(one.head_singular_values) > 0 for one in found):
         return None
-    of_target, of_ablation = (
+    return tuple(
         sorted({one.head_rank for one in found}) for found in (pair.of_target, pair.of_ablation)
     )
-    return of_target, of_ablation
 
 
 def split_parameters(spec: NetworkSpec) -> tuple[int, int]:

@@ -53,14 +53,11 @@ def split_variance(
         return None
     total = variance(100 * (1 - len(wrong) / num_images) for wrong in wrong_by_seed.values())
     times_wrong = Counter(image for wrong in wrong_by_seed.values() for image in wrong)
-    # n / (n - 1): the shares were estimated from the same seeds.
-    flips = (
-        sum(times / num_seeds * (1 - times / num_seeds) for times in times_wrong.values())
-        * num_seeds
-        / (num_seeds - 1)
-    )
-    test_set = 100**2 * flips / num_images**2
+    shares = [times / num_seeds for times in times_wrong.values()]
     freedom = num_seeds - 1
+    # n / (n - 1): the shares were estimated from the same seeds.
+    flips = sum(share * (1 - share) for share in shares) * num_seeds / freedom
+    test_set = 100**2 * flips / num_images**2
     low, high = (freedom * total / stats.chi2.ppf(share, freedom) for share in (0.975, 0.025))
 
     def beyond(found: float) -> float:
@@ -82,21 +79,15 @@ def compare_images(
     seeds = sorted(variant_wrong.keys() & target_wrong.keys())
     if not seeds:
         return None
-    rescued: Counter[int] = Counter()
-    lost: Counter[int] = Counter()
-    for seed in seeds:
-        rescued.update(set(variant_wrong[seed]) - set(target_wrong[seed]))
-        lost.update(set(target_wrong[seed]) - set(variant_wrong[seed]))
+    rescued, lost = (
+        Counter(image for seed in seeds for image in {*one[seed]} - {*other[seed]})
+        for one, other in ((variant_wrong, target_wrong), (target_wrong, variant_wrong))
+    )
 
     def in_most(counts: Counter[int]) -> list[int]:
         found = [image for image, count in counts.items() if count > len(seeds) / 2]
         return sorted(found, key=lambda image: (-counts[image], image))
 
-    rescued_images, lost_images = in_most(rescued), in_most(lost)
-    num_differing = len(rescued.keys() | lost.keys())
-    return ImageComparison(
-        num_seeds=len(seeds),
-        rescued=rescued_images,
-        lost=lost_images,
-        coin_flips=num_differing - len(rescued_images) - len(lost_images),
-    )
+    most_rescued, most_lost = in_most(rescued), in_most(lost)
+    num_in_few = len(rescued.keys() | lost.keys()) - len(most_rescued) - len(most_lost)
+    return ImageComparison(len(seeds), most_rescued, most_lost, num_in_few)

@@ -1,14 +1,11 @@
 """How many seeds detect a difference, and how long they take on this machine (`cli.py plan`)."""
 
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
-from ablations.analysis.comparison import runs_of
-from ablations.analysis.statistics import paired_difference
-from ablations.analysis.summary import accuracy_by_seed
-from ablations.analysis.verdicts import seeds_to_find
+from ablations.analysis.summary import summarise
+from ablations.analysis.verdicts import seeds_to_detect
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
 from ablations.records.study_spec import StudyError
@@ -35,7 +32,12 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
     Raises:
         StudyError: the study has no ablation with two seeds whose differences vary.
     """
-    spread_pct = _paired_spread(study)
+    # Without combinations, which would count a design's ingredients several times.
+    spread_pct = {
+        row.ablation.name: stdev(row.difference_pct.by_seed.values())
+        for row in summarise(study).rows
+        if row.difference_pct and row.difference_pct.interval_95
+    }
     if not spread_pct:
         raise StudyError(
             f"{study.name} has no spread of differences over seeds: it needs an ablation with at "
@@ -45,24 +47,10 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
     return SeedPlan(
         spread_pct,
         typical_pct,
-        seeds_to_find(effect_pct, typical_pct, power),
-        seeds_to_find(effect_pct, max(spread_pct.values()), power),
-        seeds_to_find(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
+        seeds_to_detect(effect_pct, typical_pct, power),
+        seeds_to_detect(effect_pct, max(spread_pct.values()), power),
+        seeds_to_detect(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
     )
-
-
-def _paired_spread(study: Study) -> dict[str, float]:
-    """By ablation, the standard deviation over seeds of the difference from the target.
-
-    Combinations are left out: they would count a design's ingredients several times.
-    """
-    accuracy = {entry.name: accuracy_by_seed(runs_of(study, entry.name)) for entry in CATALOGUE}
-    spreads = {}
-    for name, found in accuracy.items():
-        difference = paired_difference(found, accuracy.get("target", {}))
-        if name != "target" and difference and difference.interval_95:
-            spreads[name] = stdev(difference.by_seed.values())
-    return spreads
 
 
 def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]:
@@ -89,11 +77,8 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
         return seconds, 1, "one at a time on the study's machine (no data set here to measure with)"
     device = choose_device("auto")
     arithmetic = choose_arithmetic("auto", device)
-    setup = WorkerSetup(
-        name, folder, device, arithmetic, "", num_replicas=default_num_replicas(device)
-    )
-    [run] = plan_runs(study.spec, [CATALOGUE[0]], [0])
-    group = [replace(run, seed=seed) for seed in range(setup.num_replicas)]
+    num_jobs, num_replicas = default_num_jobs(device), default_num_replicas(device)
+    setup = WorkerSetup(name, folder, device, arithmetic, "", num_replicas=num_replicas)
+    group = plan_runs(study.spec, CATALOGUE[:1], range(num_replicas))
     seconds = trial_epoch_seconds(group, dataset, setup) * study.spec.num_epochs
-    num_jobs = default_num_jobs(device)
     return seconds, num_jobs, f"on this machine ({device}, {arithmetic}, {num_jobs} at a time)"

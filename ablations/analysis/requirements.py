@@ -1,6 +1,7 @@
 """The assignment's requirements, and whether runs meet them. Pure functions of records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from statistics import fmean
 from typing import Literal
 
@@ -14,12 +15,13 @@ from mnist_blocks import NetworkSpec
 WANTED_ACCURACY_PCT = 99.4
 PARAMETER_LIMIT = 20_000
 EPOCH_LIMIT = 20
-CONCEPTS = (
-    "batch normalisation",
-    "dropout",
-    "a fully connected layer",
-    "global average pooling",
-)
+CONCEPTS: Mapping[str, Callable[[NetworkSpec], bool]] = {
+    "batch normalisation": lambda network: "bn" in network.block,
+    "dropout": lambda network: network.dropout > 0,
+    "a fully connected layer": lambda network: network.head == "fc",
+    "global average pooling": lambda network: network.pooling == "gap",
+}
+"""Name, and whether a network of this project uses it."""
 WANTED_ACCURACY = f"at least {WANTED_ACCURACY_PCT:.1f} % of the test images right"
 WANTED_PARAMETERS = f"fewer than {PARAMETER_LIMIT:,} parameters"
 WANTED_CONCEPTS = ", ".join(CONCEPTS)
@@ -64,19 +66,19 @@ def check_requirements(
         for run, last in zip(target_runs, num_epochs, strict=True)
     ]
     parameters = target_runs[0].parameters
+    shortfall = _shortfall(target_runs)
     over_seeds, lowest = plural(len(target_runs), "seed"), ""
     if len(target_runs) > 1:
         over_seeds, lowest = f"mean of {over_seeds}", f" (lowest {min(final_pct):.2f} %)"
     diverged = ", or where a run diverged," if min(num_epochs) < max(num_epochs) else ""
-    used = used_concepts(target_runs[0].run_spec.network)
-    is_missed = fmean(final_pct) < WANTED_ACCURACY_PCT
+    used = _used_concepts(target_runs[0])
     return [
         Requirement(
             WANTED_ACCURACY,
             judge_accuracy(final_pct),
             f"{in_pct(fmean(final_pct))} after the last epoch, {over_seeds}{lowest}{interval_words(final_pct)}",
-            _shortfall(target_runs),
-            *(_others_that_reach_it(other_runs) if is_missed else ([], [])),
+            shortfall,
+            *(_others_that_reach_it(other_runs) if shortfall else ([], [])),
         ),
         Requirement(WANTED_PARAMETERS, judge_parameters(parameters), f"{parameters:,}"),
         Requirement(WANTED_CONCEPTS, judge_concepts(used), "uses " + ", ".join(used)),
@@ -87,24 +89,6 @@ def check_requirements(
             f"{over_seeds}{interval_words(allowed_pct)}",
         ),
     ]
-
-
-def used_concepts(network: NetworkSpec) -> list[str]:
-    """The assignment's concepts that a network of this project uses."""
-    is_used = (
-        "bn" in network.block,
-        network.dropout > 0,
-        network.head == "fc",
-        network.pooling == "gap",
-    )
-    return [concept for concept, used in zip(CONCEPTS, is_used, strict=True) if used]
-
-
-def _broken_requirements(run: RunRecord) -> list[str]:
-    """The requirements besides accuracy that a run's network fails, in a few words each."""
-    fits, used = judge_parameters(run.parameters) == "pass", used_concepts(run.run_spec.network)
-    missing = [f"without {concept}" for concept in CONCEPTS if concept not in used]
-    return missing if fits else [f"{run.parameters:,} parameters", *missing]
 
 
 def judge_parameters(parameters: int) -> RequirementVerdict:
@@ -120,15 +104,11 @@ def judge_concepts(used: Sequence[str]) -> RequirementVerdict:
 def judge_accuracy(accuracies_pct: Sequence[float]) -> RequirementVerdict:
     """Whether the mean over all seeds reaches 99.4 %: decided where its whole 95 % interval lies on one
     side, or where the mean is far below."""
-    interval = t_interval_95(accuracies_pct)
-    if fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS:
-        return "fail"
-    if interval is None:
-        return "undecided"
-    low, high = interval
+    low, high = t_interval_95(accuracies_pct) or (-inf, inf)
     if low >= WANTED_ACCURACY_PCT:
         return "pass"
-    return "fail" if high < WANTED_ACCURACY_PCT else "undecided"
+    is_far_below = fmean(accuracies_pct) < WANTED_ACCURACY_PCT - FAR_POINTS
+    return "fail" if high < WANTED_ACCURACY_PCT or is_far_below else "undecided"
 
 
 def interval_words(accuracies_pct: Sequence[float]) -> str:
@@ -138,16 +118,14 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
         low, high = max(interval[0], 0.0), min(interval[1], 100.0)
         return f", 95 % interval {in_pct(low)} to {in_pct(high)}"
     if len(accuracies_pct) == 1:
-        return "; one seed does not say what others do"
+        return "; an interval needs at least two seeds"
     return "; all seeds agree, so there is no interval"
 
 
 def _shortfall(target_runs: Sequence[RunRecord]) -> str:
     """By how much the target misses the accuracy, relative to chance; empty if it does not."""
-    num_test, accuracy_pct = (
-        target_runs[0].run_spec.dataset.num_test,
-        mean_accuracy_pct(target_runs),
-    )
+    num_test = target_runs[0].run_spec.dataset.num_test
+    accuracy_pct = mean_accuracy_pct(target_runs)
     shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
     if shortfall_pct <= 0:
         return ""
@@ -169,11 +147,19 @@ def _others_that_reach_it(
     keeping: list[str] = []
     breaking: list[str] = []
     for name, runs in other_runs.items():
+        used, parameters = _used_concepts(runs[0]), runs[0].parameters
+        broken = [f"without {concept}" for concept in CONCEPTS if concept not in used]
+        if judge_parameters(parameters) == "fail":
+            broken.insert(0, f"{parameters:,} parameters")
         if mean_accuracy_pct(runs) >= WANTED_ACCURACY_PCT:
-            broken = _broken_requirements(runs[0])
             details = [in_pct(mean_accuracy_pct(runs)), plural(len(runs), "seed"), *broken]
             (breaking if broken else keeping).append(f"{name} ({', '.join(details)})")
     return keeping, breaking
+
+
+def _used_concepts(run: RunRecord) -> list[str]:
+    """The assignment's concepts that a run's network uses."""
+    return [name for name, is_used in CONCEPTS.items() if is_used(run.run_spec.network)]
 
 
 def mean_accuracy_pct(runs: Sequence[RunRecord]) -> float:

@@ -6,7 +6,7 @@ Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: interval
 the recipes over all seeds, on this test set.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, log, sqrt
 from statistics import fmean, stdev
 
@@ -88,6 +88,7 @@ def paired_difference(
     differences = {seed: variant[seed] - target[seed] for seed in seeds}
     values = [round(value, DIGITS) for value in differences.values()]
     mean, has_spread = fmean(differences.values()), len(set(values)) > 1
+    num_patterns = min(2 ** len(seeds), EXACT_UP_TO + 1)
     return PairedDifference(
         by_seed=differences,
         mean=mean,
@@ -96,13 +97,8 @@ def paired_difference(
         share_above=fmean((value > 0) + (value == 0) / 2 for value in values),
         t_test_p=t_test_p(values) if has_spread else None,
         sign_flip_p=sign_flip_p(values) if len(values) > 1 else None,
-        sign_flip_floor=sign_flip_floor(len(values)) if len(values) > 1 else None,
+        sign_flip_floor=2 / num_patterns if len(values) > 1 else None,
     )
-
-
-def mean_over(by_seed: Mapping[int, float], seeds: Iterable[int]) -> float:
-    """The mean over some of the seeds."""
-    return fmean(by_seed[seed] for seed in seeds)
 
 
 def t_interval_95(values: Sequence[float]) -> tuple[float, float] | None:
@@ -145,12 +141,6 @@ def sign_flip_p(values: Sequence[float]) -> float:
         n_resamples=EXACT_UP_TO, rng=np.random.default_rng(0),
     )  # fmt: skip
     return min(float(test.pvalue), 1.0)
-
-
-def sign_flip_floor(num_values: int) -> float:
-    """The smallest p value that `sign_flip_p` can give."""
-    num_patterns = 2**num_values
-    return 2 / (num_patterns if num_patterns <= EXACT_UP_TO else EXACT_UP_TO + 1)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

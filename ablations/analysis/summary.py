@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -87,30 +88,26 @@ def summarise(study: Study) -> Results:
     for record in study.records:
         runs_by_name.setdefault(record.run_spec.ablation, []).append(record)
     target_runs = runs_by_name.get("target", [])
-    found = [ablation for name in runs_by_name if (ablation := _known_ablation(name))]
-    found.sort(key=lambda ablation: (len(ablation.parts), _positions(ablation)))
+    order = [ablation.name for ablation in CATALOGUE]
+    known = [ablation for name in runs_by_name if (ablation := _known_ablation(name))]
+    known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
     all_rows = [
         _summarise_ablation(ablation, runs_by_name[ablation.name], target_runs, study)
-        for ablation in found
+        for ablation in known
     ]
     rows = [row for row in all_rows if not row.ablation.parts]
     differences = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
     verdicts = decide_verdicts(differences, study.spec.margin_pct)
-    rows = [msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows]
+    other_runs = {row.ablation.name: row.runs for row in rows if row.ablation.kind != "target"}
+    cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
     return Results(
         study=study,
-        rows=rows,
+        rows=[
+            msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows
+        ],
         combinations=[row for row in all_rows if row.ablation.parts],
-        attributions=attribute(
-            {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows},
-            [ablation.name for ablation in CATALOGUE],
-        ),
-        requirements=check_requirements(
-            target_runs,
-            {row.ablation.name: row.runs for row in rows if row.ablation.kind != "target"},
-        )
-        if target_runs
-        else [],
+        attributions=attribute(cells, order),
+        requirements=check_requirements(target_runs, other_runs) if target_runs else [],
     )
 
 
@@ -121,10 +118,8 @@ def _summarise_ablation(
     is_target = ablation.kind == "target"
     target_runs = [] if is_target else target_runs
     accuracy_pct = accuracy_by_seed(runs)
-    wrong, target_wrong = wrong_by_seed(runs), wrong_by_seed(target_runs)
-    shared = sorted(wrong.keys() & target_wrong.keys())
+    wrong = _wrong_by_seed(runs)
     times = study.timing.by_ablation if study.timing else {}
-    difference_pct = paired_difference(accuracy_pct, accuracy_by_seed(target_runs))
     epoch_time, target_time = times.get(ablation.name), times.get("target")
     return AblationResult(
         ablation=ablation,
@@ -136,15 +131,13 @@ def _summarise_ablation(
         parameters=runs[0].parameters,
         multiply_adds=runs[0].multiply_adds,
         epoch_time=epoch_time,
-        difference_pct=difference_pct,
+        difference_pct=paired_difference(accuracy_pct, accuracy_by_seed(target_runs)),
         loss_difference=paired_difference(loss_by_seed(runs), loss_by_seed(target_runs)),
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        images=compare_images(wrong, target_wrong),
-        mcnemar_p=mcnemar_p(wrong[shared[0]], target_wrong[shared[0]])
-        if len(shared) == 1 and difference_pct and len(difference_pct.by_seed) == 1
-        else None,
+        images=compare_images(wrong, _wrong_by_seed(target_runs)),
+        mcnemar_p=mcnemar_p_of_one_seed(runs, target_runs),
         variance=split_variance(wrong, study.spec.dataset.num_test),
         num_diverged=sum(run.status == "diverged" for run in runs),
     )
@@ -158,11 +151,8 @@ def matched_size(
     if has_similar_size(row, target):
         return None
     changes = row.ablation.network.items()
-    for other in rows:
-        removes_it = changes < other.ablation.network.items() and not other.ablation.training
-        if removes_it and has_similar_size(other, target):
-            return other
-    return None
+    same_change = (other for other in rows if changes < other.ablation.network.items())
+    return next((other for other in same_change if has_similar_size(other, target)), None)
 
 
 def has_similar_size(row: AblationResult, target: AblationResult) -> bool:
@@ -184,7 +174,17 @@ def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
     }
 
 
-def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
+def mcnemar_p_of_one_seed(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> float | None:
+    """McNemar's p where the two share one seed, whose records name the wrong images."""
+    seeds = accuracy_by_seed(one).keys() & accuracy_by_seed(other).keys()
+    wrong, other_wrong = _wrong_by_seed(one), _wrong_by_seed(other)
+    if len(seeds) != 1 or not seeds <= wrong.keys() & other_wrong.keys():
+        return None
+    [seed] = seeds
+    return mcnemar_p(wrong[seed], other_wrong[seed])
+
+
+def _wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
     """The wrong test images, of the runs whose records name them."""
     return {
         run.run_spec.seed: run.wrong_test_images
@@ -195,17 +195,10 @@ def wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
 
 def _known_ablation(name: str) -> Ablation | None:
     """The ablation of that name; None if the catalogue does not have it (any more)."""
-    try:
+    with suppress(KeyError, ValueError):
         found = find_ablation(name)
-    except (KeyError, ValueError):
-        return None
-    return found if found.name == name else None
-
-
-def _positions(ablation: Ablation) -> list[int]:
-    """Positions in the catalogue of the entries that an ablation consists of."""
-    names = [entry.name for entry in CATALOGUE]
-    return [names.index(name) for name in names_of(ablation)]
+        return found if found.name == name else None
+    return None
 
 
 def unknown_ablations(study: Study) -> list[str]:
@@ -219,13 +212,9 @@ def _of_difference(name: str) -> "Column":
     return lambda row, _: getattr(row.difference_pct, name, None)
 
 
-def _bound(side: int) -> "Column":
-    """Lower (0) or upper (1) bound of its 95 % interval."""
-    return lambda row, _: (
-        row.difference_pct.interval_95[side]
-        if row.difference_pct and row.difference_pct.interval_95
-        else None
-    )
+def _interval(row: AblationResult) -> tuple[float | None, float | None]:
+    """The 95 % interval of that difference; None where there is none."""
+    return (row.difference_pct and row.difference_pct.interval_95) or (None, None)
 
 
 Column = Callable[[AblationResult, RunRecord], object]
@@ -250,8 +239,8 @@ CSV_COLUMNS: dict[str, Column] = {
     "device": lambda _, run: run.environment.device_type,
     # The same in all lines of an ablation:
     "mean_difference_points": _of_difference("mean"),
-    "interval_95_low": _bound(0),
-    "interval_95_high": _bound(1),
+    "interval_95_low": lambda row, _: _interval(row)[0],
+    "interval_95_high": lambda row, _: _interval(row)[1],
     "cohens_d_z": _of_difference("cohens_d_z"),
     "t_test_p": _of_difference("t_test_p"),
     "t_test_p_holm": lambda row, _: getattr(row.verdict, "differs_p", None),

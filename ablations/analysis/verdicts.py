@@ -23,7 +23,6 @@ from typing import Literal
 import msgspec
 
 from ablations.analysis.statistics import DIGITS, PairedDifference, holm, t_test_p
-from ablations.catalogue.presets import DEFAULT_MARGIN_PCT
 
 LEVEL = 0.05
 POWER = 0.8
@@ -43,13 +42,13 @@ class Verdict(msgspec.Struct, frozen=True):
     """All three are Holm-adjusted. None for one seed, and for differences without spread."""
     differs_p: float | None
     within_margin_p: float | None
-    more_seeds: int | None
-    """Undecided: about so many more seeds would decide it in 80 % of studies with this mean and
+    more_seeds: int | None = None
+    """Undecided: about how many more seeds would decide it in 80 % of studies with this mean and
     spread. None above 1,000, and for other verdicts."""
 
 
 def decide_verdicts(
-    differences: Mapping[str, PairedDifference], margin_pct: float = DEFAULT_MARGIN_PCT
+    differences: Mapping[str, PairedDifference], margin_pct: float
 ) -> dict[str, Verdict]:
     """The verdict on each ablation of a study. A positive difference is a better accuracy.
 
@@ -77,7 +76,7 @@ def decide_verdicts(
     for name, difference in differences.items():
         if name not in values:
             kind: VerdictKind = "one seed" if len(difference.by_seed) == 1 else "undecided"
-            verdicts[name] = Verdict(kind, "unclear", None, None, None, None)
+            verdicts[name] = Verdict(kind, "unclear", None, None, None)
             continue
         is_significant = differs[name] < LEVEL
         more_seeds = None
@@ -87,7 +86,7 @@ def decide_verdicts(
             kind = "real but small" if is_significant else "negligible"
         else:
             kind = "undecided"
-            needed = seeds_to_settle(values[name], margin_pct, len(differences))
+            needed = seeds_to_decide(values[name], margin_pct, len(differences))
             more_seeds = None if needed is None else max(1, needed - len(values[name]))
         effect: Literal["hurts", "helps", "unclear"] = "unclear"
         if is_significant:
@@ -109,7 +108,7 @@ def within_margin_p(values: Sequence[float], margin: float) -> float:
     return max(t_test_p(values, -margin, "greater"), t_test_p(values, margin, "less"))
 
 
-def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -> int | None:
+def seeds_to_decide(values: Sequence[float], margin: float, num_compared: int) -> int | None:
     """How many seeds in all would lead to a verdict in 80 % of studies; None above 1,000.
 
     The true mean and spread are taken to be those of the values. The level is divided by the number
@@ -128,7 +127,7 @@ def seeds_to_settle(values: Sequence[float], margin: float, num_compared: int) -
     )
 
 
-def seeds_to_find(
+def seeds_to_detect(
     effect: float, deviation: float, power: float = POWER, num_compared: int = 1
 ) -> int | None:
     """How many seeds detect a difference of this size, two-sided at 5 %; None above 1,000.

@@ -1,15 +1,12 @@
-"""A paired difference and an interaction, with every intermediate number, for a class to follow."""
+"""A paired difference with every intermediate number, for a class to follow."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from ablations.analysis.statistics import Estimate, estimate, paired_difference
+from ablations.analysis.statistics import paired_difference
 from ablations.records.run import RunRecord
-
-BySeed = Mapping[int, float]
-"""Accuracies in percent, by seed."""
 
 
 class PairedSteps(NamedTuple):
@@ -27,19 +24,6 @@ class PairedSteps(NamedTuple):
     interval_95: tuple[float, float]
     unpaired_standard_error: float
     """Of two independent samples with the same standard deviations."""
-
-
-class PairInteraction(NamedTuple):
-    """What the first of two ingredients adds to the accuracy, in percentage points."""
-
-    seeds: list[int]
-    """Those that all four networks have."""
-    accuracy_pct: dict[str, float]
-    """Mean accuracy: `both`, `without_one`, `without_other`, `neither`."""
-    with_other: Estimate
-    without_other: Estimate
-    interaction: Estimate
-    """Half of the first minus the second."""
 
 
 def paired_steps(variant: Mapping[int, int], target: Mapping[int, int]) -> PairedSteps:
@@ -70,24 +54,6 @@ def paired_steps(variant: Mapping[int, int], target: Mapping[int, int]) -> Paire
     )
 
 
-def pair_interaction(
-    both: BySeed, without_one: BySeed, without_other: BySeed, neither: BySeed
-) -> PairInteraction:
-    """The interaction of two ingredients, from the accuracies of four networks."""
-    cells = {
-        "both": both,
-        "without_one": without_one,
-        "without_other": without_other,
-        "neither": neither,
-    }
-    seeds = sorted(set.intersection(*map(set, cells.values())))
-    beside = {seed: both[seed] - without_one[seed] for seed in seeds}
-    alone = {seed: without_other[seed] - neither[seed] for seed in seeds}
-    half = {seed: (beside[seed] - alone[seed]) / 2 for seed in seeds}
-    means = {name: fmean(by_seed[seed] for seed in seeds) for name, by_seed in cells.items()}
-    return PairInteraction(seeds, means, estimate(beside), estimate(alone), estimate(half))
-
-
 def difference_after_epoch(
     variant: Sequence[RunRecord], target: Sequence[RunRecord], epoch: int
 ) -> float | None:
@@ -95,13 +61,13 @@ def difference_after_epoch(
 
     None where no seed of both has that epoch, because a run diverged before it.
     """
-    accuracies = [
+    variant_pct, target_pct = (
         {
             run.run_spec.seed: run.epochs[epoch - 1].test_accuracy_pct
             for run in runs
             if len(run.epochs) >= epoch
         }
         for runs in (variant, target)
-    ]
-    found = paired_difference(*accuracies)
+    )
+    found = paired_difference(variant_pct, target_pct)
     return found.mean if found else None

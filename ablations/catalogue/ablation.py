@@ -4,15 +4,14 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.spec import common_steps
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A field of a spec that an ablation changes."""
 
     field: str
@@ -95,9 +94,11 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     combined = _join(ablations)
     for ablation in ablations if len(ablations) > 1 else ():
         rest = [other for other in ablations if other is not ablation]
-        if _is_same_network(combined, _join(rest)):
-            others = " and ".join(other.name for other in rest)
-            raise ValueError(f"{ablation.name} changes nothing where there is {others} already")
+        without = _join(rest)
+        is_same_recipe = combined.training_spec == without.training_spec
+        if is_same_recipe and _layers(combined.network_spec) == _layers(without.network_spec):
+            names = " and ".join(other.name for other in rest)
+            raise ValueError(f"{ablation.name} changes nothing where there is {names} already")
     return combined
 
 
@@ -133,13 +134,6 @@ def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str,
                     f"{merged[field_name]!r} and {value!r}"
                 )
     return merged
-
-
-def _is_same_network(one: Ablation, other: Ablation) -> bool:
-    """Whether two ablations build the same layers and train them in the same way."""
-    return one.training_spec == other.training_spec and _layers(one.network_spec) == _layers(
-        other.network_spec
-    )
 
 
 @functools.cache

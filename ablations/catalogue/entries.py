@@ -243,10 +243,6 @@ CATALOGUE = (
 
 
 _BY_NAME = {ablation.name: ablation for ablation in CATALOGUE}
-if len(_BY_NAME) != len(CATALOGUE):
-    raise ValueError(
-        f"the catalogue has two entries of one name: {sorted(entry.name for entry in CATALOGUE)}"
-    )
 
 
 def find_ablation(name: str) -> Ablation:

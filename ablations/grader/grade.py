@@ -8,7 +8,7 @@ import msgspec
 from ablations.analysis import requirements as assignment
 from ablations.analysis.requirements import CONCEPTS, Requirement, RequirementVerdict
 from ablations.analysis.statistics import Estimate, estimate
-from ablations.analysis.verdicts import seeds_to_find
+from ablations.analysis.verdicts import seeds_to_detect
 from ablations.grader.protocol import Inspection, LimitError, NetworkError, TrainedSeed
 from ablations.words import plural
 
@@ -125,6 +125,6 @@ def _check_accuracy(
         measured += "; use more --seeds"
         if accuracy_pct.interval_95:
             distance = accuracy_pct.mean - assignment.WANTED_ACCURACY_PCT
-            num_seeds = seeds_to_find(distance, stdev(by_seed))
+            num_seeds = seeds_to_detect(distance, stdev(by_seed))
             measured += f", about {num_seeds or 'more than 1,000'} in all"
     return Requirement(assignment.WANTED_ACCURACY, verdict, measured)

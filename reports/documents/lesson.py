@@ -5,17 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ablations.analysis.attribution import Attribution, attribute, subsets
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.statistics import sampling_noise_pct
+from ablations.analysis.statistics import estimate, sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results
-from ablations.analysis.worked_example import (
-    PairedSteps,
-    PairInteraction,
-    difference_after_epoch,
-    pair_interaction,
-    paired_steps,
-)
-from ablations.catalogue.entries import find_ablation
+from ablations.analysis.worked_example import PairedSteps, difference_after_epoch, paired_steps
+from ablations.catalogue.entries import combine_entries, find_ablation
 from ablations.catalogue.presets import QUICK
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
@@ -96,8 +91,17 @@ def _steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, in
     return target, variant, paired_steps(variant, target)
 
 
-def _interaction_of(results: Results, one: str, other: str) -> PairInteraction:
-    """The interaction of the ingredients that two ablations remove."""
-    neither = find_ablation(f"{one}+{other}").name
-    names = ("target", one, other, neither)
-    return pair_interaction(*(_result_of(results, name).accuracy_pct.by_seed for name in names))
+def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution, dict[str, float]]:
+    """What two ingredients contribute, and the mean accuracy of the four networks, by ablation."""
+    by_seed = {
+        frozenset(removed): _result_of(results, combine_entries(removed).name).accuracy_pct.by_seed
+        for removed in subsets([one, other])
+    }
+    [found] = attribute(by_seed, [one, other])
+    accuracy_pct = {
+        combine_entries([*removed]).name: estimate(
+            {seed: accuracies[seed] for seed in found.seeds}
+        ).mean
+        for removed, accuracies in by_seed.items()
+    }
+    return found, accuracy_pct

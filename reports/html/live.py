@@ -108,7 +108,7 @@ def live_network(
     network = build_network(spec)
     network.load_state_dict(load(weights_safetensors))
     layers = fold(network)
-    tensors = [one for layer in layers for one in (layer.weight, layer.bias) if one is not None]
+    tensors = [one for layer in layers for one in (layer.weight, layer.bias)]
     weights = torch.cat([tensor.flatten() for tensor in tensors]).numpy().astype("<f4")
     return {
         "name": name,

@@ -3,32 +3,15 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
 from ablations.records.atomic_io import write_json
-from benchmarks import performance
-from benchmarks.derived import (
-    minimum_step_milliseconds,
-    speed_rows,
-    study_growth,
-)
-from benchmarks.measurements import (
-    Accuracy,
-    AccuracyRun,
-    Choice,
-    Choices,
-    DiskOverhead,
-    GroupTime,
-    GroupTimes,
-    Overhead,
-    Part,
-    Profile,
-    Spread,
-    StudyTime,
-)
+from benchmarks import derived, performance
+from benchmarks.measurements import DiskOverhead, GroupTime, GroupTimes, Overhead, Spread, StudyTime
 from benchmarks.performance import (
     DOCUMENT,
     MEASUREMENTS,
@@ -40,73 +23,21 @@ from benchmarks.performance import (
     render_document,
     render_overhead,
 )
-from speed.arithmetic import ARITHMETICS, Arithmetic
+from speed.arithmetic import ARITHMETICS
 from tests.factories import ENVIRONMENT
 
 NOW = "2026-01-31T12:00:00+00:00"
+COMMITTED = read_measured(MEASUREMENTS)
+assert COMMITTED.scaling and COMMITTED.choices and COMMITTED.profile and COMMITTED.accuracy
+SCALING_TIMES, FLOOR = COMMITTED.scaling.study_times, COMMITTED.scaling.floor
+PROFILE, CHOICES, ACCURACY = COMMITTED.profile, COMMITTED.choices, COMMITTED.accuracy
+GPU = GroupTimes("replicas: the target on MNIST", NOW, ENVIRONMENT, [
+    GroupTime(1, "trained", num_epochs=3), GroupTime(64, "out of memory"),
+])  # fmt: skip
 
 
 def about(value: float) -> Spread:
     return Spread(value, 0.97 * value, 1.04 * value)
-
-
-def make_choice(name: str, milliseconds: float, against: str, *, is_kept: bool = True) -> Choice:
-    ratio = Spread(40 / milliseconds, 39 / milliseconds, 41 / milliseconds)
-    return Choice(name, f"the {name}", f"about {name}", is_kept, about(milliseconds), "step",
-                  against, ratio)  # fmt: skip
-
-
-def make_choices() -> Choices:
-    rows = [
-        make_choice("fused", 10.0, "plain"),
-        make_choice("plain", 40.0, "plain", is_kept=False),
-        make_choice("compiled", 50.0, "plain", is_kept=False),
-    ]
-    return Choices(ENVIRONMENT, 2, NOW, 128, 7, "plain", rows)
-
-
-def make_profile() -> Profile:
-    parts = [
-        Part("norm", "batch norm", 2.0, "waits for memory"),
-        Part("conv", "convolutions", 5.0, ""),
-    ]
-    return Profile(ENVIRONMENT, NOW, "bfloat16", 200, about(10.0), parts)
-
-
-def make_accuracy(num_seeds: int = 5) -> Accuracy:
-    offsets: dict[Arithmetic, list[int]] = {
-        "plain": [0, 0, 0, 0, 0],
-        "float32": [2, -1, 0, 1, -2],
-        "bfloat16": [-20, -22, -18, -21, -19],
-    }
-    runs = [
-        AccuracyRun(arithmetic, seed, 9940 + 3 * seed + offsets[arithmetic][seed], 10_000,
-                    "ab" * 8, "0123456789ab", "Example CPU", "2.15.0")
-        for arithmetic in ARITHMETICS
-        for seed in range(num_seeds)
-    ]  # fmt: skip
-    return Accuracy("plain", "target", "mnist", 20, 60_000, runs)
-
-
-COMMITTED = read_measured(MEASUREMENTS)
-assert COMMITTED.scaling and COMMITTED.comparison
-SCALING_TIMES, FLOOR = COMMITTED.scaling.study_times, COMMITTED.scaling.floor
-
-
-def make_measured() -> Measured:
-    """The committed comparison and scaling, and small examples of the rest."""
-    times = [
-        GroupTime(1, "trained", num_epochs=3, seconds_per_run=6.0, peak_memory_bytes=300 * 2**20),
-        GroupTime(64, "out of memory"),
-    ]
-    return replace(
-        COMMITTED,
-        choices=make_choices(),
-        profile=make_profile(),
-        accuracy=make_accuracy(),
-        gpu=GroupTimes("replicas: the target on MNIST", NOW, ENVIRONMENT, times),
-        overhead=None,
-    )
 
 
 def test_documents_are_fresh() -> None:
@@ -130,19 +61,10 @@ def figures_in(text: str) -> set[str]:
     return set(re.findall(r"\(performance/([^)]+\.svg)\)", text))
 
 
-def test_document_states_what_was_measured() -> None:
-    text = render_document(make_measured())
-    assert "Not measured" not in text
-    assert "21,208 training images per second,\n6.9 (6.7–8.4) times the speed" in text
-    kept, _, rejected = text.partition("Tried and rejected")
-    assert "| the plain | 40.00" in kept and "| the fused | 10.00" in kept
-    assert "| the compiled | 50.00" in rejected and "the fused" not in rejected
-    assert "4.0 times as fast as the plain" in text
-    assert "| not in a part | 3.00 | 30 % |" in text and "would be 2.0 times as fast" in text
-    assert "−0.200" in text and "fused bfloat16: accuracy is lower by 0.20 ±" in text
-    assert "fused float32: inconclusive" in text
+def test_every_table_is_complete() -> None:
+    text = render_document(replace(COMMITTED, gpu=GPU))
+    assert "Not measured" not in text and "mean nothing" not in text
     assert "| 64 | | out of memory | |" in text
-    assert "mean nothing" not in text
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         widths = {line.count("|") for line in table.splitlines()}
         assert len(widths) == 1 and len(table.splitlines()) > 2, table
@@ -156,16 +78,51 @@ def test_document_states_what_is_missing() -> None:
     assert ".svg" not in text
     quick = msgspec.structs.replace(COMMITTED.scaling, is_quick=True)
     assert "mean nothing" in render_document(Measured(scaling=quick))
-    assert "too few seeds" in render_document(Measured(accuracy=make_accuracy(num_seeds=1)))
-    slower = [msgspec.structs.replace(row, is_kept=False) for row in make_choices().rows]
-    choices = msgspec.structs.replace(make_choices(), rows=slower)
-    assert "fastest implementation" not in render_document(Measured(choices=choices))
+    one_seed = msgspec.structs.replace(ACCURACY, runs=[r for r in ACCURACY.runs if r.seed == 0])
+    assert "too few seeds" in render_document(Measured(accuracy=one_seed))
     assert render_overhead(None, 100.0).strip() == "Not measured yet."
+
+
+def test_choices_are_kept_or_rejected() -> None:
+    rows = [
+        msgspec.structs.replace(row, is_kept=is_kept, milliseconds=about(milliseconds))
+        for row, is_kept, milliseconds in zip(
+            CHOICES.rows, (False, True, False), (40.0, 10.0, 5.0), strict=False
+        )
+    ]
+    choices = msgspec.structs.replace(CHOICES, rows=rows[::-1], baseline_name=rows[0].name)
+    assert derived.kept_choices(choices) == rows[:2]
+    assert derived.rejected_choices(choices) == rows[2:]
+    assert derived.choices_gain(choices) == 4
+    slower = [msgspec.structs.replace(row, is_kept=False) for row in rows]
+    assert derived.choices_gain(msgspec.structs.replace(choices, rows=slower)) is None
+
+
+def test_parts_of_a_step_and_the_rest() -> None:
+    parts = [msgspec.structs.replace(part, milliseconds=2.5) for part in PROFILE.parts[:2]]
+    profile = msgspec.structs.replace(PROFILE, parts=parts, step_milliseconds=about(10.0))
+    *_, rest = derived.profile_rows(profile)
+    assert (rest.milliseconds, rest.share_pct, rest.speedup_without) == (5, 50, 2)
+    assert derived.profile_excess_pct(profile) == 0
+
+
+def test_accuracies_are_compared_seed_by_seed() -> None:
+    by_run = {(run.arithmetic, run.seed): run.accuracy_pct for run in ACCURACY.runs}
+    reference, *others = derived.accuracy_rows(ACCURACY)
+    assert (reference.arithmetic, reference.difference) == ("plain", None)
+    assert [row.arithmetic for row in others] == list(ARITHMETICS[1:])
+    for row in others:
+        assert row.difference
+        seeds = [
+            seed for seed in range(10) if {("plain", seed), (row.arithmetic, seed)} <= {*by_run}
+        ]
+        gaps = [by_run[row.arithmetic, seed] - by_run["plain", seed] for seed in seeds]
+        assert row.difference.mean == pytest.approx(fmean(gaps))
 
 
 def test_measurements_are_read_from_disk(tmp_path: Path) -> None:
     folder, document = tmp_path / "performance", tmp_path / "performance.md"
-    measured = make_measured()
+    measured = replace(COMMITTED, overhead=None, gpu=GPU)
     for name in ("comparison", "choices", "profile", "accuracy", "scaling", "gpu"):
         write_json(folder / f"{name}.json", getattr(measured, name))
     assert read_measured(folder) == measured
@@ -189,13 +146,13 @@ def test_measurements_are_read_from_disk(tmp_path: Path) -> None:
 def test_minimum_time_of_a_step() -> None:
     # 128 images of 11,067,840 operations each.
     minimum_ms = 1000 * 128 * 0.01106784 / FLOOR.bfloat16_gflop_per_second
-    assert minimum_step_milliseconds(make_profile(), FLOOR) == pytest.approx(minimum_ms)
+    assert derived.minimum_step_milliseconds(PROFILE, FLOOR) == pytest.approx(minimum_ms)
 
 
 def test_growth_of_a_study_is_that_of_its_last_doubling() -> None:
     fewer, more = (StudyTime(n, 2, about(5 + 0.5 * n), about(4.5)) for n in (32, 64))
     times = msgspec.structs.replace(SCALING_TIMES, by_num_runs=[fewer, more])
-    growth = study_growth(times, FLOOR)
+    growth = derived.study_growth(times, FLOOR)
     assert growth is not None and (growth.fewer, growth.more) == (fewer, more)
     assert growth.seconds_per_additional_run == pytest.approx(0.5)
     # Training in bfloat16, testing in float32, two runs at a time.
@@ -204,11 +161,11 @@ def test_growth_of_a_study_is_that_of_its_last_doubling() -> None:
         + times.test_flop_of_a_run / FLOOR.float32_gflop_per_second
     ) / 1e9
     assert growth.share_of_limit_pct == pytest.approx(100 * minimum_seconds / 2 / 0.5)
-    assert study_growth(msgspec.structs.replace(times, by_num_runs=[more]), FLOOR) is None
+    assert derived.study_growth(msgspec.structs.replace(times, by_num_runs=[more]), FLOOR) is None
 
 
 def test_speeds_are_compared_with_the_limit_of_their_precision() -> None:
-    rows = speed_rows(COMMITTED.scaling.widths, FLOOR)
+    rows = derived.speed_rows(COMMITTED.scaling.widths, FLOOR)
     assert [row.arithmetic for row in rows] == list(ARITHMETICS)
     for row in rows:
         peak = FLOOR.float32_gflop_per_second

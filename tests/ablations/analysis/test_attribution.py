@@ -1,6 +1,6 @@
 """Main effects, interactions and Shapley values of ingredients."""
 
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from statistics import fmean
 
 import numpy as np
@@ -66,26 +66,15 @@ def test_two_by_two_worked_by_hand() -> None:
 
 
 @given(cells_of_factorials)
-def test_shapley_values_and_gains_add_up(cells: Cells) -> None:
-    found = factorial_of(cells)
-    for seed in found.seeds:
-        total = sum(one.shapley.by_seed[seed] for one in found.contributions if one.shapley)
-        assert total == pytest.approx(found.full_minus_bare.by_seed[seed])
-        gains = [step.gain.by_seed[seed] for step in found.ladder if step.gain]
-        assert sum(gains) == pytest.approx(found.full_minus_bare.by_seed[seed])
-
-
-@given(cells_of_factorials)
 def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
     found = factorial_of(cells)
-    for one in found.contributions:
+    for one, seed in product(found.contributions, found.seeds):
         gains = []
         for order in permutations(found.names):
-            there = set(order[: order.index(one.name)])
-            removed = frozenset(found.names) - there
-            gains.append(cells[removed - {one.name}][0] - cells[removed][0])
+            removed = frozenset(found.names) - set(order[: order.index(one.name)])
+            gains.append(cells[removed - {one.name}][seed] - cells[removed][seed])
         assert one.shapley is not None
-        assert one.shapley.by_seed[0] == pytest.approx(fmean(gains))
+        assert one.shapley.by_seed[seed] == pytest.approx(fmean(gains))
 
 
 @given(cells_of_factorials)
@@ -130,54 +119,50 @@ def test_effects_agree_with_least_squares(cells: Cells) -> None:
         assert interaction.effect.mean == pytest.approx(2 * coefficient)
 
 
-@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(50, 99))
-def test_without_interaction_all_measures_agree(contributions: list[float], bare: float) -> None:
-    cells = {
-        frozenset(removed): {
-            seed: bare
-            + sum(w for n, w in zip(ORDER, contributions, strict=True) if n not in removed)
-            for seed in range(2)
-        }
-        for removed in subsets(ORDER)
-    }
-    found = factorial_of(cells)
-    for one, true in zip(found.contributions, contributions, strict=True):
-        for measure in (one.left_out, one.alone, one.main_effect, one.shapley):
-            assert measure is not None
-            assert measure.mean == pytest.approx(true, abs=1e-9)
-    assert all(one.effect.mean == pytest.approx(0, abs=1e-9) for one in found.interactions)
+TWO, THREE = random_cells(0, ["a", "b"]), random_cells(1, ["a", "b", "c"])
+FIRST_SEED = {removed: {0: found[0]} for removed, found in THREE.items()}
+LADDER = {frozenset("acd"): {0: 96.0}, frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}}
 
 
-def test_only_shared_seeds_are_used() -> None:
-    cells = {removed: dict(found) for removed, found in random_cells(0, ["a", "b"]).items()}
-    cells[frozenset("a")][7] = 50.0
-    del cells[frozenset("b")][1]
-    found = factorial_of(cells)
-    assert found.seeds == [0, 2]
-
-
-def test_the_largest_set_counts_and_others_are_ignored() -> None:
-    cells = {**random_cells(0, ["a", "b"]), **random_cells(1, ["a", "b", "c"])}
-    cells[frozenset("ad")] = {0: 1.0}
-    assert factorial_of(dict(reversed(cells.items()))).names == ["a", "b", "c"]
-
-
-def test_a_larger_set_with_fewer_seeds_does_not_hide_a_smaller_one() -> None:
-    first_seed = {
-        removed: {0: found[0]} for removed, found in random_cells(1, ["a", "b", "c"]).items()
-    }
-    found = attribute({**first_seed, **random_cells(0, ["a", "b"])}, ORDER)
-    assert [(one.names, one.seeds) for one in found] == [
-        (["a", "b", "c"], [0]), (["a", "b"], [0, 1, 2]),
-    ]  # fmt: skip
-    # A set of ingredients is listed once, by its most complete design.
-    without_one = {
-        removed: dict(by_seed) for removed, by_seed in random_cells(0, ["a", "b", "c"]).items()
-    }
-    del without_one[frozenset("a")][1]
-    assert [one.seeds for one in attribute(without_one, ORDER) if one.names == ["a", "b", "c"]] == [
-        [0, 2]
-    ]
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        pytest.param({}, [], id="nothing"),
+        pytest.param({removed: TWO[removed] for removed in TWO if len(removed) < 2}, [], id="singles"),
+        pytest.param({**TWO, frozenset(): {9: 99.0}}, [], id="no seed of both the full and the bare"),
+        pytest.param(
+            {**TWO, frozenset("a"): {0: 1.0, 2: 1.0, 7: 1.0}}, [("ab", [0, 2], True)],
+            id="shared seeds only",
+        ),
+        pytest.param(
+            {frozenset("ad"): {0: 1.0}, **dict(reversed(THREE.items()))},
+            [("abc", [0, 1, 2], True)],
+            id="the largest set",
+        ),
+        pytest.param(
+            {**FIRST_SEED, **TWO}, [("abc", [0], True), ("ab", [0, 1, 2], True)],
+            id="a smaller set with more seeds",
+        ),
+        pytest.param(
+            {**TWO, frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}},
+            [("ab", [0, 1, 2], True), ("cd", [0], False)],
+            id="a ladder of other ingredients",
+        ),
+        pytest.param(
+            {**TWO, **LADDER}, [("ab", [0, 1, 2], True), ("acd", [0], False)],
+            id="a longer ladder",
+        ),
+        pytest.param(
+            {**THREE, frozenset("a"): {0: 1.0, 2: 1.0}},
+            [("abc", [0, 2], True), ("bc", [0, 1, 2], True),
+             ("ab", [0, 1, 2], False), ("ac", [0, 1, 2], False)],
+            id="a factorial design with fewer seeds than the ladder of the same set",
+        ),
+    ],
+)  # fmt: skip
+def test_sets_that_are_attributed(cells: Cells, expected: list[object]) -> None:
+    found = attribute(cells, ORDER)
+    assert [("".join(one.names), one.seeds, one.is_factorial) for one in found] == expected
 
 
 def test_contributions_alone_and_left_out_are_compared_by_paired_tests() -> None:
@@ -207,25 +192,3 @@ def test_ladder_and_add_one_in_need_no_factorial() -> None:
     [found] = attribute(one_in, ORDER)
     assert all(one.alone for one in found.contributions)
     assert found.ladder == []
-
-
-def test_nothing_to_attribute() -> None:
-    cells = random_cells(0, ["a", "b"])
-    assert attribute({}, ORDER) == []
-    singles = {removed: found for removed, found in cells.items() if len(removed) < 2}
-    assert attribute(singles, ORDER) == []
-    # The whole network shares no seed with the bare one.
-    assert attribute({**cells, frozenset(): {9: 99.0}}, ORDER) == []
-
-
-def test_a_ladder_beside_a_factorial_hides_neither() -> None:
-    cells = {**random_cells(0, ["a", "b"]), frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}}
-    both = attribute(cells, ORDER)
-    assert [(found.names, found.is_factorial) for found in both] == [
-        (["a", "b"], True), (["c", "d"], False),
-    ]  # fmt: skip
-    longer = {frozenset("acd"): {0: 96.0}, frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}}
-    both = attribute({**random_cells(0, ["a", "b"]), **longer}, ORDER)
-    assert [(found.names, found.seeds) for found in both] == [
-        (["a", "b"], [0, 1, 2]), (["a", "c", "d"], [0]),
-    ]  # fmt: skip

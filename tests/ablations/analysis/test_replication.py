@@ -7,13 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from ablations.analysis.replication import agreement, replication_rows
-from ablations.analysis.summary import AblationResult, Results
+from ablations.analysis.summary import Results
 from ablations.analysis.verdicts import Verdict
 from cli import main
 from reports.html.replication import render_replication
 from reports.text.replication import study_labels
-from tests.ablations.analysis.test_comparison import write_study
-from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing
+from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing, write_study
 from tests.reports.html.test_page import HOSTILE, PageReader
 
 HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
@@ -23,13 +22,6 @@ NOTHING = Verdict("negligible", "unclear", 1.0, 1.0, 0.0, None)
 OPEN = Verdict("undecided", "unclear", 1.0, 1.0, 1.0, 7)
 OPEN_HELPS = Verdict("undecided", "helps", 1.0, 0.0, 1.0, 7)
 ONE_SEED = Verdict("one seed", "unclear", None, None, None, None)
-
-
-def row_with(verdict: Verdict | None) -> AblationResult | None:
-    if verdict is None:
-        return None
-    [_, row] = make_results({"target": [0], "no-gap": [0]}).rows
-    return msgspec.structs.replace(row, verdict=verdict)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +41,8 @@ def row_with(verdict: Verdict | None) -> AblationResult | None:
     ],
 )
 def test_agreement(verdicts: list[Verdict | None], expected: str) -> None:
-    rows = [row_with(verdict) for verdict in verdicts]
+    [_, row] = make_results({"target": [0], "no-gap": [0]}).rows
+    rows = [msgspec.structs.replace(row, verdict=one) if one else None for one in verdicts]
     assert agreement(rows) == expected
     assert agreement(rows[::-1]) == expected
 
@@ -103,9 +96,8 @@ def test_labels_tell_studies_apart(studies: list[Results]) -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    one = write_study(tmp_path / "one", make_study({"target": range(3), "no-relu": range(3)}))
-    other = write_study(tmp_path / "other", make_study({"target": range(3), "no-relu": range(3)}))
-    out = tmp_path / "page.html"
+    study, out = make_study({"target": range(3), "no-relu": range(3)}), tmp_path / "page.html"
+    one, other = (write_study(tmp_path / name, study) for name in ("one", "other"))
     result = CliRunner().invoke(main, ["report", str(one), str(other), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert "no-relu" in out.read_text()

@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Sequence
 from itertools import product
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ from ablations.analysis.statistics import (
     paired_difference,
     paired_ratio,
     sign_flip_p,
-    t_interval_95,
 )
 
 images_right = st.integers(9000, 10_000)
@@ -86,22 +85,6 @@ def test_sign_flips_of_many_seeds_are_drawn_the_same_each_time() -> None:
 
 
 @given(pairs)
-def test_swapping_the_two_turns_every_sign(found: list[tuple[int, int]]) -> None:
-    there, back = difference(found), difference([(b, a) for a, b in found])
-    assert back.mean == pytest.approx(-there.mean)
-    assert back.share_above == pytest.approx(1 - there.share_above)
-    assert back.t_test_p == (pytest.approx(there.t_test_p) if there.t_test_p is not None else None)
-    assert back.sign_flip_p == (
-        pytest.approx(there.sign_flip_p) if there.sign_flip_p is not None else None
-    )
-    if there.interval_95:
-        low, high = there.interval_95
-        assert back.interval_95 == pytest.approx((-high, -low))
-        assert there.cohens_d_z is not None
-        assert back.cohens_d_z == pytest.approx(-there.cohens_d_z)
-
-
-@given(pairs)
 def test_only_shared_seeds_count(found: list[tuple[int, int]]) -> None:
     variant = {seed: one / 100 for seed, (one, _) in enumerate(found)}
     target = {seed: other / 100 for seed, (_, other) in enumerate(found)}
@@ -116,12 +99,6 @@ def test_values_without_spread_claim_no_certainty(value: float, count: int) -> N
     assert estimate(dict.fromkeys(range(count), value)).interval_95 is None
 
 
-def test_t_interval_covers_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(1, 2, (2000, 5))
-    intervals = [t_interval_95(list(row)) or (inf, -inf) for row in draws]
-    assert np.mean([low <= 1 <= high for low, high in intervals]) == pytest.approx(0.95, abs=0.015)
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
@@ -134,12 +111,6 @@ def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
         patch.setattr(gc, "collect", lambda: 0)
         expected = multipletests(p_values, method="holm")[1]
     assert list(found.values()) == pytest.approx(list(expected))
-
-
-def test_holm_worked_by_hand() -> None:
-    # Sorted: 0.01 x 4, 0.02 x 3 and 0.03 x 2, never falling, then 0.5.
-    found = holm({"a": 0.03, "b": 0.01, "c": 0.5, "d": 0.02})
-    assert found == pytest.approx({"b": 0.04, "d": 0.06, "a": 0.06, "c": 0.5})
     assert holm({}) == {}
 
 
