@@ -30,7 +30,7 @@ from ablations.runner.scheduler import RunFailed, RunFinished, Stop, WorkerPool,
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED = 1
 
 
 def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:

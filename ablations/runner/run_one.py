@@ -36,31 +36,6 @@ from mnist_blocks.summary import count_parameters, total_multiply_adds
 from speed.arithmetic import Arithmetic
 
 
-def run_experiment(
-    run_spec: RunSpec,
-    dataset: Dataset,
-    device: torch.device,
-    after_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
-    commit: str | None = None,
-    arithmetic: Arithmetic = "plain",
-) -> RunResult:
-    """Train one seed by itself. Returns the record, predictions and weights; writes nothing.
-
-    `commit` is recorded as the source's; by default it is looked up.
-
-    Raises:
-        ValueError: the data set is not the one in the run spec.
-    """
-
-    def report(_: RunSpec, epoch: EpochRecord) -> None:
-        after_epoch(epoch)
-
-    [(_, result)] = run_group(
-        [run_spec], dataset, device, report, commit, arithmetic, as_one_network=False
-    )
-    return result
-
-
 def run_group(
     run_specs: Sequence[RunSpec],
     dataset: Dataset,

@@ -42,11 +42,11 @@ from ablations.records.run import (
 )
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudySpec, create_study
-from ablations.runner.run_one import run_experiment
 from ablations.training.batches import Images, InputScale, prepare_pixels
 from ablations.training.seeding import initialise_weights
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
+from tests.factories import run_experiment
 
 CPU = torch.device("cpu")
 NAMES = ("target", "no-batchnorm", "no-input-normalisation")
@@ -59,9 +59,7 @@ def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
-        write_run(
-            run_folder(folder, run.ablation, run.seed), run_experiment(run, digits, CPU, commit="-")
-        )
+        write_run(run_folder(folder, run.ablation, run.seed), run_experiment(run, digits))
     return folder
 
 
@@ -318,7 +316,7 @@ def test_failing_to_look_does_not_lose_a_run(
     monkeypatch.setattr("ablations.runner.run_one.measure_network", fail)
     spec = StudySpec(digits.id, digits.title, 1, 300, device_type="cpu")
     [run] = plan_runs(spec, [find_ablation("target")], [0])
-    result = run_experiment(run, digits, CPU, commit="-")
+    result = run_experiment(run, digits)
     create_study(tmp_path / "study", spec)
     folder = run_folder(tmp_path / "study", "target", 0)
     write_run(folder, result)

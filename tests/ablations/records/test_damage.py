@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import msgspec
 import pytest
-import torch
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -42,8 +41,7 @@ from ablations.records.run import (
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudySpec, create_study
 from ablations.records.timing import TIMING_FILE
-from ablations.runner.run_one import run_experiment
-from tests.factories import make_timing
+from tests.factories import make_timing, run_experiment
 from tests.faults import IS_EXHAUSTIVE, tell_fault
 
 NAMES = ("target", "no-gap")
@@ -63,7 +61,7 @@ def spec(digits: Dataset) -> StudySpec:
 def made(digits: Dataset, spec: StudySpec) -> Results:
     """Runs as they come out of training."""
     runs = plan_runs(spec, [find_ablation(name) for name in NAMES], [0, 1])
-    return {run: run_experiment(run, digits, torch.device("cpu"), commit="-") for run in runs}
+    return {run: run_experiment(run, digits) for run in runs}
 
 
 @pytest.fixture(autouse=True)

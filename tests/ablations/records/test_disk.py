@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import torch
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
@@ -32,10 +31,9 @@ from ablations.records.run import (
 )
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
-from ablations.runner.run_one import run_experiment
 from ablations.runner.scheduler import Event, RunFailed, RunFinished, WorkerSetup
 from reports.documents.write import write_report
-from tests.factories import make_request
+from tests.factories import make_request, run_experiment
 from tests.faults import IS_EXHAUSTIVE, tell_fault
 
 NAMES = ["target", "no-momentum"]
@@ -138,7 +136,7 @@ def failing_steps(num_steps: int, error_number: int) -> list[int]:
 def results(digits: Dataset) -> dict[RunSpec, RunResult]:
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
     run_specs = plan_runs(spec, map(find_ablation, NAMES), [0, 1])
-    return {one: run_experiment(one, digits, torch.device("cpu")) for one in run_specs}
+    return {one: run_experiment(one, digits) for one in run_specs}
 
 
 def request(out: Path) -> StudyRequest:
@@ -250,7 +248,7 @@ def test_signals_lose_no_run_that_has_ended(
     if moment == "write":
         monkeypatch.setattr(run_study, "write_run", interrupted_write)
     if moment == "message":
-        monkeypatch.setattr(run_study, "say_how_to_go_on", interrupted_message)
+        monkeypatch.setattr(run_study, "print_how_to_resume", interrupted_message)
     report = no_report if moment == "write" else interrupted_report
     out = tmp_path / "study"
     assert run_study.run_study(request(out), report) == 143

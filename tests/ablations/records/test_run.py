@@ -30,9 +30,9 @@ from ablations.records.run import (
 )
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
-from ablations.runner.run_one import run_experiment
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
+from tests.factories import run_experiment
 from tests.strategies import network_specs
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 def result(digits: Dataset) -> RunResult:
     spec = StudySpec(digits.id, digits.title, 2, 256, "cpu")
     [run_spec] = plan_runs(spec, [find_ablation("no-gap")], [3])
-    return run_experiment(run_spec, digits, CPU)
+    return run_experiment(run_spec, digits)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_predictions_and_weights_are_those_of_the_record(
 
 
 def test_same_spec_gives_the_same_run_except_for_times(result: RunResult, digits: Dataset) -> None:
-    again = run_experiment(result.record.run_spec, digits, CPU)
+    again = run_experiment(result.record.run_spec, digits)
     assert again.record != result.record
     assert without_times(again.record) == without_times(result.record)
     assert again.predictions_npz == result.predictions_npz
@@ -95,7 +95,7 @@ def test_wrong_data_set_is_refused(result: RunResult, digits: Dataset) -> None:
     run_spec = result.record.run_spec
     moved = RunSpec(run_spec.ablation, run_spec.network, run_spec.training, other, 0)
     with pytest.raises(ValueError, match="but the data set is"):
-        run_experiment(moved, digits, CPU)
+        run_experiment(moved, digits)
 
 
 @pytest.mark.parametrize(

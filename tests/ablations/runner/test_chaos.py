@@ -18,14 +18,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import Dataset
 from ablations.records.run import load_record, without_times, write_run
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudySpec, create_study
-from ablations.runner.run_one import run_experiment
+from tests.factories import run_experiment
 from tests.faults import IS_EXHAUSTIVE, tell_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
@@ -124,7 +123,7 @@ def train_in_this_process(out: Path, digits: Dataset, names: list[str], num_seed
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
     create_study(out, spec)
     for run_spec in plan_runs(spec, map(find_ablation, names), range(num_seeds)):
-        result = run_experiment(run_spec, digits, torch.device("cpu"))
+        result = run_experiment(run_spec, digits)
         write_run(run_folder(out, run_spec.ablation, run_spec.seed), result)
     return out
 
