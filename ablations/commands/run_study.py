@@ -26,7 +26,7 @@ from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
 from ablations.runner.progress import StudyProgress, counting_bar, print_line
-from ablations.runner.scheduler import RunFailed, RunFinished, Stop, WorkerPool, execute
+from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
 
@@ -116,8 +116,14 @@ def _train_missing_runs(
     live_report = LiveReport(write_report, console)
     progress = StudyProgress(console, len(study.missing), study.spec.num_epochs)
     pool = make_pool(study.setup, study.num_jobs, study.cluster, study.dataset)
-    stop_check = StopCheck(interruption, pool, console, progress.finishing_message)
-    events = execute(study.missing, pool, stop_check)
+
+    def should_stop() -> Stop:
+        if interruption.is_immediate or (failures and stops_at_failure):
+            return Stop.NOW
+        progress.print_state(interruption.wants_to_finish, pool.has_machines())
+        return Stop.GRACEFULLY if interruption.wants_to_finish else Stop.NO
+
+    events = execute(study.missing, pool, should_stop)
     # Signals are checked several times a second, between two events, so that none is lost.
     with closing(events), progress, interruption.deferred(can_finish=True):
         for event in events:
@@ -126,8 +132,7 @@ def _train_missing_runs(
             progress.show(event)
             if isinstance(event, RunFailed):
                 failures.append(event)
-                stop_check.has_failed = stops_at_failure
-            if isinstance(event, RunFinished) and not stop_check.stops_now:
+            if isinstance(event, RunFinished) and should_stop() is not Stop.NOW:
                 with suppress(KeyboardInterrupt), interruption.at_once():
                     live_report.update(study)
     interruption.check()
@@ -194,45 +199,3 @@ def _time_epochs(
         )
     write_with_checksum(study.study_dir / TIMING_FILE, timing)
     return replace(study, on_disk=replace(study.on_disk, timing=timing))
-
-
-class StopCheck:
-    """Whether to stop training; called several times a second. Prints each reason to wait once."""
-
-    def __init__(
-        self,
-        interruption: StopRequest,
-        pool: WorkerPool,
-        console: Console,
-        finishing_words: Callable[[], str],
-    ) -> None:
-        self.interruption = interruption
-        self.pool = pool
-        self.console = console
-        self.finishing_words = finishing_words
-        self.has_failed = False
-        """Whether a run has failed that stops the study."""
-        self._has_printed_finishing = False
-        self._has_printed_waiting = False
-
-    @property
-    def stops_now(self) -> bool:
-        """Whether the runs under way are cancelled."""
-        return self.has_failed or self.interruption.is_immediate
-
-    def __call__(self) -> Stop:
-        """Whether to stop."""
-        if self.stops_now:
-            return Stop.NOW
-        is_finishing = self.interruption.wants_to_finish
-        if is_finishing and not self._has_printed_finishing:
-            self._has_printed_finishing = True
-            print_line(self.console, self.finishing_words())
-        has_machines = self.pool.has_machines()
-        if not has_machines and not self._has_printed_waiting:
-            print_line(
-                self.console,
-                "The cluster has lost its last machine. Waiting for another to join ...",
-            )
-        self._has_printed_waiting = not has_machines
-        return Stop.GRACEFULLY if is_finishing else Stop.NO
