@@ -31,7 +31,7 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     RunRecord,
     load_predictions,
-    load_weights,
+    read_verified,
 )
 from ablations.records.study import Study
 from ablations.training.batches import prepare_pixels
@@ -101,7 +101,7 @@ def load_trained_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
         RecordError: the weights are missing or are not those that were recorded.
     """
     network = build_network(record.run_spec.network)
-    network.load_state_dict(load(load_weights(run_dir, record)))
+    network.load_state_dict(load(read_verified(run_dir / WEIGHTS_FILE, record)))
     return network.eval()
 
 

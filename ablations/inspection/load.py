@@ -15,7 +15,7 @@ from ablations.inspection.gallery import (
 )
 from ablations.records.atomic_io import RecordError
 from ablations.records.observations import Observations, load_observations
-from ablations.records.run import RunRecord, load_weights
+from ablations.records.run import WEIGHTS_FILE, RunRecord, read_verified
 from ablations.records.study import Study, within_study
 
 
@@ -48,7 +48,7 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
         problems.append(str(error))
     for name, record in runs.items() if gallery else ():
         try:
-            weights[name] = load_weights(record_folder(study_dir, record), record)
+            weights[name] = read_verified(record_folder(study_dir, record) / WEIGHTS_FILE, record)
         except RecordError as error:
             problems.append(str(error))
     lines = tuple(within_study(problem, study_dir) for problem in problems)

@@ -169,15 +169,6 @@ def load_predictions(run_dir: Path, record: RunRecord) -> Predictions:
         return Predictions(arrays["predicted_class"], arrays["true_class_probability"])
 
 
-def load_weights(run_dir: Path, record: RunRecord) -> bytes:
-    """Read and verify a run's weights, in safetensors format.
-
-    Raises:
-        RecordError: the file is missing or is not the file that was recorded.
-    """
-    return read_verified(run_dir / WEIGHTS_FILE, record)
-
-
 def read_verified(path: Path, record: RunRecord) -> bytes:
     """Read a file whose SHA-256 is in a record.
 

@@ -35,7 +35,7 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     RunResult,
     load_predictions,
-    load_weights,
+    read_verified,
     write_run,
 )
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
@@ -349,7 +349,7 @@ class DamagedStudy(RuleBasedStateMachine):
         for record in study.records:
             folder, result = self.folder(record.run_spec), self.made[record.run_spec]
             if (folder / WEIGHTS_FILE).exists():
-                assert load_weights(folder, record) == result.weights_safetensors
+                assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
             if (folder / PREDICTIONS_FILE).exists():
                 load_predictions(folder, record)
                 assert (folder / PREDICTIONS_FILE).read_bytes() == result.predictions_npz

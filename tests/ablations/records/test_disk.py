@@ -27,7 +27,7 @@ from ablations.records.run import (
     RunResult,
     load_predictions,
     load_record,
-    load_weights,
+    read_verified,
 )
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
@@ -336,7 +336,7 @@ def test_any_step_of_writing_a_study_may_fail(
             record = load_record(folder)
             assert record == result.record
             load_predictions(folder, record)
-            assert load_weights(folder, record) == result.weights_safetensors
+            assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
     for step, times in tried.items():
         tell_fault(
             "disk",
