@@ -78,11 +78,6 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
         raise ClusterError(
             '--backend ray needs Ray; install it with: pip install -e ".[ray]"'
         ) from error
-    if address and "://" in address:
-        raise ClusterError(
-            f"--ray-address {address}: Ray's client protocol is not supported; run this command on a "
-            "machine of the cluster, with --ray-address auto"
-        )
     if address and address != "auto":
         _check_reachable(address)
     other_files = [f"/{path.name}" for path in PROJECT_DIR.iterdir()]
@@ -137,6 +132,6 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ClusterError(
-            f"no Ray cluster at {address} ({error}); use HOST:PORT as ray start printed it, or auto on "
-            "a machine of the cluster"
+            f"no Ray cluster at {address} ({error}); use HOST:PORT as ray start printed it, or "
+            "--ray-address auto on a machine of the cluster"
         ) from error

@@ -129,23 +129,21 @@ def choose_device(name: str) -> str:
     Raises:
         ValueError: this machine does not have the device.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
     if name == "auto":
-        return next(device for device, is_available in available.items() if is_available)
-    if not available[name]:
+        return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
+    if not has_device(name):
         raise ValueError(f"this machine has no {name} device that torch can use; try --device cpu")
     return name
 
 
-def use_one_thread() -> None:
-    """Compute in one thread: several such processes are faster than one with several threads.
+def has_device(name: str) -> bool:
+    """Whether this machine has a cuda, mps or cpu device."""
+    is_available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return name == "cpu" or is_available[name]()
 
-    Sums in one thread also have a fixed order, so results do not depend on the number of cores.
-    """
+
+def use_one_thread() -> None:
+    """Compute in one thread, which fixes the order of sums; many such processes are the fastest."""
     torch.set_num_threads(1)
 
 
