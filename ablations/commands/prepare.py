@@ -135,11 +135,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
 
 
 def _find_device(name: str, cluster: Cluster | None) -> str:
-    """The type of device for the runs, on this machine or on the cluster's.
-
-    Raises:
-        ValueError: there is no such device.
-    """
+    """The type of device for the runs, of this machine or the cluster; ValueError without one."""
     from ablations.runner.run_one import choose_device
 
     if cluster is None:

@@ -140,18 +140,14 @@ def _train_missing_runs(
 
 
 def _write_run(study: PreparedStudy, event: RunFinished) -> PreparedStudy:
-    """Write a finished run to the disk.
-
-    Raises:
-        StudyError: it cannot be written; the study stops.
-    """
+    """Write a finished run to the disk; StudyError when that fails."""
     folder = run_folder(study.study_dir, event.run_spec.ablation, event.run_spec.seed)
     try:
         write_run(folder, event.result)
     except OSError as error:
         num_kept = len(study.run_specs) - len(missing_runs(study.on_disk, study.run_specs))
         raise StudyError(
-            f"{folder} cannot be written ({error.strerror}), so the study has stopped; {num_kept} of "
+            f"{folder} cannot be written ({error.strerror}); {num_kept} of "
             f"{plural(len(study.run_specs), 'run')} are kept: fix that, and the same command does the "
             "rest"
         ) from error
@@ -169,9 +165,8 @@ def _time_epochs(
     if study.shard and study.shard.count > 1:
         return study
     if not study.is_device_here:
-        print_line(
-            console, f"Epochs are not timed: there is no {study.setup.device} on this machine."
-        )
+        device = study.setup.device
+        print_line(console, f"Epochs are not timed: there is no {device} on this machine.")
         return study
     run_specs = one_run_of_each_ablation(study.on_disk.records)
     timed = study.on_disk.timing.by_ablation if study.on_disk.timing else {}
@@ -179,9 +174,7 @@ def _time_epochs(
         return study
     import torch
 
-    print_line(
-        console, "Runs are done. Now each variant's epoch time, measured alone, in rounds ..."
-    )
+    print_line(console, "Runs are done. Timing an epoch of each variant, one at a time ...")
     num_measurements = len(run_specs) * (study.timing_plan.num_rounds + 1)
     with counting_bar(console, "timing epochs", num_measurements) as advance:
 

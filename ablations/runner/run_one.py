@@ -138,8 +138,9 @@ def choose_device(name: str) -> str:
 
 def has_device(name: str) -> bool:
     """Whether this machine has a cuda, mps or cpu device."""
-    is_available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    return name == "cpu" or is_available[name]()
+    if name == "cuda":
+        return torch.cuda.is_available()
+    return name == "cpu" or torch.backends.mps.is_available()
 
 
 def use_one_thread() -> None:
