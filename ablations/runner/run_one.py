@@ -69,12 +69,10 @@ def run_group(
     for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
-            yield (
-                run_spec,
-                _assemble_result(
-                    run_spec, trained, dataset, device, environment, seconds, len(part)
-                ),
+            result = _assemble_result(
+                run_spec, trained, dataset, device, environment, seconds, len(part)
             )
+            yield run_spec, result
         started = time.perf_counter()
 
 
