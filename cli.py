@@ -358,8 +358,8 @@ def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
         if file.status == "verified":
             click.echo(f"verified  {file.path}")
     # The problems of files are printed above, those of a download are not.
-    say = click.echo if fetch else lambda line: None
-    found = load_dataset(*resolve_dataset(name, data_dir, fetch=fetch, log=say))
+    log = click.echo if fetch else lambda line: None
+    found = load_dataset(*resolve_dataset(name, data_dir, fetch=fetch, log=log))
     click.echo(
         f"{found.title} in {found.source}: {found.id.num_train:,} training and "
         f"{found.id.num_test:,} test images, digest {found.id.sha256[:16]}, "
@@ -384,7 +384,7 @@ def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
 
 
 def _exit_with_problems(problems: Iterable[str]) -> NoReturn:
-    """Print the problems to stderr; the exit code says whether there were any."""
+    """Print the problems to stderr; the exit code is 1 if there are any."""
     problems = list(problems)
     for problem in problems:
         click.echo(f"Left out: {problem}", err=True)

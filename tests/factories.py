@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from safetensors.torch import save
 
 from ablations.analysis.summary import Results, summarise
@@ -15,6 +16,7 @@ from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
+from ablations.data.dataset import Dataset
 from ablations.inspection.gallery import (
     Gallery,
     ImageAnswer,
@@ -25,10 +27,11 @@ from ablations.inspection.gallery import (
 from ablations.inspection.load import Exhibits
 from ablations.records.checksums import write_with_checksum
 from ablations.records.observations import BlockSignal, Evidence, Observations
-from ablations.records.run import RECORD_FILE, Environment, RunRecord
+from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult
 from ablations.records.study import Study, plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import EpochTime, Timing
+from ablations.runner.run_one import run_group
 from ablations.training.epoch import EpochRecord
 from ablations.training.seeding import initialise_weights
 from mnist_blocks import NetworkSpec
@@ -280,6 +283,12 @@ def _make_observations(record: RunRecord) -> Observations:
             for number in (0, 1, 2)
         ],
     )
+
+
+def run_experiment(run_spec: RunSpec, dataset: Dataset) -> RunResult:
+    """Train one seed by itself on the CPU."""
+    [(_, result)] = run_group([run_spec], dataset, torch.device("cpu"), as_one_network=False)
+    return result
 
 
 def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> StudyRequest:

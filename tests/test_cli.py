@@ -1,6 +1,5 @@
 """The command line, with real worker processes and real files."""
 
-import contextlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ import cli
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.run import RunRecord, load_record, without_times
+from tests.ablations.runner.test_chaos import wait_until_group_is_empty
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
@@ -35,14 +35,6 @@ def ablate_digits(out: Path, *arguments: str) -> Result:
     # The quick preset times epochs quickly.
     options = (*ON_DIGITS, "--preset", "quick", "--epochs", "1", "--out", str(out))
     return run_cli("ablate", *options, *arguments)
-
-
-def wait_until_group_is_empty(group: int) -> None:
-    """Wait for the last process (Python's own resource tracker takes a moment to end)."""
-    with contextlib.suppress(ProcessLookupError):
-        while True:
-            os.killpg(group, 0)
-            time.sleep(0.1)
 
 
 def records_of(study: Path) -> dict[str, RunRecord]:
@@ -133,6 +125,23 @@ def test_designs_share_a_folder_and_its_margin(tmp_path: Path) -> None:
     assert "margin_pct = 0.5, and you asked for 0.1" in other.stderr
 
 
+def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: Path) -> None:
+    whole, out = small_study[0], tmp_path / "merged"
+    parts = [tmp_path / "1", tmp_path / "2"]
+    for seed, part in enumerate(parts):
+        shutil.copytree(whole, part)
+        shutil.rmtree(part / "no-gap" / f"seed-{seed}")
+    found = run_cli("merge", *map(str, parts), "--out", str(out))
+    assert "4 runs copied" in found.output
+    assert "2 were there already" in found.output
+    assert records_of(out) == records_of(whole)
+    planned = ablate_digits(parts[0], "no-gap", "--seeds", "0,1", "--shard", "1/2", "--dry-run")
+    assert "part 1 of 2: 2 runs" in planned.output
+    finished = ablate_digits(out, "no-gap", "--seeds", "0,1")
+    assert "4 of 4 runs are there already" in finished.output
+    assert (out / "timing.json").exists() and (out / "report.html").exists()
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     found = ablate_digits(tmp_path, "--all", "--seeds", "0-1", "--dry-run")
     assert found.exit_code == 0, found.output
@@ -191,6 +200,8 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         (["ablate", "--all", "--seeds", "0-100000000"], "at most 1,000"),
         (["ablate", "--all", "--epochs", "0"], "x>=1"),
         (["ablate", "--all", "--jobs", "0"], "x>=1"),
+        (["ablate", "--all", "--shard=4/3"], "write 1/8 to 8/8"),
+        (["ablate", "--all", "--shard=1/3/5"], "write 1/8 to 8/8"),
         (["ablate", "--all", "--dataset", "mnits"], "mnits"),
         (["ablate", *ON_DIGITS, "target", "--out", "/dev/null"], "choose another folder"),
         (["ablate", "--dataset", "digits", "--device", "cuda", "target"], "no cuda device"),

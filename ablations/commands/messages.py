@@ -19,10 +19,8 @@ def print_plan(study: PreparedStudy, console: Console) -> None:
     num_variants = len({run_spec.ablation for run_spec in run_specs})
     num_seeds = len({run_spec.seed for run_spec in run_specs})
     shard = ""
-    if study.shard:
-        shard = (
-            f"part {study.shard.number} of {study.shard.count}: {plural(len(run_specs), 'run')} of "
-        )
+    if part := study.shard:
+        shard = f"part {part.number} of {part.count}: {plural(len(run_specs), 'run')} of "
     print_line(
         console,
         f"{shard}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
@@ -50,8 +48,7 @@ def _print_duration(study: PreparedStudy, console: Console) -> None:
         print_line(console, f"The duration is not estimated: this machine has no {device} device.")
         return
     if not done:
-        note = "(the first time, this also compiles code)"
-        print_line(console, f"Timing a few steps to estimate the duration {note} ...")
+        print_line(console, "Timing a few steps; the first time, this also compiles code ...")
     seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     print_line(
         console,
@@ -71,9 +68,8 @@ def print_runs(study: PreparedStudy, console: Console) -> None:
 def print_how_to_resume(study: PreparedStudy, console: Console) -> None:
     """Print, after an interruption, what is kept and the command that continues the study."""
     num_runs = len(study.run_specs)
-    num_done = num_runs - len(
-        missing_runs(find_study(study.study_dir) or study.on_disk, study.run_specs)
-    )
+    on_disk = find_study(study.study_dir) or study.on_disk
+    num_done = num_runs - len(missing_runs(on_disk, study.run_specs))
     message = f"Stopped. {num_done} of {num_runs} runs are finished and kept in {study.study_dir}/."
     if num_done:
         message += f" For a report on them: python cli.py report {study.study_dir}"

@@ -73,6 +73,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     Raises:
         DataError, StudyError, RecordError: one of them cannot be used.
     """
+    from ablations.runner.run_one import has_device
     from ablations.version import source_commit, source_digest
 
     name, folder = resolve_dataset(
@@ -129,16 +130,12 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         timing_plan=preset.timing,
         cluster=cluster,
         shard=request.shard,
-        is_device_here=_is_here(device_name),
+        is_device_here=has_device(device_name),
     )
 
 
 def _find_device(name: str, cluster: Cluster | None) -> str:
-    """The type of device for the runs, on this machine or on the cluster's.
-
-    Raises:
-        ValueError: there is no such device.
-    """
+    """The type of device for the runs, of this machine or the cluster; ValueError without one."""
     from ablations.runner.run_one import choose_device
 
     if cluster is None:
@@ -151,17 +148,6 @@ def _find_device(name: str, cluster: Cluster | None) -> str:
             f"no machine of the cluster can run a task on {found}: start one, or try --device cpu"
         )
     return found
-
-
-def _is_here(device_name: str) -> bool:
-    """Whether this machine has this type of device."""
-    from ablations.runner.run_one import choose_device
-
-    try:
-        choose_device(device_name)
-    except ValueError:
-        return False
-    return True
 
 
 def _default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:

@@ -26,11 +26,11 @@ from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
 from ablations.runner.progress import StudyProgress, counting_bar, print_line
-from ablations.runner.scheduler import RunFailed, RunFinished, Stop, WorkerPool, execute
+from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED = 1
 
 
 def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
@@ -116,8 +116,14 @@ def _train_missing_runs(
     live_report = LiveReport(write_report, console)
     progress = StudyProgress(console, len(study.missing), study.spec.num_epochs)
     pool = make_pool(study.setup, study.num_jobs, study.cluster, study.dataset)
-    stop_check = StopCheck(interruption, pool, console, progress.finishing_message)
-    events = execute(study.missing, pool, stop_check)
+
+    def should_stop() -> Stop:
+        if interruption.is_immediate or (failures and stops_at_failure):
+            return Stop.NOW
+        progress.print_state(interruption.wants_to_finish, pool.has_machines())
+        return Stop.GRACEFULLY if interruption.wants_to_finish else Stop.NO
+
+    events = execute(study.missing, pool, should_stop)
     # Signals are checked several times a second, between two events, so that none is lost.
     with closing(events), progress, interruption.deferred(can_finish=True):
         for event in events:
@@ -126,8 +132,7 @@ def _train_missing_runs(
             progress.show(event)
             if isinstance(event, RunFailed):
                 failures.append(event)
-                stop_check.has_failed = stops_at_failure
-            if isinstance(event, RunFinished) and not stop_check.stops_now:
+            if isinstance(event, RunFinished) and should_stop() is not Stop.NOW:
                 with suppress(KeyboardInterrupt), interruption.at_once():
                     live_report.update(study)
     interruption.check()
@@ -135,18 +140,14 @@ def _train_missing_runs(
 
 
 def _write_run(study: PreparedStudy, event: RunFinished) -> PreparedStudy:
-    """Write a finished run to the disk.
-
-    Raises:
-        StudyError: it cannot be written; the study stops.
-    """
+    """Write a finished run to the disk; StudyError when that fails."""
     folder = run_folder(study.study_dir, event.run_spec.ablation, event.run_spec.seed)
     try:
         write_run(folder, event.result)
     except OSError as error:
         num_kept = len(study.run_specs) - len(missing_runs(study.on_disk, study.run_specs))
         raise StudyError(
-            f"{folder} cannot be written ({error.strerror}), so the study has stopped; {num_kept} of "
+            f"{folder} cannot be written ({error.strerror}); {num_kept} of "
             f"{plural(len(study.run_specs), 'run')} are kept: fix that, and the same command does the "
             "rest"
         ) from error
@@ -164,9 +165,8 @@ def _time_epochs(
     if study.shard and study.shard.count > 1:
         return study
     if not study.is_device_here:
-        print_line(
-            console, f"Epochs are not timed: there is no {study.setup.device} on this machine."
-        )
+        device = study.setup.device
+        print_line(console, f"Epochs are not timed: there is no {device} on this machine.")
         return study
     run_specs = one_run_of_each_ablation(study.on_disk.records)
     timed = study.on_disk.timing.by_ablation if study.on_disk.timing else {}
@@ -174,9 +174,7 @@ def _time_epochs(
         return study
     import torch
 
-    print_line(
-        console, "Runs are done. Now each variant's epoch time, measured alone, in rounds ..."
-    )
+    print_line(console, "Runs are done. Timing an epoch of each variant, one at a time ...")
     num_measurements = len(run_specs) * (study.timing_plan.num_rounds + 1)
     with counting_bar(console, "timing epochs", num_measurements) as advance:
 
@@ -194,45 +192,3 @@ def _time_epochs(
         )
     write_with_checksum(study.study_dir / TIMING_FILE, timing)
     return replace(study, on_disk=replace(study.on_disk, timing=timing))
-
-
-class StopCheck:
-    """Whether to stop training; called several times a second. Prints each reason to wait once."""
-
-    def __init__(
-        self,
-        interruption: StopRequest,
-        pool: WorkerPool,
-        console: Console,
-        finishing_words: Callable[[], str],
-    ) -> None:
-        self.interruption = interruption
-        self.pool = pool
-        self.console = console
-        self.finishing_words = finishing_words
-        self.has_failed = False
-        """Whether a run has failed that stops the study."""
-        self._has_printed_finishing = False
-        self._has_printed_waiting = False
-
-    @property
-    def stops_now(self) -> bool:
-        """Whether the runs under way are cancelled."""
-        return self.has_failed or self.interruption.is_immediate
-
-    def __call__(self) -> Stop:
-        """Whether to stop."""
-        if self.stops_now:
-            return Stop.NOW
-        is_finishing = self.interruption.wants_to_finish
-        if is_finishing and not self._has_printed_finishing:
-            self._has_printed_finishing = True
-            print_line(self.console, self.finishing_words())
-        has_machines = self.pool.has_machines()
-        if not has_machines and not self._has_printed_waiting:
-            print_line(
-                self.console,
-                "The cluster has lost its last machine. Waiting for another to join ...",
-            )
-        self._has_printed_waiting = not has_machines
-        return Stop.GRACEFULLY if is_finishing else Stop.NO

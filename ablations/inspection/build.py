@@ -31,7 +31,7 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     RunRecord,
     load_predictions,
-    load_weights,
+    read_verified,
 )
 from ablations.records.study import Study
 from ablations.training.batches import prepare_pixels
@@ -84,7 +84,7 @@ def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
     """Measure a run's network, and write its observations."""
     observations = measure_network(
         record.run_spec,
-        load_trained_network(run_dir, record),
+        _load_network(run_dir, record),
         dataset,
         load_predictions(run_dir, record).predicted_class,
         record.file_sha256[WEIGHTS_FILE],
@@ -94,14 +94,10 @@ def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
     write_atomically(run_dir / OBSERVATIONS_FILE, content)
 
 
-def load_trained_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
-    """A run's trained network, in evaluation mode.
-
-    Raises:
-        RecordError: the weights are missing or are not those that were recorded.
-    """
+def _load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
+    """A run's trained network, in evaluation mode; RecordError for missing or damaged weights."""
     network = build_network(record.run_spec.network)
-    network.load_state_dict(load(load_weights(run_dir, record)))
+    network.load_state_dict(load(read_verified(run_dir / WEIGHTS_FILE, record)))
     return network.eval()
 
 
@@ -114,7 +110,7 @@ def _make_gallery(
         run_dir = record_folder(study_dir, record)
         try:
             predictions = load_predictions(run_dir, record)
-            networks[name] = load_trained_network(run_dir, record)
+            networks[name] = _load_network(run_dir, record)
         except RecordError as error:
             problems.append(str(error))
         else:
@@ -161,8 +157,7 @@ def _classify(
 ) -> dict[int, ImageAnswer]:
     """A network's predictions for test images, by PyTorch's layers in float32.
 
-    They may differ from those of a run of another arithmetic where two classes are about equally
-    probable.
+    They may differ from the run's, in another arithmetic, where two classes are about as probable.
     """
     if not numbers:
         return {}

@@ -103,11 +103,7 @@ def weights_digests(runs: dict[str, RunRecord]) -> dict[str, str]:
 
 
 def load_gallery(study_dir: Path, runs: dict[str, RunRecord]) -> Gallery | None:
-    """A study's gallery; None where there is none for the weights of these runs.
-
-    Raises:
-        RecordError: the file is damaged.
-    """
+    """A study's gallery, None without one for the weights of these runs; RecordError for damage."""
     path = study_dir / GALLERY_FILE
     if not path.is_file():
         return None

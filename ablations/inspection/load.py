@@ -3,6 +3,8 @@
 A report does without what is missing; `build.py` makes it from a study's weights and the data set.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ablations.inspection.gallery import (
 )
 from ablations.records.atomic_io import RecordError
 from ablations.records.observations import Observations, load_observations
-from ablations.records.run import RunRecord, load_weights
+from ablations.records.run import WEIGHTS_FILE, RunRecord, read_verified
 from ablations.records.study import Study, within_study
 
 
@@ -34,40 +36,38 @@ class Exhibits:
 
 def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
     """Read and verify what exists; a damaged file is left out and named in `problems`."""
-    observations, weights, problems = {}, {}, []
-    for record in study.records:
+    observations, weights = {}, {}
+    problems: list[str] = []
+
+    @contextmanager
+    def problems_kept() -> Iterator[None]:
         try:
+            yield
+        except RecordError as error:
+            problems.append(within_study(str(error), study_dir))
+
+    for record in study.records:
+        with problems_kept():
             if found := load_observations(record_folder(study_dir, record), record):
                 observations[record.run_spec.ablation, record.run_spec.seed] = found
-        except RecordError as error:
-            problems.append(str(error))
     gallery, runs = None, shown_runs(study, study_dir)
-    try:
+    with problems_kept():
         gallery = load_gallery(study_dir, runs)
-    except RecordError as error:
-        problems.append(str(error))
     for name, record in runs.items() if gallery else ():
-        try:
-            weights[name] = load_weights(record_folder(study_dir, record), record)
-        except RecordError as error:
-            problems.append(str(error))
-    lines = tuple(within_study(problem, study_dir) for problem in problems)
-    return Exhibits(observations, gallery, weights, lines)
+        with problems_kept():
+            weights[name] = read_verified(record_folder(study_dir, record) / WEIGHTS_FILE, record)
+    return Exhibits(observations, gallery, weights, tuple(problems))
 
 
 def unmeasured_runs(study_dir: Path, study: Study) -> list[RunRecord]:
     """The runs whose weights exist, but not the measurements on them."""
 
-    def is_measured(record: RunRecord) -> bool:
-        try:
-            return load_observations(record_folder(study_dir, record), record) is not None
-        except RecordError:
-            return False
-
+    observations = load_exhibits(study_dir, study).observations
     return [
         record
         for record in study.records
-        if has_weights(study_dir, record) and not is_measured(record)
+        if has_weights(study_dir, record)
+        and (record.run_spec.ablation, record.run_spec.seed) not in observations
     ]
 
 

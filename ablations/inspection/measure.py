@@ -50,8 +50,10 @@ def measure_network(
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format)
     scale = input_scale(run_spec, dataset)
     train_images, _ = load_images(dataset, run_spec.training, device)
-    batch = _first_images(train_images, NUM_SIGNAL_IMAGES)
-    known_images = _first_images(train_images, NUM_KNOWN_IMAGES)
+    batch, known_images = (
+        Images(train_images.pixels[:count], train_images.labels[:count])
+        for count in (NUM_SIGNAL_IMAGES, NUM_KNOWN_IMAGES)
+    )
     untrained = build_network(run_spec.network)
     initialise_weights(untrained, run_spec.seed)
     known_result = _classify_images(network.eval(), known_images, scale)
@@ -80,10 +82,6 @@ def input_scale(run_spec: RunSpec, dataset: Dataset) -> InputScale:
     return InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
 
 
-def _first_images(images: Images, count: int) -> Images:
-    return Images(images.pixels[:count], images.labels[:count])
-
-
 @torch.inference_mode()
 def _classify_images(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
     batches = images.pixels.split(TEST_BATCH_SIZE)
@@ -106,21 +104,21 @@ def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> li
         for name, block in network.named_modules()
         if name.startswith("stage") and hasattr(block, "conv")
     }
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[nn.Module, Tensor] = {}
 
-    def keep_output(name: str, output: Tensor) -> None:
-        outputs[name] = output.detach()
+    def keep_output(block: nn.Module, _: object, output: Tensor) -> None:
+        outputs[block] = output.detach()
 
-    for name, block in blocks.items():
-        block.register_forward_hook(lambda _, __, output, name=name: keep_output(name, output))
+    for block in blocks.values():
+        block.register_forward_hook(keep_output)
     with torch.enable_grad():
         logits = network(prepare_pixels(images.pixels, scale))
         functional.cross_entropy(logits, images.labels).backward()
     return [
         BlockSignal(
             block=name,
-            output_rms=_root_mean_square(outputs[name]),
-            zero_share=round((outputs[name] == 0).float().mean().item(), NUM_DIGITS),
+            output_rms=_root_mean_square(outputs[block]),
+            zero_share=round((outputs[block] == 0).float().mean().item(), NUM_DIGITS),
             gradient_rms=_root_mean_square(block.conv.weight.grad),
         )
         for name, block in blocks.items()

@@ -38,11 +38,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def load_json(path: Path, kind: type[Decoded]) -> Decoded:
-    """Read a JSON file that has no checksum.
-
-    Raises:
-        RecordError: the file cannot be read, or its content is not of this type.
-    """
+    """Read a JSON file that has no checksum; RecordError when it is not of this type."""
     return decode_json(path, read_content(path), kind)
 
 

@@ -19,10 +19,7 @@ _OWNER_FILE = ".owner"
 def study_lock(study_dir: Path) -> Iterator[None]:
     """Hold the lock of a study's folder, and remove incomplete files of a process that was killed.
 
-    The operating system releases the lock when its process ends.
-
-    Raises:
-        StudyError: another process holds the lock.
+    The operating system releases the lock when its process ends. StudyError when it is held already.
     """
     lock = FileLock(study_dir / ".lock", timeout=0)
     owner_file = study_dir / _OWNER_FILE

@@ -75,14 +75,10 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
                 elif (destination / RECORD_FILE).exists():
                     problems.append(f"{run_dir}: {destination} holds another run, which stays")
                 else:
-                    _copy_run(run_dir, destination)
+                    # The record last: it completes a run.
+                    for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
+                        if (run_dir / name).exists():
+                            write_atomically(destination / name, read_content(run_dir / name))
                     present[run_spec] = record
                     num_copied += 1
     return MergeResult(num_copied, num_present, tuple(problems))
-
-
-def _copy_run(run_dir: Path, destination: Path) -> None:
-    """Copy the files of a run, the record last."""
-    for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
-        if (run_dir / name).exists():
-            write_atomically(destination / name, read_content(run_dir / name))

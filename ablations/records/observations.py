@@ -68,11 +68,7 @@ class Observations(msgspec.Struct, frozen=True):
 
 
 def load_observations(run_dir: Path, record: RunRecord) -> Observations | None:
-    """Read the measurements on a run's network; None where there are none for its weights.
-
-    Raises:
-        RecordError: the file is damaged.
-    """
+    """The measurements on a run's weights, None if there are none; RecordError for a damaged file."""
     path = run_dir / OBSERVATIONS_FILE
     if not path.exists():
         return None

@@ -146,11 +146,7 @@ def write_run(run_dir: Path, result: RunResult) -> None:
 
 
 def load_record(run_dir: Path) -> RunRecord:
-    """Read and verify a run's record.
-
-    Raises:
-        RecordError: the record is damaged, unreadable or of another schema.
-    """
+    """Read a run's record; RecordError when it is damaged, unreadable or of another schema."""
     path = run_dir / RECORD_FILE
     record = load_with_checksum(path, RunRecord)
     if record.digest != record.run_spec.digest_under(record.protocol_version) or not record.epochs:
@@ -159,31 +155,14 @@ def load_record(run_dir: Path) -> RunRecord:
 
 
 def load_predictions(run_dir: Path, record: RunRecord) -> Predictions:
-    """Read and verify a run's predictions.
-
-    Raises:
-        RecordError: the file is missing or is not the file that was recorded.
-    """
+    """Read a run's predictions; RecordError as for `read_verified`."""
     content = read_verified(run_dir / PREDICTIONS_FILE, record)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return Predictions(arrays["predicted_class"], arrays["true_class_probability"])
 
 
-def load_weights(run_dir: Path, record: RunRecord) -> bytes:
-    """Read and verify a run's weights, in safetensors format.
-
-    Raises:
-        RecordError: the file is missing or is not the file that was recorded.
-    """
-    return read_verified(run_dir / WEIGHTS_FILE, record)
-
-
 def read_verified(path: Path, record: RunRecord) -> bytes:
-    """Read a file whose SHA-256 is in a record.
-
-    Raises:
-        RecordError: it cannot be read, or is not the file that was recorded.
-    """
+    """Read a file of a run; RecordError when it is missing or not the file that was recorded."""
     content = read_content(path)
     if hashlib.sha256(content).hexdigest() != record.file_sha256.get(path.name):
         raise DamagedFileError(f"{path}: not the file that was recorded: it was changed or cut off")

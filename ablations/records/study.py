@@ -40,10 +40,7 @@ class Study:
 def plan_runs(
     spec: StudySpec, ablations: Iterable[Ablation], seeds: Iterable[int]
 ) -> list[RunSpec]:
-    """The runs of a study, all ablations of the first seed first.
-
-    So a report on all ablations is possible after the first seed.
-    """
+    """The runs of a study: all ablations of the first seed first, for an early report on all."""
     ablations = list(ablations)
     return [
         RunSpec(
@@ -80,27 +77,26 @@ def load_study(study_dir: Path) -> Study:
         RecordError: its `study.json` is damaged, unreadable or of another schema.
     """
     spec = load_spec(study_dir)
-    records: dict[Path, RunRecord] = {}
+    loaded: dict[Path, RunRecord] = {}
     rejected: dict[Path, RecordError] = {}
     for run_dir in _run_folders(study_dir):
         path = run_dir.relative_to(study_dir)
         try:
-            records[path] = _load_run(run_dir, spec)
+            loaded[path] = _load_run(run_dir, spec)
         except RecordError as error:
             rejected[path] = error
-    for path, incomparable in _find_incomparable(records).items():
-        rejected[path] = incomparable
-        del records[path]
+    rejected |= _find_incomparable(loaded)
+    records = [record for path, record in loaded.items() if path not in rejected]
     timing = None
     try:
         if (study_dir / TIMING_FILE).exists():
-            timing = _load_timing(study_dir / TIMING_FILE, spec, records.values())
+            timing = _load_timing(study_dir / TIMING_FILE, spec, records)
     except RecordError as error:
         rejected[Path(TIMING_FILE)] = error
     return Study(
         name=study_dir.resolve().name,
         spec=spec,
-        records=_sort_records(records.values()),
+        records=_sort_records(records),
         timing=timing,
         problems=tuple(within_study(str(error), study_dir) for error in rejected.values()),
         rejected=rejected,
@@ -159,16 +155,11 @@ def _sort_records(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
 
 
 def _path_of(run_spec: RunSpec) -> Path:
-    """The folder of a run, relative to the study."""
     return run_folder(Path(), run_spec.ablation, run_spec.seed)
 
 
 def _run_folders(study_dir: Path) -> list[Path]:
-    """The folders with a record, sorted.
-
-    Raises:
-        RecordError: a folder cannot be read. `glob` would pass over it without an error.
-    """
+    """The folders with a record, sorted; RecordError for an unreadable folder, which `glob` skips."""
     try:
         return [
             run_dir
@@ -186,9 +177,8 @@ def _run_folders(study_dir: Path) -> list[Path]:
 def _load_run(run_dir: Path, spec: StudySpec) -> RunRecord:
     """Read a run's record and verify the files that it names; predictions and weights may be absent.
 
-    Raises:
-        DamagedFileError: a file is damaged, or the run is in the wrong folder.
-        RecordError: the record is unreadable, or of another schema, data set, length or device.
+    DamagedFileError when a file is damaged or in the wrong folder; RecordError when the record is
+    unreadable, or of another schema, data set, length, device or arithmetic.
     """
     record = load_record(run_dir)
     run_spec, path = record.run_spec, run_dir / RECORD_FILE
@@ -205,7 +195,8 @@ def _load_run(run_dir: Path, spec: StudySpec) -> RunRecord:
     )
     if not is_comparable:
         raise RecordError(
-            f"{path}: is of another study (data, length, device or arithmetic differ); choose another folder with --out"
+            f"{path}: is of another study (data, length, device or arithmetic differ); choose another "
+            "folder with --out"
         )
     for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
         if name in record.file_sha256 and (run_dir / name).exists():

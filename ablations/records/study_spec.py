@@ -45,12 +45,9 @@ class StudySpec(msgspec.Struct, frozen=True):
 
 
 def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) -> None:
-    """Check that a folder can be used for a study.
+    """Raise StudyError when a folder holds another study, or something else.
 
     `found` is the spec of the study that it holds; None: it holds no study.
-
-    Raises:
-        StudyError: the folder holds another study, or something else.
     """
     if found is not None:
         if difference := first_difference(found, wanted):
@@ -69,11 +66,7 @@ def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) ->
 
 
 def create_study(study_dir: Path, spec: StudySpec) -> None:
-    """Write a study's `study.json`, unless it exists.
-
-    Raises:
-        StudyError: the folder cannot be written.
-    """
+    """Write a study's `study.json`, unless it exists; StudyError when that fails."""
     if (study_dir / STUDY_FILE).exists():
         return
     try:
@@ -89,9 +82,7 @@ def first_difference(one: StudySpec, other: StudySpec) -> tuple[str, str, str] |
     for name in StudySpec.__struct_fields__:
         values = getattr(one, name), getattr(other, name)
         if values[0] != values[1]:
-            first, second = (
-                value.name if isinstance(value, DatasetId) else repr(value) for value in values
-            )
+            first, second = (v.name if isinstance(v, DatasetId) else repr(v) for v in values)
             return name, first, second
     return None
 
@@ -109,8 +100,7 @@ def load_spec(study_dir: Path) -> StudySpec:
         RecordError: the file is damaged, unreadable or of another schema.
     """
     if not is_study(study_dir):
-        reason = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
-        raise StudyError(f"{study_dir} is not a study: {reason}")
+        raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
     try:
         return load_with_checksum(study_dir / STUDY_FILE, StudySpec)
     except DamagedFileError as error:

@@ -15,11 +15,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 def connection(
     backend: Backend, address: str | None, num_jobs: int | None, gpus_per_task: float
 ) -> "AbstractContextManager[Cluster | None]":
-    """A connection to a Ray cluster; None for processes.
-
-    Raises:
-        ClusterError: the cluster cannot be used.
-    """
+    """A connection to a Ray cluster; None for processes. ClusterError when it cannot be used."""
     if backend == "processes":
         return nullcontext()
     from ablations.runner.ray_cluster import connect

@@ -43,8 +43,8 @@ def estimate_seconds(
         seconds_per_run = fmean(record.wall_seconds for record in done)
     else:
         group = split_into_groups(missing, setup.num_replicas)[0]
-        seconds_per_run = trial_epoch_seconds(group, dataset, setup)
-        seconds_per_run *= missing[0].training.num_epochs
+        epoch_seconds = trial_epoch_seconds(group, dataset, setup)
+        seconds_per_run = epoch_seconds * missing[0].training.num_epochs
     # Runs are not divided: three runs on two workers take as long as four.
     return STARTUP_SECONDS + math.ceil(len(missing) / num_jobs) * seconds_per_run
 
@@ -58,10 +58,11 @@ def trial_epoch_seconds(group: Sequence[RunSpec], dataset: Dataset, setup: Worke
     try:
         while True:
             try:
-                return [
-                    time_epoch(group[0], dataset, device, setup.arithmetic, plan, num_replicas)
-                    for plan in TRIALS
-                ][-1]
+                for plan in TRIALS:
+                    seconds = time_epoch(
+                        group[0], dataset, device, setup.arithmetic, plan, num_replicas
+                    )
+                return seconds
             except RuntimeError as error:
                 if num_replicas == 1 or not is_out_of_memory(error):
                     raise

@@ -77,10 +77,10 @@ class ProcessPool:
                 continue
             if isinstance(event, RunFinished | RunFailed):
                 worker.run_specs.remove(event.run_spec)
-            is_faulty = isinstance(event, RunFailed) and self.setup.device == "cuda"
-            if is_faulty and not worker.run_specs:
                 # After an error on a GPU, a process cannot use it any more.
-                self._remove(worker)
+                is_faulty = isinstance(event, RunFailed) and self.setup.device == "cuda"
+                if is_faulty and not worker.run_specs:
+                    self._remove(worker)
             yield event
 
     def stop(self) -> None:

@@ -34,6 +34,7 @@ class StudyProgress(Progress):
         self._num_ended = 0
         self._epochs_done: dict[RunSpec, int] = {}
         self._bars: dict[RunSpec, TaskID] = {}
+        self._is_finishing, self._has_machines = False, True
         self._started = time.monotonic()
         self._total = self.add_task("all epochs", total=num_runs * num_epochs, note="")
 
@@ -64,14 +65,16 @@ class StudyProgress(Progress):
             note=f"{self._num_ended}/{self._num_runs} runs, {self._time_left()}",
         )
 
-    def finishing_message(self) -> str:
-        """What to print after the first Ctrl-C."""
-        if not self._bars:
-            return "Stopping ..."
-        return (
-            f"Finishing the {plural(len(self._bars), 'run')} under way. "
-            "Press Ctrl-C again to stop at once."
-        )
+    def print_state(self, is_finishing: bool, has_machines: bool) -> None:
+        """Print once what the study waits for after the first Ctrl-C, and without a machine."""
+        if is_finishing and not self._is_finishing:
+            runs = plural(len(self._bars), "run")
+            words = f"Finishing the {runs} under way. Press Ctrl-C again to stop at once."
+            print_line(self.console, words if self._bars else "Stopping ...")
+        if self._has_machines and not has_machines:
+            words = "The cluster has lost its last machine. Waiting for another to join ..."
+            print_line(self.console, words)
+        self._is_finishing, self._has_machines = is_finishing, has_machines
 
     def _outcome(self, event: RunFinished | RunFailed) -> str:
         if isinstance(event, RunFailed):

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONNECT_SECONDS = 10.0
@@ -34,15 +34,13 @@ class Cluster:
 
     def num_slots(self, device: str) -> int:
         """How many tasks the machines can run at a time now."""
-        slots = sum(self._num_slots_of(machine, device) for machine in self.machines())
+        slots = 0
+        for machine in self.machines():
+            num_cores = int(machine.get("CPU", 0))
+            # A task uses one GPU or a part of it, never parts of two.
+            num_shares = int(machine.get("GPU", 0)) * int(1 / self.gpus_per_task)
+            slots += num_cores if device == "cpu" else min(num_cores, num_shares)
         return slots if self.max_tasks is None else min(slots, self.max_tasks)
-
-    def _num_slots_of(self, machine: Mapping[str, float], device: str) -> int:
-        num_cores = int(machine.get("CPU", 0))
-        if device == "cpu":
-            return num_cores
-        # A task uses one GPU or a part of it, never parts of two.
-        return min(num_cores, int(machine.get("GPU", 0)) * int(1 / self.gpus_per_task))
 
     def machines(self) -> list[dict[str, float]]:
         """The resources of each machine that is alive."""
@@ -78,15 +76,9 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
         raise ClusterError(
             '--backend ray needs Ray; install it with: pip install -e ".[ray]"'
         ) from error
-    if address and "://" in address:
-        raise ClusterError(
-            f"--ray-address {address}: Ray's client protocol is not supported; run this command on a "
-            "machine of the cluster, with --ray-address auto"
-        )
     if address and address != "auto":
         _check_reachable(address)
-    other_files = [f"/{path.name}" for path in PROJECT_DIR.iterdir()]
-    other_files = [name for name in other_files if name[1:] not in SOURCE_PACKAGES]
+    names = {path.name for path in PROJECT_DIR.iterdir()} - set(SOURCE_PACKAGES)
     # Ray replaces signal handlers; `signals.py` needs its own.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -94,7 +86,7 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
             address=address or "local",
             runtime_env={
                 "working_dir": str(PROJECT_DIR),
-                "excludes": [*other_files, "__pycache__"],
+                "excludes": [*(f"/{name}" for name in names), "__pycache__"],
             },
             include_dashboard=None if address else False,
             configure_logging=False,
@@ -137,6 +129,6 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ClusterError(
-            f"no Ray cluster at {address} ({error}); use HOST:PORT as ray start printed it, or auto on "
-            "a machine of the cluster"
+            f"no Ray cluster at {address} ({error}); use HOST:PORT as ray start printed it, or "
+            "--ray-address auto on a machine of the cluster"
         ) from error

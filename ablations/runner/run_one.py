@@ -36,31 +36,6 @@ from mnist_blocks.summary import count_parameters, total_multiply_adds
 from speed.arithmetic import Arithmetic
 
 
-def run_experiment(
-    run_spec: RunSpec,
-    dataset: Dataset,
-    device: torch.device,
-    after_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
-    commit: str | None = None,
-    arithmetic: Arithmetic = "plain",
-) -> RunResult:
-    """Train one seed by itself. Returns the record, predictions and weights; writes nothing.
-
-    `commit` is recorded as the source's; by default it is looked up.
-
-    Raises:
-        ValueError: the data set is not the one in the run spec.
-    """
-
-    def report(_: RunSpec, epoch: EpochRecord) -> None:
-        after_epoch(epoch)
-
-    [(_, result)] = run_group(
-        [run_spec], dataset, device, report, commit, arithmetic, as_one_network=False
-    )
-    return result
-
-
 def run_group(
     run_specs: Sequence[RunSpec],
     dataset: Dataset,
@@ -94,12 +69,10 @@ def run_group(
     for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
-            yield (
-                run_spec,
-                _assemble_result(
-                    run_spec, trained, dataset, device, environment, seconds, len(part)
-                ),
+            result = _assemble_result(
+                run_spec, trained, dataset, device, environment, seconds, len(part)
             )
+            yield run_spec, result
         started = time.perf_counter()
 
 
@@ -154,23 +127,22 @@ def choose_device(name: str) -> str:
     Raises:
         ValueError: this machine does not have the device.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
     if name == "auto":
-        return next(device for device, is_available in available.items() if is_available)
-    if not available[name]:
+        return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
+    if not has_device(name):
         raise ValueError(f"this machine has no {name} device that torch can use; try --device cpu")
     return name
 
 
-def use_one_thread() -> None:
-    """Compute in one thread: several such processes are faster than one with several threads.
+def has_device(name: str) -> bool:
+    """Whether this machine has a cuda, mps or cpu device."""
+    if name == "cuda":
+        return torch.cuda.is_available()
+    return name == "cpu" or torch.backends.mps.is_available()
 
-    Sums in one thread also have a fixed order, so results do not depend on the number of cores.
-    """
+
+def use_one_thread() -> None:
+    """Compute in one thread, which fixes the order of sums; many such processes are the fastest."""
     torch.set_num_threads(1)
 
 

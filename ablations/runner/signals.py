@@ -51,11 +51,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `deferred`: signals raise in this context.
-
-        Raises:
-            KeyboardInterrupt: a signal that stops at once has been received.
-        """
+        """Within `deferred`: signals raise in this context, also one received before."""
         self._is_deferred = False
         try:
             self.check()

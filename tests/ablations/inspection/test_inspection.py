@@ -14,19 +14,17 @@ from torch.nn import functional
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.data.dataset import Dataset
-from ablations.inspection.build import complete_exhibits, load_trained_network, make_exhibits
+from ablations.inspection.build import complete_exhibits, make_exhibits
 from ablations.inspection.gallery import (
     GALLERY_FILE,
     NUM_SHOWN,
     Gallery,
-    differing_images,
 )
 from ablations.inspection.load import is_up_to_date, load_exhibits
 from ablations.inspection.measure import (
     class_activation_map,
     confusion_matrix,
     head_spectrum,
-    input_scale,
     measure_network,
     measure_signals,
     sample_images,
@@ -42,11 +40,11 @@ from ablations.records.run import (
 )
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudySpec, create_study
-from ablations.runner.run_one import run_experiment
 from ablations.training.batches import Images, InputScale, prepare_pixels
 from ablations.training.seeding import initialise_weights
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
+from tests.factories import run_experiment
 
 CPU = torch.device("cpu")
 NAMES = ("target", "no-batchnorm", "no-input-normalisation")
@@ -59,9 +57,7 @@ def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
-        write_run(
-            run_folder(folder, run.ablation, run.seed), run_experiment(run, digits, CPU, commit="-")
-        )
+        write_run(run_folder(folder, run.ablation, run.seed), run_experiment(run, digits))
     return folder
 
 
@@ -97,18 +93,13 @@ def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> N
         )
 
 
-def test_measuring_leaves_the_network_as_it_was(digits: Dataset) -> None:
-    network = untrained()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    measure_signals(network, some_images(digits), InputScale())
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
-def test_dropout_is_off_and_nothing_is_random(digits: Dataset) -> None:
+def test_measuring_is_not_random_and_leaves_the_network_as_it_was(digits: Dataset) -> None:
     network = untrained(replace(TARGET, dropout=0.5))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     one, other = (measure_signals(network, some_images(digits), InputScale()) for _ in range(2))
     assert one == other
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
@@ -318,7 +309,7 @@ def test_failing_to_look_does_not_lose_a_run(
     monkeypatch.setattr("ablations.runner.run_one.measure_network", fail)
     spec = StudySpec(digits.id, digits.title, 1, 300, device_type="cpu")
     [run] = plan_runs(spec, [find_ablation("target")], [0])
-    result = run_experiment(run, digits, CPU, commit="-")
+    result = run_experiment(run, digits)
     create_study(tmp_path / "study", spec)
     folder = run_folder(tmp_path / "study", "target", 0)
     write_run(folder, result)
@@ -327,21 +318,3 @@ def test_failing_to_look_does_not_lose_a_run(
     assert not is_up_to_date(tmp_path / "study", study)
     make_exhibits(tmp_path / "study", study, digits)
     assert (folder / OBSERVATIONS_FILE).exists()
-
-
-def test_network_sees_pixels_as_in_training(study_dir: Path, digits: Dataset) -> None:
-    """Also the one whose inputs are not normalised."""
-    for record in load_study(study_dir).records:
-        folder = run_folder(study_dir, record.run_spec.ablation, 0)
-        network = load_trained_network(folder, record)
-        pixels = prepare_pixels(
-            torch.as_tensor(digits.test_images), input_scale(record.run_spec, digits)
-        )
-        with torch.inference_mode():
-            answers = network(pixels).argmax(dim=1).numpy()
-        assert (answers == load_predictions(folder, record).predicted_class).all()
-
-
-def test_images_that_differ() -> None:
-    assert differing_images([1, 2, 5], [2, 3]) == ([1, 5], [3])
-    assert differing_images([], []) == ([], [])

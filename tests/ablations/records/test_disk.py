@@ -1,4 +1,4 @@
-"""Writing and resuming a study: file reads, signals, and disks that are full, broken or forbidden."""
+"""Writing and resuming a study: signals, and disks that are full, broken or read-only."""
 
 import errno
 import os
@@ -8,13 +8,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import torch
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
@@ -22,20 +20,18 @@ from ablations.commands import messages, prepare, run_study
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
 from ablations.records.run import (
-    PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunResult,
     load_predictions,
     load_record,
-    load_weights,
+    read_verified,
 )
 from ablations.records.study import plan_runs, run_folder
-from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
-from ablations.runner.run_one import run_experiment
-from ablations.runner.scheduler import Event, RunFailed, RunFinished, WorkerSetup
+from ablations.records.study_spec import StudyError, StudySpec
+from ablations.runner.scheduler import Event, RunFinished, WorkerSetup
 from reports.documents.write import write_report
-from tests.factories import make_request
+from tests.factories import make_request, run_experiment
 from tests.faults import IS_EXHAUSTIVE, tell_fault
 
 NAMES = ["target", "no-momentum"]
@@ -44,7 +40,7 @@ ERRORS = {
     errno.EACCES: "permission lost (EACCES)",
     errno.EIO: "disk broken (EIO)",
 }
-NUM_FAULTS = 10_000 if IS_EXHAUSTIVE else 8
+NUM_FAULTS = 10_000 if IS_EXHAUSTIVE else 4
 """At most this many steps of writing fail for each kind of error."""
 
 
@@ -138,7 +134,7 @@ def failing_steps(num_steps: int, error_number: int) -> list[int]:
 def results(digits: Dataset) -> dict[RunSpec, RunResult]:
     spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
     run_specs = plan_runs(spec, map(find_ablation, NAMES), [0, 1])
-    return {one: run_experiment(one, digits, torch.device("cpu")) for one in run_specs}
+    return {one: run_experiment(one, digits) for one in run_specs}
 
 
 def request(out: Path) -> StudyRequest:
@@ -186,31 +182,6 @@ def num_records(out: Path) -> int:
     return len(list(out.glob(f"*/seed-*/{RECORD_FILE}")))
 
 
-def test_resuming_a_finished_study_reads_each_file_three_times(
-    pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before the lock, after it, and for the report."""
-    out = tmp_path / "study"
-    assert run_study.run_study(request(out), write_report) == 0
-    assert num_records(out) == 4
-    reads: Counter[Path] = Counter()
-    read = Path.read_bytes
-
-    def count(path: Path) -> bytes:
-        reads[path.relative_to(out)] += 1
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", count)
-    assert run_study.run_study(request(out), write_report) == 0
-    assert len(pools) == 1, "no run is trained again"
-    names = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
-    run_dirs = [path.parent.relative_to(out) for path in out.glob(f"*/seed-*/{RECORD_FILE}")]
-    paths = [run_dir / name for run_dir in run_dirs for name in names]
-    assert {path: reads[path] for path in [*paths, Path(STUDY_FILE)]} == dict.fromkeys(
-        [*paths, Path(STUDY_FILE)], 3
-    )
-
-
 def test_study_that_another_process_made_before_the_lock_is_not_written_into(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,33 +221,11 @@ def test_signals_lose_no_run_that_has_ended(
     if moment == "write":
         monkeypatch.setattr(run_study, "write_run", interrupted_write)
     if moment == "message":
-        monkeypatch.setattr(run_study, "say_how_to_go_on", interrupted_message)
+        monkeypatch.setattr(run_study, "print_how_to_resume", interrupted_message)
     report = no_report if moment == "write" else interrupted_report
     out = tmp_path / "study"
     assert run_study.run_study(request(out), report) == 143
     assert num_records(out) == len(pools[0].started) == 2
-
-
-def test_run_that_ends_when_another_fails_is_kept(
-    pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wait(pool: FinishedRuns, seconds: float) -> Iterator[Event]:
-        while pool.under_way:
-            run_spec = pool.under_way.pop()
-            fails = run_spec == pool.started[1]
-            yield (
-                RunFailed(run_spec, "why", "")
-                if fails
-                else RunFinished(run_spec, pool.results[run_spec])
-            )
-
-    monkeypatch.setattr(FinishedRuns, "num_free", lambda pool: 2 - len(pool.under_way))
-    monkeypatch.setattr(FinishedRuns, "wait", wait)
-    out = tmp_path / "study"
-    failing_fast = replace(request(out), stops_at_failure=True)
-    assert run_study.run_study(failing_fast, no_report) == 1
-    assert num_records(out) == 1
-    assert len(pools[0].started) == 2
 
 
 def test_disk_that_becomes_read_only_is_one_clear_line(
@@ -338,7 +287,7 @@ def test_any_step_of_writing_a_study_may_fail(
             record = load_record(folder)
             assert record == result.record
             load_predictions(folder, record)
-            assert load_weights(folder, record) == result.weights_safetensors
+            assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
     for step, times in tried.items():
         tell_fault(
             "disk",

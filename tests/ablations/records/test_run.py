@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
-from ablations.records.atomic_io import DamagedFileError, RecordError, write_atomically
+from ablations.records.atomic_io import DamagedFileError, RecordError
 from ablations.records.checksums import encode_with_checksum, has_valid_checksum
 from ablations.records.run import (
     OBSERVATIONS_FILE,
@@ -30,9 +30,9 @@ from ablations.records.run import (
 )
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
-from ablations.runner.run_one import run_experiment
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
+from tests.factories import run_experiment
 from tests.strategies import network_specs
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 def result(digits: Dataset) -> RunResult:
     spec = StudySpec(digits.id, digits.title, 2, 256, "cpu")
     [run_spec] = plan_runs(spec, [find_ablation("no-gap")], [3])
-    return run_experiment(run_spec, digits, CPU)
+    return run_experiment(run_spec, digits)
 
 
 @pytest.fixture
@@ -83,19 +83,11 @@ def test_predictions_and_weights_are_those_of_the_record(
 
 
 def test_same_spec_gives_the_same_run_except_for_times(result: RunResult, digits: Dataset) -> None:
-    again = run_experiment(result.record.run_spec, digits, CPU)
+    again = run_experiment(result.record.run_spec, digits)
     assert again.record != result.record
     assert without_times(again.record) == without_times(result.record)
     assert again.predictions_npz == result.predictions_npz
     assert again.weights_safetensors == result.weights_safetensors
-
-
-def test_wrong_data_set_is_refused(result: RunResult, digits: Dataset) -> None:
-    other = DatasetId("digits", "0" * 64, 1437, 360)
-    run_spec = result.record.run_spec
-    moved = RunSpec(run_spec.ablation, run_spec.network, run_spec.training, other, 0)
-    with pytest.raises(ValueError, match="but the data set is"):
-        run_experiment(moved, digits, CPU)
 
 
 @pytest.mark.parametrize(
@@ -145,27 +137,6 @@ def test_checksum_covers_every_byte(
     assert not has_valid_checksum(bytes(changed))
     assert not has_valid_checksum(content[:place])
     assert not has_valid_checksum(content + b" ")
-
-
-def test_missing_record(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="cannot be read"):
-        load_record(tmp_path)
-
-
-def test_failed_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "record.json"
-    write_atomically(path, b"old")
-
-    def fail(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ablations.records.atomic_io.os.fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @given(network_specs(), st.integers(0, 10**9))

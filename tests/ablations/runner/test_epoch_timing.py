@@ -78,15 +78,12 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
         assert time_epoch(run_spec, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)
 
 
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
-def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic) -> None:
-    seconds = time_epoch(experiments_on(digits)[0], digits, CPU, arithmetic, TimingPlan(1, 2, 250))
-    assert seconds > 0
-
-
-def test_share_of_an_epoch_of_several_seeds_is_timed(digits: Dataset) -> None:
-    run_spec = experiments_on(digits)[0]
-    assert time_epoch(run_spec, digits, CPU, "plain", TimingPlan(1, 2, 250), num_replicas=2) > 0
+@pytest.mark.parametrize(
+    ("arithmetic", "num_replicas"), [*((name, 1) for name in ARITHMETICS), ("plain", 2)]
+)
+def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic, num_replicas: int) -> None:
+    run_spec, plan = experiments_on(digits)[0], TimingPlan(1, 2, 250)
+    assert time_epoch(run_spec, digits, CPU, arithmetic, plan, num_replicas) > 0
 
 
 def test_estimate_is_from_finished_runs_where_there_are_some(digits: Dataset) -> None:

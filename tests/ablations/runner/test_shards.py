@@ -1,36 +1,24 @@
-"""Parts of a study that know nothing of each other, and are copied into one folder."""
+"""Dividing a study into parts, and merging parts into one folder."""
 
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cli
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
-from ablations.data.datasets import Dataset
 from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
-from tests.ablations.runner.test_chaos import (
-    assert_equal_studies,
-    records_in,
-    train_in_this_process,
-)
+from tests.ablations.runner.test_chaos import records_in
 from tests.factories import make_record, make_spec
-
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @given(
@@ -74,59 +62,6 @@ def test_seeds_share_networks_as_far_as_that_leaves_no_slot_idle(
         assert len(split_into_groups(runs, found)) <= num_slots
 
 
-@pytest.mark.parametrize("words", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", ""])
-def test_part_that_there_is_not(words: str) -> None:
-    found = CliRunner().invoke(cli.main, ["ablate", "--all", f"--shard={words}"])
-    assert found.exit_code == 2
-    assert "write 1/8 to 8/8" in found.output
-
-
-def ablate(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "no-momentum"]
-    command += ["--dataset", "digits", "--device", "cpu", "--arithmetic", "plain"]
-    command += [
-        "--jobs",
-        "1",
-        "--preset",
-        "quick",
-        "--epochs",
-        "1",
-        "--seeds",
-        "0-1",
-        "--out",
-        str(out),
-        *more,
-    ]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
-
-def test_merged_parts_become_the_study(tmp_path: Path, digits: Dataset) -> None:
-    part, other, merged = (tmp_path / name for name in ("part", "other", "merged"))
-    whole = train_in_this_process(tmp_path / "whole", digits, ["target", "no-momentum"], 2)
-    finished = ablate(part, "--shard", "1/2")
-    assert finished.returncode == 0, finished.stderr
-    assert "part 1 of 2: 2 runs" in finished.stdout
-    assert len(records_in(part)) == 2
-    assert not (part / "timing.json").exists()
-    shutil.copytree(whole, other)
-    for path in records_in(part):
-        shutil.rmtree((other / path).parent)
-    shutil.rmtree(next(path.parent for path in other.rglob("record.json")))
-    shutil.copytree(part, merged)
-    found = CliRunner().invoke(cli.main, ["merge", str(part), str(other), "--out", str(merged)])
-    assert found.exit_code == 0, found.output
-    assert "1 run copied" in found.output
-    assert "2 were there already" in found.output
-    before = records_in(merged)
-    finished = ablate(merged)
-    assert finished.returncode == 0, finished.stderr
-    assert "3 of 4 runs are there already" in finished.stdout
-    assert records_in(merged).items() > before.items(), "nothing is done twice"
-    assert_equal_studies(whole, merged, 4)
-    study = load_study(merged)
-    assert study.timing and set(study.timing.by_ablation) == {"target", "no-momentum"}
-
-
 def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> None:
     """A part of a study as if it had been made: records, predictions and weights."""
     create_study(part, spec)
@@ -160,12 +95,12 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     again = merge_studies([one, two], out)
     assert (again.num_copied, again.num_present) == (1, 4)
     assert records_in(out).items() > before.items()
-    # What was damaged in the whole study does not keep a sound run out.
+    # What was damaged in the whole study does not keep an intact run out.
     (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
     (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
-    mended = merge_studies([one, two], out)
-    assert (mended.num_copied, mended.num_present) == (2, 3)
-    assert sum("Quarantined" in problem for problem in mended.problems) == 2
+    repaired = merge_studies([one, two], out)
+    assert (repaired.num_copied, repaired.num_present) == (2, 3)
+    assert sum("Quarantined" in problem for problem in repaired.problems) == 2
     assert load_study(out).problems == ()
     assert len(records_in(out)) == 5
 
@@ -182,15 +117,3 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     merge_studies([one], out)
     with study_lock(out), pytest.raises(StudyError, match=f"process {os.getpid()} on .* uses"):
         merge_studies([one], out)
-
-
-def test_part_of_another_study_is_not_mixed_in(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    write_part(one, make_spec(), range(2))
-    write_part(other, make_spec(num_epochs=2), range(2, 4))
-    for folder in other.glob("*/seed-*"):
-        shutil.copytree(folder, one / folder.relative_to(other), dirs_exist_ok=True)
-    study = load_study(one)
-    assert len(study.records) == 2
-    assert len(study.problems) == 2
-    assert all("is of another study" in problem for problem in study.problems)
