@@ -1,6 +1,6 @@
 """Counts the faults that tests inject, and what was lost.
 
-Tests call `tell_fault` after a fault did no harm. If the environment names a file, each call appends a
+Tests call `count_fault` after a fault did no harm. If the environment names a file, each call appends a
 line to it; `python -m tests.faults FILE` makes `docs/reliability.md` of the lines (`make chaos`).
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 FILE_VARIABLE = "FAULTS_FILE"
 IS_EXHAUSTIVE = int(os.environ.get("CHAOS_ROUNDS", "1")) > 1
 """Whether tests try every fault (`make chaos`) and not a few that a fixed seed selects."""
-ROOMS = {
+AREAS = {
     "processes": "Processes that are killed",
     "cluster": "A Ray cluster",
     "disk": "Disks",
@@ -36,29 +36,29 @@ and the same command makes it again.
 """
 
 
-def tell_fault(room: str, fault: str, outcome: str, *, times: int = 1, lost: int = 0) -> None:
+def count_fault(area: str, fault: str, outcome: str, *, times: int = 1, lost: int = 0) -> None:
     """Count a fault and its outcome, in a few words each.
 
     `lost` is the number of runs or files that were finished before the fault and gone after it.
     """
-    assert room in ROOMS
+    assert area in AREAS
     if path := os.environ.get(FILE_VARIABLE):
-        line = {"room": room, "fault": fault, "outcome": outcome, "times": times, "lost": lost}
+        line = {"area": area, "fault": fault, "outcome": outcome, "times": times, "lost": lost}
         # One write of one short line: test processes that append at once do not mix them up.
         with open(path, "a") as file:  # noqa: PTH123
             file.write(json.dumps(line) + "\n")
 
 
 def document(lines: list[dict[str, object]]) -> str:
-    """The lines as a table for each room, with equal faults and outcomes added up."""
+    """The lines as a table for each area, with equal faults and outcomes added up."""
     from ablations.version import source_commit
 
     parts = [PREFACE]
     total = sum(int(str(line["times"])) for line in lines)
-    for room, title in ROOMS.items():
+    for area, title in AREAS.items():
         sums: dict[tuple[str, str], list[int]] = {}
         for line in lines:
-            if line["room"] == room:
+            if line["area"] == area:
                 key = (str(line["fault"]), str(line["outcome"]))
                 times_and_lost = sums.setdefault(key, [0, 0])
                 times_and_lost[0] += int(str(line["times"]))
@@ -68,7 +68,7 @@ def document(lines: list[dict[str, object]]) -> str:
             for (fault, outcome), (times, lost) in sorted(sums.items())
         ]
         if rows:
-            head = ["| fault | times | lost | what became of it |", "|---|---:|---:|---|"]
+            head = ["| fault | times | lost | outcome |", "|---|---:|---:|---|"]
             parts.append("\n".join([f"## {title}\n", *head, *rows]) + "\n")
     today = datetime.now(UTC).date().isoformat()
     parts.append(

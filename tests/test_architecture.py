@@ -115,7 +115,7 @@ def test_no_import_cycle() -> None:
 
 
 def test_the_training_loop_stands_alone() -> None:
-    """Whoever reads the loop needs no downloader, no record storage and no console for it."""
+    """A reader of the loop needs no downloader, no record storage and no console for it."""
     seen: set[str] = set()
     waiting = {"ablations.training.loop"}
     modules = {module_name(path): path for path in every_source()}

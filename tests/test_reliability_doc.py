@@ -2,13 +2,13 @@
 
 import re
 
-from tests.faults import DOCUMENT, PREFACE, ROOMS
+from tests.faults import AREAS, DOCUMENT, PREFACE
 
 
 def test_document_is_of_the_tests_as_they_are() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text.startswith(PREFACE), "run: make chaos"
-    for title in ROOMS.values():
+    for title in AREAS.values():
         assert f"\n## {title}\n" in text
     rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d,]+) \| .+ \|$", text, flags=re.MULTILINE)
     times = [(fault, int(number.replace(",", ""))) for fault, number, _ in rows]

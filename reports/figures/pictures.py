@@ -12,7 +12,7 @@ from mnist_blocks.spec import IMAGE_SIZE
 FOR, AGAINST = (0, 114, 178), (213, 94, 0)
 """Blue and vermilion of Okabe and Ito's colour-blind safe palette."""
 SQUARE_PIXELS = 7
-"""Side of one square of a map: room for a dot."""
+"""Side of one square of a map: it holds a dot."""
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 // Sorting, filtering and linking of the tables that name a view, and the downloads.
 // The sort buttons follow the sortable table of the W3C's ARIA Authoring Practices.
-// A view's state stands in the address: #numbers?sort=difference&order=descending&show=pool
+// The address holds a view's state: #numbers?sort=difference&order=descending&show=pool
 {
   const ORDERS = ["ascending", "descending"];
   const UNSORTED = { sort: "", order: "ascending" };

@@ -28,7 +28,7 @@ from ablations.data.sources import (
     DataSource,
     read_file,
 )
-from tests.faults import tell_fault
+from tests.faults import count_fault
 from tests.tiny_data import TEST_LABELS, WEB_PAGE, refusal, write_files
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -156,7 +156,7 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
     path.write_bytes(original)
     assert read_file(MNIST, path, TEST_LABELS).tobytes() == labels[8:]
     fault = "bits flipped, pieces cut off, inserted or repeated in a file"
-    tell_fault("data files", fault, "refused, in one line", times=len(damaged))
+    count_fault("data files", fault, "refused, in one line", times=len(damaged))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_memory_is_bounded(tmp_path: Path, kind: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
-    tell_fault("data files", "gzip bombs and huge files", "refused; a few megabytes of memory")
+    count_fault("data files", "gzip bombs and huge files", "refused; a few megabytes of memory")
 
 
 # --- where files are searched

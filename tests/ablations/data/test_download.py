@@ -18,7 +18,7 @@ import cli
 from ablations.data import download
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.data.sources import FILE_SHAPES, SOURCES, inspect_folder
-from tests.faults import tell_fault
+from tests.faults import count_fault
 from tests.tiny_data import (
     CLOSED_MIRROR,
     FAULTS,
@@ -116,7 +116,7 @@ def test_next_mirror_is_tried(
         assert "\n" not in warning
     if not is_good:
         fault = "a mirror fails or sends wrong bytes"
-        tell_fault("data files", fault, "the next one is tried", times=len(PUBLISHED))
+        count_fault("data files", fault, "the next one is tried", times=len(PUBLISHED))
 
 
 REASONS = {
@@ -151,7 +151,7 @@ def test_failed_download(
         assert part in message
     assert files_under(raw) == set(before)
     assert all((raw / name).stat().st_mtime_ns == time for name, time in before.items())
-    tell_fault("data files", "no mirror has the right file", "one line; the good files untouched")
+    count_fault("data files", "no mirror has the right file", "one line; the good files untouched")
     mirror.fault = "none"
     use_mirrors(monkeypatch, mirror.url)
     load_dataset(*resolve_dataset("mnist", log=ignore))
@@ -213,7 +213,7 @@ def test_odd_file_is_refused_and_quarantined(
     assert message.startswith(f"{odd}: a folder, a device or a broken link, not a file; replace it")
     load_dataset(*resolve_dataset("mnist", log=ignore))
     assert os.path.lexists(f"{odd}.bad")
-    tell_fault("data files", "a folder, pipe, device or broken link", "refused, quarantined")
+    count_fault("data files", "a folder, pipe, device or broken link", "refused, quarantined")
 
 
 def test_files_outside_the_download_folder_stay(
@@ -287,7 +287,7 @@ def test_killed_while_downloading(mirror: Mirror) -> None:
     mirror.fault = "none"
     load_dataset(*resolve_dataset("mnist", log=ignore))
     assert files_under(RAW) == set(PUBLISHED)
-    tell_fault("data files", "killed while downloading", "no half file; the next call works")
+    count_fault("data files", "killed while downloading", "no half file; the next call works")
 
 
 def test_two_processes_download_each_file_once(mirror: Mirror) -> None:

@@ -40,7 +40,7 @@ from ablations.records.study import load_study, missing_runs, plan_runs, run_fol
 from ablations.records.study_spec import STUDY_FILE, StudySpec, create_study
 from ablations.records.timing import TIMING_FILE
 from tests.factories import make_timing, run_experiment
-from tests.faults import IS_EXHAUSTIVE, tell_fault
+from tests.faults import IS_EXHAUSTIVE, count_fault
 
 NAMES = ("target", "no-gap")
 OWN_FILES = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
@@ -268,4 +268,4 @@ def test_no_wrong_number_is_shown_and_no_run_is_lost(made: Results, spec: StudyS
     run_state_machine_as_test(DamagedStudy, settings=sampled)  # type: ignore[no-untyped-call]
     for fault, times in DamagedStudy.faults.items():
         outcome = OUTCOMES.get(fault, "quarantined and made again, nothing wrong shown")
-        tell_fault("records", fault, outcome, times=times)
+        count_fault("records", fault, outcome, times=times)

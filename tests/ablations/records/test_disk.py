@@ -28,11 +28,11 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import plan_runs, run_folder
-from ablations.records.study_spec import StudyError, StudySpec
+from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
 from ablations.runner.scheduler import Event, RunFinished, WorkerSetup
 from reports.documents.write import write_report
 from tests.factories import make_request, run_experiment
-from tests.faults import IS_EXHAUSTIVE, tell_fault
+from tests.faults import IS_EXHAUSTIVE, count_fault
 
 NAMES = ["target", "no-momentum"]
 ERRORS = {
@@ -182,6 +182,31 @@ def num_records(out: Path) -> int:
     return len(list(out.glob(f"*/seed-*/{RECORD_FILE}")))
 
 
+def test_resuming_a_finished_study_reads_each_file_three_times(
+    pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the lock, after it, and for the report."""
+    out = tmp_path / "study"
+    assert run_study.run_study(request(out), write_report) == 0
+    assert num_records(out) == 4
+    reads: Counter[Path] = Counter()
+    read = Path.read_bytes
+
+    def count(path: Path) -> bytes:
+        reads[path.relative_to(out)] += 1
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", count)
+    assert run_study.run_study(request(out), write_report) == 0
+    assert len(pools) == 1, "no run is trained again"
+    names = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
+    run_dirs = [path.parent.relative_to(out) for path in out.glob(f"*/seed-*/{RECORD_FILE}")]
+    paths = [run_dir / name for run_dir in run_dirs for name in names]
+    assert {path: reads[path] for path in [*paths, Path(STUDY_FILE)]} == dict.fromkeys(
+        [*paths, Path(STUDY_FILE)], 3
+    )
+
+
 def test_study_that_another_process_made_before_the_lock_is_not_written_into(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +314,7 @@ def test_any_step_of_writing_a_study_may_fail(
             load_predictions(folder, record)
             assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
     for step, times in tried.items():
-        tell_fault(
+        count_fault(
             "disk",
             f"{ERRORS[error_number]} at {step}",
             "the study stops with a clear line and goes on later; only a run that could not be written is done again",
@@ -319,7 +344,7 @@ def test_any_step_of_writing_a_report_may_fail(
         assert disk.failed
         assert {name: (out / name).read_bytes() for name in names} == before
         assert not list(out.rglob("*.tmp"))
-    tell_fault(
+    count_fault(
         "disk",
         f"{ERRORS[error_number]} while a report is written",
         "the old report stays whole",

@@ -29,7 +29,7 @@ from ablations.records.study_spec import (
 )
 from ablations.records.timing import TIMING_FILE, EpochTime
 from tests.factories import ENVIRONMENT, make_record, make_spec, make_timing
-from tests.faults import tell_fault
+from tests.faults import count_fault
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -117,7 +117,7 @@ def test_runs_of_another_device_or_arithmetic_are_not_mixed(
         missing_runs(study, [run_spec])
     assert quarantine_damaged_runs(study_dir, study) == []
     assert path.exists()
-    tell_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
+    count_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
 
 
 def test_runs_of_two_definitions_are_not_averaged(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_unreadable_record_is_not_quarantined(
             missing_runs(study, run_specs)
         assert quarantine_damaged_runs(tmp_path, study) == []
     assert missing_runs(load_study(tmp_path), run_specs) == []
-    tell_fault(
+    count_fault(
         "records",
         "a record that cannot be read for now (EIO)",
         "one clear line; it is not quarantined",

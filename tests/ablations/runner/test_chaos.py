@@ -24,7 +24,7 @@ from ablations.records.run import load_record, without_times
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from tests.factories import run_experiment
-from tests.faults import IS_EXHAUSTIVE, tell_fault
+from tests.faults import IS_EXHAUSTIVE, count_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 
@@ -133,7 +133,7 @@ def test_study_that_is_killed_again_and_again_loses_nothing(
             assert (folder / "predictions.npz").read_bytes() == result.predictions_npz
         assert not list(out.rglob("*.tmp"))
     for fault, times in num_faults.items():
-        tell_fault(
+        count_fault(
             "processes",
             fault,
             "no finished run lost or done twice; the same command ends with the same numbers, bit by bit",

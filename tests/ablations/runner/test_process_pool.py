@@ -25,7 +25,7 @@ from ablations.runner.scheduler import (
     execute,
 )
 from ablations.version import source_digest
-from tests.faults import tell_fault
+from tests.faults import count_fault
 
 SETUP = WorkerSetup("digits", None, "cpu", "plain", "a commit", source_digest())
 OTHER_DATA = DatasetId("digits", "0" * 64, 1437, 360)
@@ -114,7 +114,7 @@ def test_killed_process_is_replaced_a_few_times(
     failures = [event for event in events if isinstance(event, RunFailed)]
     assert all("died 3 times (exit code -9)" in failure.reason for failure in failures)
     if failures:
-        tell_fault(
+        count_fault(
             "processes",
             "a run's worker killed at every attempt",
             "the run is reported as failed, with the reason; the others go on",

@@ -33,7 +33,7 @@ from ablations.runner.scheduler import (
 )
 from tests.ablations.runner.test_chaos import records_in
 from tests.ablations.runner.test_process_pool import OTHER_DATA, SETUP, kinds, runs_on
-from tests.faults import tell_fault
+from tests.faults import count_fault
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -105,7 +105,7 @@ def test_killed_node_loses_no_run_and_a_new_node_is_used(
     num_starts = [kinds(events, run_spec).count(RunStarted) for run_spec in run_specs]
     assert sorted(num_starts) == [1, 2], "only the run of the killed node starts again"
     assert all(kinds(events, run_spec)[-1] is RunFinished for run_spec in run_specs)
-    tell_fault("cluster", "a node killed in the middle", "its run begins again on another node")
+    count_fault("cluster", "a node killed in the middle", "its run begins again on another node")
 
 
 def start_study(out: Path, *options: str) -> subprocess.Popen[str]:
@@ -135,7 +135,7 @@ def test_stopped_study_continues_without_ray(nodes: LocalNodes, tmp_path: Path) 
     records = records_in(out)
     assert len(records) == 8
     assert records.items() >= kept.items(), "a finished run is not run again"
-    tell_fault(
+    count_fault(
         "cluster", "driver stopped (SIGTERM)", "the study goes on, on the cluster or without"
     )
 
