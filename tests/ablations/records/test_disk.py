@@ -20,6 +20,7 @@ from ablations.commands import messages, prepare, run_study
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
 from ablations.records.run import (
+    PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunResult,
