@@ -34,9 +34,6 @@ class Ablation:
     expectation: str
     """What to expect, and why."""
     source: str
-    expects: Literal["worse", "hardly", "better"] | None = None
-    """The expectation in a word, for a run of full length, which the page compares with the
-    measurement. None if it is about another network than the target."""
     is_core: bool = False
     """Whether the ingredient is one of the four concepts that the assignment asks for."""
     network: Mapping[str, Any] = field(default_factory=dict)

@@ -23,7 +23,6 @@ CATALOGUE = (
         name="no-batchnorm",
         removes="batch normalisation",
         question="What does batch normalisation do for a network this small?",
-        expects="worse",
         expectation=(
             "Slower learning and lower final accuracy: the scale of each layer's output drifts "
             "with the weights before it, gradients in the first stage are small, and the target's "
@@ -40,7 +39,6 @@ CATALOGUE = (
         name="no-dropout",
         removes="dropout",
         question="Does dropout help with 19,000 parameters and 60,000 augmented images?",
-        expects="hardly",
         expectation=(
             "Little difference, perhaps even an improvement: a network that hardly overfits gains "
             "little from noise, and dropout before batch norm makes the variance differ between "
@@ -57,7 +55,6 @@ CATALOGUE = (
         name="no-gap",
         removes="global average pooling",
         question="What changes when the head sees every pixel of the last feature maps?",
-        expects="hardly",
         expectation=(
             "Similar accuracy with more than twice the parameters: the first linear layer grows "
             "from 528 to 25,104. Global average pooling saves parameters, and makes the output "
@@ -82,7 +79,6 @@ CATALOGUE = (
         name="no-fc-head",
         removes="the fully connected head",
         question="Does the network need fully connected layers?",
-        expects="hardly",
         expectation=(
             "Little difference: apart from dropout, a 1x1 convolution and an average are the same "
             "function as an average and one linear layer, and the target's two linear layers are "
@@ -100,7 +96,6 @@ CATALOGUE = (
         name="single-fc",
         removes="the second linear layer",
         question="What do two linear layers without an activation between them add?",
-        expects="hardly",
         expectation=(
             "Little difference in the end: two linear maps in a row are one linear map. They only "
             "change the path of gradient descent."
@@ -115,7 +110,6 @@ CATALOGUE = (
         name="no-relu",
         removes="the activation function",
         question="How much of the network is left without nonlinear activations?",
-        expects="worse",
         expectation=(
             "The largest loss of all: convolutions in a row are one linear map, so only the two "
             "max pools make the function nonlinear."
@@ -130,7 +124,6 @@ CATALOGUE = (
         name="no-maxpool",
         removes="max pooling (stride 2 instead)",
         question="Does a strided convolution downsample as well as a maximum?",
-        expects="worse",
         expectation=(
             "A little worse, and faster: the strided convolution computes a quarter of the "
             "outputs, and loses the maximum's tolerance to a shift by a pixel."
@@ -142,7 +135,6 @@ CATALOGUE = (
         name="one-conv-per-stage",
         removes="the second convolution of each stage",
         question="What does depth add?",
-        expects="worse",
         expectation=(
             "Clearly worse: two 3x3 convolutions see 5x5 pixels with a nonlinearity in between, "
             "one sees 3x3. A third of the parameters remain, so this is depth and size together."
@@ -157,7 +149,6 @@ CATALOGUE = (
         name="no-conv-bias",
         removes="the biases of the convolutions",
         question="Does a convolution need a bias when batch norm follows?",
-        expects="hardly",
         expectation=(
             "No difference, with 112 parameters fewer: batch norm subtracts each channel's mean, "
             "which includes the bias, and its own shift replaces the bias."
@@ -169,7 +160,6 @@ CATALOGUE = (
         name="relu-before-batchnorm",
         removes="batch norm before ReLU (their order is swapped)",
         question="Does it matter whether batch norm comes before or after the activation?",
-        expects="hardly",
         expectation=(
             "Little difference; reports favour either order. The published notebook has this "
             "order, with as many parameters."
@@ -184,7 +174,6 @@ CATALOGUE = (
         name="no-augmentation",
         removes="zooming and rotating of training images",
         question="What do rotated and zoomed copies add?",
-        expects="worse",
         expectation=(
             "Somewhat worse on the test set, and better on the training set: without new views of "
             "each digit the network overfits the training images."
@@ -199,7 +188,6 @@ CATALOGUE = (
         name="no-lr-schedule",
         removes="the drop of the learning rate",
         question="What do the last five epochs at a tenth of the learning rate add?",
-        expects="worse",
         expectation=(
             "Worse, and more different from seed to seed: at a constant rate the weights keep "
             "moving around the minimum, and the last epoch is a random point of that movement."
@@ -214,7 +202,6 @@ CATALOGUE = (
         name="no-momentum",
         removes="momentum",
         question="What does momentum add to plain gradient descent?",
-        expects="worse",
         expectation=(
             "Slower learning and lower final accuracy. At momentum 0.9 a constant gradient moves "
             "the weights ten times as far, so the effective learning rate is a tenth: this is "
@@ -230,7 +217,6 @@ CATALOGUE = (
         name="no-input-normalisation",
         removes="normalisation of the input",
         question="Do pixels need zero mean and unit variance?",
-        expects="hardly",
         expectation=(
             "Little difference: the first batch norm undoes any shift and scale of the image, "
             "except at its border, where padding with zeros means black in one case and grey in "

@@ -166,7 +166,11 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
         (TEST_LABELS, WEB_PAGE, "a web page"),
         (f"{TEST_LABELS}.gz", WEB_PAGE, "a web page"),
         (f"{TEST_LABELS}.gz", b"not gzipped", "cannot be read (Not a gzipped file"),
-        (f"{TEST_LABELS}.gz", gzip.compress(b"4", mtime=0)[:-1], "cannot be read (Compressed file ended"),
+        (
+            f"{TEST_LABELS}.gz",
+            gzip.compress(b"4", mtime=0)[:-1],
+            "cannot be read (Compressed file ended",
+        ),
     ],
 )
 def test_problem_is_stated_with_its_fix(
