@@ -45,7 +45,7 @@ def main() -> None:
     \b
     Examples:
       python cli.py ablate --preset quick      a first report, in a few minutes
-      python cli.py ablate --all               everything: 16 variants, 20 epochs, 3 seeds
+      python cli.py ablate --all               the target and 15 ablations, 20 epochs, 3 seeds
       python cli.py show no-gap                what an ablation changes
     """
 
@@ -141,7 +141,7 @@ def report(
     With one study, this writes report.html, and report.md as a summary for a pull request, into its
     folder. Missing measurements on its networks are added if weights and data set are available.
 
-    With several studies, the page shows for each conclusion whether it holds in all of them.
+    With several studies, the page shows which verdicts replicate.
 
     \b
     Examples:
@@ -252,11 +252,11 @@ def compare(sides: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("study_dir", type=PATH, metavar="[RUN_DIR]", required=False)
 @click.option("--effect", type=POINTS, default=0.1, help="Difference to detect, in points.")
-@click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability to detect it.")
+@click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability of detecting it.")
 @data_dir_option
 @clear_errors
 def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | None) -> None:
-    """Estimate how many seeds detect a difference, and how long they take on this machine.
+    """Estimate how many seeds are needed to detect a difference, and their duration here.
 
     The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
     docs/reference.
@@ -279,14 +279,22 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 
 @main.command()
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
-@click.option("--seeds", type=parse_seeds, metavar="SEEDS", default="0-4", help="0-4 or 0,3,7.")
+@click.option(
+    "--seeds",
+    type=parse_seeds,
+    metavar="SEEDS",
+    default="0-4",
+    help="Seeds to train with, such as 0-4 or 0,3,7.",
+)
 @click.option(
     "--epochs", "num_epochs", type=AT_LEAST_ONE, default=19, help="Fewer than 20 are required."
 )
 @click.option(
     "--time-limit", type=Number(min=0, min_open=True), default=60, help="Minutes for all trainings."
 )
-@click.option("--jobs", "num_jobs", type=AT_LEAST_ONE, help="At a time. [default: CPU cores]")
+@click.option(
+    "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
+)
 @click.option("--json", "json_file", type=FILE, help="Also write the grade to this file.")
 @dataset_option
 @data_dir_option

@@ -69,7 +69,7 @@ def layer_table(spec: NetworkSpec) -> list[LayerRow]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable numbers in a module, without batch norm's running statistics."""
+    """Number of trainable parameters of a module; running statistics do not count."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -10,8 +10,9 @@ difference.
   Analysis of Experiments, section 6.3)
 - Shapley value: mean over all orders in which ingredients could be added (Shapley 1953). The values
   add up to the difference between the full and the bare network.
-- interaction of two: half the increase of one's contribution when the other is present, averaged
-  over the rest (Montgomery, same section). Negative: they do the same work.
+- interaction of two: half the difference between one ingredient's contributions with and without
+  the other, averaged over the rest (Montgomery, same section). Negative: each partly replaces the
+  other.
 """
 
 from collections.abc import Callable, Mapping, Sequence

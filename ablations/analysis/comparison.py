@@ -93,7 +93,7 @@ def compare_studies(one: Study, other: Study) -> StudyComparison:
 def _compare_all(
     pairs: Mapping[str, tuple[list[RunRecord], list[RunRecord]]], margin_pct: float
 ) -> list[Comparison]:
-    """Compare the pairs that share a seed, with p values Holm-adjusted for all of them."""
+    """Compare the pairs that share a seed, with p-values Holm-adjusted for all of them."""
     differences = {
         name: difference
         for name, sides in pairs.items()

@@ -1,7 +1,7 @@
 """Estimates and tests of differences between runs: pure functions of numbers.
 
 Every comparison is paired: a variant and the target share a seed, and with it the order of images,
-the augmentation and the initial weights, so that common effects of the seed cancel (Box, Hunter and
+the augmentation and the initial weights of the layers that both have, so that common effects of the seed cancel (Box, Hunter and
 Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: intervals and tests concern
 the recipes over all seeds, on this test set.
 """
@@ -144,7 +144,7 @@ def sign_flip_p(values: Sequence[float]) -> float:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm-adjusted p values (1979): the family-wise error rate is 5 % where they are below 5 %."""
+    """Holm-adjusted p-values (1979): reject below 0.05 for a family-wise error rate of 5 %."""
     # statsmodels' multipletests collects garbage at each call: 0.3 s where torch is loaded.
     corrected, least = {}, 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):

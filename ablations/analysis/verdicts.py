@@ -9,7 +9,7 @@ questions are asked of the mean difference over seeds:
                             or does not.                                       -> negligible
 - Neither: inconclusive at this number of seeds.                               -> undecided
 
-The p values of each question are Holm-adjusted over the ablations of the study: with fifteen of
+The p-values of each question are Holm-adjusted over the ablations of the study: with fifteen of
 them, one interval just outside the margin is not enough.
 """
 

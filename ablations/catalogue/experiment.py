@@ -113,7 +113,7 @@ class RunSpec:
         """The run's digest for a version of the protocol.
 
         Fields with default values are left out, so that a new field does not change the digests of
-        earlier runs; so is the first protocol version.
+        earlier runs. The first protocol version is left out, too.
         """
         parts = [_non_defaults(self.network), _non_defaults(self.training), self.dataset, self.seed]
         if protocol_version != 1:

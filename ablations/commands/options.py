@@ -129,7 +129,7 @@ data_dir_option = click.option(
     "--data-dir",
     type=FOLDER,
     help="Folder with the data set's files. Otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
-    "are searched, then the files are downloaded.",
+    "are searched. Missing files are downloaded (by data, with --fetch only).",
 )
 
 _ABLATE_OPTIONS = (
@@ -143,7 +143,12 @@ _ABLATE_OPTIONS = (
         "alone. ladder: the ingredients added one after another. factorial: every combination of "
         "up to 8 ingredients. Without names, the last three use the assignment's four concepts.",
     ),
-    click.option("--seeds", type=parse_seeds, metavar="SEEDS", help="0-4, 0,3,7 or 0-2,7."),
+    click.option(
+        "--seeds",
+        type=parse_seeds,
+        metavar="SEEDS",
+        help="Seeds to run, such as 0-4, 0,3,7 or 0-2,7.",
+    ),
     click.option("--epochs", "num_epochs", type=AT_LEAST_ONE, help="Epochs of training."),
     choice_option(
         "--preset preset_name",
@@ -162,8 +167,8 @@ _ABLATE_OPTIONS = (
     choice_option(
         "--arithmetic arithmetic_name",
         ("auto", *ARITHMETICS),
-        "plain: PyTorch's layers in float32. float32, bfloat16: this project's compiled kernels, "
-        "for CPUs. auto: the fastest on this machine (see docs/performance.md).",
+        "Kernels and precision. plain: PyTorch's layers in float32. float32, bfloat16: this "
+        "project's compiled CPU kernels in that precision. auto: the fastest on this machine (see docs/performance.md).",
     ),
     click.option(
         "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Runs at a time. [default: cores; on a GPU 1]"

@@ -47,10 +47,7 @@ def default_num_replicas(device: str) -> int:
 
 
 def replicas_for_all(run_specs: Sequence[RunSpec], max_replicas: int, num_slots: int) -> int:
-    """The maximum number of seeds that share a network, chosen so that no slot stays idle.
-
-    The smallest number with which all groups start at once, or `max_replicas` if none does.
-    """
+    """The smallest group size with which all groups can start at once; else `max_replicas`."""
     sizes = Counter(replace(run_spec, seed=0) for run_spec in run_specs).values()
     # At least 2: a single seed is trained by another loop.
     for num_replicas in range(2, max_replicas):

@@ -81,7 +81,7 @@ def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:
 
 
 def images_of(row: AblationResult, exhibits: Exhibits) -> ImageLists | None:
-    """The images that removing the ingredient loses and wins; None where nothing is known."""
+    """The test images that only the target, or only the ablation, classifies correctly."""
     gallery = exhibits.gallery
     found = gallery.variants.get(row.ablation.name) if gallery else None
     if gallery is None or found is None:

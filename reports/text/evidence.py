@@ -37,7 +37,7 @@ def verdict_details(verdict: Verdict, margin_pct: float) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p value with three digits."""
+    """A p-value with three digits."""
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -203,21 +203,21 @@ def tally(compared: Sequence[AblationResult]) -> str:
 
 
 def notices(spec: StudySpec) -> list[str]:
-    """What to know before any number, where the numbers are not the exercise's."""
+    """What to know before any number, where the numbers are not the assignment's."""
     found = []
     if not spec.is_mnist:
         found.append(
             f"These are not MNIST's numbers. The data set is {spec.dataset_title}: "
             f"{spec.dataset.num_train:,} training and {spec.dataset.num_test:,} test images. "
-            "Do not compare accuracies or differences with the exercise's."
+            "Do not compare accuracies or differences with the assignment's."
         )
     if not spec.is_full_length:
         num_images = spec.num_train_images or spec.dataset.num_train
         is_shorter = num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs
         found.append(
-            f"Training was {'shorter' if is_shorter else 'longer'} than in the exercise: {num_images:,} images for "
+            f"Training was {'shorter' if is_shorter else 'longer'} than in the assignment: {num_images:,} images for "
             f"{plural(spec.num_epochs, 'epoch')} instead of every image for {FULL.num_epochs} epochs. Do not compare the "
-            "numbers with the exercise's: what matters at one length need not matter at another."
+            "numbers with the assignment's: what matters at one length need not matter at another."
         )
     return found
 
