@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.records.atomic_io import read_content, write_atomically
+from ablations.records.atomic_io import RecordError, read_content, write_atomically
 from ablations.records.lock import study_lock
 from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import (
@@ -12,6 +12,8 @@ from ablations.records.run import (
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
+    RunRecord,
+    read_verified,
 )
 from ablations.records.study import load_study, run_folder
 from ablations.records.study_spec import (
@@ -75,10 +77,26 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
                 elif (destination / RECORD_FILE).exists():
                     problems.append(f"{run_dir}: {destination} holds another run, which stays")
                 else:
-                    # The record last: it completes a run.
-                    for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
-                        if (run_dir / name).exists():
-                            write_atomically(destination / name, read_content(run_dir / name))
-                    present[run_spec] = record
-                    num_copied += 1
+                    try:
+                        _copy_run(run_dir, destination, record)
+                    except RecordError as error:
+                        problems.append(str(error))
+                    else:
+                        present[run_spec] = record
+                        num_copied += 1
     return MergeResult(num_copied, num_present, tuple(problems))
+
+
+def _copy_run(run_dir: Path, destination: Path, record: RunRecord) -> None:
+    """Copy the files of a run that exist, the record last, because it completes the run.
+
+    Raises:
+        RecordError: a file cannot be read, or is not the recorded one any more.
+    """
+    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
+        if (run_dir / name).exists():
+            write_atomically(destination / name, read_verified(run_dir / name, record))
+    if (run_dir / OBSERVATIONS_FILE).exists():
+        content = read_content(run_dir / OBSERVATIONS_FILE)
+        write_atomically(destination / OBSERVATIONS_FILE, content)
+    write_atomically(destination / RECORD_FILE, read_content(run_dir / RECORD_FILE))

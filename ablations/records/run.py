@@ -150,7 +150,10 @@ def load_record(run_dir: Path) -> RunRecord:
     path = run_dir / RECORD_FILE
     record = load_with_checksum(path, RunRecord)
     if record.digest != record.run_spec.digest_under(record.protocol_version) or not record.epochs:
-        raise RecordError(f"{path}: its digest does not match its experiment")
+        raise RecordError(
+            f"{path}: its digest does not match its run spec, or it has no epoch; delete that run, or "
+            "choose another folder with --out"
+        )
     return record
 
 

@@ -217,7 +217,7 @@ def _find_incomparable(records: Mapping[Path, RunRecord]) -> dict[Path, RecordEr
         if record.protocol_version != newest:
             errors[path] = RecordError(
                 f"{path}: was trained under protocol version {record.protocol_version}, other runs "
-                f"under {newest}: they are not mixed"
+                f"under {newest}: they are not mixed; choose another folder with --out"
             )
         elif len(definitions[record.run_spec.ablation]) > 1:
             errors[path] = RecordError(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
+from ablations.records import merge
 from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
@@ -103,6 +104,23 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     assert sum("Quarantined" in problem for problem in repaired.problems) == 2
     assert load_study(out).problems == ()
     assert len(records_in(out)) == 5
+
+
+def test_merge_verifies_what_it_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, out = tmp_path / "part", tmp_path / "out"
+    write_part(part, make_spec(), range(2))
+    weights = run_folder(part, "target", 1) / WEIGHTS_FILE
+
+    def damage_a_run_that_was_loaded(*inputs: object) -> list[str]:
+        weights.write_bytes(b"other")
+        return []
+
+    monkeypatch.setattr(merge, "quarantine_damaged_runs", damage_a_run_that_was_loaded)
+    merged = merge_studies([part], out)
+    assert merged.num_copied == 1
+    [problem] = merged.problems
+    assert str(weights) in problem
+    assert list(records_in(out)) == [Path("target/seed-0/record.json")]
 
 
 def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
