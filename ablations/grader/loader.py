@@ -47,6 +47,10 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
     if not isinstance(found, nn.Module) and callable(found):
         with explain_errors(f"calling {task.name}() without arguments", task.file):
             found = found()
+    if isinstance(found, torch.jit.ScriptModule):
+        raise NetworkError(
+            f"{task.name} is a TorchScript module; give the module that was scripted"
+        )
     if not isinstance(found, nn.Module):
         raise NetworkError(
             f"{task.name} has type {type(found).__name__}; it must be an nn.Module, a class or "

@@ -77,7 +77,13 @@ def inspect_network(task: WorkerTask) -> Inspection:
         NetworkError: the network raises an exception, returns something else than ten finite
             numbers for each image, or cannot be trained.
     """
-    network = load_student_network(task, seed=0).train()
+    network = load_student_network(task, seed=0)
+    with explain_errors("inspecting the network", task.file):
+        return _inspect(network, task)
+
+
+def _inspect(network: nn.Module, task: WorkerTask) -> Inspection:
+    network.train()
     images = torch.randn(IMAGES_SHAPE)
     with explain_errors("classifying images in training mode", task.file):
         with ConceptObserver() as observer:
@@ -86,7 +92,8 @@ def inspect_network(task: WorkerTask) -> Inspection:
         nn.functional.cross_entropy(logits.float(), torch.arange(len(images))).backward()
     network.eval()
     with explain_errors("classifying images in evaluation mode", task.file), torch.no_grad():
-        is_random = not torch.equal(network(images), network(images))
+        outputs = network(images), network(images)
+    is_random = not torch.allclose(*outputs, rtol=0, atol=0, equal_nan=True)
     parameters = list(network.parameters())
     registered = {id(parameter) for parameter in parameters}
     unregistered = [one for one in parameters_behind(logits) if id(one) not in registered]
@@ -99,7 +106,8 @@ def inspect_network(task: WorkerTask) -> Inspection:
         "the outputs look like probabilities (softmax), so training is slow; return logits, which "
         "the cross-entropy loss expects": is_positive and bool(((sums - 1).abs() < 1e-4).all()),
         "the initial weights are the same for every seed; name a class or a function, and set no "
-        "seed in the file": all(map(torch.equal, parameters, other_network.parameters())),
+        "seed in the file": bool(parameters)
+        and all(map(torch.equal, parameters, other_network.parameters())),
         "the outputs for the same images differ in evaluation mode, which costs accuracy; call "
         "functional.dropout with training=self.training": is_random,
     }

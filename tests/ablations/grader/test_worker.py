@@ -42,6 +42,8 @@ FORWARD = "class Net(Layers):\n    def forward(self, x): "
         ("raise SystemExit", "importing the file: SystemExit"),
         ("def Net(width): ...", r"calling Net\(\) without arguments: TypeError"),
         ("Net = 5", "Net has type int; it must be an nn.Module"),
+        ("Net = torch.jit.script(nn.ReLU())", "Net is a TorchScript module; give the module"),
+        ("class Net(Layers):\n    def eval(self): return 1 / 0", "ZeroDivisionError: .* line"),
     ],
 )
 def test_a_network_that_cannot_be_used_gives_one_clear_line(
