@@ -47,8 +47,10 @@ def fetch_files(source: DataSource, folder: Path, log: Log) -> None:
 
 def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None:
     """Download one of the four files, and quarantine what was in its place."""
-    # A killed process leaves this file, and the next download overwrites it.
+    # A killed process leaves this file.
     partial = folder / f".{name}.gz"
+    # A link of that name would lead the download to another file.
+    partial.unlink(missing_ok=True)
     try:
         _download(source, name, partial, log)
         for bad_path in filter(os.path.lexists, possible_paths(source, folder, name)):

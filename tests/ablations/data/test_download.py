@@ -230,6 +230,15 @@ def test_files_outside_the_download_folder_stay(
     assert len([line for line in lines if "a web page" in line]) == len(folders)
 
 
+def test_a_link_in_place_of_the_partial_file_is_not_followed(mirror: Mirror) -> None:
+    Path("precious").write_text("precious")
+    RAW.mkdir(parents=True)
+    (RAW / f".{TRAIN_LABELS}.gz").symlink_to(Path("precious").absolute())
+    load_dataset(*resolve_dataset("mnist", log=ignore))
+    assert Path("precious").read_text() == "precious"
+    assert files_under(RAW) == set(PUBLISHED)
+
+
 # --- disks and processes
 
 
