@@ -169,8 +169,9 @@ def _time_epochs(
         print_line(console, f"Epochs are not timed: there is no {device} on this machine.")
         return study
     run_specs = one_run_of_each_ablation(study.on_disk.records)
-    timed = study.on_disk.timing.by_ablation if study.on_disk.timing else {}
-    if all(run_spec.ablation in timed for run_spec in run_specs):
+    times = study.on_disk.timing.by_ablation if study.on_disk.timing else {}
+    timed_digests = {time.digest for time in times.values()}
+    if all(run_spec.digest in timed_digests for run_spec in run_specs):
         return study
     import torch
 

@@ -1,14 +1,18 @@
 """Studies whose runs fail, and whose reports cannot be written."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.commands.prepare import StudyRequest
 from ablations.commands.run_study import run_study
+from ablations.records.checksums import write_with_checksum
 from ablations.records.study import load_study
+from ablations.records.timing import TIMING_FILE, Timing
 from tests.factories import make_request
 
 
@@ -66,3 +70,24 @@ def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
     assert run_study(request(out, stops_at_failure=False), write_report) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
     assert len(load_study(out).records) == 2
+
+
+def test_epoch_times_of_another_definition_are_measured_again(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+
+    def run_again() -> Timing:
+        assert run_study(request(out, stops_at_failure=False), lambda folder: folder) == 0
+        timing = load_study(out).timing
+        assert timing
+        return timing
+
+    measured = run_again()
+    # As after a change of the ablation's definition: its run is deleted, its time is an old one.
+    shutil.rmtree(out / "no-gap")
+    times = measured.by_ablation
+    old = msgspec.structs.replace(times["no-gap"], digest="0" * 16)
+    path = out / TIMING_FILE
+    write_with_checksum(
+        path, msgspec.structs.replace(measured, by_ablation=times | {"no-gap": old})
+    )
+    assert run_again().by_ablation["no-gap"].digest == times["no-gap"].digest
