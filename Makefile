@@ -79,7 +79,7 @@ bench: $(VENV)/.has-test
 	$(BIN)/python -m benchmarks.compare $(COMPARE)
 	$(BIN)/python -m pytest benchmarks --benchmark-sort=name --benchmark-columns=median,iqr,ops,rounds $(ARGS)
 
-performance: $(VENV)/.has-run
+performance: $(VENV)/.has-test
 	$(BIN)/python -m benchmarks.performance
 
 readme: $(VENV)/.has-run

@@ -27,7 +27,7 @@ from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner.run_one import describe_environment, utc_now
 from ablations.training import replicas as group_training
-from ablations.training.gpu_memory import bytes_per_replica, release_memory
+from ablations.training.gpu_memory import bytes_per_replica, is_out_of_memory, release_memory
 from ablations.training.replicas import train_replicas
 from benchmarks.measurements import GroupTime, GroupTimes
 from benchmarks.options import SETTINGS, dataset_options, device_option, open_dataset, open_device
@@ -70,7 +70,9 @@ def time_group(
     try:
         with patch.object(group_training, "use_plain_float32", configure):
             trained = train_replicas(run_specs, dataset, device)
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return GroupTime(len(run_specs), "out of memory", math)
     seconds = time.perf_counter() - started
     epochs = [result.epochs for result in trained]

@@ -31,8 +31,8 @@ runs, or intact files, that had to be made again although the fault did not chan
 that ends when the disk is full cannot be written.
 
 One process at a time holds the lock of a study. Each file is written atomically, and the record of a run
-last. A run is finished when its record exists and every checksum is valid. Anything else is quarantined,
-and the same command makes it again.
+last. A run is finished when its record exists and every checksum is valid. A damaged run is
+quarantined, and the same command trains it again; an intact file of another study or version is refused.
 """
 
 

@@ -79,6 +79,8 @@ def connect(address: str | None, max_tasks: int | None, gpus_per_task: float) ->
     if address and address != "auto":
         _check_reachable(address)
     names = {path.name for path in PROJECT_DIR.iterdir()} - set(SOURCE_PACKAGES)
+    # The folders that Ray excludes by default are among `names`; without this it warns of them.
+    os.environ["RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES"] = ""
     # Ray replaces signal handlers; `signals.py` needs its own.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
