@@ -55,8 +55,8 @@ def _print_duration(study: PreparedStudy, console: Console) -> None:
     seconds = estimate_seconds(study.missing, done, study.num_jobs, study.dataset, study.setup)
     print_line(
         console,
-        f"The {len(study.missing)} missing runs will take about {duration(seconds)}, and epoch timing "
-        "a little longer.",
+        f"Training {plural(len(study.missing), 'run')} will take about {duration(seconds)}; epoch timing takes a "
+        "little longer.",
     )
 
 
