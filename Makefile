@@ -10,7 +10,7 @@ ARGS ?=
 COMPARE ?=
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # uv installs in one minute what takes pip five. Where uv is unavailable or fails, pip does it.
-install = $(PIP) install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable $(1) \
+install = $(PIP) install --quiet uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable $(1) \
 	|| $(PIP) install --quiet --constraint requirements.lock --editable $(1)
 
 .DEFAULT_GOAL := help
