@@ -17,7 +17,7 @@ difference.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from math import factorial
 from operator import itemgetter
 from statistics import fmean
@@ -25,6 +25,7 @@ from statistics import fmean
 import msgspec
 
 from ablations.analysis.statistics import Estimate, estimate, holm, paired_difference
+from ablations.catalogue.designs import Design, removed_sets, subsets
 
 Removed = frozenset[str]
 """Names of the ablations that remove ingredients; the empty set is the full network."""
@@ -92,22 +93,22 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
         key=lambda removed: (-len(removed), sorted(map(order.index, removed))),
     )
     found: list[Attribution] = []
-    for cells_of_design in (_factorial_cells, _one_in_cells, _ladder_cells):
-        for bare in bare_sets:
-            names = sorted(bare, key=order.index)
-            seeds = _common_seeds(cells, cells_of_design(names))
-            within = [known for known in found if bare <= set(known.names)]
-            is_known = any(
-                bare == set(known.names) or set(seeds) <= set(known.seeds) for known in within
-            )
-            if seeds and not is_known and len(within) < 2:
-                found.append(_attribute_among(cells, names, seeds))
+    designs: tuple[Design, ...] = ("factorial", "add-one-in", "ladder")
+    for design, bare in product(designs, bare_sets):
+        names = sorted(bare, key=order.index)
+        networks = [cells.get(removed, {}) for removed in removed_sets(design, names)]
+        seeds = sorted(set.intersection(*map(set, networks)))
+        within = [known for known in found if bare <= set(known.names)]
+        is_known = any(
+            bare == set(known.names) or set(seeds) <= set(known.seeds) for known in within
+        )
+        if seeds and not is_known and len(within) < 2:
+            found.append(_attribute_among(cells, names, seeds))
     return found
 
 
 def _attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -> Attribution:
     """The contributions of these ingredients over these seeds, by every measure that was run."""
-    full, bare = frozenset[str](), frozenset(names)
     accuracies = {
         seed: {removed: found[seed] for removed, found in cells.items() if seed in found}
         for seed in seeds
@@ -120,28 +121,38 @@ def _attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -
         except KeyError:
             return None
 
+    def gain(name: str, removed: Sequence[str]) -> Estimate | None:
+        return over_seeds(partial(_gain, name=name, removed=frozenset(removed)))
+
+    left_out = {name: gain(name, [name]) for name in names}
+    alone = {name: gain(name, names) for name in names}
+    p_values = _test_differences(alone, left_out)
     contributions = [
         Contribution(
             name,
-            left_out=over_seeds(partial(_gain, name=name, removed=frozenset({name}))),
-            alone=over_seeds(partial(_gain, name=name, removed=bare)),
+            left_out[name],
+            alone[name],
             main_effect=over_seeds(partial(_main_effect, names=names, name=name)),
             shapley=over_seeds(partial(_shapley_value, names=names, name=name)),
+            alone_minus_left_out_p=p_values.get(name),
         )
         for name in names
     ]
-    ladder = []
-    for adds, removed in zip((None, *names), _ladder_cells(names), strict=True):
-        gain = over_seeds(partial(_gain, name=adds, removed=removed | {adds})) if adds else None
-        if accuracy_pct := over_seeds(itemgetter(removed)):
-            ladder.append(Step(adds, accuracy_pct, gain))
+    ladder = [
+        Step(adds, accuracy_pct, gain(adds, names[number - 1 :]) if adds else None)
+        for number, adds in enumerate((None, *names))
+        if (accuracy_pct := over_seeds(itemgetter(frozenset(names[number:]))))
+    ]
     return Attribution(
         names=list(names),
         seeds=list(seeds),
         full_minus_bare=estimate(
-            {seed: found[full] - found[bare] for seed, found in accuracies.items()}
+            {
+                seed: found[frozenset()] - found[frozenset(names)]
+                for seed, found in accuracies.items()
+            }
         ),
-        contributions=_test_contributions(contributions),
+        contributions=contributions,
         interactions=[
             Interaction(pair, effect)
             for pair in combinations(names, 2)
@@ -152,19 +163,17 @@ def _attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -
     )
 
 
-def _test_contributions(contributions: Sequence[Contribution]) -> list[Contribution]:
+def _test_differences(
+    alone: Mapping[str, Estimate | None], left_out: Mapping[str, Estimate | None]
+) -> dict[str, float]:
     """Test of each ingredient whether it contributes differently alone than left out."""
     tests = {}
-    for one in contributions:
-        if one.alone and one.left_out:
-            gap = paired_difference(one.alone.by_seed, one.left_out.by_seed)
-            if gap and gap.t_test_p is not None:
-                tests[one.name] = gap.t_test_p
-    p_values = holm(tests)
-    return [
-        msgspec.structs.replace(one, alone_minus_left_out_p=p_values.get(one.name))
-        for one in contributions
-    ]
+    for name, one in alone.items():
+        other = left_out[name]
+        gap = paired_difference(one.by_seed, other.by_seed) if one and other else None
+        if gap and gap.t_test_p is not None:
+            tests[name] = gap.t_test_p
+    return holm(tests)
 
 
 def _gain(accuracy: Accuracies, name: str, removed: Removed) -> float:
@@ -192,8 +201,7 @@ def _interaction(accuracy: Accuracies, names: Sequence[str], pair: tuple[str, st
     one, other = pair
     rest = [name for name in names if name not in pair]
     increases = (
-        _gain(accuracy, one, frozenset({one, *removed}))
-        - _gain(accuracy, one, frozenset({one, other, *removed}))
+        _gain(accuracy, one, removed | {one}) - _gain(accuracy, one, removed | {one, other})
         for removed in subsets(rest)
     )
     return fmean(increases) / 2
@@ -206,41 +214,12 @@ def contribution_with_and_without(
 
     Half their sum is the main effect, half their difference the interaction.
     """
-    [main] = [
-        one.main_effect.mean
-        for one in attribution.contributions
-        if one.name == interaction.names[0] and one.main_effect
-    ]
-    return main + interaction.effect.mean, main - interaction.effect.mean
+    main_effects = {one.name: one.main_effect for one in attribution.contributions}
+    main = main_effects[interaction.names[0]]
+    assert main
+    return main.mean + interaction.effect.mean, main.mean - interaction.effect.mean
 
 
 def _all_without(names: Sequence[str], name: str) -> list[Removed]:
     """Every set of removed ingredients that contains one."""
-    others = [other for other in names if other != name]
-    return [frozenset({name, *removed}) for removed in subsets(others)]
-
-
-def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """All subsets, the empty one first."""
-    return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
-
-
-def _factorial_cells(names: Sequence[str]) -> list[Removed]:
-    """The networks of a factorial design: every combination."""
-    return [frozenset(removed) for removed in subsets(names)]
-
-
-def _one_in_cells(names: Sequence[str]) -> list[Removed]:
-    """The full network, the bare one, and the bare one with each ingredient."""
-    bare = frozenset(names)
-    return [frozenset(), bare, *(bare - {name} for name in names)]
-
-
-def _ladder_cells(names: Sequence[str]) -> list[Removed]:
-    """From the bare network to the full one."""
-    return [frozenset(names[number:]) for number in range(len(names) + 1)]
-
-
-def _common_seeds(cells: Cells, needed: Sequence[Removed]) -> list[int]:
-    """The seeds of all these cells; none if one is missing."""
-    return sorted(set.intersection(*(set(cells.get(removed, {})) for removed in needed)))
+    return [removed | {name} for removed in subsets([one for one in names if one != name])]

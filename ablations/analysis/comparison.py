@@ -5,7 +5,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from ablations.analysis.statistics import PairedDifference, paired_difference
-from ablations.analysis.summary import accuracy_by_seed, loss_by_seed, mcnemar_p_of_one_seed
+from ablations.analysis.summary import (
+    accuracy_by_seed,
+    loss_by_seed,
+    mcnemar_p_of_one_seed,
+    runs_of,
+)
 from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
@@ -118,11 +123,6 @@ def _compare_all(
             )
         )
     return comparisons
-
-
-def runs_of(study: Study, name: str) -> list[RunRecord]:
-    """The runs of an ablation."""
-    return [record for record in study.records if record.run_spec.ablation == name]
 
 
 def _mixed_environments(one: Study, other: Study) -> list[str]:

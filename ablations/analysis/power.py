@@ -7,8 +7,15 @@ from typing import NamedTuple
 from ablations.analysis.summary import summarise
 from ablations.analysis.verdicts import seeds_to_detect
 from ablations.catalogue.entries import CATALOGUE
-from ablations.records.study import Study
+from ablations.data.datasets import DataError, load_dataset, resolve_dataset
+from ablations.records.study import Study, plan_runs
 from ablations.records.study_spec import StudyError
+from ablations.runner.duration import trial_epoch_seconds
+from ablations.runner.process_pool import default_num_jobs
+from ablations.runner.run_one import choose_device
+from ablations.runner.scheduler import WorkerSetup
+from ablations.training.seed_groups import default_num_replicas
+from speed.arithmetic import choose_arithmetic
 
 
 class SeedPlan(NamedTuple):
@@ -58,15 +65,6 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
 
     Measured here with a few steps of the target; without the data set, taken from the records.
     """
-    from ablations.data.datasets import DataError, load_dataset, resolve_dataset
-    from ablations.records.study import plan_runs
-    from ablations.runner.duration import trial_epoch_seconds
-    from ablations.runner.process_pool import default_num_jobs
-    from ablations.runner.run_one import choose_device
-    from ablations.runner.scheduler import WorkerSetup
-    from ablations.training.seed_groups import default_num_replicas
-    from speed.arithmetic import choose_arithmetic
-
     try:
         name, folder = resolve_dataset(
             study.spec.dataset.name, data_dir, fetch=False, log=lambda line: None

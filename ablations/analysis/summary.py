@@ -84,21 +84,16 @@ def summarise(study: Study) -> Results:
 
     Runs of ablations that the catalogue does not know are left out: see `unknown_ablations`.
     """
-    runs_by_name: dict[str, list[RunRecord]] = {}
-    for record in study.records:
-        runs_by_name.setdefault(record.run_spec.ablation, []).append(record)
-    target_runs = runs_by_name.get("target", [])
+    names = {record.run_spec.ablation for record in study.records}
+    known = [ablation for name in names if (ablation := _known_ablation(name))]
     order = [ablation.name for ablation in CATALOGUE]
-    known = [ablation for name in runs_by_name if (ablation := _known_ablation(name))]
     known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
-    all_rows = [
-        _summarise_ablation(ablation, runs_by_name[ablation.name], target_runs, study)
-        for ablation in known
-    ]
+    all_rows = [_summarise_ablation(ablation, study) for ablation in known]
     rows = [row for row in all_rows if not row.ablation.parts]
     differences = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
     verdicts = decide_verdicts(differences, study.spec.margin_pct)
-    other_runs = {row.ablation.name: row.runs for row in rows if row.ablation.kind != "target"}
+    runs = {row.ablation.name: row.runs for row in rows}
+    target_runs = runs.pop("target", [])
     cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
     return Results(
         study=study,
@@ -107,16 +102,15 @@ def summarise(study: Study) -> Results:
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
         attributions=attribute(cells, order),
-        requirements=check_requirements(target_runs, other_runs) if target_runs else [],
+        requirements=check_requirements(target_runs, runs) if target_runs else [],
     )
 
 
-def _summarise_ablation(
-    ablation: Ablation, runs: list[RunRecord], target_runs: list[RunRecord], study: Study
-) -> AblationResult:
+def _summarise_ablation(ablation: Ablation, study: Study) -> AblationResult:
     """One row of the results."""
     is_target = ablation.kind == "target"
-    target_runs = [] if is_target else target_runs
+    runs = runs_of(study, ablation.name)
+    target_runs = [] if is_target else runs_of(study, "target")
     accuracy_pct = accuracy_by_seed(runs)
     wrong = _wrong_by_seed(runs)
     times = study.timing.by_ablation if study.timing else {}
@@ -160,9 +154,16 @@ def has_similar_size(row: AblationResult, target: AblationResult) -> bool:
     return abs(row.parameters / target.parameters - 1) < SIZE_TOLERANCE
 
 
-def accuracy_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
-    """Test accuracy after the last epoch, in percent."""
-    return {run.run_spec.seed: run.last_epoch.test_accuracy_pct for run in runs}
+def runs_of(study: Study, name: str) -> list[RunRecord]:
+    """The runs of an ablation."""
+    return [record for record in study.records if record.run_spec.ablation == name]
+
+
+def accuracy_by_seed(runs: Sequence[RunRecord], epoch: int | None = None) -> dict[int, float]:
+    """Test accuracy after an epoch, in percent, of the runs that reached it; by default the last."""
+    reached = [run for run in runs if epoch is None or len(run.epochs) >= epoch]
+    index = -1 if epoch is None else epoch - 1
+    return {run.run_spec.seed: run.epochs[index].test_accuracy_pct for run in reached}
 
 
 def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
@@ -207,13 +208,8 @@ def unknown_ablations(study: Study) -> list[str]:
     return sorted(name for name in names if _known_ablation(name) is None)
 
 
-def _of_difference(name: str) -> "Column":
-    """A number of an ablation's difference from the target; None where there is none."""
-    return lambda row, _: getattr(row.difference_pct, name, None)
-
-
 def _interval(row: AblationResult) -> tuple[float | None, float | None]:
-    """The 95 % interval of that difference; None where there is none."""
+    """The 95 % interval of the difference; None where there is none."""
     return (row.difference_pct and row.difference_pct.interval_95) or (None, None)
 
 
@@ -238,13 +234,13 @@ CSV_COLUMNS: dict[str, Column] = {
     "dataset": lambda _, run: run.run_spec.dataset.name,
     "device": lambda _, run: run.environment.device_type,
     # The same in all lines of an ablation:
-    "mean_difference_points": _of_difference("mean"),
+    "mean_difference_points": lambda row, _: getattr(row.difference_pct, "mean", None),
     "interval_95_low": lambda row, _: _interval(row)[0],
     "interval_95_high": lambda row, _: _interval(row)[1],
-    "cohens_d_z": _of_difference("cohens_d_z"),
-    "t_test_p": _of_difference("t_test_p"),
+    "cohens_d_z": lambda row, _: getattr(row.difference_pct, "cohens_d_z", None),
+    "t_test_p": lambda row, _: getattr(row.difference_pct, "t_test_p", None),
     "t_test_p_holm": lambda row, _: getattr(row.verdict, "differs_p", None),
-    "sign_flip_p": _of_difference("sign_flip_p"),
+    "sign_flip_p": lambda row, _: getattr(row.difference_pct, "sign_flip_p", None),
     "verdict": lambda row, _: getattr(row.verdict, "kind", None),
 }
 """Of `results.csv`: name, and value of one run."""

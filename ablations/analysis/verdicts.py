@@ -29,6 +29,7 @@ POWER = 0.8
 MOST_SEEDS = 1000
 
 VerdictKind = Literal["matters", "real but small", "negligible", "undecided", "one seed"]
+Effect = Literal["hurts", "helps", "unclear"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     kind: VerdictKind
     """`one seed` is inconclusive, too."""
-    effect: Literal["hurts", "helps", "unclear"]
+    effect: Effect
     """What removing the ingredient does to the accuracy; `unclear` unless Holm-adjusted p < 0.05."""
     beyond_margin_p: float | None
     """All three are Holm-adjusted. None for one seed, and for differences without spread."""
@@ -88,7 +89,7 @@ def decide_verdicts(
             kind = "undecided"
             needed = seeds_to_decide(values[name], margin_pct, len(differences))
             more_seeds = None if needed is None else max(1, needed - len(values[name]))
-        effect: Literal["hurts", "helps", "unclear"] = "unclear"
+        effect: Effect = "unclear"
         if is_significant:
             effect = "hurts" if difference.mean < 0 else "helps"
         verdicts[name] = Verdict(
@@ -116,14 +117,12 @@ def seeds_to_decide(values: Sequence[float], margin: float, num_compared: int) -
     """
     mean, deviation = abs(fmean(values)), stdev(values)
     level = LEVEL / num_compared
-
-    def power(distance: float, size: int, level: float) -> float:
-        return one_sided_power(distance / deviation, size, level)
-
     if mean > margin:
-        return smallest_sample(lambda size: power(mean - margin, size, level / 2))
+        beyond = (mean - margin) / deviation
+        return smallest_sample(lambda size: one_sided_power(beyond, size, level / 2))
+    near, far = (margin - mean) / deviation, (margin + mean) / deviation
     return smallest_sample(
-        lambda size: power(margin - mean, size, level) + power(margin + mean, size, level) - 1
+        lambda size: one_sided_power(near, size, level) + one_sided_power(far, size, level) - 1
     )
 
 

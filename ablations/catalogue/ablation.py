@@ -88,8 +88,10 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
         ValueError: two of them give a field different values; or one of them changes nothing given
             the others, such as the order of batch norm without batch norm.
     """
+    if len(ablations) == 1:
+        return ablations[0]
     combined = _join(ablations)
-    for ablation in ablations if len(ablations) > 1 else ():
+    for ablation in ablations:
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
         is_same_recipe = combined.training_spec == without.training_spec
@@ -101,9 +103,8 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
 
 def _join(ablations: Sequence[Ablation]) -> Ablation:
     """All changes of the ablations; raises ValueError if two of them contradict each other."""
-    if len(ablations) == 1:
-        return ablations[0]
-    name = "+".join(ablation.name for ablation in ablations)
+    parts = tuple(ablation.name for ablation in ablations)
+    name = "+".join(parts)
     return Ablation(
         name=name,
         removes=", ".join(ablation.removes for ablation in ablations),
@@ -112,7 +113,7 @@ def _join(ablations: Sequence[Ablation]) -> Ablation:
         source="That of each entry.",
         network=_merge_changes([ablation.network for ablation in ablations], name),
         training=_merge_changes([ablation.training for ablation in ablations], name),
-        parts=tuple(ablation.name for ablation in ablations),
+        parts=parts,
     )
 
 

@@ -33,26 +33,36 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
     Raises:
         ValueError: the entries cannot be combined, or the design needs more or fewer.
     """
-    subsets = [names_of(entry) for entry in entries]
-    factors = [entry.name for entry in CATALOGUE if any(entry.name in names for names in subsets)]
-    count = len(factors)
-    removed: list[tuple[str, ...]]
+    removed = [frozenset(names_of(entry)) for entry in entries]
+    names = [entry.name for entry in CATALOGUE if any(entry.name in one for one in removed)]
     if design == "leave-one-out":
-        removed = sorted(subsets, key=lambda names: (len(names), *map(factors.index, names)))
-    elif design == "factorial" and count > MAX_FACTORS:
+        removed.sort(key=lambda one: (len(one), sorted(map(names.index, one))))
+    elif len(names) < 2:
+        raise ValueError(f"--design {design} needs at least two ablations; named: {len(names)}")
+    elif design == "factorial" and len(names) > MAX_FACTORS:
         raise ValueError(
-            f"--design factorial of {count} ablations would be {2**count:,} networks; name at most "
-            f"{MAX_FACTORS}"
+            f"--design factorial of {len(names)} ablations would be {2 ** len(names):,} networks; "
+            f"name at most {MAX_FACTORS}"
         )
-    elif count < 2:
-        raise ValueError(f"--design {design} needs at least two ablations; named: {count}")
-    elif design == "add-one-in":
-        removed = [tuple(factors), *combinations(factors, count - 1)]
-    elif design == "ladder":
-        removed = [tuple(factors[start:]) for start in range(count)]
     else:
-        removed = [subset for size in range(count + 1) for subset in combinations(factors, size)]
-    return [combine_entries(names) for names in dict.fromkeys([(), *removed])]
+        removed = removed_sets(design, names)
+    return [combine_entries(one) for one in dict.fromkeys([frozenset[str](), *removed])]
+
+
+def removed_sets(design: Design, names: Sequence[str]) -> list[frozenset[str]]:
+    """What each network of a design of combinations lacks: the full one nothing, the bare one all."""
+    if design == "ladder":
+        return [frozenset(names[start:]) for start in range(len(names) + 1)]
+    if design == "add-one-in":
+        one_in = combinations(names, len(names) - 1)
+        return [frozenset(), frozenset(names), *map(frozenset, one_in)]
+    return subsets(names)
+
+
+def subsets(names: Sequence[str]) -> list[frozenset[str]]:
+    """All subsets, the empty one first."""
+    sizes = range(len(names) + 1)
+    return [frozenset(chosen) for size in sizes for chosen in combinations(names, size)]
 
 
 def names_of(entry: Ablation) -> tuple[str, ...]:

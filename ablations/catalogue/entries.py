@@ -4,7 +4,7 @@
 with their new values. No other module contains the name of an entry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ablations.catalogue.ablation import Ablation, combine
 
@@ -228,9 +228,6 @@ CATALOGUE = (
 )
 
 
-_BY_NAME = {ablation.name: ablation for ablation in CATALOGUE}
-
-
 def find_ablation(name: str) -> Ablation:
     """The entry with this name, or a combination such as `no-batchnorm+no-dropout`.
 
@@ -238,16 +235,15 @@ def find_ablation(name: str) -> Ablation:
         KeyError: an entry is not in the catalogue.
         ValueError: the entries cannot be combined.
     """
-    if "+" not in name:
-        return _BY_NAME[name]
-    return combine_entries([_BY_NAME[part].name for part in name.split("+")])
+    return combine_entries(name.split("+"))
 
 
-def combine_entries(names: Sequence[str]) -> Ablation:
-    """The combination of entries; the target if there are none.
+def combine_entries(names: Collection[str]) -> Ablation:
+    """The combination of entries, in the order of the catalogue; the target if there are none.
 
-    Raises:
-        ValueError: the entries cannot be combined.
+    Raises: as `find_ablation`.
     """
     entries = [entry for entry in CATALOGUE if entry.name in names]
-    return combine(entries) if entries else _BY_NAME["target"]
+    if len(entries) < len(set(names)):
+        raise KeyError(*names)
+    return combine(entries or CATALOGUE[:1])

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ablations.analysis.attribution import Attribution, attribute, subsets
+from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.statistics import estimate, sampling_noise_pct
-from ablations.analysis.summary import AblationResult, Results
-from ablations.analysis.worked_example import PairedSteps, difference_after_epoch, paired_steps
+from ablations.analysis.statistics import Spread, paired_difference, sampling_noise_pct, spread
+from ablations.analysis.summary import AblationResult, Results, accuracy_by_seed
+from ablations.catalogue.designs import subsets
 from ablations.catalogue.entries import combine_entries, find_ablation
 from ablations.catalogue.presets import QUICK
 from mnist_blocks import TARGET, NetworkSpec
@@ -41,10 +41,11 @@ def render_lesson(studies: Sequence[Results]) -> str:
         result_of=lambda name: _result_of(results, name),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
-        paired=lambda name: _steps_of(results, name),
+        paired=lambda name: _paired_example(results, name),
         interaction=lambda one, other: _interaction_of(results, one, other),
-        difference_after=lambda name, epoch: difference_after_epoch(
-            _result_of(results, name).runs, target.runs, epoch
+        difference_after=lambda name, epoch: paired_difference(
+            accuracy_by_seed(_result_of(results, name).runs, epoch),
+            accuracy_by_seed(target.runs, epoch),
         ),
     )
 
@@ -82,26 +83,34 @@ def _formula(layer: nn.Module) -> str:
     return weights + (f" + {len(layer.bias)}" if layer.bias is not None else "")
 
 
-def _steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, int], PairedSteps]:
-    """Correct test images by seed of the target and of a variant, and the steps to an interval."""
+def _paired_example(
+    results: Results, name: str
+) -> tuple[Spread, Spread, Spread, tuple[float, float]]:
+    """Correct test images of the target, of a variant, and their differences with the 95 % interval.
+
+    Raises:
+        ValueError: there is no interval.
+    """
     target, variant = (
         {run.run_spec.seed: run.last_epoch.test_correct for run in _result_of(results, one).runs}
         for one in ("target", name)
     )
-    return target, variant, paired_steps(variant, target)
+    found = paired_difference(variant, target)
+    if found is None or found.interval_95 is None:
+        raise ValueError(f"lesson: {name!r} needs two seeds with different differences")
+    target, variant = ({seed: side[seed] for seed in found.by_seed} for side in (target, variant))
+    return spread(target), spread(variant), spread(found.by_seed), found.interval_95
 
 
 def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution, dict[str, float]]:
     """What two ingredients contribute, and the mean accuracy of the four networks, by ablation."""
     by_seed = {
-        frozenset(removed): _result_of(results, combine_entries(removed).name).accuracy_pct.by_seed
+        removed: _result_of(results, combine_entries(removed).name).accuracy_pct.by_seed
         for removed in subsets([one, other])
     }
     [found] = attribute(by_seed, [one, other])
     accuracy_pct = {
-        combine_entries([*removed]).name: estimate(
-            {seed: accuracies[seed] for seed in found.seeds}
-        ).mean
+        combine_entries(removed).name: spread({seed: accuracies[seed] for seed in found.seeds}).mean
         for removed, accuracies in by_seed.items()
     }
     return found, accuracy_pct

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from ablations.analysis.comparison import runs_of
+from ablations.analysis.noise import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
@@ -12,12 +12,12 @@ from ablations.analysis.requirements import (
     mean_accuracy_pct,
 )
 from ablations.analysis.statistics import Estimate, PairedDifference
-from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import (
     AblationResult,
     Results,
     has_similar_size,
     matched_size,
+    runs_of,
 )
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import FULL
@@ -272,9 +272,10 @@ def timing_notice(results: Results) -> str:
             "delete timing.json and run the same command on an idle machine."
         )
     if slowest := slowest_round(timing):
+        number, ratio = slowest
         return (
-            f"The machine changed speed while epochs were timed: round {slowest.number} of {slowest.num_rounds} took "
-            f"{decimal(slowest.ratio)} times as long as the fastest (median over ablations). Ratios of epoch times are "
+            f"The machine changed speed while epochs were timed: round {number} of {timing.plan.num_rounds} took "
+            f"{decimal(ratio)} times as long as the fastest (median over ablations). Ratios of epoch times are "
             "more reliable than the seconds, because each round times every ablation."
         )
     return ""

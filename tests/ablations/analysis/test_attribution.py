@@ -16,8 +16,8 @@ from ablations.analysis.attribution import (
     Cells,
     attribute,
     contribution_with_and_without,
-    subsets,
 )
+from ablations.catalogue.designs import subsets
 
 ORDER = ["a", "b", "c", "d"]
 
@@ -25,7 +25,7 @@ ORDER = ["a", "b", "c", "d"]
 def random_cells(seed: int, names: list[str], num_seeds: int = 3) -> Cells:
     chance = np.random.default_rng(seed)
     return {
-        frozenset(removed): {k: float(chance.normal(99, 1)) for k in range(num_seeds)}
+        removed: {k: float(chance.normal(99, 1)) for k in range(num_seeds)}
         for removed in subsets(names)
     }
 
@@ -87,7 +87,7 @@ def test_contribution_with_and_without_a_partner_is_the_mean_over_the_rest(cells
             fmean(
                 cells[removed][seed] - cells[removed | {name}][seed]
                 for chosen in subsets(rest)
-                for removed in [frozenset(chosen) | gone]
+                for removed in [chosen | gone]
                 for seed in found.seeds
             )
             for gone in (frozenset[str](), frozenset({other}))

@@ -125,7 +125,7 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_data(*arguments: object, **options: object) -> None:
         raise DataError("there is none")
 
-    monkeypatch.setattr("ablations.data.datasets.resolve_dataset", no_data)
+    monkeypatch.setattr("ablations.analysis.power.resolve_dataset", no_data)
     study = write_study(
         tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})
     )
