@@ -291,6 +291,12 @@ def run_experiment(run_spec: RunSpec, dataset: Dataset) -> RunResult:
     return result
 
 
+def without_times(record: RunRecord) -> RunRecord:
+    """The record with every time set to zero: equal for two runs of one spec."""
+    epochs = [msgspec.structs.replace(epoch, seconds=0.0) for epoch in record.epochs]
+    return msgspec.structs.replace(record, epochs=epochs, wall_seconds=0.0, finished_at="")
+
+
 def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> StudyRequest:
     """A request for one epoch of the digits on the CPU; other options are None, or given."""
     defaults: dict[str, Any] = {

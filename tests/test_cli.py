@@ -19,8 +19,9 @@ from filelock import FileLock
 import cli
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
-from ablations.records.run import RunRecord, load_record, without_times
+from ablations.records.run import RunRecord, load_record
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
+from tests.factories import without_times
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")

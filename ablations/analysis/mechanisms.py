@@ -71,28 +71,22 @@ def observed_pair(
 
 def signal_profiles(pair: ObservedPair) -> list[SignalProfile] | None:
     """The target before and after training, then the ablation; None where a network diverged."""
-    found = [
-        (is_target, is_start, [one.signals_at_start if is_start else one.signals for one in runs])
-        for is_target, runs in ((True, pair.of_target), (False, pair.of_ablation))
-        for is_start in (True, False)
-    ]
-    signals = [signal for *_, runs in found for blocks in runs for signal in blocks]
-    if not all(signal.output_rms and signal.gradient_rms for signal in signals):
-        return None
-    return [
-        SignalProfile(
-            is_target,
-            is_start,
-            _mean_by_block(runs, "output_rms"),
-            _mean_by_block(runs, "gradient_rms"),
-        )
-        for is_target, is_start, runs in found
-    ]
+    profiles = []
+    for is_target, found in ((True, pair.of_target), (False, pair.of_ablation)):
+        for is_start in (True, False):
+            runs = [one.signals_at_start if is_start else one.signals for one in found]
+            output_rms = _mean_by_block(runs, "output_rms")
+            gradient_rms = _mean_by_block(runs, "gradient_rms")
+            if not (output_rms and gradient_rms):
+                return None
+            profiles.append(SignalProfile(is_target, is_start, output_rms, gradient_rms))
+    return profiles
 
 
-def _mean_by_block(runs: Sequence[Sequence[BlockSignal]], field: str) -> list[float]:
-    """Mean over seeds for each block."""
-    return [fmean(getattr(signal, field) for signal in block) for block in zip(*runs, strict=True)]
+def _mean_by_block(runs: Sequence[Sequence[BlockSignal]], field: str) -> list[float] | None:
+    """Mean over seeds for each block; None where a number is zero or not finite."""
+    blocks = [[getattr(signal, field) for signal in block] for block in zip(*runs, strict=True)]
+    return [fmean(block) for block in blocks] if all(map(all, blocks)) else None
 
 
 def compare_gaps(pair: ObservedPair) -> GapComparison:

@@ -119,12 +119,6 @@ class RunResult:
     """None when the measurements failed; the run is kept."""
 
 
-def without_times(record: RunRecord) -> RunRecord:
-    """The record with every time set to zero: equal for two runs of one spec."""
-    epochs = [msgspec.structs.replace(epoch, seconds=0.0) for epoch in record.epochs]
-    return msgspec.structs.replace(record, epochs=epochs, wall_seconds=0.0, finished_at="")
-
-
 def encode_predictions(predictions: Predictions) -> bytes:
     """The content of `predictions.npz`: equal bytes for equal predictions."""
     buffer = io.BytesIO()

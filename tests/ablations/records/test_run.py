@@ -25,14 +25,13 @@ from ablations.records.run import (
     RunResult,
     load_predictions,
     load_record,
-    without_times,
     write_run,
 )
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
-from tests.factories import run_experiment
+from tests.factories import run_experiment, without_times
 from tests.strategies import network_specs
 
 CPU = torch.device("cpu")

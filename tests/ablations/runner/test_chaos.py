@@ -20,10 +20,10 @@ import pytest
 
 from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import Dataset
-from ablations.records.run import load_record, without_times
+from ablations.records.run import load_record
 from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
-from tests.factories import run_experiment
+from tests.factories import run_experiment, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")

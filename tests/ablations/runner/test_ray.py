@@ -19,7 +19,6 @@ import ray
 from ray.cluster_utils import Cluster as LocalNodes
 
 from ablations.data.dataset import Dataset
-from ablations.records.run import without_times
 from ablations.runner.process_pool import ProcessPool
 from ablations.runner.ray_cluster import Cluster, ClusterError, connect
 from ablations.runner.ray_pool import ClusterPool
@@ -33,6 +32,7 @@ from ablations.runner.scheduler import (
 )
 from tests.ablations.runner.test_chaos import records_in
 from tests.ablations.runner.test_process_pool import OTHER_DATA, SETUP, kinds, runs_on
+from tests.factories import without_times
 from tests.faults import count_fault
 
 REPOSITORY = Path(__file__).resolve().parents[3]
