@@ -129,16 +129,19 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = write_study(
         tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})
     )
-    result = run("plan", "--effect", "0.05", "--power", "0.8", study)
-    assert result.exit_code == 0, result.output
-    assert "no data set here to measure" in result.output
-    found = re.search(r"80 % of studies .*: (\d+) seeds", result.output)
-    of_all = re.search(r"Holm-adjusted, (\d+) seeds", result.output)
-    assert found and of_all and int(of_all[1]) > int(found[1])
-    num_runs = 2 * int(found[1])
-    assert f"One ablation and the target: {found[1]} seeds, {num_runs} runs" in result.output
-    found_larger = re.search(r"80 % of studies .*: (\d+) seeds", run("plan", study).output)
-    assert found_larger and int(found_larger[1]) < int(found[1])
+    num_seeds = []
+    for effect in ("0.05", "0.1"):
+        result = run("plan", "--effect", effect, "--power", "0.8", study)
+        assert result.exit_code == 0, result.output
+        assert "no data set here to measure" in result.output
+        for words in (r"80 % of studies .*: (\d+) seeds", r"Holm-adjusted, (\d+) seeds"):
+            found = re.search(words, result.output)
+            assert found
+            num_seeds.append(int(found[1]))
+        num_runs = 2 * num_seeds[-2]
+        assert f"the target: {num_seeds[-2]} seeds, {num_runs} runs" in result.output
+    one, of_all, fewer, _ = num_seeds
+    assert fewer < one < of_all
     for option in ("--effect", "--power"):
         refused = run("plan", option, "nan", study)
         assert refused.exit_code == 2

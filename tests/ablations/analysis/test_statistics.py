@@ -19,6 +19,7 @@ from ablations.analysis.statistics import (
     paired_difference,
     paired_ratio,
     sign_flip_p,
+    t_interval_95,
 )
 
 images_right = st.integers(9000, 10_000)
@@ -97,6 +98,8 @@ def test_only_shared_seeds_count(found: list[tuple[int, int]]) -> None:
 @given(st.floats(90, 100), st.integers(1, 12))
 def test_values_without_spread_claim_no_certainty(value: float, count: int) -> None:
     assert estimate(dict.fromkeys(range(count), value)).interval_95 is None
+    # Equal but for rounding.
+    assert t_interval_95([99.4 - 99.42, 99.3 - 99.32]) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
