@@ -122,14 +122,12 @@ def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str,
     merged: dict[str, Any] = {}
     for change in changes:
         for field_name, value in change.items():
-            if merged.get(field_name, value) == value:
-                merged[field_name] = value
-            elif field_name == "block":
-                merged[field_name] = common_steps(merged[field_name], value)
-            else:
+            known = merged.setdefault(field_name, value)
+            if field_name == "block":
+                merged[field_name] = common_steps(known, value)
+            elif known != value:
                 raise ValueError(
-                    f"{name} is not possible: {field_name} would be "
-                    f"{merged[field_name]!r} and {value!r}"
+                    f"{name} is not possible: {field_name} would be {known!r} and {value!r}"
                 )
     return merged
 

@@ -28,11 +28,8 @@ class TrainingSpec:
     """
 
     num_epochs: int = 20
-
     batch_size: int = 128
-
     learning_rate: float = 0.01
-
     momentum: float = 0.9
     """Share of the previous step that is added to each step; 0 is plain gradient descent."""
 
