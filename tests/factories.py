@@ -180,21 +180,19 @@ def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) 
     return summarise(make_study(seeds_by_name, **options))  # type: ignore[arg-type]
 
 
-def make_timing(
-    names: Iterable[str] = ALL_NAMES, num_rounds: int = 5, spec: StudySpec | None = None
-) -> Timing:
+def make_timing(names: Iterable[str] = ALL_NAMES, spec: StudySpec | None = None) -> Timing:
     """Epoch times that grow with a network's multiply-adds."""
     by_ablation = {}
     spec = spec or make_spec()
     for run_spec in plan_runs(spec, [find_ablation(name) for name in names], [0]):
         noise = random.Random(run_spec.ablation)
         seconds = _network_cost(run_spec.network)[1] / 90_000
-        times = [seconds + noise.random() for _ in range(num_rounds)]
+        times = [seconds + noise.random() for _ in range(TimingPlan().num_rounds)]
         by_ablation[run_spec.ablation] = EpochTime(run_spec.digest, times)
     environment = msgspec.structs.replace(
         ENVIRONMENT, device_type=spec.device_type, arithmetic=spec.arithmetic
     )
-    return Timing(by_ablation, TimingPlan(num_rounds), environment, "2026-01-31T13:00:00+00:00")
+    return Timing(by_ablation, TimingPlan(), environment, "2026-01-31T13:00:00+00:00")
 
 
 def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Exhibits:

@@ -32,7 +32,8 @@ def make_tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     for name, shape in FILE_SHAPES.items():
         tiny_shape = (6 if name.startswith("train") else 4, *shape[1:])
         monkeypatch.setitem(FILE_SHAPES, name, tiny_shape)
-        contents[name] = idx_file(random.integers(0, 10, tiny_shape, np.uint8))
+        header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *tiny_shape)
+        contents[name] = header + random.integers(0, 10, tiny_shape, np.uint8).tobytes()
     sha256 = tuple(hashlib.sha256(content).hexdigest() for content in contents.values())
     md5 = tuple(hashlib.md5(body).hexdigest() for body in gzipped(contents).values())
     monkeypatch.setitem(SOURCES, "mnist", replace(SOURCES["mnist"], sha256=sha256))
@@ -44,12 +45,6 @@ def use_mirrors(monkeypatch: pytest.MonkeyPatch, *urls: str) -> None:
     """Make these the mirrors of every data set."""
     for name, source in SOURCES.items():
         monkeypatch.setitem(SOURCES, name, replace(source, mirrors=urls))
-
-
-def idx_file(values: np.ndarray) -> bytes:
-    """The content of an idx file."""
-    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    return header + values.tobytes()
 
 
 def gzipped(contents: dict[str, bytes]) -> dict[str, bytes]:
