@@ -119,10 +119,10 @@ def seeds_to_decide(values: Sequence[float], margin: float, num_compared: int) -
     level = LEVEL / num_compared
     if mean > margin:
         beyond = (mean - margin) / deviation
-        return smallest_sample(lambda size: one_sided_power(beyond, size, level / 2))
+        return _smallest_sample(lambda size: _one_sided_power(beyond, size, level / 2))
     near, far = (margin - mean) / deviation, (margin + mean) / deviation
-    return smallest_sample(
-        lambda size: one_sided_power(near, size, level) + one_sided_power(far, size, level) - 1
+    return _smallest_sample(
+        lambda size: _one_sided_power(near, size, level) + _one_sided_power(far, size, level) - 1
     )
 
 
@@ -135,12 +135,12 @@ def seeds_to_detect(
     number of comparisons.
     """
     level = LEVEL / 2 / num_compared
-    return smallest_sample(
-        lambda size: one_sided_power(abs(effect) / deviation, size, level), power
+    return _smallest_sample(
+        lambda size: _one_sided_power(abs(effect) / deviation, size, level), power
     )
 
 
-def one_sided_power(effect_size: float, size: int, level: float) -> float:
+def _one_sided_power(effect_size: float, size: int, level: float) -> float:
     """Power of a one-sided t-test for a mean of so many standard deviations."""
     from statsmodels.stats.power import TTestPower
 
@@ -149,7 +149,7 @@ def one_sided_power(effect_size: float, size: int, level: float) -> float:
     return power if math.isfinite(power) else 1.0
 
 
-def smallest_sample(power_of: Callable[[int], float], power: float = POWER) -> int | None:
+def _smallest_sample(power_of: Callable[[int], float], power: float = POWER) -> int | None:
     """The smallest number of seeds, up to 1,000, with the power; power grows with seeds."""
     if power_of(MOST_SEEDS) < power:
         return None
