@@ -1,6 +1,7 @@
 """docs/lesson.md: the lesson plan, with expected results from the committed studies."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, describe, leaves
 from reports.text.predict import choices
-from reports.text.replication import replication_lead
+from reports.text.replication import AGREEMENT_WORDS
 from reports.text.templates import render_markdown
 from reports.text.wording import REMOVED_WORDS
 
@@ -29,6 +30,7 @@ def render_lesson(studies: Sequence[Results]) -> str:
     """
     results = studies[0]
     spec, target = results.study.spec, _result_of(results, "target")
+    agreements = {row.ablation.name: row.agreement for row in replication_rows(studies)}
     return render_markdown(
         "lesson.jinja",
         results=results,
@@ -37,12 +39,13 @@ def render_lesson(studies: Sequence[Results]) -> str:
         quick=QUICK,
         removed=REMOVED_WORDS,
         noise_pct=sampling_noise_pct(target.accuracy_pct.mean, spec.dataset.num_test),
-        replication=replication_lead(replication_rows(studies)) if len(studies) > 1 else "",
-        result_of=lambda name: _result_of(results, name),
+        replication=lambda name: AGREEMENT_WORDS[agreements[name]],
+        num_studies=len(studies),
+        result_of=partial(_result_of, results),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
-        paired=lambda name: _steps_of(results, name),
-        interaction=lambda one, other: _interaction_of(results, one, other),
+        paired=partial(_steps_of, results),
+        interaction=partial(_interaction_of, results),
         difference_after=lambda name, epoch: difference_after_epoch(
             _result_of(results, name).runs, target.runs, epoch
         ),

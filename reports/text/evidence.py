@@ -27,7 +27,7 @@ def verdict_details(verdict: Verdict, margin_pct: float) -> str:
     if verdict.effect != "unclear":
         question = f"significantly different from zero, but not shown to be beyond {decimal(margin_pct)} points; "
     if verdict.more_seeds is None or verdict.more_seeds > MANY_SEEDS:
-        return f"{question}close to the margin: a verdict needs more than {MANY_SEEDS} more seeds"
+        return f"{question}close to the margin: a verdict needs over {MANY_SEEDS} more seeds"
     return f"{question}a verdict needs about {plural(verdict.more_seeds, 'more seed')}"
 
 
