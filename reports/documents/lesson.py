@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import nn
 
 from ablations.analysis.attribution import Attribution, attribute, subsets
 from ablations.analysis.replication import replication_rows
@@ -66,23 +65,15 @@ def _result_of(results: Results, name: str) -> AblationResult:
 
 
 def parameter_counts(spec: NetworkSpec = TARGET) -> list[tuple[str, str, int]]:
-    """Of each layer with parameters: its description, the arithmetic, and their number."""
+    """Of each layer with parameters: description, sum of sizes (`16 × 8 × 3 × 3 + 16`), number."""
     with torch.device("meta"):
         network = build_network(spec)
-    return [
-        (describe(layer), _formula(layer), count_parameters(layer))
-        for _, layer in leaves(network)
-        if count_parameters(layer)
-    ]
-
-
-def _formula(layer: nn.Module) -> str:
-    """How a layer's parameters are counted, such as `16 × 8 × 3 × 3 + 16`."""
-    if isinstance(layer, nn.BatchNorm2d):
-        return f"{layer.num_features} + {layer.num_features}"
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    weights = " × ".join(str(side) for side in layer.weight.shape)
-    return weights + (f" + {len(layer.bias)}" if layer.bias is not None else "")
+    found = []
+    for _, layer in leaves(network):
+        sizes = [" × ".join(map(str, parameter.shape)) for parameter in layer.parameters()]
+        if sizes:
+            found.append((describe(layer), " + ".join(sizes), count_parameters(layer)))
+    return found
 
 
 def _steps_of(results: Results, name: str) -> tuple[dict[int, int], dict[int, int], PairedSteps]:

@@ -14,7 +14,6 @@ from ablations.analysis.mechanisms import (
 from ablations.analysis.requirements import PARAMETER_LIMIT
 from ablations.analysis.summary import Results, matched_size
 from ablations.records.observations import Evidence
-from ablations.words import plural
 from mnist_blocks.spec import NUM_CLASSES
 from reports.text.tables import FigureTable
 from reports.text.templates import render_paragraphs, render_sentences
@@ -76,11 +75,7 @@ def explain_signals(pair: ObservedPair, profiles: Sequence[SignalProfile]) -> Ex
 
 def explain_gap(pair: ObservedPair, gaps: GapComparison) -> Explanation:
     """How far errors on training and on test images are apart."""
-    caption = (
-        f"Large marks: means of {plural(len(pair.seeds), 'seed')}. Small marks: each seed. Training images are the first "
-        f"{pair.of_ablation[0].num_known_images:,}, without augmentation or dropout. The training log shows other accuracies: it "
-        "measures while the weights change, on augmented images and with dropout."
-    )
+    caption = render_sentences("gap_caption.jinja", pair=pair)
     rows = [
         [label, decimal(gap.training_pct.mean), decimal(gap.test_pct.mean), signed(gap.gap_pct.mean)]
         for label, gap in zip(network_labels(pair), (gaps.target, gaps.ablation), strict=True)
