@@ -239,7 +239,8 @@ def compare(sides: tuple[str, ...]) -> None:
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
     click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *notes]))
-    for line in dict.fromkeys(line for study in studies for line in notices(study)):
+    found = [notices(study.spec, study.records) for study in studies]
+    for line in dict.fromkeys(line for lines in found for line in lines):
         click.echo(f"Please note: {line}", err=True)
     _exit_with_problems(problem for study in studies for problem in study.problems)
 

@@ -29,7 +29,7 @@ def render_summary(results: Results) -> str:
     """`report.md` of one study: notices first, then the table."""
     study = results.study
     notes = [
-        *notices(study),
+        *notices(study.spec, study.records),
         *filter(None, [timing_notice(results)]),
         *(f"Left out: {problem}." for problem in left_out(study)),
     ]

@@ -18,7 +18,7 @@ def render_replication(studies: Sequence[Results]) -> str:
     return render_template(
         "transfer.html",
         studies=studies,
-        notices=[notices(results.study) for results in studies],
+        notices=[notices(one.study.spec, one.study.records) for one in studies],
         labels=labels,
         rows=rows,
         lead=replication_lead(rows),

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import msgspec
 
 from ablations.analysis.attribution import Attribution
-from ablations.analysis.comparison import runs_of
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
@@ -20,7 +19,7 @@ from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import FULL
 from ablations.records.run import RunRecord
-from ablations.records.study import Study
+from ablations.records.study_spec import StudySpec
 from reports.text.templates import render_paragraphs, render_sentences
 from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
 
@@ -111,15 +110,16 @@ def contents(results: Results) -> str:
     )
 
 
-def notices(study: Study) -> list[str]:
+def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
     """What to know before any number: other data, another length, an untrained target, mixed runs."""
-    spec = study.spec
     num_images = spec.num_train_images or spec.dataset.num_train
-    target = {record.run_spec.seed: record for record in runs_of(study, "target")}
+    target = {
+        record.run_spec.seed: record for record in records if record.run_spec.ablation == "target"
+    }
     mean_pct = mean_accuracy_pct(list(target.values())) if target else None
     causes_by_pair = [
         {cause for cause, value in ROUNDING_CAUSES.items() if value(record) != value(partner)}
-        for record in study.records
+        for record in records
         if record.run_spec.ablation != "target"
         and (partner := target.get(record.run_spec.seed)) is not None
     ]

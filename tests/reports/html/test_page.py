@@ -296,7 +296,7 @@ def test_notices_are_on_the_page(full_page: str) -> None:
     assert "Please note" not in full_page and "published run, 1 seed" in full_page
     for study in ("digits", "one epoch"):
         text = text_of(page_of(study))
-        [notice] = answer.notices(results_of(study).study)
+        [notice] = answer.notices(results_of(study).study.spec)
         assert f"Please note: {notice}" in text
         assert "published run, 1 seed" not in text
     errors_pct = published_errors_pct()
@@ -305,7 +305,7 @@ def test_notices_are_on_the_page(full_page: str) -> None:
 
 def test_mixed_versions_have_a_notice() -> None:
     study = make_study(several(3, "target", "no-gap"))
-    assert answer.notices(study) == []
+    assert answer.notices(study.spec, study.records) == []
     # Another commit alone changes no number.
     changes = {("no-gap", 1): {"torch_version": "9.9"}, ("no-gap", 2): {"commit": "another"}}
     records = [
@@ -318,7 +318,7 @@ def test_mixed_versions_have_a_notice() -> None:
         for record in study.records
     ]
     mixed = replace(study, records=tuple(records))
-    [notice] = answer.notices(mixed)
+    [notice] = answer.notices(mixed.spec, mixed.records)
     assert notice.startswith("1 of 3 paired differences")
     assert "PyTorch" in notice and "NumPy" not in notice
     assert notice in html.unescape(render_page(summarise(mixed)))
