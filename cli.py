@@ -118,7 +118,7 @@ def show(ablation: Ablation) -> None:
       python cli.py show target
       python cli.py show no-gap-matched
     """
-    from reports.text.layers import ablation_lines
+    from reports.text.terminal import ablation_lines
 
     click.echo("\n".join(ablation_lines(ablation)))
 
@@ -222,9 +222,8 @@ def compare(sides: tuple[str, ...]) -> None:
     """
     from ablations.analysis.comparison import compare_ablations, compare_studies
     from ablations.records.study import load_study
-    from reports.text.comparison import comparison_lines
-    from reports.text.wording import chance_notices, mixed_notices
-    from reports.text.wording import notices as study_notices
+    from reports.text.answer import notices
+    from reports.text.terminal import comparison_lines
 
     notes: list[str] = []
     if len(sides) == 3:
@@ -240,10 +239,7 @@ def compare(sides: tuple[str, ...]) -> None:
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
     click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *notes]))
-    found = [
-        (*study_notices(study.spec), *chance_notices(study), *mixed_notices(study))
-        for study in studies
-    ]
+    found = [notices(study.spec, study.records) for study in studies]
     for line in dict.fromkeys(line for lines in found for line in lines):
         click.echo(f"Please note: {line}", err=True)
     _exit_with_problems(problem for study in studies for problem in study.problems)
@@ -268,7 +264,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     """
     from ablations.analysis.power import plan_seeds, seconds_a_run
     from ablations.records.study import load_study
-    from reports.text.plan import plan_lines, time_lines
+    from reports.text.terminal import plan_lines, time_lines
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
     found = plan_seeds(study, effect, power)

@@ -5,12 +5,12 @@
 Measures nothing. A part without measurements says so.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import click
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import TARGET_TRAINING
@@ -18,7 +18,7 @@ from ablations.catalogue.presets import FULL
 from ablations.commands.options import clear_errors
 from ablations.records.atomic_io import Decoded, load_json, write_atomically
 from ablations.records.study import load_study
-from ablations.words import duration, plural
+from ablations.words import plural
 from benchmarks import derived
 from benchmarks.floor import training_flop
 from benchmarks.measurements import (
@@ -32,9 +32,8 @@ from benchmarks.measurements import (
 )
 from benchmarks.options import SETTINGS
 from mnist_blocks import TARGET
-from reports.documents.markers import fill_parts
 from reports.documents.readme import standalone_svg
-from reports.text.wording import decimal, signed
+from reports.text.templates import make_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
@@ -92,11 +91,18 @@ def render_document(measured: Measured) -> str:
 
 
 def fill_scaling(document: str, measured: Measured) -> str:
-    """`docs/scaling.md` with its measured part."""
+    """`docs/scaling.md` with its measured part, which two comment lines enclose.
+
+    Raises:
+        ValueError: the document lacks these lines.
+    """
     study = load_study(REPOSITORY / "docs" / "reference")
     run_seconds = median(record.wall_seconds for record in study.records)
     text = render_overhead(measured.overhead, run_seconds)
-    return fill_parts(document, lambda name, _: {"overhead": text}[name])
+    found = re.fullmatch(r"(.*<!-- begin: [^\n]*\n).*(<!-- end -->.*)", document, re.DOTALL)
+    if not found:
+        raise ValueError(f"{SCALING} needs the lines '<!-- begin: overhead -->' and '<!-- end -->'")
+    return found[1] + text + found[2]
 
 
 def render_overhead(overhead: Overhead | None, run_seconds: float) -> str:
@@ -105,21 +111,7 @@ def render_overhead(overhead: Overhead | None, run_seconds: float) -> str:
 
 
 def _render(template: str, **values: object) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        # Markdown, not HTML: all values come from this project's own files.
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "decimal": decimal,
-        "duration": duration,
-        "plural": plural,
-        "signed": signed,
-    }
+    environment = make_environment("benchmarks", is_html=False)
     return environment.get_template(template).render(derived=derived, **values)
 
 

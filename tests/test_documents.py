@@ -1,9 +1,12 @@
-"""Every path in the documents exists."""
+"""Every path, link, command and ablation that the documents name exists."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+import cli
+from ablations.catalogue.entries import find_ablation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -11,17 +14,21 @@ DOCUMENTS = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
     REPOSITORY / "benchmarks" / "gpu_suite.sh",
 ]
-PATH = re.compile(r"(?<![\w/.~$-])((?:\.\./)?[\w.-]+(?:/[\w.-]+)*\.(?:py|sh|md|ipynb|toml|yml))\b")
-EXAMPLES = {"my_network.py", "FILE.py"}
-"""A reader's own files."""
+FILE = re.compile(r"(?<![\w/.~$-])((?:\.\./)?[\w.-]+(?:/[\w.-]+)*\.(?:py|sh|md|ipynb|toml|yml))\b")
+TREE = re.compile(r"^ {4,6}([\w/]+/(?:\w+\.html)?) ", re.MULTILINE)
+"""A line of the README's tree of folders."""
+EXAMPLES = {"my_network.py", "FILE.py", "my-ablation"}
+"""A reader's own."""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_path_in_a_document_exists(document: Path) -> None:
+def test_everything_that_a_document_names_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    # Addresses, and the labels of links.
-    text = re.sub(r"https?://\S+|\[[^\]]*\](?=\()", "", text)
-    paths = set(PATH.findall(text)) - EXAMPLES
+    links = set(re.findall(r"\]\(([^)#:]+)\)", text))
+    assert not {link for link in links if not (document.parent / link).exists()}
+    # Without addresses, and the labels of links.
+    prose = re.sub(r"https?://\S+|\[[^\]]*\](?=\()", "", text)
+    paths = {*FILE.findall(prose), *TREE.findall(prose)} - EXAMPLES
     missing = {
         path
         for path in paths
@@ -30,6 +37,13 @@ def test_every_path_in_a_document_exists(document: Path) -> None:
         and ("/" in path or not list_files(path))
     }
     assert not missing
+    assert set(re.findall(r"python cli\.py (\w+)", text)) <= cli.main.commands.keys()
+    for name in re.findall(r"python cli\.py (?:show|ablate) ([a-z]+-[a-z-]+)", text):
+        assert name in EXAMPLES or find_ablation(name)
+    targets = set(re.findall(r"^ {4}make (\w+)", text, re.MULTILINE))
+    assert targets <= set(
+        re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    )
 
 
 def list_files(name: str) -> list[Path]:

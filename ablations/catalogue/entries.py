@@ -158,7 +158,7 @@ CATALOGUE = (
     ),
     Ablation(
         name="relu-before-batchnorm",
-        removes="batch norm before ReLU (their order is swapped)",
+        removes="batch norm before ReLU (ReLU comes first instead)",
         question="Does it matter whether batch norm comes before or after the activation?",
         expectation=(
             "Little difference; reports favour either order. The published notebook has this "

@@ -1,9 +1,9 @@
 """docs/lesson.md: the lesson plan, with expected results from the committed studies."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from torch import nn
 
 from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.replication import replication_rows
@@ -16,7 +16,7 @@ from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, describe, leaves
 from reports.text.predict import choices
-from reports.text.replication import replication_lead
+from reports.text.replication import AGREEMENT_WORDS
 from reports.text.templates import render_markdown
 from reports.text.wording import REMOVED_WORDS
 
@@ -29,6 +29,7 @@ def render_lesson(studies: Sequence[Results]) -> str:
     """
     results = studies[0]
     spec, target = results.study.spec, _result_of(results, "target")
+    agreements = {row.ablation.name: row.agreement for row in replication_rows(studies)}
     return render_markdown(
         "lesson.jinja",
         results=results,
@@ -37,12 +38,13 @@ def render_lesson(studies: Sequence[Results]) -> str:
         quick=QUICK,
         removed=REMOVED_WORDS,
         noise_pct=sampling_noise_pct(target.accuracy_pct.mean, spec.dataset.num_test),
-        replication=replication_lead(replication_rows(studies)) if len(studies) > 1 else "",
-        result_of=lambda name: _result_of(results, name),
+        replication=lambda name: AGREEMENT_WORDS[agreements[name]],
+        num_studies=len(studies),
+        result_of=partial(_result_of, results),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
-        paired=lambda name: _paired_example(results, name),
-        interaction=lambda one, other: _interaction_of(results, one, other),
+        paired=partial(_paired_example, results),
+        interaction=partial(_interaction_of, results),
         difference_after=lambda name, epoch: paired_difference(
             accuracy_by_seed(_result_of(results, name).runs, epoch),
             accuracy_by_seed(target.runs, epoch),
@@ -64,23 +66,15 @@ def _result_of(results: Results, name: str) -> AblationResult:
 
 
 def parameter_counts(spec: NetworkSpec = TARGET) -> list[tuple[str, str, int]]:
-    """Of each layer with parameters: its description, the arithmetic, and their number."""
+    """Of each layer with parameters: description, sum of sizes (`16 × 8 × 3 × 3 + 16`), number."""
     with torch.device("meta"):
         network = build_network(spec)
-    return [
-        (describe(layer), _formula(layer), count_parameters(layer))
-        for _, layer in leaves(network)
-        if count_parameters(layer)
-    ]
-
-
-def _formula(layer: nn.Module) -> str:
-    """How a layer's parameters are counted, such as `16 × 8 × 3 × 3 + 16`."""
-    if isinstance(layer, nn.BatchNorm2d):
-        return f"{layer.num_features} + {layer.num_features}"
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    weights = " × ".join(str(side) for side in layer.weight.shape)
-    return weights + (f" + {len(layer.bias)}" if layer.bias is not None else "")
+    found = []
+    for _, layer in leaves(network):
+        sizes = [" × ".join(map(str, parameter.shape)) for parameter in layer.parameters()]
+        if sizes:
+            found.append((describe(layer), " + ".join(sizes), count_parameters(layer)))
+    return found
 
 
 def _paired_example(

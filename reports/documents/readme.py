@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
 from reports.figures.svg import COLOURS
-from reports.text.evidence import together_sentence
+from reports.text.answer import notices, timing_notice, together_sentence
 from reports.text.methods import left_out
 from reports.text.replication import replication_lead, study_labels
 from reports.text.templates import render_markdown
-from reports.text.wording import chance_notices, mixed_notices, notices, timing_notice
 
 
 def render_readme(results: Results, others: Sequence[Results] = ()) -> str:
@@ -30,9 +29,7 @@ def render_summary(results: Results) -> str:
     """`report.md` of one study: notices first, then the table."""
     study = results.study
     notes = [
-        *notices(study.spec),
-        *chance_notices(study),
-        *mixed_notices(study),
+        *notices(study.spec, study.records),
         *filter(None, [timing_notice(results)]),
         *(f"Left out: {problem}." for problem in left_out(study)),
     ]

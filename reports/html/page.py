@@ -20,7 +20,7 @@ from reports.figures.diagrams import ablation_diagram
 from reports.html.cards import confusion_of, finding, images_of
 from reports.html.live import make_live
 from reports.html.mechanisms import evidence_key, make_mechanisms
-from reports.text import evidence, methods, wording
+from reports.text import answer, methods, wording
 from reports.text.predict import choices
 from reports.text.tables import curves_table, differences_table, seeds_table
 from reports.text.templates import make_environment
@@ -43,10 +43,10 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         results=results,
         spec=study.spec,
         target=target,
-        notices=[*wording.notices(study.spec), *wording.chance_notices(study), *wording.mixed_notices(study)],
-        answer=wording.answer(results),
-        timing_notice=wording.timing_notice(results),
-        contents=wording.contents(results),
+        notices=answer.notices(study.spec, study.records),
+        answer=answer.answer(results),
+        timing_notice=answer.timing_notice(results),
+        contents=answer.contents(results),
         introduction=methods.introduction(results),
         compared=compared,
         with_images=[row for row in results.rows if row.variance or row.images],
@@ -81,8 +81,8 @@ def _together(results: Results) -> list[dict[str, object]]:
             "anchor": "together" if number == 1 else f"together-{number}",
             "words": wording.enumerate_words(words[name] for name in found.names),
             "attribution": found,
-            "lead": evidence.attribution_lead(found, results),
-            "removal": evidence.together_sentence(found),
+            "lead": answer.attribution_lead(found, results),
+            "removal": answer.together_sentence(found),
             "contributions": contributions_figure(found, words, f"contributions-{number}"),
         }
         for number, found in enumerate(results.attributions, start=1)
@@ -186,7 +186,6 @@ def template_environment() -> Environment:
     """Jinja with what the templates of the page use."""
     environment = make_environment("reports.html", is_html=True)
     environment.finalize = _tie_percent_signs
-    environment.filters["python"] = repr
     environment.globals |= {
         "contribution_with_and_without": contribution_with_and_without,
         "effect_symbols": wording.EFFECT_SYMBOLS,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
 from reports.html.page import render_template
+from reports.text.answer import notices
 from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_labels
-from reports.text.wording import chance_notices, mixed_notices, notices
 
 
 def render_replication(studies: Sequence[Results]) -> str:
@@ -18,10 +18,7 @@ def render_replication(studies: Sequence[Results]) -> str:
     return render_template(
         "transfer.html",
         studies=studies,
-        notices=[
-            [*notices(study.spec), *chance_notices(study), *mixed_notices(study)]
-            for study in (results.study for results in studies)
-        ],
+        notices=[notices(one.study.spec, one.study.records) for one in studies],
         labels=labels,
         rows=rows,
         lead=replication_lead(rows),

@@ -1,5 +1,6 @@
 """How a study was made, in words and rows: what a reader needs to repeat it or to question it."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -97,52 +98,46 @@ def introduction(results: Results) -> str:
     """The target and its training in a sentence; empty where it has no run."""
     if results.target is None:
         return ""
-    run = results.target.runs[0].run_spec
-    network, training = run.network, run.training
-    num_images = training.num_train_images or run.dataset.num_train
+    network = results.target.runs[0].run_spec.network
     num_blocks = len(network.channels) * network.convs_per_stage
-    augmented = ", zoomed and rotated at random" if training.augment else ""
     return (
         f"The network: {plural(num_blocks, 'convolutional block')} in {plural(len(network.channels), 'stage')} and "
         f"{results.target.parameters:,} parameters, trained from scratch by gradient descent with momentum, for "
-        f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images{augmented}."
+        f"{_length(results.study.spec)}, zoomed and rotated at random."
     )
 
 
 def recipe(results: Results) -> list[tuple[str, str]]:
     """How the target is trained in this study: label and value."""
-    spec = results.study.spec
-    training = target_training(spec)
-    num_images = training.num_train_images or spec.dataset.num_train
-    num_batches = -(-num_images // training.batch_size)
-    augmentation = "none"
-    if training.augment:
-        augmentation = (
-            f"with probability {ZOOM_PROBABILITY:g} the central "
-            f"{ZOOM_CROP_PIXELS}×{ZOOM_CROP_PIXELS} pixels resized to {IMAGE_SIZE}×{IMAGE_SIZE}; "
-            "then a rotation drawn uniformly from "
-            f"{MINUS}{MAX_ROTATION_DEGREES:g} to +{MAX_ROTATION_DEGREES:g} degrees, "
-            "filled with black"
-        )
+    training = target_training(results.study.spec)
+    num_images = training.num_train_images or results.study.spec.dataset.num_train
+    num_batches = math.ceil(num_images / training.batch_size)
+    rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
+    num_first = rates.count(rates[0])
+    if num_first == len(rates):
+        learning_rates = f"{rates[0]:g} throughout"
+    else:
+        learning_rates = f"{rates[0]:g} to the end of epoch {num_first}, then {rates[-1]:g}"
+    augmentation = (
+        f"with probability {ZOOM_PROBABILITY:g} the central {ZOOM_CROP_PIXELS}×{ZOOM_CROP_PIXELS} pixels resized to "
+        f"{IMAGE_SIZE}×{IMAGE_SIZE}; then a rotation drawn uniformly from {MINUS}{MAX_ROTATION_DEGREES:g} to "
+        f"+{MAX_ROTATION_DEGREES:g} degrees, filled with black"
+    )
     return [
-        ("length", f"{plural(training.num_epochs, 'epoch')} of {num_images:,} images"),
+        ("length", _length(results.study.spec)),
         ("batches", f"{training.batch_size} images; {num_batches:,} batches an epoch"),
         ("optimiser", f"gradient descent with momentum {training.momentum:g}, no weight decay"),
-        ("learning rate", _learning_rates(training)),
+        ("learning rate", learning_rates),
         ("loss", "cross entropy"),
         ("augmentation", augmentation),
-        ("input", "normalised to about zero mean and unit variance" if training.normalise_input
-                  else "pixels in [0, 1]"),
-    ]  # fmt: skip
+        ("input", "normalised to about zero mean and unit variance"),
+    ]
 
 
-def _learning_rates(training: TrainingSpec) -> str:
-    """The schedule in words."""
-    rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
-    drop = next((i for i, rate in enumerate(rates) if rate != rates[0]), None)
-    if drop is None:
-        return f"{rates[0]:g} throughout"
-    return f"{rates[0]:g} to the end of epoch {drop}, then {rates[drop]:g}"
+def _length(spec: StudySpec) -> str:
+    """The length of a training: `20 epochs of 60,000 images`."""
+    num_images = spec.num_train_images or spec.dataset.num_train
+    return f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images"
 
 
 def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:

@@ -35,12 +35,11 @@ def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
         "hardly": f"hardly any difference (within {margin})",
         "better": f"better, by more than {margin}",
     }
-    reason = _reason(row)
-    outcomes = {guess: guess_outcome(guess, row.verdict) for guess in words}
-    return [
-        Choice(guess, words[guess], outcome, f"{outcome.capitalize()}: {reason}.")
-        for guess, outcome in outcomes.items()
-    ]
+    found = []
+    for guess, text in words.items():
+        outcome = guess_outcome(guess, row.verdict)
+        found.append(Choice(guess, text, outcome, f"{outcome.capitalize()}: {_reason(row)}."))
+    return found
 
 
 def _reason(row: AblationResult) -> str:

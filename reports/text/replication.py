@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ablations.analysis.replication import Agreement, ReplicationRow
 from ablations.records.study import Study
-from reports.text.wording import capitalised, enumerate_words
+from reports.text.templates import render_sentences
 
 AGREEMENT_WORDS: dict[Agreement, str] = {
     "replicated": "same verdict in every study",
@@ -27,13 +27,10 @@ def study_labels(studies: Sequence[Study]) -> list[str]:
 
 
 def replication_lead(rows: Sequence[ReplicationRow]) -> str:
-    """The ablations by how their verdicts compare."""
+    """How many verdicts replicate, with the names of those that every study decides."""
     names: dict[Agreement, list[str]] = {}
     for row in rows:
         names.setdefault(row.agreement, []).append(row.ablation.name)
-    sentences = [
-        f"{capitalised(words)}: {enumerate_words(names[kind])}."
-        for kind, words in AGREEMENT_WORDS.items()
-        if kind in names
-    ]
-    return " ".join(sentences) or "The studies have no comparison."
+    return render_sentences(
+        "replication.jinja", names=names, agreement_words=AGREEMENT_WORDS, num_ablations=len(rows)
+    )

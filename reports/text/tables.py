@@ -1,6 +1,7 @@
 """The numbers of the page's figures, as tables for readers who cannot see a figure."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from ablations.analysis.summary import AblationResult
@@ -56,19 +57,17 @@ def curves_table(
     runs: Sequence[RunRecord], name: str, published_error_pct: Sequence[float] = ()
 ) -> FigureTable:
     """Each run's test error after every epoch; a diverged run ends early."""
-    num_epochs = max(len(run.epochs) for run in runs)
-    rows = []
-    for index in range(num_epochs):
-        errors = [
-            decimal(100 - run.epochs[index].test_accuracy_pct) if index < len(run.epochs) else "–"
-            for run in runs
-        ]
-        if published_error_pct:
-            errors.append(decimal(published_error_pct[index]))
-        rows.append([str(index + 1), *errors])
-    columns = ["epoch", *(f"seed {run.run_spec.seed}" for run in runs)]
+    errors_pct = {
+        f"seed {run.run_spec.seed}": [100 - epoch.test_accuracy_pct for epoch in run.epochs]
+        for run in runs
+    }
     if published_error_pct:
-        columns.append("published run")
+        errors_pct["published run"] = list(published_error_pct)
     return FigureTable(
-        f"Test images that {name} gets wrong after each epoch, in percent", columns, rows
+        f"Test images that {name} gets wrong after each epoch, in percent",
+        ["epoch", *errors_pct],
+        [
+            [str(number), *("–" if error is None else decimal(error) for error in errors)]
+            for number, errors in enumerate(zip_longest(*errors_pct.values()), start=1)
+        ],
     )

@@ -1,10 +1,13 @@
-"""Jinja for the page and for Markdown documents, which get all their data from the caller."""
+"""Jinja for the page, for Markdown documents and for sentences; all data comes from the caller."""
+
+import re
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ablations.words import plural
+from ablations.words import duration, plural
+from reports.text import wording
 from reports.text.evidence import p_value, verdict_details, verdict_name
-from reports.text.wording import decimal, enumerate_words, interval, signed
 
 
 def render_markdown(template: str, **data: object) -> str:
@@ -13,6 +16,23 @@ def render_markdown(template: str, **data: object) -> str:
     return environment.get_template(template).render(**data)
 
 
+def render_text(template: str, **data: object) -> str:
+    """A text from a template of this package."""
+    return make_environment("reports.text", is_html=False).get_template(template).render(**data)
+
+
+def render_sentences(template: str, **data: object) -> str:
+    """Such a text as one line."""
+    return " ".join(render_text(template, **data).split())
+
+
+def render_paragraphs(template: str, **data: object) -> list[str]:
+    """The paragraphs of such a text, each as one line; empty lines separate them."""
+    parts = re.split(r"\n\s*\n", render_text(template, **data))
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+@cache
 def make_environment(package: str, *, is_html: bool) -> Environment:
     """The templates of a package. An unknown name is an error; HTML escapes every value."""
     environment = Environment(
@@ -23,14 +43,19 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "decimal": decimal,
-        "signed": signed,
-        "interval": interval,
-        "plural": plural,
-        "enumerate_words": enumerate_words,
-        "p_value": p_value,
-        "thousands": "{:,}".format,
-    }
+    filters = (
+        wording.capitalised,
+        wording.decimal,
+        duration,
+        wording.enumerate_words,
+        wording.estimate_words,
+        wording.interval,
+        p_value,
+        plural,
+        wording.signed,
+        wording.two_digits,
+    )
+    environment.filters |= {one.__name__: one for one in filters}
+    environment.filters |= {"python": repr, "thousands": "{:,}".format}
     environment.globals |= {"verdict_name": verdict_name, "verdict_details": verdict_details}
     return environment

@@ -30,14 +30,13 @@ from tests.factories import ENVIRONMENT, make_spec, make_study, write_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MEMORY_SCRIPT = """
-from benchmarks.memory import own_peak_memory_mib, reset_own_peak
-print(own_peak_memory_mib())
-block = bytearray(b"x") * 200_000_000
-print(own_peak_memory_mib())
+from benchmarks.memory import own_peak_memory_mib as peak, reset_own_peak
+before, block = peak(), bytearray(b"x") * 200_000_000
+during = peak()
 del block
-print(own_peak_memory_mib())
+kept = peak()
 reset_own_peak()
-print(own_peak_memory_mib())
+print(before, during, kept, peak())
 """
 
 

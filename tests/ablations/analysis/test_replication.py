@@ -72,7 +72,7 @@ def test_page_is_complete_and_the_same_each_time(studies: list[Results]) -> None
     assert all(reference in reader.ids for reference in reader.references)
     assert all(link.startswith("#") for link in reader.links)
     text = " ".join(reader.text.split())
-    for word in (*names, "MNIST", "Not run in every study"):
+    for word in (*names, "MNIST", "not run in every study"):
         assert word in text
     assert "Please note, of scikit-learn digits: These are not MNIST's numbers." in text
     assert "Please note, of MNIST" not in text

@@ -28,7 +28,8 @@ from reports.figures.mechanisms import signal_figure
 from reports.figures.pictures import SQUARE_PIXELS, evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding, images_of
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
-from reports.text.mechanisms import gap_sentences, two_digits
+from reports.text.mechanisms import gap_sentences
+from reports.text.wording import two_digits
 from tests.factories import make_exhibits, make_results
 
 

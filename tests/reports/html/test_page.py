@@ -21,7 +21,7 @@ from reports.documents.readme import standalone_svg
 from reports.figures import svg
 from reports.figures.effects import difference_figure
 from reports.html.page import NO_EXHIBITS, published_errors_pct, read_static, render_page
-from reports.text import evidence, methods, wording
+from reports.text import answer, evidence, methods, wording
 from tests.factories import (
     ALL_NAMES,
     DIGITS,
@@ -254,13 +254,13 @@ def test_verdicts_have_their_tests(full_results: Results, full_page: str) -> Non
 def test_answer_has_the_core_concepts_with_their_numbers() -> None:
     names = ("target", *(entry.name for entry in CORE), "no-gap-matched", "no-relu")
     results = make_results(several(3, *names))
-    answer = wording.answer(results)
+    found = answer.answer(results)
     core = [row for row in results.rows if row.ablation.is_core]
-    assert "3 seeds" in answer.lead and "no-relu" in answer.lowest
-    for row, removal in zip(core, answer.removals, strict=True):
+    assert "3 seeds" in found.lead and "no-relu" in found.lowest
+    for row, removal in zip(core, found.removals, strict=True):
         assert row.difference_pct and removal.row is row
         assert wording.estimate_words(row.difference_pct) in removal.measured
-    [size] = [one.measured for one in answer.removals if "parameters" in one.measured]
+    [size] = [one.measured for one in found.removals if "parameters" in one.measured]
     matched = next(row for row in results.rows if row.ablation.name == "no-gap-matched")
     assert "43,538 parameters" in size and "20,000" in size
     assert matched.difference_pct and wording.signed(matched.difference_pct.mean) in size
@@ -296,7 +296,7 @@ def test_notices_are_on_the_page(full_page: str) -> None:
     assert "Please note" not in full_page and "published run, 1 seed" in full_page
     for study in ("digits", "one epoch"):
         text = text_of(page_of(study))
-        [notice] = wording.notices(results_of(study).study.spec)
+        [notice] = answer.notices(results_of(study).study.spec)
         assert f"Please note: {notice}" in text
         assert "published run, 1 seed" not in text
     errors_pct = published_errors_pct()
@@ -305,7 +305,7 @@ def test_notices_are_on_the_page(full_page: str) -> None:
 
 def test_mixed_versions_have_a_notice() -> None:
     study = make_study(several(3, "target", "no-gap"))
-    assert wording.mixed_notices(study) == []
+    assert answer.notices(study.spec, study.records) == []
     # Another commit alone changes no number.
     changes = {("no-gap", 1): {"torch_version": "9.9"}, ("no-gap", 2): {"commit": "another"}}
     records = [
@@ -318,7 +318,7 @@ def test_mixed_versions_have_a_notice() -> None:
         for record in study.records
     ]
     mixed = replace(study, records=tuple(records))
-    [notice] = wording.mixed_notices(mixed)
+    [notice] = answer.notices(mixed.spec, mixed.records)
     assert notice.startswith("1 of 3 paired differences")
     assert "PyTorch" in notice and "NumPy" not in notice
     assert notice in html.unescape(render_page(summarise(mixed)))
@@ -343,13 +343,13 @@ def test_unreliable_epoch_times_have_a_notice(factors: dict[str, list[float]], w
         for name, found in timing.by_ablation.items()
     }
     timed = replace(study, timing=msgspec.structs.replace(timing, by_ablation=times))
-    notice = wording.timing_notice(summarise(timed))
+    notice = answer.timing_notice(summarise(timed))
     assert words in notice and bool(words) == bool(notice)
     assert notice in html.unescape(render_page(summarise(timed)))
 
 
 def test_incomplete_studies_state_what_is_missing() -> None:
-    contents = wording.contents(make_results({"target": range(3), "no-gap": [0]}))
+    contents = answer.contents(make_results({"target": range(3), "no-gap": [0]}))
     assert "4 runs" in contents and "no-relu" in contents
     assert "2 of 2 diverged" in (text := text_of(page_of("diverged")))
     assert "seed 0 in epoch 4, seed 1 in epoch 4." in text

@@ -1,36 +1,41 @@
-"""How many seeds a study needs, in words: what `cli.py plan` prints."""
+"""What `cli.py show`, `compare` and `plan` print, line by line."""
 
 import math
+from collections.abc import Sequence
 
+from ablations.analysis.comparison import Comparison
 from ablations.analysis.power import SeedPlan
 from ablations.analysis.verdicts import MOST_SEEDS
+from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
 from ablations.words import duration, plural
+from mnist_blocks.summary import layer_table
+from reports.text.templates import render_text
+
+
+def ablation_lines(ablation: Ablation) -> list[str]:
+    """An ablation's question, what it changes, and its network layer by layer."""
+    layers = layer_table(ablation.network_spec)
+    return render_text("show.jinja", ablation=ablation, layers=layers).splitlines()
+
+
+def comparison_lines(found: Sequence[Comparison], margin_pct: float) -> list[str]:
+    """Each comparison with its tests and verdict, a few lines each."""
+    return render_text("compare.jinja", found=found, margin_pct=margin_pct).splitlines()
 
 
 def plan_lines(plan: SeedPlan, study: Study, effect_pct: float, power: float) -> list[str]:
     """The spread of the study, and how many seeds detect the effect."""
-    spreads = plan.spread_pct.values()
-    ranges = largest = ""
-    if len(spreads) > 1:
-        ranges = f" ({min(spreads):.3f} to {max(spreads):.3f})"
-        largest = f", with the largest spread {_seeds_words(plan.num_seeds_largest)}"
-    found = (
-        f"In {study.name}, paired differences of {plural(len(spreads), 'ablation')} have a standard "
-        f"deviation over seeds of {plan.typical_pct:.3f} points{ranges}."
-    )
-    needed = (
-        f"To detect a difference of {effect_pct:g} points in {100 * power:g} % of studies (paired t-test, "
-        f"two-sided, 5 %): {_seeds_words(plan.num_seeds)}{largest}; among all {len(CATALOGUE) - 1} "
-        f"ablations of the catalogue, Holm-adjusted, {_seeds_words(plan.num_seeds_of_all)}."
-    )
-    return [found, needed]
-
-
-def _seeds_words(count: int | None) -> str:
-    """A number of seeds, or that it is above the largest considered."""
-    return f"more than {MOST_SEEDS:,} seeds" if count is None else plural(count, "seed")
+    return render_text(
+        "plan.jinja",
+        plan=plan,
+        study=study,
+        effect_pct=effect_pct,
+        power=power,
+        most_seeds=MOST_SEEDS,
+        num_ablations=len(CATALOGUE) - 1,
+    ).splitlines()
 
 
 def time_lines(plan: SeedPlan, seconds: float, num_jobs: int, where: str) -> list[str]:

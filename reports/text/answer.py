@@ -1,0 +1,176 @@
+"""The sentences at the top of a report: what a study found, and what to know before its numbers."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ablations.analysis.attribution import Attribution
+from ablations.analysis.noise import DISTURBED_RATIO, disturbed_ablations, slowest_round
+from ablations.analysis.requirements import (
+    GUESSING_PCT,
+    HARDLY_LEARNT_PCT,
+    PARAMETER_LIMIT,
+    mean_accuracy_pct,
+)
+from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
+from ablations.catalogue.designs import names_of
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.presets import FULL
+from ablations.records.run import RunRecord
+from ablations.records.study_spec import StudySpec
+from reports.text.templates import render_paragraphs, render_sentences
+from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
+
+ROUNDING_CAUSES: dict[str, Callable[[RunRecord], object]] = {
+    "device": lambda run: run.environment.device_name,
+    "PyTorch version": lambda run: run.environment.torch_version,
+    "NumPy version": lambda run: run.environment.numpy_version,
+    "Numba version": lambda run: run.environment.numba_version,
+    "number of seeds in a network": lambda run: run.num_replicas,
+}
+"""What may round sums differently in two runs of one study. Arithmetic, kind of device and protocol
+are the same throughout a study (`ablations/records/study.py`)."""
+
+
+class Removal(NamedTuple):
+    """What removing one of the assignment's concepts does."""
+
+    row: AblationResult
+    effect: str
+    measured: str
+
+
+class StudyAnswer(NamedTuple):
+    """What a study found: the sentences to read first, and how far to trust them."""
+
+    removals: Sequence[Removal]
+    lead: str
+    lowest: str = ""
+    """Which removal costs most, and how many are significant; empty where nothing is compared."""
+    caveats: str = ""
+
+
+def answer(results: Results) -> StudyAnswer:
+    """What the study found, in a few sentences."""
+    target = results.target
+    compared = [row for row in results.rows if row.difference_pct]
+    differences = {row.ablation.name: row.difference_pct for row in compared if row.difference_pct}
+    paragraphs = render_paragraphs(
+        "answer.jinja",
+        results=results,
+        spec=results.study.spec,
+        target=target,
+        compared=compared,
+        lowest=min(compared, key=lambda row: differences[row.ablation.name].mean, default=None),
+        counts=Counter(row.verdict.effect for row in compared if row.verdict),
+        num_without_interval=sum(not one.interval_95 for one in differences.values()),
+    )
+    removals = [
+        _removal(row, target, compared) for row in compared if target and row.ablation.is_core
+    ]
+    return StudyAnswer(removals, *paragraphs)
+
+
+def _removal(
+    row: AblationResult, target: AblationResult, compared: Sequence[AblationResult]
+) -> Removal:
+    """One removal, also at the target's size where it changes the size."""
+    matched = matched_size(row, target, compared)
+    measured = render_sentences(
+        "removal.jinja",
+        row=row,
+        is_same_size=has_similar_size(row, target),
+        parameter_limit=PARAMETER_LIMIT,
+        matched=matched,
+        matched_effect=_effect_words(matched) if matched else "",
+    )
+    return Removal(row, _effect_words(row), measured)
+
+
+def _effect_words(row: AblationResult) -> str:
+    """What the network is without an ingredient."""
+    assert row.verdict
+    if row.verdict.kind == "one seed":
+        return "inconclusive with one seed"
+    words = {"hurts": "significantly worse without it", "helps": "significantly better without it"}
+    return words.get(row.verdict.effect, "no significant difference")
+
+
+def contents(results: Results) -> str:
+    """What the study contains, and which entries of the catalogue it lacks."""
+    present = {row.ablation.name for row in results.rows}
+    return render_sentences(
+        "contents.jinja",
+        results=results,
+        num_runs=sum(len(row.runs) for row in (*results.rows, *results.combinations)),
+        num_entries=len(CATALOGUE),
+        absent=[ablation.name for ablation in CATALOGUE if ablation.name not in present],
+    )
+
+
+def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
+    """What to know before any number: other data, another length, an untrained target, mixed runs."""
+    num_images = spec.num_train_images or spec.dataset.num_train
+    target = {
+        record.run_spec.seed: record for record in records if record.run_spec.ablation == "target"
+    }
+    mean_pct = mean_accuracy_pct(list(target.values())) if target else None
+    causes_by_pair = [
+        {cause for cause, value in ROUNDING_CAUSES.items() if value(record) != value(partner)}
+        for record in records
+        if record.run_spec.ablation != "target"
+        and (partner := target.get(record.run_spec.seed)) is not None
+    ]
+    return render_paragraphs(
+        "notices.jinja",
+        spec=spec,
+        num_images=num_images,
+        full=FULL,
+        is_shorter=num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs,
+        target_pct=mean_pct,
+        guessing_pct=GUESSING_PCT,
+        has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
+        causes=[cause for cause in ROUNDING_CAUSES if any(cause in one for one in causes_by_pair)],
+        num_pairs=len(causes_by_pair),
+        num_mixed=sum(map(bool, causes_by_pair)),
+    )
+
+
+def timing_notice(results: Results) -> str:
+    """That something slowed the machine while epochs were timed; empty if nothing shows it."""
+    timing = results.study.timing
+    if timing is None:
+        return ""
+    return render_sentences(
+        "timing.jinja",
+        disturbed=disturbed_ablations(timing),
+        disturbed_ratio=DISTURBED_RATIO,
+        num_rounds=timing.plan.num_rounds,
+        slowest=slowest_round(timing),
+    )
+
+
+def together_sentence(found: Attribution) -> str:
+    """What removing all ingredients of a set at once does."""
+    ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
+    lead = found.full_minus_bare
+    bounds = (-lead.interval_95[1], -lead.interval_95[0]) if lead.interval_95 else None
+    removal = msgspec.structs.replace(lead, mean=-lead.mean, interval_95=bounds)
+    return f"Removing {ingredients} at once: {estimate_words(removal)}."
+
+
+def attribution_lead(found: Attribution, results: Results) -> str:
+    """The difference between the full and the bare network, and how to read its parts."""
+    parameters = {
+        names_of(row.ablation): row.parameters for row in (*results.rows, *results.combinations)
+    }
+    return render_sentences(
+        "attribution.jinja",
+        found=found,
+        ingredients=[REMOVED_WORDS[name] for name in found.names],
+        full_size=parameters[()],
+        bare_size=parameters[tuple(found.names)],
+        has_fewer_seeds=results.target is not None and len(found.seeds) < len(results.target.runs),
+    )
