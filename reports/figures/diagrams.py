@@ -1,193 +1,180 @@
-"""A network and its training as a picture, with what differs from the target marked.
+"""A network and its training as columns of boxes, each compared with the target: from specs alone.
 
-Shapes and words mark differences, never colour alone: a removed part has a dashed box and its text
-struck through, an added one a thick box, a changed one a double box. Style: `static/diagram.css`.
+`reports/html/templates/diagram.html` shows them.
 """
 
+import functools
+import re
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
-
-from markupsafe import Markup, escape
+from difflib import SequenceMatcher
+from typing import Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from ablations.words import plural
 from mnist_blocks import TARGET, NetworkSpec
-from reports.figures.diagram_parts import (
-    Box,
-    Column,
-    cached_layers,
-    change_words,
-    changed_parts,
-    columns,
-)
+from mnist_blocks.spec import IMAGE_SIZE
+from mnist_blocks.summary import LayerRow, layer_table
 
-MARGIN = 6
-LINE_HEIGHT = 14
-PADDING = 5
-"""Between a box's edge and its text."""
-BOX_GAP = 6
-BLOCK_GAP = 14
-"""Between the blocks of a stage."""
-COLUMN_GAP = 40
-STACK_TOP = 46
-LINE_TOP = 30
-"""How high the line from one column to the next goes."""
-SYMBOLS = {"removed": "×", "added": "+"}
+State = Literal["kept", "removed", "added", "changed"]
 
 
-class Placed(NamedTuple):
-    """A box and its position in pixels."""
+class Part(NamedTuple):
+    """One operation on images, in the network or in training."""
 
-    box: Box
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-def ablation_diagram(
-    network: NetworkSpec,
-    training: TrainingSpec,
-    name: str,
-    target_training: TrainingSpec = TARGET_TRAINING,
-) -> Markup:
-    """The network, its images and its training as an `<svg>`, marked where the target differs.
-
-    `name` must be unique in the page: ids begin with it. In a study that is shorter than the
-    reference recipe, `target_training` is its target's training, so that the common length is not
-    marked.
-    """
-    found = columns(network, training, target_training)
-    stacks, x = [], MARGIN
-    for column in found:
-        stacks.append(_place_stack(column, x))
-        x += stacks[-1][0].width + COLUMN_GAP
-    width = x - COLUMN_GAP + MARGIN
-    bottom = max(_bottom_of(stack) for stack in stacks) + 2 * LINE_HEIGHT
-    parts = [_draw_flow(stacks)]
-    for column, stack in zip(found, stacks, strict=True):
-        middle = stack[0].x + stack[0].width / 2
-        output = _draw_lines(_output_lines(column), middle, _bottom_of(stack) + 4)
-        parts += [
-            _text(middle, 20, column.title, "title"),
-            *map(_draw_box, stack),
-            f'<g class="output">{output}</g>',
-        ]
-    totals = _total_words(network)
-    parts.append(_text(width / 2, bottom + 30, totals, "total"))
-    words = changed_parts(network, training, target_training)
-    title = "Diagram of what differs from the target" if words else "Diagram of the target"
-    description = " ".join([*(words or ["Nothing differs from the target."]), f"{totals}."])
-    opening = Markup(
-        '<svg class="diagram" role="img" aria-labelledby="{name}-title {name}-description" '
-        'viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        '<title id="{name}-title">{title}</title><desc id="{name}-description">{text}</desc>'
-    ).format(name=name, width=width, height=bottom + 44, title=title, text=description)
-    return opening + Markup("\n".join(parts)) + Markup("</svg>")
+    key: str
+    """Unique in its column, such as `block1.conv`."""
+    label: str
+    """The text in its box, such as `conv 3×3, 8 → 16`."""
+    value: str = ""
+    """The number in the label, such as `8 → 16`."""
+    details: tuple[str, ...] = ()
+    """Further lines, such as `stride 2`."""
 
 
-def _total_words(network: NetworkSpec) -> str:
-    """Parameters and multiply-adds, and the target's where they differ."""
-    words = []
-    for field, unit in (("parameters", "parameters"), ("multiply_adds", "multiply-adds an image")):
-        number, target = (
-            sum(getattr(row, field) for row in cached_layers(spec)) for spec in (network, TARGET)
+class Box(NamedTuple):
+    """A part, and how it differs from the target's."""
+
+    part: Part
+    state: State
+    was: Part | None = None
+    """The target's, of a part that is kept or changed."""
+
+    @property
+    def block(self) -> str:
+        """The block that the part belongs to; empty outside of one."""
+        return self.part.key.rpartition(".")[0]
+
+    @property
+    def details(self) -> list[str]:
+        """The further lines that the target's part has too; all lines of an added part."""
+        was = self.was
+        return [line for line in self.part.details if was is None or line in was.details]
+
+    @property
+    def marks(self) -> list[str]:
+        """What differs from the target, a line each; none where the part is kept."""
+        if self.was is None:
+            return ["× removed" if self.state == "removed" else "+ added"]
+        old, new = self.was, self.part
+        marks = [f"was {old.value}"] if new.value != old.value else []
+        marks += [f"now {detail}" for detail in new.details if detail not in old.details]
+        return marks + [f"no {detail} now" for detail in old.details if detail not in new.details]
+
+
+class Column(NamedTuple):
+    """Boxes from top to bottom, in the order of computation."""
+
+    title: str
+    boxes: tuple[Box, ...]
+    shape: tuple[int, ...] | None = None
+    """Of its output; None where there is none."""
+    target_shape: tuple[int, ...] | None = None
+    """Of its output in the target."""
+
+
+_cached_layers = functools.cache(layer_table)
+"""The layer table of a spec, cached: a page compares every network with one target."""
+
+
+def totals(network: NetworkSpec) -> list[tuple[str, int, int]]:
+    """Parameters and multiply-adds per image: the unit, the network's number and the target's."""
+    counted = [("parameters", "parameters"), ("multiply_adds", "multiply-adds per image")]
+    return [
+        (
+            unit,
+            *(
+                sum(getattr(row, name) for row in _cached_layers(spec))
+                for spec in (network, TARGET)
+            ),
         )
-        words.append(f"{number:,} {unit}" + (f" (target: {target:,})" if number != target else ""))
-    return ", ".join(words)
+        for name, unit in counted
+    ]
 
 
-def _place_stack(column: Column, x: int) -> list[Placed]:
-    """The boxes of one column, each below the one before it."""
-    lines = [line for box in column.boxes for line in _box_lines(box)]
-    # A changed box has a second frame inside.
-    width = 18 + max(round(_text_width(*line)) for line in (*lines, *_output_lines(column)))
-    stack: list[Placed] = []
-    y = STACK_TOP
-    for box, following in pairwise([*column.boxes, None]):
-        assert box
-        height = LINE_HEIGHT * len(_box_lines(box)) + 2 * PADDING
-        stack.append(Placed(box, x, y, width, height))
-        is_block_end = following and _block_of(box) != _block_of(following)
-        y += height + (BLOCK_GAP if is_block_end else BOX_GAP)
-    return stack
+def columns(
+    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
+) -> list[Column]:
+    """Images, stages, head and training from left to right, each part compared with the target."""
+    stages = max(len(network.channels), len(TARGET.channels))
+    names = [f"stage{number}" for number in range(1, stages + 1)]
+    image = (1, IMAGE_SIZE, IMAGE_SIZE)
+    images = _align(_image_parts(target_training), _image_parts(training))
+    recipe = _align(_training_parts(target_training), _training_parts(training))
+    return [
+        Column("Images", images, image, image),
+        *(_layer_column(name, f"Stage {name[5:]}", network) for name in names),
+        _layer_column("head", "Head", network),
+        Column("Training", recipe),
+    ]
 
 
-def _block_of(box: Box) -> str:
-    """The block that a layer belongs to; empty outside of one."""
-    return box.part.key.rpartition(".")[0]
-
-
-def _bottom_of(stack: Sequence[Placed]) -> int:
-    """The bottom edge of a column."""
-    return stack[-1].y + stack[-1].height
-
-
-def _box_lines(box: Box) -> list[tuple[str, str]]:
-    """The lines of a box, each with its class: what it is, and what is different."""
-    part, was = box.part, box.was
-    lines = [(part.label, "label")]
-    if box.state != "removed":
-        lines += [(line, "detail") for line in part.details if was is None or line in was.details]
-    for words in change_words(box):
-        symbol = SYMBOLS.get(words)
-        lines.append((f"{symbol} {words}" if symbol else words, "mark"))
-    return lines
-
-
-def _output_lines(column: Column) -> list[tuple[str, str]]:
-    """The output shape of a column, and the target's where it differs; each with its class."""
-    shape, was = (
-        " × ".join(map(str, sides or ())) for sides in (column.shape, column.target_shape)
+def _layer_column(name: str, title: str, network: NetworkSpec) -> Column:
+    """The layers of a stage, or of the head, in the network and in the target."""
+    target_rows, rows = (
+        [row for row in _cached_layers(spec) if row.name.startswith(f"{name}.")]
+        for spec in (TARGET, network)
     )
-    lines = [(f"output {shape}", "detail")] if shape else []
-    return lines + ([(f"was {was}", "mark")] if shape and was and shape != was else [])
+    boxes = _align([_layer_part(row) for row in target_rows], [_layer_part(row) for row in rows])
+    shapes = [found[-1].output_shape if found else None for found in (rows, target_rows)]
+    return Column(title, boxes, *shapes)
 
 
-def _text_width(words: str, kind: str) -> float:
-    """About how wide a text is, in a wide font (DejaVu Sans) of 12 pixels; marks are bold."""
-    widths = [4 if letter in " .,ijlt" else 10 if letter in "→×÷mw%+" else 7.3 for letter in words]
-    return sum(widths) * (1.1 if kind == "mark" else 1)
+def _layer_part(row: LayerRow) -> Part:
+    """A layer of the layer table. Its description is such as `conv 3x3, 8 -> 16, stride 2`."""
+    words = re.sub(r"(\d)x(\d)", r"\1×\2", row.description).replace("->", "→")
+    label, *details = words.split(", ")
+    if details and details[0][0].isdigit():
+        label += f", {details.pop(0)}"
+    value = re.search(r"[\d.]+( → \d+)?$", label)
+    key = row.name.partition(".")[2]
+    return Part(key, label, value[0] if value else "", tuple(details))
 
 
-def _draw_box(placed: Placed) -> str:
-    """One box with its lines."""
-    box, x, y, width, height = placed
-    rects = _rect(x, y, width, height)
-    if box.state == "changed":
-        rects += _rect(x + 3, y + 3, width - 6, height - 6)
-    lines = _draw_lines(_box_lines(box), x + width / 2, y + PADDING)
-    return f'<g class="{box.state}">{rects}{lines}</g>'
+def _image_parts(training: TrainingSpec) -> list[Part]:
+    """What happens to images before the network sees them."""
+    number = training.num_train_images
+    count = "all" if number is None else f"first {number:,}"
+    parts = [Part("num_train_images", f"{count} images", count)]
+    if training.augment:
+        parts.append(Part("augment", "zoom and rotate"))
+    if training.normalise_input:
+        parts.append(Part("normalise_input", "normalise"))
+    return parts
 
 
-def _rect(x: float, y: float, width: float, height: float) -> str:
-    """A rectangle with round corners."""
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4"/>'
+def _training_parts(training: TrainingSpec) -> list[Part]:
+    """How the weights are found."""
+    rate, momentum = f"{training.learning_rate}", f"{training.momentum}"
+    epochs, batch = f"{training.num_epochs}", f"{training.batch_size}"
+    parts = [
+        Part("loss", "cross entropy"),
+        Part("optimiser", "gradient descent"),
+        Part("momentum", f"momentum {momentum}", momentum),
+        Part("learning_rate", f"learning rate {rate}", rate),
+    ]
+    if not training.momentum:
+        parts = [part for part in parts if part.key != "momentum"]
+    if training.drop_learning_rate_after is not None:
+        after = f"after {100 * training.drop_learning_rate_after:g} %"
+        parts.append(Part("drop", f"÷ 10 {after}", after, ("of the epochs",)))
+    return [
+        *parts,
+        Part("batch_size", f"batches of {batch}", batch),
+        Part("num_epochs", plural(training.num_epochs, "epoch"), epochs),
+    ]
 
 
-def _draw_lines(lines: Sequence[tuple[str, str]], x: float, top: float) -> str:
-    """Lines of text around x, one below the other."""
-    return "".join(
-        _text(x, top + LINE_HEIGHT * number + 11, words, kind)
-        for number, (words, kind) in enumerate(lines)
-    )
-
-
-def _text(x: float, y: float, words: str, kind: str) -> str:
-    """A line of text around x."""
-    # The style sheet takes a text without a class for a label.
-    attribute = "" if kind == "label" else f' class="{kind}"'
-    return f'<text x="{x:g}" y="{y:g}"{attribute}>{escape(words)}</text>'
-
-
-def _draw_flow(stacks: Sequence[Sequence[Placed]]) -> str:
-    """The path of the data: down each column, and up to the top of the next."""
-    path = ""
-    for number, stack in enumerate(stacks):
-        first, last = stack[0], stack[-1]
-        middle, right = first.x + first.width / 2, last.x + last.width
-        arrow = f"V{STACK_TOP - 2}m-4-5l4 5l4-5" if number else ""
-        path += f"{f'H{middle:g}' if number else ''}{arrow}M{middle:g} {STACK_TOP}V{last.y}"
-        if number < len(stacks) - 1:
-            path += f"M{right} {last.y + last.height / 2:g}H{right + COLUMN_GAP // 2}V{LINE_TOP}"
-    return f'<path class="flow" d="{path}"/>'
+def _align(before: Sequence[Part], after: Sequence[Part]) -> tuple[Box, ...]:
+    """The parts of both in one order. A part that moved is removed at one place and added at another."""
+    old_keys, new_keys = ([part.key for part in parts] for parts in (before, after))
+    boxes: list[Box] = []
+    matcher = SequenceMatcher(None, old_keys, new_keys, autojunk=False)
+    for step, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        old, new = before[old_start:old_end], after[new_start:new_end]
+        if step == "equal":
+            pairs = zip(new, old, strict=True)
+            boxes += [Box(one, "kept" if one == was else "changed", was) for one, was in pairs]
+        else:
+            boxes += [Box(part, "added") for part in new]
+            boxes += [Box(part, "removed") for part in old]
+    return tuple(boxes)

@@ -16,7 +16,7 @@ from ablations.analysis.summary import TEXT_COLUMNS, Results, results_csv
 from ablations.inspection.load import Exhibits
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.summary import layer_table
-from reports.figures.diagrams import ablation_diagram
+from reports.figures.diagrams import columns, totals
 from reports.html.cards import confusion_of, finding, images_of
 from reports.html.live import make_live
 from reports.html.mechanisms import evidence_key, make_mechanisms
@@ -104,9 +104,8 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
             {
                 "row": row,
                 "anchor": f"entry-{slug}",
-                "diagram": ablation_diagram(
-                    run_spec.network, run_spec.training, f"diagram-{slug}", training
-                ),
+                "columns": columns(run_spec.network, run_spec.training, training),
+                "totals": totals(run_spec.network),
                 "changes": methods.spec_changes(run_spec, training),
                 "layers": layer_table(run_spec.network),
                 "finding": finding(row, spec.margin_pct),

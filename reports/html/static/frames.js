@@ -1,8 +1,8 @@
 // Frames that scroll sideways: they can be focused only if there is something to scroll, with a hint
-// until the reader scrolls. Diagrams start at what differs from the target, figures at zero.
+// until the reader scrolls. Figures start at zero.
 
 const FRAME_HINTS = ["scrolls sideways \u2192", "\u2190 scrolls sideways \u2192", "\u2190 scrolls sideways"];
-const MARKS = ".diagram g:is(.removed, .added, .changed), .plot .zero";
+const ZERO = ".plot .zero";
 // Distances on the screen are rounded.
 const ROUNDING_PX = 2;
 
@@ -39,17 +39,17 @@ function updateFrame(frame) {
     element.removeAttribute("tabindex");
   }
   if (isWider && !frame.isScrolled) {
-    scrollToMark(frame);
+    scrollToZero(frame);
   }
   frame.width = element.clientWidth;
   frame.start = element.scrollLeft;
   showHint(frame, isWider);
 }
 
-// To the first marked element, if the frame's beginning does not show all of it.
-function scrollToMark(frame) {
+// To the line of zero, if the frame's beginning does not show all of it.
+function scrollToZero(frame) {
   const { element } = frame;
-  const box = element.querySelector(MARKS);
+  const box = element.querySelector(ZERO);
   if (!box) {
     return;
   }
