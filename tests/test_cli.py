@@ -122,7 +122,7 @@ def test_designs_share_a_folder_and_its_margin(tmp_path: Path) -> None:
         assert "would run" not in again.stdout, again.stdout
     other = ablate_digits(out, *options, "--margin", "0.1")
     assert other.exit_code == 1
-    assert "margin_pct = 0.5, and you asked for 0.1" in other.stderr
+    assert "margin_pct = 0.5, not 0.1" in other.stderr
 
 
 def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: Path) -> None:

@@ -124,15 +124,11 @@ def missing_runs(study: Study, run_specs: Iterable[RunSpec]) -> list[RunSpec]:
             raise error
         if record is None:
             missing.append(run_spec)
-        elif record.protocol_version != PROTOCOL_VERSION:
+        elif record.digest != run_spec.digest:
             raise StudyError(
-                f"{study.name}/{path}: was trained under protocol version {record.protocol_version}, "
-                f"and this program trains under {PROTOCOL_VERSION}; choose another folder with --out"
-            )
-        elif record.run_spec != run_spec:
-            raise StudyError(
-                f"{study.name}/{path}: is a run of an earlier definition of '{run_spec.ablation}'; choose "
-                "another folder with --out, or delete that run"
+                f"{study.name}/{path}: is a run of another definition of '{run_spec.ablation}', or "
+                f"under another protocol version than {PROTOCOL_VERSION}; choose another folder with "
+                "--out, or delete that run"
             )
     return missing
 

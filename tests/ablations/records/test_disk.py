@@ -19,8 +19,8 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.commands import messages, prepare, run_study
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
+from ablations.records import lock
 from ablations.records.run import (
-    PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunResult,
@@ -29,7 +29,7 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import plan_runs, run_folder
-from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
+from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.runner.scheduler import Event, RunFinished, WorkerSetup
 from reports.documents.write import write_report
 from tests.factories import make_request, run_experiment
@@ -183,41 +183,14 @@ def num_records(out: Path) -> int:
     return len(list(out.glob(f"*/seed-*/{RECORD_FILE}")))
 
 
-def test_resuming_a_finished_study_reads_each_file_three_times(
-    pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before the lock, after it, and for the report."""
-    out = tmp_path / "study"
-    assert run_study.run_study(request(out), write_report) == 0
-    assert num_records(out) == 4
-    reads: Counter[Path] = Counter()
-    read = Path.read_bytes
-
-    def count(path: Path) -> bytes:
-        reads[path.relative_to(out)] += 1
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", count)
-    assert run_study.run_study(request(out), write_report) == 0
-    assert len(pools) == 1, "no run is trained again"
-    names = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
-    run_dirs = [path.parent.relative_to(out) for path in out.glob(f"*/seed-*/{RECORD_FILE}")]
-    paths = [run_dir / name for run_dir in run_dirs for name in names]
-    assert {path: reads[path] for path in [*paths, Path(STUDY_FILE)]} == dict.fromkeys(
-        [*paths, Path(STUDY_FILE)], 3
-    )
-
-
 def test_study_that_another_process_made_before_the_lock_is_not_written_into(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_study = run_study.create_study
-
     def create_another(study_dir: Path, spec: StudySpec) -> None:
         create_study(study_dir, msgspec.structs.replace(spec, num_epochs=7))
 
-    monkeypatch.setattr(run_study, "create_study", create_another)
-    with pytest.raises(StudyError, match="num_epochs = 7, and you asked for 1"):
+    monkeypatch.setattr(lock, "create_study", create_another)
+    with pytest.raises(StudyError, match="num_epochs = 7, not 1"):
         run_study.run_study(request(tmp_path / "study"), no_report)
     assert not pools
 
