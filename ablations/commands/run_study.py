@@ -28,8 +28,6 @@ from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
 
-EXIT_FAILED = 1
-
 
 def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
     """Carry out a study. `write_report` renders the report of a study's folder and returns its path.
@@ -81,7 +79,7 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         run_spec = failure.run_spec
         print_line(console, f"FAILED: {run_spec.ablation}, seed {run_spec.seed}: {failure.reason}")
         print_line(console, failure.details)
-    return EXIT_FAILED if failures else 0
+    return 1 if failures else 0
 
 
 def _train_missing_runs(

@@ -30,8 +30,9 @@ from ablations.records.run import (
 )
 from ablations.records.study import plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
-from ablations.runner.scheduler import Event, RunFinished, WorkerSetup
+from ablations.runner.scheduler import RunFinished, WorkerSetup
 from reports.documents.write import write_report
+from tests.ablations.runner.test_scheduler import ScriptedPool
 from tests.factories import make_request, run_experiment
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
@@ -45,35 +46,21 @@ NUM_FAULTS = 10_000 if IS_EXHAUSTIVE else 4
 """At most this many steps of writing fail for each kind of error."""
 
 
-class FinishedRuns:
+class FinishedRuns(ScriptedPool):
     """A worker pool that returns results which were trained before."""
 
     def __init__(self, setup: WorkerSetup, results: dict[RunSpec, RunResult]) -> None:
-        self.setup, self.results = setup, results
+        super().__init__(lambda group: [RunFinished(one, results[one]) for one in group])
+        self.setup = setup
         self.num_slots = 1
         self.started: list[RunSpec] = []
-        self.under_way: list[RunSpec] = []
 
     def num_free(self) -> int:
-        return self.num_slots - len(self.under_way)
-
-    def is_busy(self) -> bool:
-        return bool(self.under_way)
-
-    def has_machines(self) -> bool:
-        return True
+        return self.num_slots - len(self.groups)
 
     def start(self, group: Sequence[RunSpec]) -> None:
         self.started += group
-        self.under_way += group
-
-    def wait(self, seconds: float) -> Iterator[Event]:
-        if self.under_way:
-            run_spec = self.under_way.pop()
-            yield RunFinished(run_spec, self.results[run_spec])
-
-    def stop(self) -> None:
-        self.under_way.clear()
+        super().start(group)
 
 
 class BadDisk:
@@ -96,30 +83,17 @@ class BadDisk:
 
         def open_on_bad_disk(handle: int, *arguments: Any) -> Any:
             file = open_file(handle, *arguments)
-
-            def write_half(content: bytes) -> None:
-                try:
-                    self.step("write")
-                except OSError:
-                    os.write(handle, content[: len(content) // 2])
-                    raise
-                os.write(handle, content)
-
-            file.write = write_half
+            file.write = self.may_fail(file.write, "write")
             return file
 
         patch.setattr(os, "fdopen", open_on_bad_disk)
 
-    def step(self, name: str) -> None:
-        """Count a step, and fail if it is the one to fail."""
-        self.num_steps += 1
-        if self.num_steps == self.num_good + 1:
-            self.failed = name
-            raise OSError(self.error_number, os.strerror(self.error_number))
-
     def may_fail(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            self.step(name)
+            self.num_steps += 1
+            if self.num_steps == self.num_good + 1:
+                self.failed = name
+                raise OSError(self.error_number, os.strerror(self.error_number))
             return real(*arguments, **options)
 
         return wrapped
