@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from filelock import FileLock
 
 import cli
 from ablations.catalogue.ablation import Ablation
@@ -214,13 +213,6 @@ def test_mistake_is_one_clear_line(arguments: Sequence[str], message: str) -> No
     assert isinstance(result.exception, SystemExit), result.exception
     assert message in result.output
     assert "Traceback" not in result.output
-
-
-def test_second_process_in_a_study_is_refused(small_study: tuple[Path, str]) -> None:
-    with FileLock(small_study[0] / ".lock"):
-        found = ablate_digits(small_study[0], "no-gap", "--seeds", "0,1")
-    assert found.exit_code == 1
-    assert "another process" in found.stderr
 
 
 def test_version() -> None:
