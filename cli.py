@@ -67,15 +67,13 @@ def ablate(
       python cli.py ablate --all
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
       python cli.py ablate --design ladder batchnorm dropout augmentation
-      python cli.py ablate --all --dry-run
       python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
     if all_ablations and names:
         raise click.UsageError("give either names or --all, not both")
-    if options["backend"] != "ray" and (options["ray_address"] or options["gpus_per_task"]):
+    if options["backend"] != "ray" and (options["ray_address"] or options["gpus_per_task"] != 1):
         raise click.UsageError("--ray-address and --gpus-per-task need --backend ray")
-    options["gpus_per_task"] = options["gpus_per_task"] or 1.0
     has_default = design != "leave-one-out" or options["preset_name"] == "quick"
     if not (all_ablations or names or has_default):
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
@@ -114,8 +112,7 @@ def show(ablation: Ablation) -> None:
     """Show what an ablation changes, and its network layer by layer.
 
     \b
-    Examples:
-      python cli.py show target
+    Example:
       python cli.py show no-gap-matched
     """
     from reports.text.terminal import ablation_lines
@@ -126,9 +123,7 @@ def show(ablation: Ablation) -> None:
 @main.command()
 @click.argument("study_dirs", nargs=-1, required=True, type=PATH, metavar="RUN_DIR...")
 @click.option(
-    "--out",
-    type=FILE,
-    help="With several studies: the page to write.  [default: transfer.html next to the last]",
+    "--out", type=FILE, help="Page about several studies. [default: transfer.html next to the last]"
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
@@ -151,7 +146,6 @@ def report(
     from ablations.analysis.summary import summarise
     from ablations.inspection.load import is_up_to_date
     from ablations.records.study import load_study
-    from ablations.records.study_spec import is_study
     from reports.documents.write import TRANSFER_FILE, write_results, write_transfer
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
@@ -161,8 +155,6 @@ def report(
             raise click.UsageError("--data-dir can be given with one study only")
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is given twice")
-        if is_study(out.resolve().parent):
-            raise click.UsageError(f"--out {out}: that folder is a study; choose another one")
         write_transfer([summarise(study) for study in studies], out)
     elif out:
         raise click.UsageError("--out needs several studies; one study's report is in its folder")
@@ -225,7 +217,7 @@ def compare(sides: tuple[str, ...]) -> None:
     from reports.text.answer import notices
     from reports.text.terminal import comparison_lines
 
-    notes: list[str] = []
+    remarks: list[str] = []
     if len(sides) == 3:
         names = [parse_ablation(side).name for side in sides[:2]]
         studies = [load_study(Path(sides[2]))]
@@ -234,11 +226,11 @@ def compare(sides: tuple[str, ...]) -> None:
         studies = [load_study(Path(side)) for side in sides]
         both = compare_studies(*studies)
         comparisons = both.comparisons
-        notes += [f"They differ in {line}" for line in both.mixed]
-        notes += [f"Not compared: {line}" for line in both.left_out]
+        remarks += [f"They differ in {line}" for line in both.mixed]
+        remarks += [f"Not compared: {line}" for line in both.left_out]
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
-    click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *notes]))
+    click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *remarks]))
     found = [notices(study.spec, study.records) for study in studies]
     for line in dict.fromkeys(line for lines in found for line in lines):
         click.echo(f"Please note: {line}", err=True)
@@ -275,19 +267,11 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 
 @main.command()
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
-@click.option(
-    "--seeds",
-    type=parse_seeds,
-    metavar="SEEDS",
-    default="0-4",
-    help="Seeds to train with, such as 0-4 or 0,3,7.",
-)
+@click.option("--seeds", type=parse_seeds, metavar="SEEDS", default="0-4", help="0-4, or 0,3,7.")
 @click.option(
     "--epochs", "num_epochs", type=AT_LEAST_ONE, default=19, help="Fewer than 20 are required."
 )
-@click.option(
-    "--time-limit", type=Number(min=0, min_open=True), default=60, help="Minutes for all trainings."
-)
+@click.option("--time-limit", type=Number(0, min_open=True), default=60, help="Minutes in all.")
 @click.option(
     "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
 )
@@ -320,6 +304,7 @@ def check(
 
     if json_file and not json_file.parent.is_dir():
         raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
+    exit_code = NO_GRADE_EXIT_CODE
     try:
         exit_code = check_and_print(
             *network, limit_seconds=60 * time_limit, json_file=json_file, **options
@@ -331,10 +316,8 @@ def check(
         exit_code = 130
     except (DataError, MachineError, OSError) as error:
         click.echo(f"Error: {in_one_line(error)}", err=True)
-        exit_code = NO_GRADE_EXIT_CODE
     except Exception:  # noqa: BLE001 (a bug: Python's own exit code, 1, would mean "fail")
         traceback.print_exc()
-        exit_code = NO_GRADE_EXIT_CODE
     sys.exit(exit_code)
 
 

@@ -24,7 +24,6 @@ class LiveReport:
     def __init__(self, write_report: Callable[[Path], Path], console: Console) -> None:
         self._write_report = write_report
         self._console = console
-        self._is_first = True
         self._not_before_seconds = 0.0
 
     def update(self, study: PreparedStudy) -> None:
@@ -38,9 +37,8 @@ class LiveReport:
         except OSError as error:
             print_line(self._console, f"No report for now: {in_one_line(error)}")
             return
-        if self._is_first:
+        if not self._not_before_seconds:
             print_line(self._console, f"The report so far, which grows as runs end: {path}")
-            self._is_first = False
         ended = time.monotonic()
         self._not_before_seconds = ended + (ended - started) * (1 / REPORT_SHARE_OF_TIME - 1)
 

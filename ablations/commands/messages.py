@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ablations.commands.prepare import PreparedStudy
 from ablations.records.atomic_io import RecordError
-from ablations.records.study import find_study, missing_runs
+from ablations.records.study import load_study, missing_runs
 from ablations.records.study_spec import StudyError
 from ablations.runner.duration import estimate_seconds
 from ablations.runner.progress import print_line
@@ -74,8 +74,7 @@ def print_how_to_resume(study: PreparedStudy, console: Console) -> None:
     num_done = 0
     # A problem of the folder must not change the exit code that the signal gave.
     with suppress(StudyError, RecordError):
-        on_disk = find_study(study.study_dir) or study.on_disk
-        num_done = num_runs - len(missing_runs(on_disk, study.run_specs))
+        num_done = num_runs - len(missing_runs(load_study(study.study_dir), study.run_specs))
     message = f"Stopped. {num_done} of {num_runs} runs are finished and kept in {study.study_dir}/."
     if num_done:
         message += f" For a report on them: python cli.py report {study.study_dir}"

@@ -182,7 +182,8 @@ _ABLATE_OPTIONS = (
     click.option(
         "--gpus-per-task",
         type=Number(min=0, max=1, min_open=True),
-        help="On a Ray cluster: with 0.5, two tasks share a GPU. [default: 1]",
+        default=1.0,
+        help="On a Ray cluster: with 0.5, two tasks share a GPU.",
     ),
     click.option(
         "--shard",

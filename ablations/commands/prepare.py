@@ -12,8 +12,8 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
-from ablations.records.study import Study, find_study, missing_runs, plan_runs
-from ablations.records.study_spec import StudyError, StudySpec, check_folder
+from ablations.records.study import Study, load_study, missing_runs, plan_runs
+from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study
 from ablations.runner.backends import Backend
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.progress import print_line
@@ -95,7 +95,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         arithmetic=arithmetic,
     )
     study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
-    found = find_study(study_dir)
+    found = load_study(study_dir) if is_study(study_dir) else None
     margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
     spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
     check_folder(study_dir, found.spec if found else None, spec)
@@ -106,9 +106,8 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
         run_specs = request.shard.part_of(run_specs, num_replicas)
         if not run_specs:
             raise StudyError(f"--shard: part {request.shard.number} has no runs; use fewer parts")
-    num_jobs = request.num_jobs or default_num_jobs(device_name)
-    if cluster:
-        num_jobs = max(1, cluster.num_slots(device_name))
+    num_local_jobs = request.num_jobs or default_num_jobs(device_name)
+    num_jobs = max(1, cluster.num_slots(device_name)) if cluster else num_local_jobs
     missing = missing_runs(on_disk, run_specs)
     return PreparedStudy(
         study_dir=study_dir,

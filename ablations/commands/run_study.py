@@ -11,17 +11,15 @@ from ablations.commands.live_report import LiveReport, measure_networks
 from ablations.commands.messages import print_how_to_resume, print_plan, print_runs
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_with_checksum
-from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
+from ablations.records.lock import quarantine_damaged_runs, study_lock
 from ablations.records.run import write_run
 from ablations.records.study import (
     add_record,
-    load_study,
     missing_runs,
     one_run_of_each_ablation,
     run_folder,
 )
-from ablations.records.study_spec import StudyError, check_folder, create_study
+from ablations.records.study_spec import StudyError
 from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
@@ -29,8 +27,6 @@ from ablations.runner.progress import StudyProgress, counting_bar, print_line
 from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
-
-EXIT_FAILED = 1
 
 
 def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> int:
@@ -54,9 +50,12 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
                 if request.is_dry_run:
                     print_runs(study, console)
                     return 0
-                create_study(study.study_dir, study.spec)
-                with study_lock(study.study_dir):
-                    study = _reload(study, console)
+                # What was loaded before the lock was taken may have changed since.
+                with study_lock(study.study_dir, study.spec) as on_disk:
+                    missing = missing_runs(on_disk, study.run_specs)
+                    study = replace(study, on_disk=on_disk, missing=missing)
+                    for line in quarantine_damaged_runs(study.study_dir, on_disk):
+                        print_line(console, line)
                     study, failures = _train_missing_runs(
                         study, write_report, console, interruption, request.stops_at_failure
                     )
@@ -80,21 +79,7 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         run_spec = failure.run_spec
         print_line(console, f"FAILED: {run_spec.ablation}, seed {run_spec.seed}: {failure.reason}")
         print_line(console, failure.details)
-    return EXIT_FAILED if failures else 0
-
-
-def _reload(study: PreparedStudy, console: Console) -> PreparedStudy:
-    """Load the study again under the lock: another process may have changed it. Quarantine damage.
-
-    Raises:
-        StudyError: another process has made another study there.
-    """
-    on_disk = load_study(study.study_dir)
-    check_folder(study.study_dir, on_disk.spec, study.spec)
-    missing = missing_runs(on_disk, study.run_specs)
-    for line in quarantine_damaged_runs(study.study_dir, on_disk):
-        print_line(console, line)
-    return replace(study, on_disk=on_disk, missing=missing)
+    return 1 if failures else 0
 
 
 def _train_missing_runs(

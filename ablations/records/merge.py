@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.records.atomic_io import RecordError, read_content, write_atomically
-from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
+from ablations.records.lock import quarantine_damaged_runs, study_lock
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -19,8 +18,7 @@ from ablations.records.study import load_study, run_folder
 from ablations.records.study_spec import (
     StudyError,
     check_folder,
-    create_study,
-    first_difference,
+    describe_difference,
     is_study,
     load_spec,
 )
@@ -51,18 +49,13 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
     studies = [load_study(part) for part in parts]
     spec = studies[0].spec
     for part, study in zip(parts, studies, strict=True):
-        if difference := first_difference(study.spec, spec):
-            name, here, there = difference
+        if study.spec != spec:
             raise StudyError(
-                f"{part} and {parts[0]} are not parts of one study: {name} is {here} in the one, "
-                f"{there} in the other"
+                f"{part} and {parts[0]} are not parts of one study: the first has "
+                f"{describe_difference(study.spec, spec)}"
             )
     check_folder(study_dir, load_spec(study_dir) if is_study(study_dir) else None, spec)
-    create_study(study_dir, spec)
-    with study_lock(study_dir):
-        whole = load_study(study_dir)
-        # Another process may have made another study there before the lock was taken.
-        check_folder(study_dir, whole.spec, spec)
+    with study_lock(study_dir, spec) as whole:
         problems = quarantine_damaged_runs(study_dir, whole)
         present = {record.run_spec: record for record in whole.records}
         num_copied = num_present = 0
@@ -93,10 +86,9 @@ def _copy_run(run_dir: Path, destination: Path, record: RunRecord) -> None:
     Raises:
         RecordError: a file cannot be read, or is not the recorded one any more.
     """
-    for name in (PREDICTIONS_FILE, WEIGHTS_FILE):
-        if (run_dir / name).exists():
-            write_atomically(destination / name, read_verified(run_dir / name, record))
-    if (run_dir / OBSERVATIONS_FILE).exists():
-        content = read_content(run_dir / OBSERVATIONS_FILE)
-        write_atomically(destination / OBSERVATIONS_FILE, content)
-    write_atomically(destination / RECORD_FILE, read_content(run_dir / RECORD_FILE))
+    for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
+        path = run_dir / name
+        if path.exists():
+            is_hashed = name in record.file_sha256
+            content = read_verified(path, record) if is_hashed else read_content(path)
+            write_atomically(destination / name, content)

@@ -1,7 +1,7 @@
 """A study: a folder of runs with one spec. `load_study` reads it into one snapshot."""
 
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from ablations.records.run import (
     load_record,
     read_verified,
 )
-from ablations.records.study_spec import StudyError, StudySpec, is_study, load_spec
+from ablations.records.study_spec import StudyError, StudySpec, load_spec
 from ablations.records.timing import TIMING_FILE, Timing
 
 
@@ -62,11 +62,6 @@ def plan_runs(
 def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
     """The folder of a run."""
     return study_dir / ablation / f"seed-{seed}"
-
-
-def find_study(study_dir: Path) -> Study | None:
-    """The study in a folder; None where there is none."""
-    return load_study(study_dir) if is_study(study_dir) else None
 
 
 def load_study(study_dir: Path) -> Study:
@@ -124,15 +119,11 @@ def missing_runs(study: Study, run_specs: Iterable[RunSpec]) -> list[RunSpec]:
             raise error
         if record is None:
             missing.append(run_spec)
-        elif record.protocol_version != PROTOCOL_VERSION:
+        elif record.digest != run_spec.digest:
             raise StudyError(
-                f"{study.name}/{path}: was trained under protocol version {record.protocol_version}, "
-                f"and this program trains under {PROTOCOL_VERSION}; choose another folder with --out"
-            )
-        elif record.run_spec != run_spec:
-            raise StudyError(
-                f"{study.name}/{path}: is a run of an earlier definition of '{run_spec.ablation}'; choose "
-                "another folder with --out, or delete that run"
+                f"{study.name}/{path}: is a run of another definition of '{run_spec.ablation}', or "
+                f"under another protocol version than {PROTOCOL_VERSION}; choose another folder with "
+                "--out, or delete that run"
             )
     return missing
 
@@ -207,11 +198,9 @@ def _load_run(run_dir: Path, spec: StudySpec) -> RunRecord:
 def _find_incomparable(records: Mapping[Path, RunRecord]) -> dict[Path, RecordError]:
     """Runs of an older protocol than others, and runs of an ablation with several definitions."""
     newest = max((record.protocol_version for record in records.values()), default=0)
-    definitions = defaultdict(set)
-    for record in records.values():
-        if record.protocol_version == newest:
-            run_spec = record.run_spec
-            definitions[run_spec.ablation].add((run_spec.network, run_spec.training))
+    run_specs = [one.run_spec for one in records.values() if one.protocol_version == newest]
+    definitions = {(one.ablation, one.network, one.training) for one in run_specs}
+    num_definitions = Counter(ablation for ablation, *_ in definitions)
     errors = {}
     for path, record in records.items():
         if record.protocol_version != newest:
@@ -219,7 +208,7 @@ def _find_incomparable(records: Mapping[Path, RunRecord]) -> dict[Path, RecordEr
                 f"{path}: was trained under protocol version {record.protocol_version}, other runs "
                 f"under {newest}: they are not mixed; choose another folder with --out"
             )
-        elif len(definitions[record.run_spec.ablation]) > 1:
+        elif num_definitions[record.run_spec.ablation] > 1:
             errors[path] = RecordError(
                 f"{path}: the runs of this ablation have different definitions (the catalogue changed "
                 "between them); delete the old ones"

@@ -50,11 +50,10 @@ def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) ->
     `found` is the spec of the study that it holds; None: it holds no study.
     """
     if found is not None:
-        if difference := first_difference(found, wanted):
-            name, found_value, wanted_value = difference
+        if found != wanted:
             raise StudyError(
-                f"{study_dir} holds a study with {name} = {found_value}, and you asked for "
-                f"{wanted_value}; choose another folder with --out"
+                f"{study_dir} holds a study with {describe_difference(found, wanted)} as requested; "
+                "choose another folder with --out"
             )
     elif study_dir.exists() and not (
         study_dir.is_dir() and all(is_leftover(path) for path in study_dir.iterdir())
@@ -77,14 +76,13 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
         ) from error
 
 
-def first_difference(one: StudySpec, other: StudySpec) -> tuple[str, str, str] | None:
-    """The name of the first field in which two specs differ, and both values as text."""
-    for name in StudySpec.__struct_fields__:
-        values = getattr(one, name), getattr(other, name)
-        if values[0] != values[1]:
-            first, second = (v.name if isinstance(v, DatasetId) else repr(v) for v in values)
-            return name, first, second
-    return None
+def describe_difference(found: StudySpec, wanted: StudySpec) -> str:
+    """The first field in which two different specs differ: `num_epochs = 7, not 20`."""
+    fields = StudySpec.__struct_fields__
+    name = next(name for name in fields if getattr(found, name) != getattr(wanted, name))
+    values = (getattr(spec, name) for spec in (found, wanted))
+    here, there = (value.name if isinstance(value, DatasetId) else value for value in values)
+    return f"{name} = {here}, not {there}"
 
 
 def is_study(study_dir: Path) -> bool:

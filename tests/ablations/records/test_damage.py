@@ -6,16 +6,13 @@ not be trained again, and whatever is shown must equal what was trained.
 """
 
 import shutil
-import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from random import Random
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from ablations.analysis.summary import summarise
 from ablations.catalogue.entries import find_ablation
@@ -24,20 +21,19 @@ from ablations.data.dataset import Dataset
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, format_json
 from ablations.records.checksums import write_with_checksum
+from ablations.records.lock import QUARANTINE_DIR, quarantine_damaged_runs, study_lock
 from ablations.records.observations import Observations
-from ablations.records.quarantine import QUARANTINE_DIR, quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunResult,
-    load_predictions,
     read_verified,
     write_run,
 )
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
-from ablations.records.study_spec import STUDY_FILE, StudySpec, create_study
+from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import TIMING_FILE
 from tests.factories import make_timing, run_experiment
 from tests.faults import IS_EXHAUSTIVE, count_fault
@@ -68,204 +64,176 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ablations.records.atomic_io.os.fsync", lambda descriptor: None)
 
 
-OUTCOMES = {
-    "study.json cut off": "refused, with the suggested fix",
-    "a run killed while it was written": "made again, nothing wrong shown",
-    "a record deleted": "made again, nothing wrong shown",
-    "predictions, weights or observations deleted": "the record is shown, without what they would add",
-    "a run copied to another seed's place": "quarantined, nothing wrong shown",
+def files_of(study_dir: Path, *names: str) -> list[Path]:
+    """Files of these names that have content and are not in the quarantine."""
+    found = [path for path in sorted(study_dir.rglob("*")) if path.name in names]
+    return [p for p in found if p.stat().st_size and QUARANTINE_DIR not in p.parts]
+
+
+def folder_of(study_dir: Path, run: RunSpec) -> Path:
+    return run_folder(study_dir, run.ablation, run.seed)
+
+
+# Each fault returns the files that are not any more what was written.
+
+
+def change_a_byte(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    path = random.choice(files_of(study_dir, *ALL_FILES, TIMING_FILE))
+    content = bytearray(path.read_bytes())
+    content[random.randrange(len(content))] ^= random.randint(1, 255)
+    path.write_bytes(content)
+    return [path]
+
+
+def cut_off(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    path = random.choice(files_of(study_dir, *ALL_FILES, TIMING_FILE))
+    content = path.read_bytes()
+    path.write_bytes(content[: random.randrange(len(content))])
+    return [path]
+
+
+def be_killed_while_writing(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    run = random.choice(list(made))
+    folder, result = folder_of(study_dir, run), made[run]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    contents = {
+        PREDICTIONS_FILE: result.predictions_npz,
+        WEIGHTS_FILE: result.weights_safetensors,
+        OBSERVATIONS_FILE: result.observations_json or b"",
+    }
+    for name in list(contents)[: random.randint(0, 3)]:
+        (folder / name).write_bytes(contents[name])
+    record = format_json(result.record)[: random.randint(0, 5000)]
+    (folder / f".{RECORD_FILE}.x1.tmp").write_bytes(record)
+    return [folder / RECORD_FILE]
+
+
+def delete_a_record(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    path = random.choice(files_of(study_dir, RECORD_FILE))
+    path.unlink()
+    return [path]
+
+
+def delete_another_file(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    random.choice(files_of(study_dir, PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE)).unlink()
+    return []  # Without predictions and weights a record still has all numbers.
+
+
+def swap_files(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    paths = random.sample(files_of(study_dir, random.choice(ALL_FILES)), 2)
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, reversed(contents), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def copy_elsewhere(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    path = random.choice(files_of(study_dir, RECORD_FILE))
+    seed = random.randint(2, 5)
+    shutil.copytree(path.parent, path.parent.with_name(f"seed-{seed}"), dirs_exist_ok=True)
+    return []
+
+
+def damage_the_study_file(study_dir: Path, made: Results, random: Random) -> list[Path]:
+    path = study_dir / STUDY_FILE
+    content = path.read_bytes()
+    path.write_bytes(content[: random.randint(0, 100)])
+    with pytest.raises(RecordError, match=r"copy study\.json"):
+        load_study(study_dir)
+    path.write_bytes(content)
+    return []
+
+
+MADE_AGAIN = "made again, nothing wrong shown"
+QUARANTINED = "quarantined and made again, nothing wrong shown"
+FAULTS: dict[str, tuple[Callable[[Path, Results, Random], list[Path]], str]] = {
+    "a byte changed": (change_a_byte, QUARANTINED),
+    "a file cut off": (cut_off, QUARANTINED),
+    "a run killed while it was written": (be_killed_while_writing, MADE_AGAIN),
+    "a record deleted": (delete_a_record, MADE_AGAIN),
+    "predictions, weights or observations deleted": (
+        delete_another_file,
+        "the record is shown, without what they would add",
+    ),
+    "files of two runs swapped": (swap_files, QUARANTINED),
+    "a run copied to another seed's place": (copy_elsewhere, "quarantined, nothing wrong shown"),
+    "study.json cut off": (damage_the_study_file, "refused, with the suggested fix"),
 }
 
 
-class DamagedStudy(RuleBasedStateMachine):
-    """A study that is run, damaged, resumed and reported in any order."""
+def contents(study_dir: Path) -> Counter[bytes]:
+    """Every file's content, wherever in the study it lies."""
+    return Counter(path.read_bytes() for path in study_dir.rglob("*") if path.is_file())
 
-    made: ClassVar[Results]
-    spec: ClassVar[StudySpec]
-    faults: ClassVar[Counter[str]] = Counter()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.root = Path(tempfile.mkdtemp())
-        self.study_dir = self.root / "study"
-        create_study(self.study_dir, self.spec)
-        self.timing = make_timing(NAMES, spec=self.spec)
-        write_with_checksum(self.study_dir / TIMING_FILE, self.timing)
-        self.untouched: dict[RunSpec, int] = {}
-        """Intact runs, and the inode of their record: it stays while they are not made again."""
-
-    def teardown(self) -> None:
-        try:
-            self.resume()  # Any sequence of faults can be repaired.
-        finally:
-            shutil.rmtree(self.root)
-
-    def folder(self, run: RunSpec) -> Path:
-        return run_folder(self.study_dir, run.ablation, run.seed)
-
-    def choose_run(self, data: st.DataObject) -> RunSpec:
-        return data.draw(st.sampled_from(list(self.made)), "run")
-
-    def choose_file(self, data: st.DataObject, names: tuple[str, ...] = ALL_FILES) -> Path:
-        there = [path for path in sorted(self.study_dir.rglob("*")) if path.name in names]
-        there = [path for path in there if QUARANTINE_DIR not in path.parts]
-        assume(there)
-        return data.draw(st.sampled_from(there), "file")
-
-    def touch(self, path: Path) -> None:
-        """Note that a file is not what was written: its run is not intact any more."""
-        if path.name in OWN_FILES:
-            for run in list(self.untouched):
-                if self.folder(run) == path.parent:
-                    del self.untouched[run]
-
-    def write(self, run: RunSpec) -> None:
-        write_run(self.folder(run), self.made[run])
-        self.untouched[run] = (self.folder(run) / RECORD_FILE).stat().st_ino
-
-    @rule(data=st.data())
-    def make_a_run(self, data: st.DataObject) -> None:
-        run = self.choose_run(data)
-        assume(not (self.folder(run) / RECORD_FILE).exists())
-        self.write(run)
-
-    @rule(data=st.data(), num_files=st.integers(0, 3), num_bytes=st.integers(0, 5000))
-    def be_killed_while_writing(self, data: st.DataObject, num_files: int, num_bytes: int) -> None:
-        run = self.choose_run(data)
-        folder, result = self.folder(run), self.made[run]
-        assume(not (folder / RECORD_FILE).exists())
-        contents = (result.predictions_npz, result.weights_safetensors, result.observations_json)
-        names = (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in list(zip(names, contents, strict=True))[:num_files]:
-            assert content is not None
-            (folder / name).write_bytes(content)
-        (folder / f".{RECORD_FILE}.x1.tmp").write_bytes(format_json(result.record)[:num_bytes])
-        self.faults["a run killed while it was written"] += 1
-
-    @rule(data=st.data(), place=st.floats(0, 1, exclude_max=True), pattern=st.integers(0, 255))
-    def change_a_byte_or_cut_off(self, data: st.DataObject, place: float, pattern: int) -> None:
-        path = self.choose_file(data, (*ALL_FILES, TIMING_FILE))
-        content = bytearray(path.read_bytes())
-        assume(content)
-        index = int(place * len(content))
-        content[index] ^= pattern
-        path.write_bytes(content if pattern else content[:index])
-        self.touch(path)
-        self.faults["a byte changed" if pattern else "a file cut off"] += 1
-
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        path = self.choose_file(data)
-        path.unlink()
-        # Without predictions and weights a record still has all numbers.
-        if path.name == RECORD_FILE:
-            self.touch(path)
-            self.faults["a record deleted"] += 1
-        else:
-            self.faults["predictions, weights or observations deleted"] += 1
-
-    @rule(data=st.data(), name=st.sampled_from(ALL_FILES))
-    def swap_files(self, data: st.DataObject, name: str) -> None:
-        one, other = self.choose_run(data), self.choose_run(data)
-        paths = [self.folder(run) / name for run in (one, other)]
-        assume(one != other and all(path.exists() for path in paths))
-        contents = [path.read_bytes() for path in paths]
-        for path, content in zip(paths, reversed(contents), strict=True):
-            path.write_bytes(content)
-            self.touch(path)
-        self.faults["files of two runs swapped"] += 1
-
-    @rule(data=st.data(), seed=st.integers(2, 5))
-    def copy_elsewhere(self, data: st.DataObject, seed: int) -> None:
-        run = self.choose_run(data)
-        place = run_folder(self.study_dir, run.ablation, seed)
-        assume(self.folder(run).exists() and not place.exists())
-        shutil.copytree(self.folder(run), place)
-        self.faults["a run copied to another seed's place"] += 1
-
-    @rule(length=st.integers(0, 100))
-    def damage_the_study_file(self, length: int) -> None:
-        path = self.study_dir / STUDY_FILE
-        content = path.read_bytes()
-        path.write_bytes(content[:length])
-        with pytest.raises(RecordError, match=r"copy study\.json"):
-            load_study(self.study_dir)
-        path.write_bytes(content)
-        self.faults["study.json cut off"] += 1
-
-    @rule()
-    def resume(self) -> None:
-        """What `ablate` does: load, quarantine, train what is missing."""
-        study = load_study(self.study_dir)
-        missing = missing_runs(study, list(self.made))
-        assert not set(missing) & self.untouched.keys()
-        files_before = self.contents()
-        lines = quarantine_damaged_runs(self.study_dir, study)
-        assert self.contents() == files_before, "something was deleted or overwritten"
-        assert all("\n" not in line and str(self.root) not in line for line in lines)
+def resume(study_dir: Path, made: Results, spec: StudySpec, intact: dict[RunSpec, int]) -> None:
+    """What `ablate` does: lock, load, quarantine, train what is missing."""
+    timing = make_timing(NAMES, spec=spec)
+    with study_lock(study_dir, spec) as study:
+        missing = missing_runs(study, list(made))
+        assert not set(missing) & intact.keys()
+        before = contents(study_dir)
+        lines = quarantine_damaged_runs(study_dir, study)
+        assert contents(study_dir) == before, "something was deleted or overwritten"
+        assert all("\n" not in line and str(study_dir) not in line for line in lines)
         for run in missing:
-            assert not (self.folder(run) / RECORD_FILE).exists()
-            self.write(run)
-        if not (self.study_dir / TIMING_FILE).exists():
-            write_with_checksum(self.study_dir / TIMING_FILE, self.timing)
-        study = load_study(self.study_dir)
-        assert study.problems == ()
-        assert {record.run_spec: record for record in study.records} == {
-            run: result.record for run, result in self.made.items()
-        }
-        assert study.timing == self.timing
-
-    def contents(self) -> Counter[bytes]:
-        """Every file's content, wherever in the study it lies."""
-        return Counter(path.read_bytes() for path in self.study_dir.rglob("*") if path.is_file())
-
-    @invariant()
-    def only_what_was_made_is_shown(self) -> None:
-        study = load_study(self.study_dir)
-        for record in study.records:
-            assert record == self.made[record.run_spec].record
-        shown = {record.run_spec for record in study.records}
-        assert self.untouched.keys() <= shown, "an intact run is not shown"
-        for run, inode in self.untouched.items():
-            assert (self.folder(run) / RECORD_FILE).stat().st_ino == inode, "it was made again"
-        assert study.timing in (None, self.timing)
-        for problem in study.problems:
-            assert "\n" not in problem and str(self.root) not in problem
-
-    @rule()
-    def report(self) -> None:
-        """What a report shows besides numbers is what was made."""
-        study = load_study(self.study_dir)
-        results = summarise(study)
-        assert sum(len(row.runs) for row in results.rows) == len(study.records)
-        exhibits = load_exhibits(self.study_dir, study)
-        for (name, seed), seen in exhibits.observations.items():
-            [result] = [
-                r for run, r in self.made.items() if (run.ablation, run.seed) == (name, seed)
-            ]
-            assert seen == msgspec.json.decode(result.observations_json or b"", type=Observations)
-        for record in study.records:
-            folder, result = self.folder(record.run_spec), self.made[record.run_spec]
-            if (folder / WEIGHTS_FILE).exists():
-                assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
-            if (folder / PREDICTIONS_FILE).exists():
-                load_predictions(folder, record)
-                assert (folder / PREDICTIONS_FILE).read_bytes() == result.predictions_npz
+            assert not (folder_of(study_dir, run) / RECORD_FILE).exists()
+            write_run(folder_of(study_dir, run), made[run])
+        if not (study_dir / TIMING_FILE).exists():
+            write_with_checksum(study_dir / TIMING_FILE, timing)
+    study = load_study(study_dir)
+    assert study.problems == ()
+    found = {record.run_spec: record for record in study.records}
+    assert found == {run: result.record for run, result in made.items()}
+    assert study.timing == timing
 
 
-def test_no_wrong_number_is_shown_and_no_run_is_lost(made: Results, spec: StudySpec) -> None:
-    DamagedStudy.made, DamagedStudy.spec = made, spec
-    DamagedStudy.faults.clear()
-    num_examples, num_steps = (250, 40) if IS_EXHAUSTIVE else (15, 30)
-    sampled = settings(
-        suppress_health_check=list(HealthCheck),
-        deadline=None,
-        derandomize=True,
-        max_examples=num_examples,
-        stateful_step_count=num_steps,
-    )
-    run_state_machine_as_test(DamagedStudy, settings=sampled)  # type: ignore[no-untyped-call]
-    for fault, times in DamagedStudy.faults.items():
-        outcome = OUTCOMES.get(fault, "quarantined and made again, nothing wrong shown")
-        count_fault("records", fault, outcome, times=times)
+def inodes(study_dir: Path, made: Results) -> dict[RunSpec, int]:
+    """The inode of each record: it stays while the run is not made again."""
+    return {run: (folder_of(study_dir, run) / RECORD_FILE).stat().st_ino for run in made}
+
+
+def check_what_is_shown(study_dir: Path, made: Results, intact: dict[RunSpec, int]) -> None:
+    study = load_study(study_dir)
+    shown = {record.run_spec: record for record in study.records}
+    assert all(record == made[run].record for run, record in shown.items())
+    assert intact.keys() <= shown.keys(), "an intact run is not shown"
+    assert inodes(study_dir, {run: made[run] for run in intact}) == intact, "it was made again"
+    assert study.timing in (None, make_timing(NAMES, spec=study.spec))
+    assert all("\n" not in line and str(study_dir) not in line for line in study.problems)
+    assert sum(len(row.runs) for row in summarise(study).rows) == len(shown)
+    seen = load_exhibits(study_dir, study).observations
+    for run, record in shown.items():
+        folder, result = folder_of(study_dir, run), made[run]
+        assert seen.get((run.ablation, run.seed)) in (
+            None,
+            msgspec.json.decode(result.observations_json or b"", type=Observations),
+        )
+        if (folder / WEIGHTS_FILE).exists():
+            assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
+        if (folder / PREDICTIONS_FILE).exists():
+            assert read_verified(folder / PREDICTIONS_FILE, record) == result.predictions_npz
+
+
+@pytest.mark.parametrize("seed", range(500 if IS_EXHAUSTIVE else 20))
+def test_no_wrong_number_is_shown_and_no_run_is_lost(
+    made: Results, spec: StudySpec, tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)
+    resume(tmp_path, made, spec, {})
+    for _ in range(3):
+        intact = inodes(tmp_path, made)
+        for fault in random.choices(list(FAULTS), k=random.randint(1, 4)):
+            inject, outcome = FAULTS[fault]
+            touched = {
+                path.parent for path in inject(tmp_path, made, random) if path.name in OWN_FILES
+            }
+            intact = {
+                run: inode
+                for run, inode in intact.items()
+                if folder_of(tmp_path, run) not in touched
+            }
+            check_what_is_shown(tmp_path, made, intact)
+            count_fault("records", fault, outcome)
+        resume(tmp_path, made, spec, intact)

@@ -19,8 +19,8 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.commands import messages, prepare, run_study
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
+from ablations.records import lock
 from ablations.records.run import (
-    PREDICTIONS_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     RunResult,
@@ -29,9 +29,10 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import plan_runs, run_folder
-from ablations.records.study_spec import STUDY_FILE, StudyError, StudySpec
-from ablations.runner.scheduler import Event, RunFinished, WorkerSetup
+from ablations.records.study_spec import StudyError, StudySpec, create_study
+from ablations.runner.scheduler import RunFinished, WorkerSetup
 from reports.documents.write import write_report
+from tests.ablations.runner.test_scheduler import ScriptedPool
 from tests.factories import make_request, run_experiment
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
@@ -45,35 +46,21 @@ NUM_FAULTS = 10_000 if IS_EXHAUSTIVE else 4
 """At most this many steps of writing fail for each kind of error."""
 
 
-class FinishedRuns:
+class FinishedRuns(ScriptedPool):
     """A worker pool that returns results which were trained before."""
 
     def __init__(self, setup: WorkerSetup, results: dict[RunSpec, RunResult]) -> None:
-        self.setup, self.results = setup, results
+        super().__init__(lambda group: [RunFinished(one, results[one]) for one in group])
+        self.setup = setup
         self.num_slots = 1
         self.started: list[RunSpec] = []
-        self.under_way: list[RunSpec] = []
 
     def num_free(self) -> int:
-        return self.num_slots - len(self.under_way)
-
-    def is_busy(self) -> bool:
-        return bool(self.under_way)
-
-    def has_machines(self) -> bool:
-        return True
+        return self.num_slots - len(self.groups)
 
     def start(self, group: Sequence[RunSpec]) -> None:
         self.started += group
-        self.under_way += group
-
-    def wait(self, seconds: float) -> Iterator[Event]:
-        if self.under_way:
-            run_spec = self.under_way.pop()
-            yield RunFinished(run_spec, self.results[run_spec])
-
-    def stop(self) -> None:
-        self.under_way.clear()
+        super().start(group)
 
 
 class BadDisk:
@@ -96,30 +83,17 @@ class BadDisk:
 
         def open_on_bad_disk(handle: int, *arguments: Any) -> Any:
             file = open_file(handle, *arguments)
-
-            def write_half(content: bytes) -> None:
-                try:
-                    self.step("write")
-                except OSError:
-                    os.write(handle, content[: len(content) // 2])
-                    raise
-                os.write(handle, content)
-
-            file.write = write_half
+            file.write = self.may_fail(file.write, "write")
             return file
 
         patch.setattr(os, "fdopen", open_on_bad_disk)
 
-    def step(self, name: str) -> None:
-        """Count a step, and fail if it is the one to fail."""
-        self.num_steps += 1
-        if self.num_steps == self.num_good + 1:
-            self.failed = name
-            raise OSError(self.error_number, os.strerror(self.error_number))
-
     def may_fail(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            self.step(name)
+            self.num_steps += 1
+            if self.num_steps == self.num_good + 1:
+                self.failed = name
+                raise OSError(self.error_number, os.strerror(self.error_number))
             return real(*arguments, **options)
 
         return wrapped
@@ -183,41 +157,14 @@ def num_records(out: Path) -> int:
     return len(list(out.glob(f"*/seed-*/{RECORD_FILE}")))
 
 
-def test_resuming_a_finished_study_reads_each_file_three_times(
-    pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before the lock, after it, and for the report."""
-    out = tmp_path / "study"
-    assert run_study.run_study(request(out), write_report) == 0
-    assert num_records(out) == 4
-    reads: Counter[Path] = Counter()
-    read = Path.read_bytes
-
-    def count(path: Path) -> bytes:
-        reads[path.relative_to(out)] += 1
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", count)
-    assert run_study.run_study(request(out), write_report) == 0
-    assert len(pools) == 1, "no run is trained again"
-    names = (RECORD_FILE, PREDICTIONS_FILE, WEIGHTS_FILE)
-    run_dirs = [path.parent.relative_to(out) for path in out.glob(f"*/seed-*/{RECORD_FILE}")]
-    paths = [run_dir / name for run_dir in run_dirs for name in names]
-    assert {path: reads[path] for path in [*paths, Path(STUDY_FILE)]} == dict.fromkeys(
-        [*paths, Path(STUDY_FILE)], 3
-    )
-
-
 def test_study_that_another_process_made_before_the_lock_is_not_written_into(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_study = run_study.create_study
-
     def create_another(study_dir: Path, spec: StudySpec) -> None:
         create_study(study_dir, msgspec.structs.replace(spec, num_epochs=7))
 
-    monkeypatch.setattr(run_study, "create_study", create_another)
-    with pytest.raises(StudyError, match="num_epochs = 7, and you asked for 1"):
+    monkeypatch.setattr(lock, "create_study", create_another)
+    with pytest.raises(StudyError, match="num_epochs = 7, not 1"):
         run_study.run_study(request(tmp_path / "study"), no_report)
     assert not pools
 

@@ -16,8 +16,7 @@ from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, RunSpec
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, write_json
 from ablations.records.checksums import write_with_checksum
-from ablations.records.lock import study_lock
-from ablations.records.quarantine import QUARANTINE_DIR, quarantine_damaged_runs
+from ablations.records.lock import QUARANTINE_DIR, quarantine_damaged_runs, study_lock
 from ablations.records.run import RECORD_FILE, RunRecord
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
 from ablations.records.study_spec import (
@@ -86,38 +85,27 @@ def test_runs_of_other_places_and_studies_are_left_out(tmp_path: Path) -> None:
     shutil.copytree(study_dir / "target" / "seed-0", study_dir / "target" / "seed-1")
     [longer] = plan_runs(make_spec(num_epochs=21), [find_ablation("no-gap")], [0])
     write_record(study_dir, make_record(longer))
-    study = load_study(study_dir)
-    assert [(run.run_spec.ablation, run.run_spec.seed) for run in study.records] == [("target", 0)]
-    assert "is of another study" in study.problems[0]
-    assert "is a record of 'target', seed 0" in study.problems[1]
-    assert len(study.problems) == 2
-    assert str(tmp_path) not in "".join(study.problems), "a report must not show local paths"
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("device_type", "cuda"), ("device_type", "mps"), ("arithmetic", "float32")]
-)
-def test_runs_of_another_device_or_arithmetic_are_not_mixed(
-    tmp_path: Path, field: str, value: str
-) -> None:
-    study_dir = tmp_path / "study"
-    write_study(study_dir, ["target"], [0, 1])
-    [run_spec] = plan(["target"], [2])
-    environment = msgspec.structs.replace(ENVIRONMENT, **{field: value})
-    path = write_record(
-        study_dir, make_record(run_spec, environment=environment, last_error_pct=50.0)
-    )
+    elsewhere = plan(["target"], [2, 3])
+    for run_spec, (field, value) in zip(
+        elsewhere, [("device_type", "cuda"), ("arithmetic", "float32")], strict=True
+    ):
+        environment = msgspec.structs.replace(ENVIRONMENT, **{field: value})
+        write_record(study_dir, make_record(run_spec, environment=environment, last_error_pct=50.0))
+        count_fault(
+            "records", f"a run of another {field} in a study", "left out, never averaged in"
+        )
     study = load_study(study_dir)
     [row] = summarise(study).rows
-    assert row.accuracy_pct.by_seed.keys() == {0, 1}
-    [problem] = study.problems
-    assert problem.startswith("target/seed-2/record.json: is of another study")
-    # The run is intact, and took hours: it is not quarantined.
-    with pytest.raises(RecordError, match=r"is of another study.*choose another folder"):
-        missing_runs(study, [run_spec])
-    assert quarantine_damaged_runs(study_dir, study) == []
-    assert path.exists()
-    count_fault("records", f"a run of another {field} in a study", "left out, never averaged in")
+    assert row.accuracy_pct.by_seed.keys() == {0}
+    assert len(study.problems) == 4
+    assert sum("is of another study" in problem for problem in study.problems) == 3
+    assert str(tmp_path) not in "".join(study.problems), "a report must not show local paths"
+    # These runs are intact, and took hours: they are not quarantined.
+    for run_spec in elsewhere:
+        with pytest.raises(RecordError, match=r"is of another study.*choose another folder"):
+            missing_runs(study, [run_spec])
+    [line] = quarantine_damaged_runs(study_dir, study)
+    assert "target/seed-1/record.json: is a record of 'target', seed 0" in line
 
 
 def test_runs_of_two_definitions_are_not_averaged(tmp_path: Path) -> None:
@@ -133,7 +121,7 @@ def test_runs_of_two_definitions_are_not_averaged(tmp_path: Path) -> None:
         missing_runs(study, run_specs)
     shutil.rmtree(tmp_path / "no-gap" / "seed-0")
     shutil.rmtree(tmp_path / "no-gap" / "seed-1")
-    with pytest.raises(StudyError, match="of an earlier definition"):
+    with pytest.raises(StudyError, match="of another definition"):
         missing_runs(load_study(tmp_path), [planned])
     assert quarantine_damaged_runs(tmp_path, load_study(tmp_path)) == [], "it is intact"
 
@@ -154,7 +142,7 @@ def test_runs_of_two_protocols_are_not_mixed(tmp_path: Path) -> None:
     assert problem.startswith(
         f"target/seed-0: was trained under protocol version {PROTOCOL_VERSION}"
     )
-    with pytest.raises(StudyError, match=f"under protocol version {newer}, .*--out"):
+    with pytest.raises(StudyError, match=r"under another protocol version than .*--out"):
         missing_runs(study, run_specs[1:])
     with pytest.raises(RecordError, match="they are not mixed"):
         missing_runs(study, run_specs[:1])
@@ -225,12 +213,7 @@ def test_study_of_another_schema_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [
-        ("num_epochs", 5),
-        ("num_train_images", 9000),
-        ("device_type", "cuda"),
-        ("dataset", DatasetId("digits", "cd" * 32, 1437, 360)),
-    ],
+    [("device_type", "cuda"), ("dataset", DatasetId("digits", "cd" * 32, 1437, 360))],
 )
 def test_another_study_in_the_folder_is_refused(tmp_path: Path, field: str, value: object) -> None:
     other = msgspec.structs.replace(make_spec(), **{field: value})
@@ -253,8 +236,8 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_folder_of_a_process_that_was_killed_at_its_first_file_is_free(tmp_path: Path) -> None:
     (tmp_path / ".study.json.abc123.tmp").write_bytes(b"{")
     check_folder(tmp_path, None, make_spec())
-    create_study(tmp_path, make_spec())
-    with study_lock(tmp_path):
+    with study_lock(tmp_path, make_spec()) as study:
+        assert study.records == ()
         assert not list(tmp_path.glob("*.tmp"))
 
 
