@@ -50,18 +50,14 @@ class FinishedRuns:
 
     def __init__(self, setup: WorkerSetup, results: dict[RunSpec, RunResult]) -> None:
         self.setup, self.results = setup, results
-        self.num_slots = 1
         self.started: list[RunSpec] = []
         self.under_way: list[RunSpec] = []
 
-    def num_free(self) -> int:
-        return self.num_slots - len(self.under_way)
+    def num_slots(self) -> int:
+        return 1
 
-    def is_busy(self) -> bool:
-        return bool(self.under_way)
-
-    def has_machines(self) -> bool:
-        return True
+    def num_running(self) -> int:
+        return len(self.under_way)
 
     def start(self, group: Sequence[RunSpec]) -> None:
         self.started += group
@@ -232,7 +228,7 @@ def test_signals_lose_no_run_that_has_ended(
 
     def make_two_slots(*inputs: Any) -> FinishedRuns:
         pool = make_pool(*inputs)
-        pool.num_slots = 2  # type: ignore[attr-defined]
+        pool.num_slots = lambda: 2  # type: ignore[attr-defined]
         return pool  # type: ignore[return-value]
 
     def interrupted_write(run_dir: Path, result: RunResult) -> None:
