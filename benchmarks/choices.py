@@ -15,7 +15,7 @@ import joblib
 import torch
 
 from ablations.records.atomic_io import write_json
-from ablations.runner.run_one import describe_environment, use_one_thread, utc_now
+from ablations.runner.run_one import describe_environment, utc_now
 from benchmarks.implementations import BATCH_SIZE, Implementation, Work, all_implementations
 from benchmarks.measurements import Choice, Choices, rotated_rounds, spread
 from benchmarks.options import SETTINGS, out_option, rounds_option
@@ -24,7 +24,7 @@ from speed.arithmetic import keep_freed_memory
 
 def _serve_timings(connection: Connection, keeps_memory: bool) -> None:
     """A process that times each implementation whose name it receives."""
-    use_one_thread()
+    torch.set_num_threads(1)
     if keeps_memory:
         keep_freed_memory()
     implementations = {one.name: one for one in all_implementations()}

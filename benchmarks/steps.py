@@ -19,7 +19,6 @@ from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
-from ablations.runner.run_one import use_one_thread
 from ablations.training.batches import Images, load_images
 from ablations.training.loop import Trainee, prepare_training, train_epoch
 from benchmarks.floor import training_flop
@@ -114,7 +113,7 @@ def measure_memory(
 
 def peak_of_steps(one: Configuration, dataset_name: str, folder: Path | None) -> float | None:
     """This process's peak memory in MiB during a few steps, as a worker does them."""
-    use_one_thread()
+    torch.set_num_threads(1)
     keep_freed_memory()
     num_images = NUM_STEPS_FOR_MEMORY * one.batch_size
     trainee, images = one.prepare(load_dataset(dataset_name, folder), num_images)
@@ -127,7 +126,7 @@ def peak_of_steps(one: Configuration, dataset_name: str, folder: Path | None) ->
 def one_thread() -> Iterator[None]:
     """Compute on one thread meanwhile."""
     num_threads = torch.get_num_threads()
-    use_one_thread()
+    torch.set_num_threads(1)
     try:
         yield
     finally:

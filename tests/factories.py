@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from safetensors.torch import save
 
 from ablations.analysis.summary import Results, summarise
@@ -32,8 +31,10 @@ from ablations.records.study import Study, plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import EpochTime, Timing
 from ablations.runner.run_one import run_group
+from ablations.runner.scheduler import WorkerSetup
 from ablations.training.epoch import EpochRecord
 from ablations.training.seeding import initialise_weights
+from ablations.version import source_commit
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
@@ -285,7 +286,8 @@ def _make_observations(record: RunRecord) -> Observations:
 
 def run_experiment(run_spec: RunSpec, dataset: Dataset) -> RunResult:
     """Train one seed by itself on the CPU."""
-    [(_, result)] = run_group([run_spec], dataset, torch.device("cpu"), as_one_network=False)
+    setup = WorkerSetup(dataset.id.name, None, "cpu", "plain", source_commit())
+    [(_, result)] = run_group([run_spec], dataset, setup, lambda run_spec, epoch: None)
     return result
 
 

@@ -10,10 +10,9 @@ from ablations.catalogue.entries import CATALOGUE
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.records.study import Study, plan_runs
 from ablations.records.study_spec import StudyError
-from ablations.runner.duration import trial_epoch_seconds
+from ablations.runner.epoch_timing import trial_epoch_seconds
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.run_one import choose_device
-from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import default_num_replicas
 from speed.arithmetic import choose_arithmetic
 
@@ -76,7 +75,7 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
     device = choose_device("auto")
     arithmetic = choose_arithmetic("auto", device)
     num_jobs, num_replicas = default_num_jobs(device), default_num_replicas(device)
-    setup = WorkerSetup(name, folder, device, arithmetic, "", num_replicas=num_replicas)
     group = plan_runs(study.spec, CATALOGUE[:1], range(num_replicas))
-    seconds = trial_epoch_seconds(group, dataset, setup) * study.spec.num_epochs
+    seconds = trial_epoch_seconds(group, dataset, device, arithmetic)
+    seconds *= study.spec.num_epochs
     return seconds, num_jobs, f"on this machine ({device}, {arithmetic}, {num_jobs} at a time)"

@@ -103,7 +103,7 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         from ablations.data.datasets import DataError
         from ablations.records.atomic_io import RecordError
         from ablations.records.study_spec import StudyError
-        from ablations.runner.ray_cluster import ClusterError
+        from ablations.runner.scheduler import ClusterError
 
         try:
             return command(*args, **kwargs)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -17,10 +18,12 @@ from ablations.records.study_spec import StudyError, StudySpec, check_folder, is
 from ablations.runner.backends import Backend
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.progress import print_line
-from ablations.runner.ray_cluster import Cluster
 from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import Shard, default_num_replicas, replicas_for_all
 from speed.arithmetic import choose_arithmetic
+
+if TYPE_CHECKING:
+    from ablations.runner.ray_pool import Cluster
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,14 @@ class PreparedStudy:
     """The study as it was last loaded, plus the runs that have finished since."""
     missing: list[RunSpec]
     timing_plan: TimingPlan
-    cluster: Cluster | None
+    cluster: "Cluster | None"
     """The Ray cluster for the runs; None: processes of this machine."""
     shard: Shard | None
     is_device_here: bool
     """Whether this machine has the type of device that the runs use."""
 
 
-def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) -> PreparedStudy:
+def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") -> PreparedStudy:
     """Find the data set, the device and the folder, and load the folder's study.
 
     Raises:
@@ -133,7 +136,7 @@ def prepare(request: StudyRequest, console: Console, cluster: Cluster | None) ->
     )
 
 
-def _find_device(name: str, cluster: Cluster | None) -> str:
+def _find_device(name: str, cluster: "Cluster | None") -> str:
     """The type of device for the runs, of this machine or the cluster; ValueError without one."""
     from ablations.runner.run_one import choose_device
 

@@ -1,12 +1,14 @@
 """What `cli.py ablate` does, top to bottom: load, lock, quarantine, run, time epochs, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands.live_report import LiveReport, measure_networks
 from ablations.commands.messages import print_how_to_resume, print_plan, print_runs
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
@@ -23,7 +25,7 @@ from ablations.records.study_spec import StudyError
 from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
-from ablations.runner.progress import StudyProgress, counting_bar, print_line
+from ablations.runner.progress import StudyProgress, print_line
 from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
@@ -105,7 +107,7 @@ def _train_missing_runs(
     def should_stop() -> Stop:
         if interruption.is_immediate or (failures and stops_at_failure):
             return Stop.NOW
-        progress.print_state(interruption.wants_to_finish, pool.has_machines())
+        progress.print_state(interruption.wants_to_finish, pool.num_slots() > 0)
         return Stop.GRACEFULLY if interruption.wants_to_finish else Stop.NO
 
     events = execute(study.missing, pool, should_stop)
@@ -161,20 +163,26 @@ def _time_epochs(
     import torch
 
     print_line(console, "Runs are done. Timing an epoch of each variant, one at a time ...")
-    num_measurements = len(run_specs) * (study.timing_plan.num_rounds + 1)
-    with counting_bar(console, "timing epochs", num_measurements) as advance:
 
-        def after_measurement() -> None:
+    def show_progress(order: Sequence[RunSpec]) -> Iterator[RunSpec]:
+        for run_spec in track(
+            order,
+            "timing epochs",
+            console=console,
+            transient=True,
+            auto_refresh=False,  # A thread that redraws would disturb what is timed.
+            disable=not console.is_terminal,
+        ):
             interruption.check()
-            advance()
+            yield run_spec
 
-        timing = measure_epoch_times(
-            run_specs,
-            study.dataset,
-            torch.device(study.setup.device),
-            study.setup.arithmetic,
-            study.timing_plan,
-            after_measurement,
-        )
+    timing = measure_epoch_times(
+        run_specs,
+        study.dataset,
+        torch.device(study.setup.device),
+        study.setup.arithmetic,
+        study.timing_plan,
+        show_progress,
+    )
     write_with_checksum(study.study_dir / TIMING_FILE, timing)
     return replace(study, on_disk=replace(study.on_disk, timing=timing))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from ablations.data.dataset import Dataset
-    from ablations.runner.ray_cluster import Cluster
+    from ablations.runner.ray_pool import Cluster
     from ablations.runner.scheduler import WorkerPool, WorkerSetup
 
 Backend = Literal["processes", "ray"]
@@ -16,10 +16,16 @@ def connection(
     backend: Backend, address: str | None, num_jobs: int | None, gpus_per_task: float
 ) -> "AbstractContextManager[Cluster | None]":
     """A connection to a Ray cluster; None for processes. ClusterError when it cannot be used."""
+    from ablations.runner.scheduler import ClusterError
+
     if backend == "processes":
         return nullcontext()
-    from ablations.runner.ray_cluster import connect
-
+    try:
+        from ablations.runner.ray_pool import connect
+    except ImportError as error:
+        raise ClusterError(
+            '--backend ray needs Ray; install it with: pip install -e ".[ray]"'
+        ) from error
     return connect(address, num_jobs, gpus_per_task)
 
 

@@ -48,14 +48,11 @@ class ProcessPool:
         self.num_jobs = num_jobs
         self._workers: list[_Worker] = []
 
-    def num_free(self) -> int:
-        return self.num_jobs - len(self._busy())
+    def num_slots(self) -> int:
+        return self.num_jobs
 
-    def is_busy(self) -> bool:
-        return bool(self._busy())
-
-    def has_machines(self) -> bool:
-        return True
+    def num_running(self) -> int:
+        return len(self._busy())
 
     def start(self, group: Sequence[RunSpec]) -> None:
         idle = [worker for worker in self._workers if not worker.run_specs]
@@ -131,7 +128,7 @@ def _work(connection: Connection, setup: WorkerSetup) -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
     from ablations.data.datasets import load_dataset
-    from ablations.runner.worker import execute_group
+    from ablations.runner.run_one import execute_group
 
     load = functools.cache(lambda: load_dataset(setup.dataset_name, setup.dataset_folder))
     with contextlib.suppress(EOFError, ConnectionError):  # The parent is gone.

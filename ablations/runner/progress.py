@@ -1,8 +1,6 @@
 """Shows a study's progress: live on a terminal, as plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -96,28 +94,6 @@ class StudyProgress(Progress):
             return "time left not known yet"
         seconds = (time.monotonic() - self._started) / num_done * num_left
         return f"about {duration(seconds)} left" if num_left else "done"
-
-
-@contextmanager
-def counting_bar(console: Console, description: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar; yields the function that advances it by one."""
-    # It redraws only when it advances: a thread that redraws would disturb what is timed.
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        auto_refresh=False,
-        disable=not console.is_terminal,
-    ) as bars:
-        task = bars.add_task(description, total=total)
-
-        def advance() -> None:
-            bars.advance(task)
-            bars.refresh()
-
-        yield advance
 
 
 def print_line(console: Console, text: str) -> None:

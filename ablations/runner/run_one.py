@@ -1,10 +1,14 @@
-"""Carries out runs of an experiment: trains, and assembles records, predictions and weights."""
+"""What a worker of either pool does: trains, and assembles records, predictions and weights.
+
+Imports slow modules, so the pools import it only in their workers.
+"""
 
 import contextlib
 import hashlib
 import os
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -28,23 +32,49 @@ from ablations.records.run import (
     RunResult,
     encode_predictions,
 )
+from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
 from ablations.training.epoch import EpochRecord
 from ablations.training.gpu_memory import train_as_fits
 from ablations.training.loop import TrainedNetwork, train
-from ablations.version import VERSION, source_commit
+from ablations.version import VERSION, source_commit, source_digest
+from ablations.words import first_line
 from mnist_blocks.summary import count_parameters, total_multiply_adds
-from speed.arithmetic import Arithmetic
+from speed.arithmetic import Arithmetic, keep_freed_memory
+
+
+def execute_group(
+    run_specs: Sequence[RunSpec],
+    load: Callable[[], Dataset],
+    setup: WorkerSetup,
+    send: Callable[[Event], None],
+) -> None:
+    """Carry out a group of runs. An error is sent as a failure of the runs that have not ended."""
+    unfinished = list(run_specs)
+    try:
+        if setup.device == "cpu":
+            # Fixes the order of sums; many such processes are the fastest.
+            torch.set_num_threads(1)
+            keep_freed_memory()
+        if setup.source_digest not in ("", source_digest()):
+            raise RuntimeError(
+                "the source files changed while the study ran; run the same command again to finish "
+                "the study with the files as they are now"
+            )
+        for run_spec, result in run_group(
+            run_specs, load(), setup, lambda run_spec, epoch: send(EpochFinished(run_spec, epoch))
+        ):
+            unfinished.remove(run_spec)
+            send(RunFinished(run_spec, result))
+    except Exception as error:  # noqa: BLE001 (other runs may still succeed)
+        for run_spec in unfinished:
+            send(RunFailed(run_spec, first_line(error), traceback.format_exc()))
 
 
 def run_group(
     run_specs: Sequence[RunSpec],
     dataset: Dataset,
-    device: torch.device,
-    after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, epoch: None,
-    commit: str | None = None,
-    arithmetic: Arithmetic = "plain",
-    *,
-    as_one_network: bool = True,
+    setup: WorkerSetup,
+    after_epoch: Callable[[RunSpec, EpochRecord], None],
 ) -> Iterator[tuple[RunSpec, RunResult]]:
     """Train runs that differ only in their seeds: as one network, or one after another.
 
@@ -56,23 +86,25 @@ def run_group(
     """
     if dataset.id != run_specs[0].dataset:
         raise ValueError(f"run on {run_specs[0].dataset}, but the data set is {dataset.id}")
-    environment = describe_environment(device, "plain" if as_one_network else arithmetic, commit)
+    device = torch.device(setup.device)
     parts: Iterator[list[tuple[RunSpec, TrainedNetwork]]]
-    if as_one_network:
+    if setup.num_replicas > 1:
+        environment = describe_environment(device, "plain", setup.commit)
         parts = train_as_fits(run_specs, dataset, device, after_epoch)
     else:
+        environment = describe_environment(device, setup.arithmetic, setup.commit)
         parts = (
-            [(one, train(one, dataset, device, partial(after_epoch, one), arithmetic))]
+            [(one, train(one, dataset, device, partial(after_epoch, one), setup.arithmetic))]
             for one in run_specs
         )
     started = time.perf_counter()
     for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
-            result = _assemble_result(
-                run_spec, trained, dataset, device, environment, seconds, len(part)
+            yield (
+                run_spec,
+                _assemble_result(run_spec, trained, dataset, environment, seconds, len(part)),
             )
-            yield run_spec, result
         started = time.perf_counter()
 
 
@@ -80,14 +112,14 @@ def _assemble_result(
     run_spec: RunSpec,
     trained: TrainedNetwork,
     dataset: Dataset,
-    device: torch.device,
     environment: Environment,
     wall_seconds: float,
     num_replicas: int,
 ) -> RunResult:
-    predicted_class = trained.test_result.predicted_class.numpy()
+    test_result = trained.test_result
+    predicted_class = test_result.predicted_class.numpy()
     predictions_npz = encode_predictions(
-        Predictions(predicted_class, trained.test_result.true_class_probability.numpy())
+        Predictions(predicted_class, test_result.true_class_probability.numpy())
     )
     weights_safetensors = save(
         {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
@@ -105,13 +137,14 @@ def _assemble_result(
             PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
             WEIGHTS_FILE: weights_sha256,
         },
-        wrong_test_images=trained.test_result.wrong_images,
+        wrong_test_images=test_result.wrong_images,
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,
         protocol_version=PROTOCOL_VERSION,
     )
     observations_json = None
+    device = torch.device(environment.device_type)
     # A run may have taken hours. The report can measure its network later.
     with contextlib.suppress(RuntimeError):
         observations = measure_network(
@@ -139,11 +172,6 @@ def has_device(name: str) -> bool:
     if name == "cuda":
         return torch.cuda.is_available()
     return name == "cpu" or torch.backends.mps.is_available()
-
-
-def use_one_thread() -> None:
-    """Compute in one thread, which fixes the order of sums; many such processes are the fastest."""
-    torch.set_num_threads(1)
 
 
 def describe_environment(

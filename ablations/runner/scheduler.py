@@ -102,22 +102,26 @@ class WorkerSetup:
     """At most this many seeds of an experiment are trained as one network. 1: each by itself."""
 
 
+class ClusterError(Exception):
+    """A cluster cannot be used. The message is one line with the suggested fix."""
+
+
 class WorkerPool(Protocol):
-    """Workers, each of which carries out one group of runs at a time."""
+    """Workers, each of which carries out one group of runs at a time.
+
+    On a cluster each method may raise ClusterError.
+    """
 
     setup: WorkerSetup
 
-    def num_free(self) -> int:
-        """How many groups could start now."""
+    def num_slots(self) -> int:
+        """How many groups the machines can carry out at a time now; 0 without a machine."""
 
-    def is_busy(self) -> bool:
-        """Whether any group is under way."""
-
-    def has_machines(self) -> bool:
-        """Whether there is any machine to run on."""
+    def num_running(self) -> int:
+        """How many groups are under way."""
 
     def start(self, group: Sequence[RunSpec]) -> None:
-        """Start a group. Call it only while `num_free` is positive."""
+        """Start a group. Call it only while fewer are running than there are slots."""
 
     def wait(self, seconds: float) -> Iterable[Event | GroupLost]:
         """New events; none after this many seconds without one."""
@@ -138,14 +142,14 @@ def execute(
     waiting = deque(split_into_groups(run_specs, pool.setup.num_replicas))
     num_losses, num_deaths = Counter[RunSpec](), Counter[RunSpec]()
     try:
-        while waiting or pool.is_busy():
+        while waiting or pool.num_running():
             stop = should_stop()
             if stop is Stop.NOW:
                 yield from _unread_results(pool)
                 return
             if stop is Stop.GRACEFULLY:
                 waiting.clear()
-            elif waiting and pool.num_free():
+            elif waiting and pool.num_running() < pool.num_slots():
                 group = waiting.popleft()
                 pool.start(group)
                 yield from map(RunStarted, group)

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +16,8 @@ from ablations.training.seed_groups import even_parts
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
 
+Result = TypeVar("Result")
+
 
 def train_as_fits(
     run_specs: Sequence[RunSpec],
@@ -26,26 +29,39 @@ def train_as_fits(
 
     Yields each group as it ends. A group that runs out of memory starts again with half as many
     replicas, and later groups are no larger.
+    """
+    waiting = list(run_specs)
+
+    def train_some(num_replicas: int) -> list[tuple[RunSpec, TrainedNetwork]]:
+        part = even_parts(waiting, num_replicas)[0]
+        return list(zip(part, train_replicas(part, dataset, device, after_epoch), strict=True))
+
+    num_replicas = choose_num_replicas(run_specs[0], len(run_specs), free_bytes(device))
+    while waiting:
+        trained = halve_until_it_fits(train_some, min(num_replicas, len(waiting)), device)
+        release_memory(device)
+        yield trained
+        num_replicas = len(trained)
+        waiting = waiting[num_replicas:]
+
+
+def halve_until_it_fits(
+    train: Callable[[int], Result], num_replicas: int, device: torch.device
+) -> Result:
+    """The result of `train` for a number of replicas, halved each time that memory runs out.
 
     Raises:
         torch.cuda.OutOfMemoryError: even one replica does not fit.
     """
-    max_replicas = choose_num_replicas(run_specs[0], len(run_specs), free_bytes(device))
-    waiting = list(run_specs)
-    while waiting:
-        part = even_parts(waiting, max_replicas)[0]
-        trained = None
+    while True:
         try:
-            trained = train_replicas(part, dataset, device, after_epoch)
+            return train(num_replicas)
         except RuntimeError as error:
-            if len(part) == 1 or not is_out_of_memory(error):
+            if num_replicas == 1 or not is_out_of_memory(error):
                 raise
-            max_replicas = len(part) // 2
         # After `except`: until its end, the error holds the tensors of its frames.
         release_memory(device)
-        if trained is not None:
-            yield list(zip(part, trained, strict=True))
-            waiting = waiting[len(part) :]
+        num_replicas //= 2
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

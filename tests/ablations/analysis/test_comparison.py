@@ -149,7 +149,11 @@ def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "two seeds" in refused.output
 
 
-def test_time_is_tried_out_on_this_machine(digits: Dataset) -> None:
+def test_time_is_tried_out_on_this_machine(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without kernels that would be compiled first.
+    monkeypatch.setattr("speed.arithmetic.choose_arithmetic", lambda *_: "plain")
     spec = make_spec(digits.id, "digits", num_epochs=1)
     seconds, num_jobs, where = seconds_a_run(make_study({"target": [0]}, spec=spec), None)
     assert seconds > 0

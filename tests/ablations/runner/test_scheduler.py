@@ -1,13 +1,16 @@
 """The scheduler's decisions, on a pool whose workers are scripted."""
 
+import io
 from collections.abc import Callable, Sequence
 
 import pytest
+from rich.console import Console
 
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.records.run import RunResult
 from ablations.records.study import plan_runs
+from ablations.runner.progress import StudyProgress
 from ablations.runner.scheduler import (
     MAX_ATTEMPTS,
     MAX_LOSSES,
@@ -33,21 +36,23 @@ def finish(run_specs: Sequence[RunSpec]) -> list[Event | GroupLost]:
 
 
 class ScriptedPool:
-    """Two workers that send what a function returns."""
+    """Workers that send what a function returns: first these numbers of them, then two."""
 
-    def __init__(self, work: Callable[[Sequence[RunSpec]], list[Event | GroupLost]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[RunSpec]], list[Event | GroupLost]],
+        slots: Sequence[int] = (),
+    ) -> None:
         self.setup = WorkerSetup("digits", None, "cpu", "plain", "a commit")
         self.work = work
         self.groups: list[Sequence[RunSpec]] = []
+        self.slots = iter(slots)
 
-    def num_free(self) -> int:
-        return 2 - len(self.groups)
+    def num_slots(self) -> int:
+        return next(self.slots, 2)
 
-    def is_busy(self) -> bool:
-        return bool(self.groups)
-
-    def has_machines(self) -> bool:
-        return True
+    def num_running(self) -> int:
+        return len(self.groups)
 
     def start(self, group: Sequence[RunSpec]) -> None:
         self.groups.append(group)
@@ -91,3 +96,17 @@ def test_stopping_keeps_the_results_of_runs_that_have_started(stop: Stop, num_st
 def test_stopping_now_does_not_wait_for_running_groups() -> None:
     events = execute(RUN_SPECS, ScriptedPool(lambda group: []), lambda: Stop.NOW)
     assert list(events) == []
+
+
+def test_study_without_a_machine_prints_this_and_waits_for_another() -> None:
+    printed = io.StringIO()
+    progress = StudyProgress(Console(file=printed), len(RUN_SPECS), num_epochs=20)
+    pool = ScriptedPool(finish, slots=[0] * 6)
+
+    def should_stop() -> Stop:
+        progress.print_state(is_finishing=False, has_machines=pool.num_slots() > 0)
+        return Stop.NO
+
+    events = list(execute(RUN_SPECS, pool, should_stop))
+    assert sum(isinstance(event, RunFinished) for event in events) == len(RUN_SPECS)
+    assert printed.getvalue().count("Waiting for another to join") == 1

@@ -19,7 +19,7 @@ from ablations.training import gpu_memory, replicas
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
 from ablations.training.gpu_memory import bytes_per_replica, choose_num_replicas, train_as_fits
-from ablations.training.loop import Trainee, prepare_training, train, train_epoch
+from ablations.training.loop import TrainedNetwork, Trainee, prepare_training, train, train_epoch
 from ablations.training.replicas import (
     STEPS_PER_CHUNK,
     ReplicaGroup,
@@ -291,7 +291,9 @@ def test_group_that_does_not_fit_is_halved(
 ) -> None:
     sizes: list[int] = []
 
-    def train_at_most_two(run_specs: list[RunSpec], *rest: object) -> list[int]:
+    networks = [object.__new__(TrainedNetwork) for _ in range(5)]
+
+    def train_at_most_two(run_specs: list[RunSpec], *rest: object) -> list[TrainedNetwork]:
         sizes.append(len(run_specs))
         try:
             if len(run_specs) > 2:
@@ -299,13 +301,14 @@ def test_group_that_does_not_fit_is_halved(
         finally:
             if is_capturing and len(run_specs) > 2:
                 raise RuntimeError("capture failed")
-        return [run_spec.seed for run_spec in run_specs]
+        return [networks[run_spec.seed] for run_spec in run_specs]
 
     monkeypatch.setattr(gpu_memory, "train_replicas", train_at_most_two)
     run_specs = seeds_of(digits, num_seeds=5)
     ended = list(train_as_fits(run_specs, digits, CPU))
     assert sizes == [5, 2, 2, 1]
-    assert [pair for part in ended for pair in part] == list(zip(run_specs, range(5), strict=True))
+    assert [run_spec for part in ended for run_spec, _ in part] == run_specs
+    assert all(trained is networks[run_spec.seed] for part in ended for run_spec, trained in part)
 
 
 @pytest.mark.parametrize(
