@@ -74,7 +74,10 @@ def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[Fol
         # Layers of different blocks could be merged too, but would change a stage's feature maps.
         block = name.rpartition(".")[0]
         if step.kind == "scale" and steps and steps[-1].name == f"{block}.conv":
-            step = _merge_scale(steps.pop(), step)
+            # s (w * x + b) + t = (s w) * x + (s b + t)
+            conv, scale = steps.pop(), step
+            weight = conv.weight * scale.weight[:, None, None, None]
+            step = replace(conv, weight=weight, bias=conv.bias * scale.weight + scale.bias)
         channels, side = step.out_channels, step.out_side
         steps.append(step)
     return [replace(step, weight=step.weight.to(dtype), bias=step.bias.to(dtype)) for step in steps]
@@ -89,27 +92,19 @@ def _make_step(name: str, layer: nn.Module, channels: int, side: int) -> FoldedL
         weight, bias = _batch_norm_as_scale(layer)
         return replace(step, kind="scale", weight=weight, bias=bias)
     if isinstance(layer, nn.Linear):
-        weight, bias = layer.weight.detach().double(), _bias_of(layer)
+        weight, bias = _weight_and_bias(layer)
         return replace(step, kind="linear", weight=weight, bias=bias, out_channels=len(bias))
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return replace(step, kind="mean", out_side=1, kernel=side, stride=side)
-    if isinstance(layer, nn.MaxPool2d):
+    if isinstance(layer, nn.MaxPool2d | nn.Conv2d):
         kernel, stride = window(layer, torch.empty(0))
-        return replace(step, kind="maxpool", out_side=side // kernel, kernel=kernel, stride=stride)
-    if isinstance(layer, nn.Conv2d):
-        kernel, stride = window(layer, torch.empty(0))
-        padding = int(layer.padding[0])
-        return replace(
-            step,
-            kind="conv",
-            out_channels=layer.out_channels,
-            out_side=(side + 2 * padding - kernel) // stride + 1,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            weight=layer.weight.detach().double(),
-            bias=_bias_of(layer),
-        )
+        padding = int(layer.padding[0]) if isinstance(layer, nn.Conv2d) else 0
+        out_side = (side + 2 * padding - kernel) // stride + 1
+        step = replace(step, out_side=out_side, kernel=kernel, stride=stride, padding=padding)
+        if isinstance(layer, nn.MaxPool2d):
+            return replace(step, kind="maxpool")
+        weight, bias = _weight_and_bias(layer)
+        return replace(step, kind="conv", out_channels=len(bias), weight=weight, bias=bias)
     raise ValueError(f"layer {name}: {type(layer).__name__} is not a layer of `build_network`")
 
 
@@ -128,20 +123,12 @@ def _batch_norm_as_scale(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return weight, beta - weight * layer.running_mean.double()
 
 
-def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """A layer's bias in float64; zeros if it has none."""
+def _weight_and_bias(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
+    """In float64; the bias is zeros if the layer has none."""
+    weight = layer.weight.detach().double()
     if layer.bias is None:
-        return torch.zeros(len(layer.weight), dtype=torch.float64)
-    return layer.bias.detach().double()
-
-
-def _merge_scale(conv: FoldedLayer, scale: FoldedLayer) -> FoldedLayer:
-    """A convolution and the scale after it as one: s (w * x + b) + t = (s w) * x + (s b + t)."""
-    return replace(
-        conv,
-        weight=conv.weight * scale.weight[:, None, None, None],
-        bias=conv.bias * scale.weight + scale.bias,
-    )
+        return weight, weight.new_zeros(len(weight))
+    return weight, layer.bias.detach().double()
 
 
 def run_folded(

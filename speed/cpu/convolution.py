@@ -4,8 +4,8 @@ Libraries fill a vector register with the channels of a pixel. With 8 or 16 chan
 stays empty, and each convolution reads and writes all activations once. Here the tiles of sums
 that `microkernels.py` keeps in registers fit the shape of the layer (`tiles.py`), and a layer is
 computed image by image, while the image is in the first-level cache. The forward pass adds up the
-moments that batch norm needs. The backward pass turns the gradient of the epilogue (`kernels.py`,
-`pooling.py`) into those of the weights and the inputs without storing it for the whole batch.
+moments that batch norm needs. The backward pass turns the gradient of the epilogue (`epilogues.py`)
+into those of the weights and the inputs without storing it for the whole batch.
 
 Sizes are compiled in: every shape of a layer has its own code, which is cached on disk. Matrices
 of activations have one row for each row of an image, all channels of a pixel side by side.
@@ -20,25 +20,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from speed.cpu import kernels, pooling
+from speed.cpu import epilogues, kernels
 from speed.cpu.kernels import compiled
 from speed.cpu.microkernels import LANES, accumulate_outputs, accumulate_weight_gradients
 from speed.cpu.tiles import Geometry, gradient_tiles, output_tiles
-
-
-def word(elements, index, other):
-    """The word that is multiplied: an element alone, or a pair of bfloat16."""
-    raise NotImplementedError("only within compiled code")
-
-
-@overload(word, jit_options={"forceinline": True})
-def _word_for_type(elements, index, other):
-    if elements.dtype == types.float32:
-        return lambda elements, index, other: elements[np.uintp(index)]
-    return lambda elements, index, other: (
-        np.uint32(elements[np.uintp(index)])
-        | (np.uint32(elements[np.uintp(other)]) << np.uint32(16))
-    )
 
 
 @compiled
@@ -180,10 +165,15 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
 
 
 @compiled
-def _join_words(elements, words, distance):
-    """The word that begins at each element; its second half is `distance` elements further."""
+def _join_words(elements, words, word_size, distance):
+    """The word that begins at each element: a float32 itself, or a pair of bfloat16, the second of
+    which is `distance` elements further."""
     for index in range(elements.size - distance):
-        words[np.uintp(index)] = word(elements, index, index + distance)
+        one, other = elements[np.uintp(index)], elements[np.uintp(index + distance)]
+        if word_size == 2:
+            words[np.uintp(index)] = np.uint32(one) | (np.uint32(other) << np.uint32(16))
+        else:
+            words[np.uintp(index)] = one
 
 
 @compiled
@@ -203,7 +193,7 @@ def _write_weight_gradient(sums, tiles, gradient):
 
 @functools.cache
 def compile_backward(
-    geometry: Geometry, is_bfloat16: bool, is_pooled: bool, needs_inputs: bool, needs_bias: bool
+    geometry: Geometry, is_bfloat16: bool, needs_inputs: bool, needs_bias: bool
 ) -> Any:
     """The gradients of a convolution and its epilogue: see `differentiate` below."""
     word_size = 2 if is_bfloat16 else 1
@@ -256,23 +246,17 @@ def compile_backward(
         no_bias = np.zeros(input_size, np.float32)
         bias_sums = np.zeros(output_size)
         for image in range(inputs.shape[0] // height):
-            if is_pooled:
-                pooling.pooled_epilogue_backward(
-                    gradients, values, argmax, image * out_height, out_height, out_height,
-                    num_channels, epilogue, padded_gradient, margin, margin * out_channels,
-                )  # fmt: skip
-            else:
-                kernels.epilogue_backward(
-                    gradients, values, image * out_height, out_height, epilogue,
-                    padded_gradient, margin, margin * out_channels,
-                )  # fmt: skip
+            epilogues.epilogue_backward(
+                gradients, values, argmax, image * out_height, out_height, out_height,
+                num_channels, epilogue, padded_gradient, margin, margin * out_channels,
+            )  # fmt: skip
             if needs_bias:
                 kernels.add_column_sums(
                     padded_gradient, margin, out_height, margin * out_channels, bias_sums
                 )
             _copy_image(inputs, image * height, height, padded, padding, in_channels)
-            _join_words(padded.ravel(), input_words, in_channels)
-            _join_words(padded_gradient.ravel(), gradient_words, out_channels)
+            _join_words(padded.ravel(), input_words, word_size, in_channels)
+            _join_words(padded_gradient.ravel(), gradient_words, word_size, out_channels)
             for y in range(size):
                 for vector in range(vector_blocks):
                     for channel in range(channel_blocks):

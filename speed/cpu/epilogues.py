@@ -1,74 +1,245 @@
-"""Which layers of a network are computed together with the convolution before them."""
+"""Compiled epilogues: what follows a convolution, in as few passes over memory as possible.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+PyTorch runs batch norm, ReLU, max pooling and dropout one after another, and each reads and writes
+all activations, forward and backward. These kernels do the same arithmetic in one pass.
+
+Whatever an epilogue contains, and in whatever order, it is
+
+    clamped = max(value, floor)           floor 0: ReLU before batch norm; -inf: none
+    z       = scale * clamped + shift     batch norm; 1 and 0: none
+    output  = max(z, floor_after)         0: ReLU after batch norm; -inf: none
+
+then 2x2 max pooling if there is any, then dropout if there is any. (Pooling moves before the last
+line, which changes nothing.) Comparisons let NaN pass through, so that divergence stays visible.
+
+Backward kernels take `argmax`, the corner of each window with its maximum; None means no pooling.
+Which of the two it is, is known when a kernel is compiled.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
-from speed.cpu import kernels
+from speed.cpu.kernels import (
+    OFFSET,
+    ROWS_PER_PARTIAL_SUM,
+    SCALE,
+    SHIFT,
+    SLOPE,
+    ZERO,
+    DropoutMask,
+    clamp_min,
+    compiled,
+    inlined,
+    is_kept,
+    load,
+    store,
+)
 
-
-@dataclass(frozen=True)
-class Epilogue:
-    """The layers between a convolution and the next layer with weights, in this order."""
-
-    relu_before: nn.ReLU | None = None
-    batch_norm: nn.BatchNorm2d | None = None
-    relu_after: nn.ReLU | None = None
-    max_pool: nn.MaxPool2d | None = None
-    dropout: nn.Dropout | None = None
-
-    @property
-    def floor(self) -> np.float32:
-        """The minimum that values are clamped to before batch norm."""
-        return np.float32(0) if self.relu_before else kernels.NO_FLOOR
-
-    @property
-    def floor_after(self) -> np.float32:
-        """The minimum that values are clamped to after batch norm."""
-        return np.float32(0) if self.relu_after else kernels.NO_FLOOR
+NO_GRADIENT = np.float32(4)
+"""Instead of the index of a corner, 0 to 3: no gradient flows back through this window."""
 
 
-LAYER_TYPES = {
-    "relu_before": nn.ReLU,
-    "batch_norm": nn.BatchNorm2d,
-    "relu_after": nn.ReLU,
-    "max_pool": nn.MaxPool2d,
-    "dropout": nn.Dropout,
-}
+class EpilogueArguments(NamedTuple):
+    """What the kernels of an epilogue need besides activations."""
+
+    per_channel: Any
+    """(4, columns), float32; the backward pass fills in the rows OFFSET and SLOPE."""
+    floor: np.float32
+    floor_after: np.float32
+    mask: DropoutMask
 
 
-def group_layers(layers: Sequence[nn.Module]) -> list[tuple[nn.Module, Epilogue | None]]:
-    """Each convolution with the layers after it that can be fused; other layers by themselves."""
-    groups: list[tuple[nn.Module, Epilogue | None]] = []
-    remaining = list(layers)
-    while remaining:
-        layer = remaining.pop(0)
-        found: dict[str, nn.Module] = {}
-        if isinstance(layer, nn.Conv2d) and _has_supported_settings(layer):
-            # Without batch norm it makes no difference which of its fields a ReLU fills.
-            for field, kind in LAYER_TYPES.items():
-                if (
-                    remaining
-                    and type(remaining[0]) is kind
-                    and _has_supported_settings(remaining[0])
-                ):
-                    found[field] = remaining.pop(0)
-        # mypy cannot know that the fields fit the layers' types.
-        groups.append((layer, Epilogue(**found) if found else None))  # type: ignore[arg-type]
-    return groups
+@compiled
+def apply_epilogue(values, out, epilogue):
+    """Forward, without pooling: from the convolution's values to activations."""
+    num_rows, num_columns = values.shape
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
+    for row in range(num_rows):
+        for column in range(num_columns):
+            z = clamp_min(load(values, row, column), floor)
+            z = clamp_min(z * per_channel[SCALE, column] + per_channel[SHIFT, column], floor_after)
+            if is_dropping:
+                kept = is_kept(row * num_columns + column, mask)
+                z = z * mask.keep_scale if kept else ZERO
+            store(out, row, column, z)
 
 
-def _has_supported_settings(layer: nn.Module) -> bool:
-    """Whether the kernels do all that a layer does; a layer with other settings is not fused."""
-    match layer:
-        case nn.Conv2d():
-            is_plain = layer.groups == 1 and layer.dilation == (1, 1)
-            return is_plain and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        case nn.BatchNorm2d():
-            return layer.affine and layer.track_running_stats and layer.momentum is not None
-        case nn.MaxPool2d():
-            is_2x2 = layer.kernel_size == layer.stride == 2
-            return is_2x2 and layer.padding == 0 and layer.dilation == 1 and not layer.ceil_mode
-    return True
+@compiled
+def _split_pixels(values, row, num_channels, even, odd):
+    """A row of an image as two: its pixels 0, 2, 4, ... and its pixels 1, 3, 5, ..."""
+    for pixel in range(even.size // num_channels):
+        for channel in range(num_channels):
+            to = np.uintp(pixel * num_channels + channel)
+            even[to] = load(values, row, 2 * pixel * num_channels + channel)
+            odd[to] = load(values, row, (2 * pixel + 1) * num_channels + channel)
+
+
+@inlined
+def _update_maximum(z_max, clamped_max, argmax, corner, z, clamped):
+    """The larger of two corners; of equal ones the first, and NaN before all, as in PyTorch."""
+    is_larger = (z > z_max) | (z != z)  # noqa: PLR0124
+    return (
+        z if is_larger else z_max,
+        clamped if is_larger else clamped_max,
+        np.float32(corner) if is_larger else argmax,
+    )
+
+
+@compiled
+def _find_maxima(corners, per_channel, floor, maxima):
+    """For each window of a row: the largest z, its clamped value, and the index of its corner."""
+    for column in range(corners.shape[1]):
+        scale, shift = per_channel[SCALE, column], per_channel[SHIFT, column]
+        value0, value1 = clamp_min(corners[0, column], floor), clamp_min(corners[1, column], floor)
+        value2, value3 = clamp_min(corners[2, column], floor), clamp_min(corners[3, column], floor)
+        z, value, corner = value0 * scale + shift, value0, ZERO
+        z, value, corner = _update_maximum(z, value, corner, 1, value1 * scale + shift, value1)
+        z, value, corner = _update_maximum(z, value, corner, 2, value2 * scale + shift, value2)
+        z, value, corner = _update_maximum(z, value, corner, 3, value3 * scale + shift, value3)
+        maxima[0, column] = z
+        maxima[1, column] = value
+        maxima[2, column] = corner
+
+
+@compiled
+def _finish_windows(maxima, row, out, floor_after, mask):
+    """ReLU and dropout for a row of windows; marks those through which no gradient flows."""
+    num_columns = maxima.shape[1]
+    for column in range(num_columns):
+        z = maxima[0, column]
+        kept = is_kept(row * num_columns + column, mask)
+        corner = maxima[2, column]
+        corner = NO_GRADIENT if z <= floor_after else corner
+        maxima[2, column] = corner if kept else NO_GRADIENT
+        z = clamp_min(z, floor_after) * mask.keep_scale
+        store(out, row, column, z if kept else ZERO)
+
+
+@compiled
+def _save_maxima(maxima, row, max_values, argmax):
+    """Write what the backward pass needs of a row of windows."""
+    for column in range(maxima.shape[1]):
+        store(max_values, row, column, maxima[1, column])
+    for column in range(maxima.shape[1]):
+        argmax[np.uintp(row), np.uintp(column)] = np.uint8(np.int32(maxima[2, column]))
+
+
+@compiled
+def apply_pooled_epilogue(values, out, max_values, argmax, height, num_channels, epilogue):
+    """Forward with 2x2 max pooling. The rows of `values` are rows of images of this height.
+
+    Saved for the backward pass: the corner with the maximum (`argmax`), and its clamped value.
+    """
+    num_rows, num_columns = out.shape
+    per_channel, floor, floor_after, mask = epilogue
+    out_height = height // 2
+    corners = np.empty((4, num_columns), np.float32)
+    maxima = np.empty((3, num_columns), np.float32)
+    for row in range(num_rows):
+        top = row // out_height * height + row % out_height * 2
+        _split_pixels(values, top, num_channels, corners[0], corners[1])
+        _split_pixels(values, top + 1, num_channels, corners[2], corners[3])
+        _find_maxima(corners, per_channel, floor, maxima)
+        _finish_windows(maxima, row, out, floor_after, mask)
+        _save_maxima(maxima, row, max_values, argmax)
+
+
+@inlined
+def _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask):
+    """The gradient of the loss with respect to z, from that with respect to the output."""
+    if is_dropping:
+        gradient = gradient * mask.keep_scale if is_kept(number, mask) else ZERO
+    return ZERO if z <= floor_after else gradient
+
+
+@compiled
+def _add_gradient_sums(gradients, values, argmax, first, last, epilogue, sums, product_sums):
+    """Add rows `first` to `last` to the sums of dz and of dz * clamped."""
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
+    for row in range(first, last):
+        for column in range(sums.size):
+            clamped = clamp_min(load(values, row, column), floor)
+            gradient = load(gradients, row, column)
+            if argmax is None:
+                z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
+                number = row * sums.size + column
+                dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
+            else:
+                has_gradient = argmax[np.uintp(row), np.uintp(column)] < NO_GRADIENT
+                dz = gradient * mask.keep_scale if has_gradient else ZERO
+            sums[column] += dz
+            product_sums[column] += dz * clamped
+
+
+@compiled
+def sum_gradients(gradients, values, argmax, epilogue):
+    """Backward, first pass: sums over rows of dz and of dz * clamped, (2, columns), float64.
+
+    With pooling, `values` are those of the maxima.
+    """
+    num_rows, num_columns = values.shape
+    totals = np.zeros((2, num_columns))
+    for first in range(0, num_rows, ROWS_PER_PARTIAL_SUM):
+        partial = np.zeros((2, num_columns), np.float32)
+        last = min(num_rows, first + ROWS_PER_PARTIAL_SUM)
+        _add_gradient_sums(gradients, values, argmax, first, last, epilogue, partial[0], partial[1])
+        totals += partial
+    return totals
+
+
+@compiled
+def _unpool_row(gradients, argmax, row, height, num_channels, unpooled):
+    """Give each pixel of an image's row its window's gradient if it is the maximum, else 0.
+
+    A last row or column that no window covers gets 0.
+    """
+    y, out_height = row % height, height // 2
+    if y >= 2 * out_height:
+        unpooled[:] = 0
+        return
+    window = row // height * out_height + y // 2
+    left = y % 2 * 2  # the index of the window's left corner in this row: 0 above, 2 below
+    for pixel in range(gradients.shape[1] // num_channels):
+        for channel in range(num_channels):
+            column = pixel * num_channels + channel
+            gradient = load(gradients, window, column)
+            corner = np.int32(argmax[np.uintp(window), np.uintp(column)])
+            to = np.uintp(2 * pixel * num_channels + channel)
+            unpooled[to] = gradient if corner == left else ZERO
+            to = np.uintp((2 * pixel + 1) * num_channels + channel)
+            unpooled[to] = gradient if corner == left + 1 else ZERO
+
+
+@compiled
+def epilogue_backward(
+    gradients, values, argmax, first_row, num_rows, height, num_channels, epilogue,
+    out, out_row, out_column,
+):  # fmt: skip
+    """Backward, second pass: the gradient with respect to some rows of the values.
+
+    d clamped = scale * dz - (offset + slope * clamped): the bracket is what batch norm's mean and
+    variance contribute, and 0 without it. The result goes to `out` from a row and a column on.
+    """
+    num_columns = values.shape[1]
+    per_channel, floor, floor_after, mask = epilogue
+    is_dropping = mask.threshold > 0
+    unpooled = np.zeros(num_columns, np.float32)
+    for row in range(first_row, first_row + num_rows):
+        if argmax is not None:
+            _unpool_row(gradients, argmax, row, height, num_channels, unpooled)
+        for column in range(num_columns):
+            value = load(values, row, column)
+            clamped = clamp_min(value, floor)
+            if argmax is None:
+                z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
+                gradient, number = load(gradients, row, column), row * num_columns + column
+                dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
+            else:
+                dz = unpooled[column] * mask.keep_scale
+            bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * clamped
+            gradient = per_channel[SCALE, column] * dz - bracket
+            gradient = ZERO if value <= floor else gradient
+            store(out, out_row + row - first_row, out_column + column, gradient)

@@ -5,7 +5,7 @@ training it trains the network. `fused_layer.py` computes a layer; this module c
 PyTorch's autograd.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mnist_blocks.summary import leaves
-from speed.cpu.activations import ActivationRows
-from speed.cpu.epilogues import group_layers
 from speed.cpu.fused_layer import FusedLayer, SavedTensors
 
 Step = Callable[[Tensor], Tensor]
+EPILOGUE = {
+    "relu_before": nn.ReLU,
+    "batch_norm": nn.BatchNorm2d,
+    "relu_after": nn.ReLU,
+    "max_pool": nn.MaxPool2d,
+    "dropout": nn.Dropout,
+}
+"""The layers that are fused with the convolution before them: fields of `FusedLayer`, in order."""
 
 
 def fuse(
@@ -33,10 +39,8 @@ def fuse(
     generator of their own, seeded from PyTorch's global one.
     """
     steps = [
-        _fused_step(FusedLayer(layer, epilogue), training_dtype)  # type: ignore[arg-type]
-        if epilogue
-        else _in_float32(layer)
-        for layer, epilogue in group_layers([layer for _, layer in leaves(network)])
+        _fused_step(layer, training_dtype) if isinstance(layer, FusedLayer) else _in_float32(layer)
+        for layer in group_layers([layer for _, layer in leaves(network)])
     ]
 
     def classify(images: Tensor) -> Tensor:
@@ -45,6 +49,37 @@ def fuse(
         return images
 
     return classify
+
+
+def group_layers(layers: Sequence[nn.Module]) -> list[nn.Module | FusedLayer]:
+    """Each convolution with the layers after it that can be fused; other layers by themselves."""
+    groups: list[nn.Module | FusedLayer] = []
+    remaining = list(layers)
+    while remaining:
+        layer = remaining.pop(0)
+        found: dict[str, Any] = {}
+        if isinstance(layer, nn.Conv2d) and _has_supported_settings(layer):
+            # Without batch norm it makes no difference which of its fields a ReLU fills.
+            for field, kind in EPILOGUE.items():
+                is_next = bool(remaining) and type(remaining[0]) is kind
+                if is_next and _has_supported_settings(remaining[0]):
+                    found[field] = remaining.pop(0)
+        groups.append(FusedLayer(layer, **found) if found else layer)  # type: ignore[arg-type]
+    return groups
+
+
+def _has_supported_settings(layer: nn.Module) -> bool:
+    """Whether the kernels do all that a layer does; a layer with other settings is not fused."""
+    match layer:
+        case nn.Conv2d():
+            is_plain = layer.groups == 1 and layer.dilation == (1, 1)
+            return is_plain and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        case nn.BatchNorm2d():
+            return layer.affine and layer.track_running_stats and layer.momentum is not None
+        case nn.MaxPool2d():
+            is_2x2 = layer.kernel_size == layer.stride == 2
+            return is_2x2 and layer.padding == 0 and layer.dilation == 1 and not layer.ceil_mode
+    return True
 
 
 def _in_float32(layer: nn.Module) -> Step:
@@ -68,10 +103,10 @@ class _FusedFunction(torch.autograd.Function):
     def forward(
         context: Any, inputs: Tensor, layer: FusedLayer, *parameters: Tensor | None
     ) -> Tensor:
-        activations, tensors, context.state = layer.forward(ActivationRows.of(inputs))
+        activations, tensors, context.state = layer.forward(inputs)
         context.layer = layer
         context.save_for_backward(*tensors)
-        return activations.as_tensor()
+        return activations
 
     @staticmethod
     @once_differentiable
@@ -79,7 +114,7 @@ class _FusedFunction(torch.autograd.Function):
         of_inputs, of_parameters = context.layer.backward(
             SavedTensors(*context.saved_tensors),
             context.state,
-            ActivationRows.of(gradient),
+            gradient,
             needs_inputs=context.needs_input_grad[0],
         )
-        return of_inputs.as_tensor() if of_inputs else None, None, *of_parameters
+        return of_inputs, None, *of_parameters

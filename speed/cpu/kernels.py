@@ -1,7 +1,4 @@
-"""Compiled epilogues: what follows a convolution, in as few passes over memory as possible.
-
-PyTorch runs batch norm, ReLU, max pooling and dropout one after another, and each reads and writes
-all activations, forward and backward. These kernels do the same arithmetic in one pass.
+"""What compiled kernels share: elements, dropout masks, and the statistics of batch norm.
 
 Activations are a matrix with one row for each row of an image: all channels of its first pixel,
 then all channels of the next. Elements are float32, or bfloat16 as its 16 bits (uint16), which is
@@ -10,22 +7,14 @@ rows SCALE, SHIFT, OFFSET and SLOPE, repeated to the length of an activation row
 compiler vectorises the loop along a row. (One matrix instead of four vectors: with more arrays the
 compiler gives up on proving that inputs and outputs do not overlap.)
 
-Whatever an epilogue contains, and in whatever order, it is
-
-    clamped = max(value, floor)           floor 0: ReLU before batch norm; -inf: none
-    z       = scale * clamped + shift     batch norm; 1 and 0: none
-    output  = max(z, floor_after)         0: ReLU after batch norm; -inf: none
-
-then 2x2 max pooling if there is any (`pooling.py`), then dropout if there is any. Comparisons let
-NaN pass through, so that divergence stays visible.
+`epilogues.py` explains how batch norm, `clamped` and z are related.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import overload, register_jitable
 
 from speed.cpu.compiling import cached_njit
 
@@ -48,36 +37,6 @@ class DropoutMask(NamedTuple):
     keep_scale: np.float32
 
 
-class EpilogueArguments(NamedTuple):
-    """What the kernels of an epilogue need besides activations."""
-
-    per_channel: Any
-    """(4, columns), float32; the backward pass fills in the rows OFFSET and SLOPE."""
-    floor: np.float32
-    floor_after: np.float32
-    mask: DropoutMask
-
-
-@intrinsic
-def _bits_to_float(typing_context, bits):
-    """The float32 with these 32 bits."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.uint32), generate
-
-
-@intrinsic
-def _float_to_bits(typing_context, value):
-    """The 32 bits of a float32."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.uint32(types.float32), generate
-
-
 def load(matrix, row, column):
     """An element as a float32."""
     raise NotImplementedError("only within compiled code")
@@ -88,9 +47,9 @@ def _load_for_type(matrix, row, column):
     # An index of an unsigned type cannot count from the end, which saves a comparison.
     if matrix.dtype == types.float32:
         return lambda matrix, row, column: matrix[np.uintp(row), np.uintp(column)]
-    return lambda matrix, row, column: _bits_to_float(  # type: ignore[call-arg]
-        np.uint32(matrix[np.uintp(row), np.uintp(column)]) << np.uint32(16)
-    )
+    return lambda matrix, row, column: np.uint32(
+        matrix[np.uintp(row), np.uintp(column)] << np.uint32(16)
+    ).view(np.float32)
 
 
 def store(matrix, row, column, value):
@@ -108,7 +67,7 @@ def _store_for_type(matrix, row, column, value):
         return store_float32
 
     def store_bfloat16(matrix, row, column, value):
-        bits = _float_to_bits(np.float32(value))  # type: ignore
+        bits = np.float32(value).view(np.uint32)
         # Rounding could turn a NaN into infinity or zero.
         bits = np.uint32(0x7FC00000) if value != value else bits  # noqa: PLR0124
         half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
@@ -253,81 +212,3 @@ def update_running_statistics(running_mean, running_variance, moments, momentum,
         variance = moments[1, channel] * count / (count - 1)  # unbiased
         running_mean[channel] += momentum * (moments[0, channel] - running_mean[channel])
         running_variance[channel] += momentum * (variance - running_variance[channel])
-
-
-@compiled
-def apply_epilogue(values, out, epilogue):
-    """Forward, without pooling: from the convolution's values to activations."""
-    num_rows, num_columns = values.shape
-    per_channel, floor, floor_after, mask = epilogue
-    is_dropping = mask.threshold > 0
-    for row in range(num_rows):
-        for column in range(num_columns):
-            z = clamp_min(load(values, row, column), floor)
-            z = clamp_min(z * per_channel[SCALE, column] + per_channel[SHIFT, column], floor_after)
-            if is_dropping:
-                kept = is_kept(row * num_columns + column, mask)
-                z = z * mask.keep_scale if kept else ZERO
-            store(out, row, column, z)
-
-
-@inlined
-def _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask):
-    """The gradient of the loss with respect to z, from that with respect to the output."""
-    if is_dropping:
-        gradient = gradient * mask.keep_scale if is_kept(number, mask) else ZERO
-    return ZERO if z <= floor_after else gradient
-
-
-@compiled
-def _add_gradient_sums(gradients, values, first, last, epilogue, sums, product_sums):
-    """Add rows `first` to `last` to the sums of dz and of dz * clamped."""
-    num_columns = values.shape[1]
-    per_channel, floor, floor_after, mask = epilogue
-    is_dropping = mask.threshold > 0
-    for row in range(first, last):
-        for column in range(num_columns):
-            clamped = clamp_min(load(values, row, column), floor)
-            z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
-            gradient = load(gradients, row, column)
-            number = row * num_columns + column
-            dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
-            sums[column] += dz
-            product_sums[column] += dz * clamped
-
-
-@compiled
-def sum_gradients(gradients, values, epilogue):
-    """Backward, first pass: sums over rows of dz and of dz * clamped, (2, columns), float64."""
-    num_rows, num_columns = values.shape
-    totals = np.zeros((2, num_columns))
-    for first in range(0, num_rows, ROWS_PER_PARTIAL_SUM):
-        partial = np.zeros((2, num_columns), np.float32)
-        last = min(num_rows, first + ROWS_PER_PARTIAL_SUM)
-        _add_gradient_sums(gradients, values, first, last, epilogue, partial[0], partial[1])
-        totals += partial
-    return totals
-
-
-@compiled
-def epilogue_backward(gradients, values, first_row, num_rows, epilogue, out, out_row, out_column):
-    """Backward, second pass: the gradient with respect to some rows of the values.
-
-    d clamped = scale * dz - (offset + slope * clamped): the bracket is what batch norm's mean and
-    variance contribute, and 0 without it. The result goes to `out` from a row and a column on.
-    """
-    num_columns = values.shape[1]
-    per_channel, floor, floor_after, mask = epilogue
-    is_dropping = mask.threshold > 0
-    for row in range(first_row, first_row + num_rows):
-        for column in range(num_columns):
-            value = load(values, row, column)
-            clamped = clamp_min(value, floor)
-            z = clamped * per_channel[SCALE, column] + per_channel[SHIFT, column]
-            gradient = load(gradients, row, column)
-            number = row * num_columns + column
-            dz = _gradient_at_z(gradient, z, floor_after, is_dropping, number, mask)
-            bracket = per_channel[OFFSET, column] + per_channel[SLOPE, column] * clamped
-            gradient = per_channel[SCALE, column] * dz - bracket
-            gradient = ZERO if value <= floor else gradient
-            store(out, out_row + row - first_row, out_column + column, gradient)

@@ -23,7 +23,7 @@ steps, a single number, which replicas share since they step together.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -122,31 +122,28 @@ def widen(networks: Sequence[nn.Sequential]) -> WideNetwork:
                 f"network {number} does not have network 0's shape: pass equal networks"
             )
     with torch.device("meta"):  # only shapes: the weights come from the networks
-        layers = [
-            (name, _wide_layer(layer, len(networks)))
-            for name, layer in networks[0].named_children()
-        ]
-        wide = WideNetwork(OrderedDict(layers))
+        wide = WideNetwork(_wide_layers(networks[0], len(networks)))
     wide.num_replicas = len(networks)
-    wide.load_state_dict(
-        {name: _concatenate([state[name] for state in states]) for name in states[0]}, assign=True
-    )
+    # A count of steps is shared.
+    joined = {
+        name: torch.cat([state[name] for state in states]) if first.ndim else first.clone()
+        for name, first in states[0].items()
+    }
+    wide.load_state_dict(joined, assign=True)
     return wide
 
 
-def _concatenate(tensors: Sequence[Tensor]) -> Tensor:
-    """The wide network's tensor from the replicas'; a count of steps is shared."""
-    return torch.cat(list(tensors)) if tensors[0].ndim else tensors[0].clone()
+def _wide_layers(network: nn.Sequential, num_replicas: int) -> OrderedDict[str, nn.Module]:
+    return OrderedDict(
+        (name, _wide_layer(layer, num_replicas)) for name, layer in network.named_children()
+    )
 
 
 def _wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
     """A layer's wide form. Raises TypeError if it has none here."""
     match layer:
         case nn.Sequential():
-            parts = [
-                (name, _wide_layer(part, num_replicas)) for name, part in layer.named_children()
-            ]
-            return nn.Sequential(OrderedDict(parts))
+            return nn.Sequential(_wide_layers(layer, num_replicas))
         case nn.Conv2d(kernel_size=(height, width), stride=(down, right)):
             assert not isinstance(layer.padding, str)
             return nn.Conv2d(
@@ -183,10 +180,9 @@ def narrow(wide: WideNetwork, replica: int) -> dict[str, Tensor]:
     """
     if not 0 <= replica < wide.num_replicas:
         raise IndexError(f"replica {replica} of {wide.num_replicas}: the first is 0")
-    state: Mapping[str, Tensor] = wide.state_dict()
     return {
-        name: tensor.unflatten(0, (wide.num_replicas, -1))[replica].clone()
-        if tensor.ndim
-        else tensor.clone()
-        for name, tensor in state.items()
+        name: (
+            tensor.unflatten(0, (wide.num_replicas, -1))[replica] if tensor.ndim else tensor
+        ).clone()
+        for name, tensor in wide.state_dict().items()
     }

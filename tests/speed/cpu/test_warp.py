@@ -1,21 +1,8 @@
 """The compiled augmentation gives the pixels that PyTorch's operations give."""
 
-import pytest
 import torch
 
-from ablations.data.dataset import Dataset
-from ablations.training.augmentation import (
-    Augmentation,
-    augment,
-    augment_by_operations,
-    draw_augmentation,
-)
-
-CPU = torch.device("cpu")
-
-
-def floats(pixels: object) -> torch.Tensor:
-    return torch.as_tensor(pixels).unsqueeze(1).float() / 255
+from ablations.training.augmentation import Augmentation, augment, augment_by_operations
 
 
 def share_that_differs(images: torch.Tensor, draws: Augmentation) -> float:
@@ -26,19 +13,11 @@ def share_that_differs(images: torch.Tensor, draws: Augmentation) -> float:
     return ((quick - plain).abs() > 1e-5).float().mean().item()
 
 
-def test_warped_digits_are_those_of_the_operations(digits: Dataset) -> None:
-    images = floats(digits.train_images)
-    draws = draw_augmentation(len(images), seed=3, epoch=2, device=CPU)
-    assert draws.is_zoomed.any()
-    assert share_that_differs(images, draws) < 1e-5
-
-
-@pytest.mark.parametrize("is_zoomed", [False, True])
-def test_warped_noise_is_that_of_the_operations(is_zoomed: bool) -> None:
+def test_warped_noise_is_that_of_the_operations() -> None:
     stream = torch.Generator().manual_seed(0)
     images = torch.rand(300, 1, 28, 28, generator=stream)
     angles = torch.linspace(-0.5, 0.5, 300) + 1e-3
-    draws = Augmentation(torch.full((300,), is_zoomed), angles)
+    draws = Augmentation(torch.arange(300) % 2 == 0, angles)
     assert share_that_differs(images, draws) < 2e-5
 
 
