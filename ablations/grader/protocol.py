@@ -20,8 +20,9 @@ class MachineError(Exception):
 
 
 ERROR_TYPES: dict[str, type[Exception]] = {
-    error.__name__: error for error in (NetworkError, LimitError, UnknownNameError, MachineError)
+    error.__name__: error for error in (LimitError, NetworkError, UnknownNameError, MachineError)
 }
+"""By name, the least severe first."""
 
 
 class WorkerTask(msgspec.Struct, frozen=True):

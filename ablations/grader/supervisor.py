@@ -76,7 +76,8 @@ def _run_workers(
     """Run each task in a process, and yield the results in the order in which they finish.
 
     Raises:
-        NetworkError, MachineError: the first error of a task.
+        NetworkError, UnknownNameError, MachineError: the first error of a task; of several that
+            are found at once, the most severe.
         LimitError: the time limit was reached.
     """
     deadline = time.monotonic() + limit_seconds
@@ -88,11 +89,17 @@ def _run_workers(
             while waiting and len(running) < num_jobs:
                 running.append(_Worker(waiting.pop(0)))
             time.sleep(POLL_SECONDS)
+            errors: list[Exception] = []
             for worker in [*running]:
                 if worker.process.poll() is not None:
                     running.remove(worker)
                     finished.append(worker)
-                    yield worker.result()
+                    try:
+                        yield worker.result()
+                    except tuple(ERROR_TYPES.values()) as error:
+                        errors.append(error)
+            if errors:
+                raise max(errors, key=lambda error: list(ERROR_TYPES).index(type(error).__name__))
             after_epoch(sum(worker.message.num_epochs_done for worker in finished + running))
             if running and time.monotonic() > deadline:
                 raise LimitError(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from ablations.data.datasets import DataError
-from ablations.grader.protocol import MachineError, UnknownNameError, WorkerTask
+from ablations.grader import supervisor
+from ablations.grader.protocol import (
+    Inspection,
+    MachineError,
+    TrainedSeed,
+    UnknownNameError,
+    WorkerMessage,
+    WorkerTask,
+)
 from ablations.grader.supervisor import check_network, end_process_group
 from cli import main
 
@@ -134,3 +143,33 @@ def test_other_errors_are_no_grade(
     result = CliRunner().invoke(main, ["check", network, "--dataset", "digits"])
     assert result.exit_code == exit_code
     assert message in result.output
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_the_most_severe_of_several_errors_counts(
+    student_task: StudentTask, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    messages = {
+        order[0]: WorkerMessage(1, trained=TrainedSeed(0, 1, 99.5, False)),
+        order[1]: WorkerMessage(0, error="memory", error_type="LimitError"),
+        order[2]: WorkerMessage(0, error="network", error_type="NetworkError"),
+    }
+
+    class EndedWorker(supervisor._Worker):
+        """All processes have ended when the supervisor looks for the first time."""
+
+        def __init__(self, task: WorkerTask) -> None:
+            self.task = task
+            self.message = WorkerMessage(0, Inspection(1, 0, [], []))
+            if task.seed is not None:
+                self.message = messages[task.seed]
+            self.process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+            self.process.wait()
+            self.reader = threading.Thread(target=bool)
+            self.reader.start()
+
+    monkeypatch.setattr(supervisor, "_Worker", EndedWorker)
+    grade = check_network(student_task("Layers"), range(3), 3, NEVER_REACHED_SECONDS)
+    assert (grade.problem, grade.verdict) == ("network", "fail")
+    assert grade.accuracy_pct
+    assert grade.accuracy_pct.mean == 99.5
