@@ -17,7 +17,8 @@ from ablations.inspection.load import Exhibits
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.summary import layer_table
 from reports.figures.diagrams import columns, totals
-from reports.html.cards import confusion_of, finding, images_of
+from reports.figures.pictures import image_picture
+from reports.html.cards import confusion_of, finding
 from reports.html.live import make_live
 from reports.html.mechanisms import evidence_key, make_mechanisms
 from reports.text import answer, methods, wording
@@ -61,6 +62,7 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         target_curves_table=curves_table(target.runs, "the target", published) if target else None,
         published=published,
         sections=_sections(results, exhibits),
+        gallery=exhibits.gallery,
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
         recipe=methods.recipe(results),
@@ -113,7 +115,6 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
                 "curves_table": curves_table(row.runs, name),
                 "seeds_table": seeds_table(row, target),
                 "confusion": confusion_of(row, exhibits),
-                "images": images_of(row, exhibits),
             }
         )
     return sections
@@ -194,6 +195,7 @@ def template_environment() -> Environment:
         "differing_fields": methods.differing_fields,
         "predictions": choices,
         "evidence_key": evidence_key,
+        "image_picture": image_picture,
     }
     return environment
 
