@@ -16,27 +16,16 @@ from ablations.analysis.mechanisms import (
     signal_profiles,
 )
 from ablations.analysis.summary import AblationResult, Results
+from ablations.inspection.gallery import Gallery, ShownImage
 from ablations.inspection.load import Exhibits
-from reports.figures.pictures import evidence_picture, image_picture
+from ablations.records.observations import Evidence
 from reports.text.mechanisms import (
     Explanation,
-    evidence_words,
     explain_gap,
     explain_head,
     explain_pooling,
     explain_signals,
-    network_labels,
 )
-
-
-class EvidenceRow(NamedTuple):
-    """One test image, and where in it each network's answer comes from."""
-
-    image: str
-    """As a data URL."""
-    image_words: str
-    maps: list[tuple[str, str, str]]
-    """Label, data URL, and what it shows in words."""
 
 
 class Mechanism(NamedTuple):
@@ -45,7 +34,8 @@ class Mechanism(NamedTuple):
     row: AblationResult
     explanation: Explanation
     figure: Markup | None = None
-    evidence: Sequence[EvidenceRow] = ()
+    evidence: Sequence[tuple[ShownImage, list[Evidence]]] = ()
+    """Test images, and where in each the target's and the ablation's answers come from."""
 
 
 def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
@@ -57,11 +47,6 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
         if row.ablation.is_core and field and pair:
             mechanisms.append(EXPLANATIONS[field](pair, results, exhibits))
     return [mechanism for mechanism in mechanisms if mechanism]
-
-
-def evidence_key() -> str:
-    """A picture of the shades of evidence, from for to against, as a data URL."""
-    return evidence_picture([[1, 0.6, 0.3, 0, -0.3, -0.6, -1]])
 
 
 def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
@@ -87,8 +72,9 @@ def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
 
 def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """What pooling saves, and where answers come from (Lin et al. 2013; Zhou et al. 2015)."""
-    rows = _evidence_rows(pair, exhibits)
-    return Mechanism(pair.row, explain_pooling(pair, results), evidence=rows)
+    return Mechanism(
+        pair.row, explain_pooling(pair, results), evidence=_evidence(pair, exhibits.gallery)
+    )
 
 
 def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
@@ -97,28 +83,22 @@ def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism
     return Mechanism(pair.row, explain_head(pair, ranks)) if ranks else None
 
 
-def _evidence_rows(pair: ObservedPair, exhibits: Exhibits) -> list[EvidenceRow]:
+def _evidence(
+    pair: ObservedPair, gallery: Gallery | None
+) -> list[tuple[ShownImage, list[Evidence]]]:
     """The same test images under both networks of the gallery's seed; none without a gallery."""
-    gallery = exhibits.gallery
     if gallery is None or gallery.seed not in pair.seeds:
         return []
     index = pair.seeds.index(gallery.seed)
-    of_target, of_ablation = (
+    by_image = [
         {evidence.image: evidence for evidence in found[index].evidence}
         for found in (pair.of_target, pair.of_ablation)
-    )
-    rows = []
-    for image in sorted(gallery.images, key=lambda image: image.number):
-        if image.number in of_target and image.number in of_ablation:
-            maps = [
-                (label, evidence_picture(found.values), evidence_words(label, found, gallery.class_names))
-                for label, found in zip(
-                    network_labels(pair), (of_target[image.number], of_ablation[image.number]), strict=True
-                )
-            ]  # fmt: skip
-            words = f"Test image {image.number}: {gallery.class_names[image.class_index]}"
-            rows.append(EvidenceRow(image_picture(image.pixels), words, maps))
-    return rows
+    ]
+    return [
+        (image, [found[image.number] for found in by_image])
+        for image in sorted(gallery.images, key=lambda image: image.number)
+        if all(image.number in found for found in by_image)
+    ]
 
 
 EXPLANATIONS: dict[str, Callable[[ObservedPair, Results, Exhibits], Mechanism | None]] = {

@@ -17,11 +17,12 @@ from ablations.inspection.load import Exhibits
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.summary import layer_table
 from reports.figures.diagrams import columns, totals
-from reports.figures.pictures import image_picture
+from reports.figures.pictures import evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding
 from reports.html.live import make_live
-from reports.html.mechanisms import evidence_key, make_mechanisms
+from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
+from reports.text.mechanisms import evidence_words
 from reports.text.predict import choices
 from reports.text.tables import curves_table, differences_table, seeds_table
 from reports.text.templates import make_environment
@@ -194,7 +195,8 @@ def template_environment() -> Environment:
         "environment_rows": methods.environment_rows,
         "differing_fields": methods.differing_fields,
         "predictions": choices,
-        "evidence_key": evidence_key,
+        "evidence_picture": evidence_picture,
+        "evidence_words": evidence_words,
         "image_picture": image_picture,
     }
     return environment

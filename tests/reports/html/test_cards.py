@@ -127,7 +127,7 @@ def test_every_core_ingredient_is_explained_with_measured_numbers(
     for words in ("beyond the assignment’s limit of 20,000", "no-gap-matched", "25,274", "698"):
         assert words in texts["no-gap"]
     pooling = mechanisms["no-gap"]
-    assert len(pooling.evidence) == 3 and len(pooling.evidence[0].maps) == 2
+    assert len(pooling.evidence) == 3 and len(pooling.evidence[0][1]) == 2
     known = [exhibits.observations["no-dropout", seed].known_accuracy_pct for seed in range(3)]
     assert f"{100 - sum(known) / 3:.2f} % of" in texts["no-dropout"]
     first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
