@@ -17,13 +17,12 @@ from ablations.inspection.gallery import (
     ImageAnswer,
     ShownImage,
     VariantImages,
-    differing_images,
     record_folder,
     shown_runs,
     weights_digests,
 )
-from ablations.inspection.load import has_gallery, unmeasured_runs
-from ablations.inspection.measure import input_scale, measure_network, sample_images
+from ablations.inspection.load import missing_exhibits
+from ablations.inspection.measure import measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
 from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
@@ -34,7 +33,7 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import Study
-from ablations.training.batches import prepare_pixels
+from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 
 
@@ -49,13 +48,14 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     if dataset.id != study.spec.dataset:
         raise ValueError(f"study of {study.spec.dataset}, but the data set is {dataset.id}")
     problems = []
-    for record in unmeasured_runs(study_dir, study):
+    unmeasured, needs_gallery = missing_exhibits(study_dir, study)
+    for record in unmeasured:
         try:
             _measure_run(record_folder(study_dir, record), record, dataset)
         except (RecordError, RuntimeError) as error:
             problems.append(str(error))
-    runs = shown_runs(study, study_dir)
-    if not has_gallery(study_dir, runs):
+    if needs_gallery:
+        runs = shown_runs(study, study_dir)
         gallery, gallery_problems = _make_gallery(study_dir, runs, dataset)
         problems += gallery_problems
         if gallery:
@@ -115,13 +115,14 @@ def _make_gallery(
             problems.append(str(error))
         else:
             is_wrong = predictions.predicted_class != dataset.test_labels
-            wrong[name] = np.flatnonzero(is_wrong).tolist()
+            wrong[name] = set(np.flatnonzero(is_wrong).tolist())
     if "target" not in wrong:
         return None, problems
     samples = sample_images(dataset.test_labels)
     variants, shown = {}, set(samples)
     for name in sorted(wrong.keys() - {"target"}):
-        lost, won = differing_images(wrong[name], wrong["target"])
+        lost = sorted(wrong[name] - wrong["target"])
+        won = sorted(wrong["target"] - wrong[name])
         numbers = [*lost[:NUM_SHOWN], *won[:NUM_SHOWN]]
         shown |= set(numbers)
         variants[name] = VariantImages(
@@ -162,7 +163,7 @@ def _classify(
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
-    logits = network(prepare_pixels(pixels, input_scale(record.run_spec, dataset)))
+    logits = network(prepare_pixels(pixels, InputScale.of(dataset, record.run_spec.training)))
     probabilities, classes = logits.softmax(dim=1).max(dim=1)
     return {
         number: ImageAnswer(class_index, round(probability, 4))

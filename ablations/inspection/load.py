@@ -59,28 +59,13 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
     return Exhibits(observations, gallery, weights, tuple(problems))
 
 
-def unmeasured_runs(study_dir: Path, study: Study) -> list[RunRecord]:
-    """The runs whose weights exist, but not the measurements on them."""
-
-    observations = load_exhibits(study_dir, study).observations
-    return [
+def missing_exhibits(study_dir: Path, study: Study) -> tuple[list[RunRecord], bool]:
+    """The runs with weights but without measurements, and whether the gallery is missing."""
+    found = load_exhibits(study_dir, study)
+    unmeasured = [
         record
         for record in study.records
         if has_weights(study_dir, record)
-        and (record.run_spec.ablation, record.run_spec.seed) not in observations
+        and (record.run_spec.ablation, record.run_spec.seed) not in found.observations
     ]
-
-
-def has_gallery(study_dir: Path, runs: dict[str, RunRecord]) -> bool:
-    """Whether there is an intact gallery for these runs, or nothing to show."""
-    try:
-        return not runs or load_gallery(study_dir, runs) is not None
-    except RecordError:
-        return False
-
-
-def is_up_to_date(study_dir: Path, study: Study) -> bool:
-    """Whether everything exists that can be made from the study's weights."""
-    return has_gallery(study_dir, shown_runs(study, study_dir)) and not unmeasured_runs(
-        study_dir, study
-    )
+    return unmeasured, found.gallery is None and bool(shown_runs(study, study_dir))

@@ -10,6 +10,7 @@ import copy
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,7 +49,7 @@ def measure_network(
     """
     # The memory layout decides how sums are rounded: always use the same one.
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format)
-    scale = input_scale(run_spec, dataset)
+    scale = InputScale.of(dataset, run_spec.training)
     train_images, _ = load_images(dataset, run_spec.training, device)
     batch, known_images = (
         Images(train_images.pixels[:count], train_images.labels[:count])
@@ -69,17 +70,13 @@ def measure_network(
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
         known_loss=_round(known_result.loss),
-        confusion=confusion_matrix(dataset.test_labels, predicted_class),
+        confusion=confusion_matrix(
+            dataset.test_labels, predicted_class, labels=range(NUM_CLASSES)
+        ).tolist(),
         head_singular_values=singular_values,
         head_rank=rank,
         evidence=[evidence for evidence in maps if evidence],
     )
-
-
-def input_scale(run_spec: RunSpec, dataset: Dataset) -> InputScale:
-    """The normalisation of the input of a run's network."""
-    recipe = run_spec.training
-    return InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
 
 
 @torch.inference_mode()
@@ -133,15 +130,6 @@ def _round(value: float) -> float | None:
     """A measurement with four significant digits; None where it is not finite."""
     finite = finite_or_none(value)
     return None if finite is None else float(f"{finite:.{NUM_DIGITS}g}")
-
-
-def confusion_matrix(
-    labels: UInt8[np.ndarray, " images"], predicted_class: UInt8[np.ndarray, " images"]
-) -> list[list[int]]:
-    """Number of images by true class (rows) and predicted class (columns)."""
-    pairs = labels.astype(np.int64) * NUM_CLASSES + predicted_class
-    counts = np.bincount(pairs, minlength=NUM_CLASSES**2)
-    return counts.reshape(NUM_CLASSES, NUM_CLASSES).tolist()
 
 
 def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
