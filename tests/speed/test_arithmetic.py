@@ -43,5 +43,6 @@ def test_every_arithmetic_learns_and_is_deterministic(
         train(run_spec, digits, torch.device("cpu"), arithmetic=arithmetic) for _ in range(2)
     ]
     assert trained[0].epochs[-1].train_accuracy_pct > 50
+    # To the last bit.
     for first, second in zip(*(run.network.state_dict().values() for run in trained), strict=True):
         assert torch.equal(first, second)
