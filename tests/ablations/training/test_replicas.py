@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.training import gpu_memory, replicas
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
@@ -34,6 +32,7 @@ from ablations.training.replicas import (
 )
 from speed.gpu.capture import capture
 from speed.gpu.wide import narrow
+from tests.factories import run_specs_on
 
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
@@ -46,8 +45,7 @@ every_network = pytest.mark.parametrize(
 def seeds_of(
     dataset: Dataset, name: str = "target", num_seeds: int = 3, images: int = 300, epochs: int = 1
 ) -> list[RunSpec]:
-    spec = StudySpec(dataset.id, dataset.title, epochs, images, "cpu")
-    return plan_runs(spec, [find_ablation(name)], range(num_seeds))
+    return run_specs_on(dataset, name, num_seeds, epochs, images)
 
 
 def with_recipe(run_specs: list[RunSpec], **changes: object) -> list[RunSpec]:
