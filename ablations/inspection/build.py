@@ -23,7 +23,7 @@ from ablations.inspection.gallery import (
     weights_digests,
 )
 from ablations.inspection.load import has_gallery, unmeasured_runs
-from ablations.inspection.measure import input_scale, measure_network, sample_images
+from ablations.inspection.measure import measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
 from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
@@ -34,7 +34,7 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import Study
-from ablations.training.batches import prepare_pixels
+from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 
 
@@ -162,7 +162,8 @@ def _classify(
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
-    logits = network(prepare_pixels(pixels, input_scale(record.run_spec, dataset)))
+    scale = InputScale.of(dataset, record.run_spec.training)
+    logits = network(prepare_pixels(pixels, scale))
     probabilities, classes = logits.softmax(dim=1).max(dim=1)
     return {
         number: ImageAnswer(class_index, round(probability, 4))

@@ -20,12 +20,10 @@ from ablations.data.dataset import Dataset
 from ablations.training.augmentation import draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
-from ablations.training.scoring import TestResult, describe_epoch, score_logits
+from ablations.training.scoring import TestResult, describe_epoch, score_images
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
 from mnist_blocks.network import build_network
 from speed.arithmetic import Arithmetic, accelerate
-
-TEST_BATCH_SIZE = 250
 
 
 @dataclass(frozen=True)
@@ -128,15 +126,10 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     return loss_sum.item() / len(images), int(num_correct.item())
 
 
-@torch.inference_mode()
 def evaluate(trainee: Trainee, images: Images) -> TestResult:
     """Classify every image once, with dropout off and batch norm's running statistics."""
     trainee.network.eval()
-    batches = images.pixels.split(TEST_BATCH_SIZE)
-    logits = torch.cat(
-        [trainee.classify(prepare_pixels(pixels, trainee.scale)) for pixels in batches]
-    )
-    return score_logits(logits, images.labels)
+    return score_images(trainee.classify, images, trainee.scale)
 
 
 def prepare_training(
