@@ -78,6 +78,18 @@ def make_spec(
     return StudySpec(dataset, title, num_epochs, num_train_images, device_type="cpu")
 
 
+def run_specs_on(
+    dataset: Dataset,
+    name: str = "target",
+    num_seeds: int = 1,
+    num_epochs: int = 1,
+    num_train_images: int | None = None,
+) -> list[RunSpec]:
+    """One ablation's runs on real images."""
+    spec = make_spec(dataset.id, dataset.title, num_epochs, num_train_images)
+    return plan_runs(spec, [find_ablation(name)], range(num_seeds))
+
+
 def make_record(
     run_spec: RunSpec,
     *,

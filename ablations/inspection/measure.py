@@ -19,8 +19,7 @@ from ablations.data.dataset import Dataset
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import finite_or_none
-from ablations.training.loop import TEST_BATCH_SIZE
-from ablations.training.scoring import TestResult, score_logits
+from ablations.training.scoring import score_images
 from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
@@ -57,7 +56,7 @@ def measure_network(
     )
     untrained = build_network(run_spec.network)
     initialise_weights(untrained, run_spec.seed)
-    known_result = _classify_images(network.eval(), known_images, scale)
+    known_result = score_images(network.eval(), known_images, scale)
     singular_values, rank = head_spectrum(network)
     maps = [
         class_activation_map(network, dataset, image, scale, device)
@@ -77,13 +76,6 @@ def measure_network(
         head_rank=rank,
         evidence=[evidence for evidence in maps if evidence],
     )
-
-
-@torch.inference_mode()
-def _classify_images(network: nn.Module, images: Images, scale: InputScale) -> TestResult:
-    batches = images.pixels.split(TEST_BATCH_SIZE)
-    logits = torch.cat([network(prepare_pixels(batch, scale)) for batch in batches])
-    return score_logits(logits, images.labels)
 
 
 def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> list[BlockSignal]:

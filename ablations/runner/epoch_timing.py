@@ -27,7 +27,6 @@ from ablations.training import loop, replicas
 from ablations.training.batches import Images, load_images
 from ablations.training.gpu_memory import (
     choose_num_replicas,
-    free_bytes,
     halve_until_it_fits,
     release_memory,
 )
@@ -169,7 +168,7 @@ def trial_epoch_seconds(
         time_epoch(group[0], dataset, device, arithmetic, WARM_UP, num_replicas)
         return time_epoch(group[0], dataset, device, arithmetic, TRIAL, num_replicas)
 
-    num_replicas = choose_num_replicas(group[0], len(group), free_bytes(device))
+    num_replicas = choose_num_replicas(group[0], len(group), device)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

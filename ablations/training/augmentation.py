@@ -6,7 +6,6 @@ nearest pixel and filling with black, as torchvision's `RandomRotation` does by 
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +28,8 @@ class Augmentation:
     is_zoomed: Bool[Tensor, " *images"]
     angle_radians: Float[Tensor, " *images"]
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Augmentation":
-        """The same function applied to both tensors."""
-        return Augmentation(function(self.is_zoomed), function(self.angle_radians))
-
     def __getitem__(self, images: Int64[Tensor, " chosen"]) -> "Augmentation":
-        return self.map(lambda draws: draws[images])
+        return Augmentation(self.is_zoomed[images], self.angle_radians[images])
 
 
 def draw_augmentation(num_images: int, seed: int, epoch: int, device: torch.device) -> Augmentation:

@@ -41,30 +41,15 @@ def load_images(
 ) -> tuple[Images, Images]:
     """The training and the test images of a data set, copied to a device."""
 
-    def to_device(
-        pixels: UInt8[np.ndarray, "images 28 28"], labels: UInt8[np.ndarray, " images"]
-    ) -> Images:
+    def to_device(pixels: np.ndarray, labels: np.ndarray) -> Images:
         return Images(
             torch.as_tensor(pixels, device=device),
             torch.as_tensor(labels, device=device, dtype=torch.int64),
         )
 
     count = recipe.num_train_images
-    return (
-        to_device(dataset.train_images[:count], dataset.train_labels[:count]),
-        to_device(dataset.test_images, dataset.test_labels),
-    )
-
-
-def prepare_batch(
-    images: Images,
-    batch: Int64[Tensor, " batch"],
-    scale: InputScale,
-    augmentation: Augmentation | None = None,
-) -> Float[Tensor, "batch 1 28 28"]:
-    """The network's input for a batch, which is given as indices of images."""
-    draws = None if augmentation is None else augmentation[batch]
-    return prepare_pixels(images.pixels[batch], scale, draws)
+    train_images = to_device(dataset.train_images[:count], dataset.train_labels[:count])
+    return train_images, to_device(dataset.test_images, dataset.test_labels)
 
 
 def prepare_pixels(

@@ -20,10 +20,10 @@ class EpochRecord(msgspec.Struct, frozen=True):
     seconds: float
     """Training and test; other runs may share the machine (see `runner/epoch_timing.py`)."""
 
-
-def is_diverged(record: EpochRecord) -> bool:
-    """Whether a loss is not a finite number, so that training ends here."""
-    return record.train_loss is None or record.test_loss is None
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss is not a finite number, so that training ends here."""
+        return self.train_loss is None or self.test_loss is None
 
 
 def finite_or_none(value: float) -> float | None:

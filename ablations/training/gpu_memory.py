@@ -36,7 +36,7 @@ def train_as_fits(
         part = even_parts(waiting, num_replicas)[0]
         return list(zip(part, train_replicas(part, dataset, device, after_epoch), strict=True))
 
-    num_replicas = choose_num_replicas(run_specs[0], len(run_specs), free_bytes(device))
+    num_replicas = choose_num_replicas(run_specs[0], len(run_specs), device)
     while waiting:
         trained = halve_until_it_fits(train_some, min(num_replicas, len(waiting)), device)
         release_memory(device)
@@ -70,13 +70,14 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, kind) or isinstance(error.__context__, kind)
 
 
-def choose_num_replicas(run_spec: RunSpec, num_wanted: int, num_free_bytes: int | None) -> int:
-    """How many replicas, at most `num_wanted`, fit into free memory; None: memory is no limit.
+def choose_num_replicas(run_spec: RunSpec, num_wanted: int, device: torch.device) -> int:
+    """How many replicas, at most `num_wanted`, fit into a GPU's free memory.
 
     A fifth of the memory is reserved for libraries and fragmentation.
     """
-    if num_free_bytes is None:
+    if device.type != "cuda":
         return num_wanted
+    num_free_bytes, _ = torch.cuda.mem_get_info(device)
     num_that_fit = int(0.8 * num_free_bytes) // bytes_per_replica(run_spec)
     return max(1, min(num_wanted, num_that_fit))
 
@@ -95,11 +96,6 @@ def bytes_per_replica(run_spec: RunSpec) -> int:
     step = 2 * bytes_per_float * outputs * batch_size
     chunk = STEPS_PER_CHUNK * batch_size * (7 * bytes_per_float * IMAGE_SIZE**2 + masks)
     return step + chunk
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """A GPU's free memory; None for other devices."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def release_memory(device: torch.device) -> None:

@@ -18,14 +18,12 @@ from torch.nn import functional
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import draw_augmentation
-from ablations.training.batches import Images, InputScale, load_images, prepare_batch
-from ablations.training.epoch import EpochRecord, is_diverged
-from ablations.training.scoring import TestResult, describe_epoch, score_logits
+from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
+from ablations.training.epoch import EpochRecord
+from ablations.training.scoring import TestResult, describe_epoch, score_images
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
 from mnist_blocks.network import build_network
 from speed.arithmetic import Arithmetic, accelerate
-
-TEST_BATCH_SIZE = 250
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,11 @@ class TrainedNetwork:
     epochs: list[EpochRecord]
     test_result: TestResult
     """After the last epoch."""
-    has_diverged: bool
-    """Whether training stopped early because a loss was not a finite number."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether training ended because a loss was not a finite number."""
+        return self.epochs[-1].has_diverged
 
 
 def train(
@@ -87,9 +88,9 @@ def train_epochs(
         record = describe_epoch(trainee.recipe, epoch, train_loss, accuracy_pct, result, seconds)
         epochs.append(record)
         after_epoch(record)
-        if is_diverged(record):
+        if record.has_diverged:
             break
-    return TrainedNetwork(trainee.network, epochs, result, is_diverged(epochs[-1]))
+    return TrainedNetwork(trainee.network, epochs, result)
 
 
 def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, int]:
@@ -112,7 +113,8 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     loss_sum = torch.zeros((), device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for batch in order.split(recipe.batch_size):
-        inputs = prepare_batch(images, batch, trainee.scale, augmentation)
+        draws = augmentation and augmentation[batch]
+        inputs = prepare_pixels(images.pixels[batch], trainee.scale, draws)
         labels = images.labels[batch]
         logits = trainee.classify(inputs)
         loss = functional.cross_entropy(logits, labels)
@@ -124,15 +126,10 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     return loss_sum.item() / len(images), int(num_correct.item())
 
 
-@torch.inference_mode()
 def evaluate(trainee: Trainee, images: Images) -> TestResult:
     """Classify every image once, with dropout off and batch norm's running statistics."""
     trainee.network.eval()
-    batches = torch.arange(len(images), device=images.pixels.device).split(TEST_BATCH_SIZE)
-    logits = torch.cat(
-        [trainee.classify(prepare_batch(images, batch, trainee.scale)) for batch in batches]
-    )
-    return score_logits(logits, images.labels)
+    return score_images(trainee.classify, images, trainee.scale)
 
 
 def prepare_training(

@@ -25,7 +25,7 @@ from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import Augmentation, draw_augmentation
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
-from ablations.training.epoch import EpochRecord, is_diverged
+from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
 from ablations.training.scoring import describe_epoch, score_logits
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
@@ -74,15 +74,10 @@ class ReplicaGroup:
 
 @dataclass(frozen=True)
 class EpochDraws:
-    """The random choices of an epoch except dropout, (replicas, images), each in its order."""
+    """The random choices of an epoch except dropout: one replica's after another's, in order."""
 
-    order: Int64[Tensor, " *images"]
+    order: Int64[Tensor, " draws"]
     augmentation: Augmentation | None
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "EpochDraws":
-        """The same function applied to all tensors."""
-        augmentation = self.augmentation and self.augmentation.map(function)
-        return EpochDraws(function(self.order), augmentation)
 
 
 def train_replicas(
@@ -127,10 +122,10 @@ def train_replicas(
             record = describe_epoch(recipe, epoch, train_loss[k], accuracy_pct[k], result, seconds)
             epochs[k].append(record)
             after_epoch(run_spec, record)
-            if is_diverged(record) or epoch == recipe.num_epochs:
+            if record.has_diverged or epoch == recipe.num_epochs:
                 network = build_network(run_spec.network)
                 network.load_state_dict(narrow(group.network, k), assign=True)
-                trained[k] = TrainedNetwork(network, epochs[k], result, is_diverged(record))
+                trained[k] = TrainedNetwork(network, epochs[k], result)
         if len(trained) == len(run_specs):
             break
     return [trained[k] for k in range(len(run_specs))]
@@ -162,6 +157,16 @@ def prepare_group(
     wide = widen(networks).to(device=device, dtype=dtype)
     parameters: list[Tensor] = list(wide.parameters())
     recipe, num_replicas = first.training, len(run_specs)
+    steps, batch = STEPS_PER_CHUNK, recipe.batch_size
+    with device:
+        chunk = _Chunk(
+            inputs=torch.empty(steps, batch, num_replicas, IMAGE_SIZE, IMAGE_SIZE, dtype=dtype),
+            labels=torch.empty(steps, num_replicas, batch, dtype=torch.int64),
+            masks={
+                name: torch.empty(num_replicas, steps, batch, *shape, dtype=torch.bool)
+                for name, shape in dropout_shapes(first).items()
+            },
+        )
     return ReplicaGroup(
         network=wide,
         parameters=parameters,
@@ -169,27 +174,11 @@ def prepare_group(
         learning_rate=torch.tensor(recipe.learning_rate, device=device, dtype=dtype),
         loss_sum=torch.zeros(num_replicas, device=device, dtype=dtype),
         num_correct=torch.zeros(num_replicas, device=device, dtype=torch.int64),
-        chunk=_allocate_chunk(first, num_replicas, device, dtype),
+        chunk=chunk,
         scale=InputScale.of(dataset, recipe),
         recipe=recipe,
         seeds=[run_spec.seed for run_spec in run_specs],
     )
-
-
-def _allocate_chunk(
-    run_spec: RunSpec, num_replicas: int, device: torch.device, dtype: torch.dtype
-) -> _Chunk:
-    """Uninitialised memory for a chunk."""
-    steps, batch = STEPS_PER_CHUNK, run_spec.training.batch_size
-    with device:
-        return _Chunk(
-            inputs=torch.empty(steps, batch, num_replicas, IMAGE_SIZE, IMAGE_SIZE, dtype=dtype),
-            labels=torch.empty(steps, num_replicas, batch, dtype=torch.int64),
-            masks={
-                name: torch.empty(num_replicas, steps, batch, *shape, dtype=torch.bool)
-                for name, shape in dropout_shapes(run_spec).items()
-            },
-        )
 
 
 def dropout_shapes(run_spec: RunSpec) -> dict[str, tuple[int, ...]]:
@@ -202,7 +191,7 @@ def dropout_shapes(run_spec: RunSpec) -> dict[str, tuple[int, ...]]:
 
 
 def draw_epoch(group: ReplicaGroup, num_images: int, epoch: int) -> EpochDraws:
-    """Each replica's order of images and augmentation, as for its seed alone; on the CPU."""
+    """Each replica's order of images and augmentation, as for its seed alone."""
     cpu = torch.device("cpu")
     orders, augmentations = [], []
     for seed in group.seeds:
@@ -210,13 +199,15 @@ def draw_epoch(group: ReplicaGroup, num_images: int, epoch: int) -> EpochDraws:
         orders.append(torch.randperm(num_images, generator=stream))
         if group.recipe.augment:
             augmentations.append(draw_augmentation(num_images, seed, epoch, cpu)[orders[-1]])
+    # Copied only now: a copy waits for the GPU, which may still be at work on the epoch before.
+    device = group.loss_sum.device
     augmentation = None
     if augmentations:
         augmentation = Augmentation(
-            torch.stack([draws.is_zoomed for draws in augmentations]),
-            torch.stack([draws.angle_radians for draws in augmentations]),
+            torch.cat([draws.is_zoomed for draws in augmentations]).to(device),
+            torch.cat([draws.angle_radians for draws in augmentations]).to(device),
         )
-    return EpochDraws(torch.stack(orders), augmentation)
+    return EpochDraws(torch.cat(orders).to(device), augmentation)
 
 
 def mask_streams(group: ReplicaGroup, epoch: int) -> dict[str, list[torch.Generator]]:
@@ -247,7 +238,6 @@ def train_group_epoch(
     group.learning_rate.fill_(group.recipe.learning_rate_at(epoch))
     group.loss_sum.zero_()
     group.num_correct.zero_()
-    draws = draws.map(lambda values: values.to(images.pixels.device))
     streams = mask_streams(group, epoch)
     for first, num_steps, batch_size in split_into_chunks(len(images), group.recipe.batch_size):
         _fill_chunk(group, images, draws, first, num_steps, batch_size)
@@ -274,15 +264,15 @@ def _fill_chunk(
 ) -> None:
     """Write the next batches of every replica into the chunk, augmented at once."""
     shape = num_steps, batch_size, len(group.seeds)
-
-    def arrange(values: Tensor) -> Tensor:
-        """From (replicas, images) to this chunk's steps, batch and replicas, flattened."""
-        part = values[:, first : first + num_steps * batch_size]
-        return part.reshape(len(group.seeds), num_steps, batch_size).permute(1, 2, 0).flatten()
-
-    chosen = draws.map(arrange)
-    inputs = prepare_pixels(images.pixels[chosen.order], group.scale, chosen.augmentation)
-    labels = images.labels[chosen.order].view(shape).transpose(1, 2)
+    # In the draws, by step, image of the batch, and replica.
+    device = draws.order.device
+    places = torch.arange(first, first + num_steps * batch_size, device=device).unsqueeze(1)
+    replica_starts = torch.arange(0, len(draws.order), len(images), device=device)
+    positions = (places + replica_starts).flatten()
+    chosen = draws.order[positions]
+    augmentation = draws.augmentation and draws.augmentation[positions]
+    inputs = prepare_pixels(images.pixels[chosen], group.scale, augmentation)
+    labels = images.labels[chosen].view(shape).transpose(1, 2)
     group.chunk.inputs[:num_steps, :batch_size] = inputs.view(*shape, IMAGE_SIZE, IMAGE_SIZE)
     group.chunk.labels[:num_steps, :, :batch_size] = labels
 

@@ -1,5 +1,6 @@
 """The result of an epoch: a network's loss and predictions on the test images, and the record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ablations.catalogue.experiment import TrainingSpec
+from ablations.training.batches import Images, InputScale, prepare_pixels
 from ablations.training.epoch import EpochRecord, finite_or_none
+
+TEST_BATCH_SIZE = 250
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class TestResult:
     """Indices, in the data set's order, of the images classified wrongly."""
     predicted_class: UInt8[Tensor, " images"]
     true_class_probability: Float32[Tensor, " images"]
+
+
+@torch.inference_mode()
+def score_images(
+    classify: Callable[[Tensor], Tensor], images: Images, scale: InputScale
+) -> TestResult:
+    """Loss and predictions of a network in evaluation mode."""
+    batches = images.pixels.split(TEST_BATCH_SIZE)
+    logits = torch.cat([classify(prepare_pixels(pixels, scale)) for pixels in batches])
+    return score_logits(logits, images.labels)
 
 
 def score_logits(

@@ -108,19 +108,12 @@ class WideDropout(nn.Module):
 def widen(networks: Sequence[nn.Sequential]) -> WideNetwork:
     """One wide network whose replica k is a copy of `networks[k]`, on its device, in its dtype.
 
+    The networks have the same layers.
+
     Raises:
-        ValueError: there are no networks, or they differ in shape.
         TypeError: a layer has no wide form here.
     """
-    if not networks:
-        raise ValueError("no networks to widen: pass at least one")
     states = [network.state_dict() for network in networks]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    for number, found in enumerate(shapes):
-        if found != shapes[0]:
-            raise ValueError(
-                f"network {number} does not have network 0's shape: pass equal networks"
-            )
     with torch.device("meta"):  # only shapes: the weights come from the networks
         wide = WideNetwork(_wide_layers(networks[0], len(networks)))
     wide.num_replicas = len(networks)
@@ -173,13 +166,7 @@ def _wide_layer(layer: nn.Module, num_replicas: int) -> nn.Module:
 
 
 def narrow(wide: WideNetwork, replica: int) -> dict[str, Tensor]:
-    """A copy of one replica's state dict, with the names and shapes of a single network.
-
-    Raises:
-        IndexError: there is no such replica.
-    """
-    if not 0 <= replica < wide.num_replicas:
-        raise IndexError(f"replica {replica} of {wide.num_replicas}: the first is 0")
+    """A copy of one replica's state dict, with the names and shapes of a single network."""
     return {
         name: (
             tensor.unflatten(0, (wide.num_replicas, -1))[replica] if tensor.ndim else tensor

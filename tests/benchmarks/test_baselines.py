@@ -13,7 +13,7 @@ from torchvision import transforms
 from ablations.catalogue.experiment import TARGET_TRAINING
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, Augmentation
-from ablations.training.batches import Images, InputScale, prepare_batch
+from ablations.training.batches import InputScale, prepare_pixels
 from benchmarks.baselines.recipe import (
     BaselineResult,
     make_loaders,
@@ -35,9 +35,8 @@ def train_baseline(name: str, digits: Dataset, **options: object) -> BaselineRes
 
 def scaled(pixels: np.ndarray, digits: Dataset, *augmentation: Augmentation) -> torch.Tensor:
     """This project's inputs of the network."""
-    images = Images(torch.as_tensor(pixels), torch.zeros(len(pixels), dtype=torch.long))
     scale = InputScale(digits.mean, digits.std)
-    return prepare_batch(images, torch.arange(len(pixels)), scale, *augmentation)
+    return prepare_pixels(torch.as_tensor(pixels), scale, *augmentation)
 
 
 def test_baseline_learns(digits: Dataset) -> None:

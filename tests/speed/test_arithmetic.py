@@ -4,12 +4,10 @@ import pytest
 import torch
 from llvmlite import binding
 
-from ablations.catalogue.entries import find_ablation
 from ablations.data.dataset import Dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.training.loop import train
 from speed.arithmetic import ARITHMETICS, Arithmetic, choose_arithmetic
+from tests.factories import run_specs_on
 
 
 @pytest.mark.parametrize(
@@ -37,11 +35,11 @@ def test_unavailable_arithmetic_is_an_error() -> None:
 def test_every_arithmetic_learns_and_is_deterministic(
     digits: Dataset, arithmetic: Arithmetic
 ) -> None:
-    spec = StudySpec(digits.id, digits.title, 3, None, "cpu")
-    [run_spec] = plan_runs(spec, [find_ablation("no-gap")], [0])
+    [run_spec] = run_specs_on(digits, "no-gap", num_epochs=3)
     trained = [
         train(run_spec, digits, torch.device("cpu"), arithmetic=arithmetic) for _ in range(2)
     ]
     assert trained[0].epochs[-1].train_accuracy_pct > 50
+    # To the last bit.
     for first, second in zip(*(run.network.state_dict().values() for run in trained), strict=True):
         assert torch.equal(first, second)

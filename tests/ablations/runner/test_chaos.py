@@ -18,12 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import Dataset
 from ablations.records.run import load_record
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
-from tests.factories import run_experiment, without_times
+from tests.factories import run_experiment, run_specs_on, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
@@ -108,9 +105,8 @@ def inject_fault(chance: random.Random, fault: str, process: subprocess.Popen[st
 def test_study_that_is_killed_again_and_again_loses_nothing(
     seed: int, digits: Dataset, tmp_path: Path
 ) -> None:
-    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    ablations = [find_ablation(name) for name in ("target", "no-momentum")]
-    run_specs = plan_runs(spec, ablations, range(NUM_SEEDS))
+    run_specs = run_specs_on(digits, "target", NUM_SEEDS)
+    run_specs += run_specs_on(digits, "no-momentum", NUM_SEEDS)
     undisturbed = {one: run_experiment(one, digits) for one in run_specs}
     chance = random.Random(seed)
     num_faults: Counter[str] = Counter()

@@ -6,12 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.data.dataset import Dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.runner import epoch_timing as timing
 from ablations.runner.epoch_timing import (
     STARTUP_SECONDS,
@@ -21,7 +18,7 @@ from ablations.runner.epoch_timing import (
 )
 from ablations.runner.scheduler import WorkerSetup
 from speed.arithmetic import ARITHMETICS, Arithmetic
-from tests.factories import make_record
+from tests.factories import make_record, run_specs_on
 
 CPU = torch.device("cpu")
 SETUP = WorkerSetup("digits", None, "cpu", "float32", "a commit")
@@ -29,8 +26,7 @@ NAMES = ("target", "no-gap", "no-relu")
 
 
 def experiments_on(dataset: Dataset) -> list[RunSpec]:
-    spec = StudySpec(dataset.id, dataset.title, 2, None, "cpu")
-    return plan_runs(spec, [find_ablation(name) for name in NAMES], [0])
+    return [run_spec for name in NAMES for run_spec in run_specs_on(dataset, name, num_epochs=2)]
 
 
 def test_rounds_are_interleaved_and_the_warm_up_is_not_counted(

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.data.dataset import Dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.runner.process_pool import ProcessPool, default_num_jobs
 from ablations.runner.scheduler import (
     MAX_ATTEMPTS,
@@ -25,6 +22,7 @@ from ablations.runner.scheduler import (
     execute,
 )
 from ablations.version import source_digest
+from tests.factories import run_specs_on
 from tests.faults import count_fault
 
 SETUP = WorkerSetup("digits", None, "cpu", "plain", "a commit", source_digest())
@@ -32,8 +30,7 @@ OTHER_DATA = DatasetId("digits", "0" * 64, 1437, 360)
 
 
 def runs_on(dataset: Dataset, num_seeds: int, num_epochs: int = 1) -> list[RunSpec]:
-    spec = StudySpec(dataset.id, dataset.title, num_epochs, 256, "cpu")
-    return plan_runs(spec, [find_ablation("target")], range(num_seeds))
+    return run_specs_on(dataset, "target", num_seeds, num_epochs, num_train_images=256)
 
 
 def kinds(events: list[Event], run_spec: RunSpec) -> list[type]:

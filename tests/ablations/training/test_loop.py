@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,12 +13,10 @@ from torch.nn import functional
 from torchvision.transforms import functional as torchvision_functional
 
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec
+from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.experiment import TARGET_TRAINING
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.training import loop
 from ablations.training.augmentation import (
     MAX_ROTATION_DEGREES,
@@ -25,22 +24,16 @@ from ablations.training.augmentation import (
     rotate,
     zoom_centre,
 )
-from ablations.training.batches import Images, InputScale, load_images, prepare_batch
+from ablations.training.batches import InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import evaluate, prepare_training, train, train_epoch
 from ablations.training.seeding import derive_seed, initialise_weights
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import leaves
+from tests.factories import run_specs_on
 
 CPU = torch.device("cpu")
-
-
-def run_spec_on(
-    dataset: Dataset, name: str = "target", epochs: int = 1, images: int | None = None
-) -> RunSpec:
-    spec = StudySpec(dataset.id, dataset.title, epochs, images, "cpu")
-    return plan_runs(spec, [find_ablation(name)], [0])[0]
 
 
 def test_rotation_is_torchvisions() -> None:
@@ -102,18 +95,23 @@ def test_shared_layers_start_from_the_targets_weights(ablation: Ablation) -> Non
 def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_variant(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Two pixels of each image hold its number.
+    numbers = np.arange(len(digits.train_images))
+    numbered = digits.train_images.copy()
+    numbered[:, 0, 0], numbered[:, 0, 1] = numbers % 100, numbers // 100
+    digits = replace(digits, train_images=numbered)
     batches: list[list[int]] = []
-    real = loop.prepare_batch
+    real = loop.prepare_pixels
 
-    def spy(images: Images, batch: torch.Tensor, *rest: object) -> torch.Tensor:
-        batches.append(batch.tolist())
-        return real(images, batch, *rest)  # type: ignore[arg-type]
+    def spy(pixels: torch.Tensor, *rest: object) -> torch.Tensor:
+        batches.append((pixels[:, 0, 0].int() + 100 * pixels[:, 0, 1].int()).tolist())
+        return real(pixels, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "prepare_batch", spy)
+    monkeypatch.setattr(loop, "prepare_pixels", spy)
 
     def order(name: str, epoch: int) -> list[list[int]]:
         batches.clear()
-        run_spec = run_spec_on(digits, name)
+        run_spec = run_specs_on(digits, name)[0]
         recipe = replace(run_spec.training, num_train_images=300)
         images, _ = load_images(digits, recipe, CPU)
         train_epoch(prepare_training(run_spec, digits, CPU), images, epoch)
@@ -128,7 +126,7 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
 
 def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
     # Three steps, the last one smaller, in the plainest PyTorch: no augmentation, no dropout.
-    run_spec = run_spec_on(digits, "no-dropout")
+    run_spec = run_specs_on(digits, "no-dropout")[0]
     recipe = replace(run_spec.training, augment=False, num_train_images=300)
     run_spec = replace(run_spec, training=recipe)
     images, _ = load_images(digits, run_spec.training, CPU)
@@ -169,7 +167,7 @@ def test_learning_rate_drops_after_epoch_15() -> None:
 
 
 def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
-    run_spec = run_spec_on(digits)
+    run_spec = run_specs_on(digits)[0]
     trainee = prepare_training(run_spec, digits, CPU)
     _, images = load_images(digits, run_spec.training, CPU)
     trainee.network.train()
@@ -179,7 +177,7 @@ def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
     assert torch.equal(first.true_class_probability, second.true_class_probability)
     # Against the network called on all the images at once.
     trainee.network.eval()
-    logits = trainee.network(prepare_batch(images, torch.arange(360), trainee.scale))
+    logits = trainee.network(prepare_pixels(images.pixels, trainee.scale))
     probabilities = logits.softmax(1)[torch.arange(360), images.labels]
     torch.testing.assert_close(first.true_class_probability, probabilities.detach())
     assert first.num_correct == int((logits.argmax(1) == images.labels).sum())
@@ -188,31 +186,21 @@ def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
 
 def test_input_scale(digits: Dataset) -> None:
     images, _ = load_images(digits, TARGET_TRAINING, CPU)
-    everything = torch.arange(len(images))
-    scaled = prepare_batch(images, everything, InputScale(digits.mean, digits.std))
+    scaled = prepare_pixels(images.pixels, InputScale(digits.mean, digits.std))
     assert abs(scaled.mean()) < 1e-3
     assert scaled.std() == pytest.approx(1, abs=1e-3)
-    raw = prepare_batch(images, everything, InputScale())
+    raw = prepare_pixels(images.pixels, InputScale())
     assert raw.min() == 0
     assert raw.max() == 1
-    run_spec = run_spec_on(digits, "no-input-normalisation")
+    run_spec = run_specs_on(digits, "no-input-normalisation")[0]
     assert prepare_training(run_spec, digits, CPU).scale == InputScale(0.0, 1.0)
-
-
-def test_same_experiment_same_network_to_the_last_bit(digits: Dataset) -> None:
-    run_spec = run_spec_on(digits, images=300)
-    first, second = (train(run_spec, digits, CPU) for _ in range(2))
-    for ours, theirs in zip(
-        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
-    ):
-        assert torch.equal(ours, theirs)
-    other = train(replace(run_spec, seed=1), digits, CPU)
-    assert other.epochs[0].train_loss != first.epochs[0].train_loss
 
 
 def test_epochs_are_recorded_and_reported(digits: Dataset) -> None:
     reported: list[EpochRecord] = []
-    trained = train(run_spec_on(digits, epochs=4, images=256), digits, CPU, reported.append)
+    trained = train(
+        run_specs_on(digits, num_epochs=4, num_train_images=256)[0], digits, CPU, reported.append
+    )
     assert reported == trained.epochs
     assert [epoch.epoch for epoch in reported] == [1, 2, 3, 4]
     assert [epoch.learning_rate for epoch in reported] == pytest.approx([0.01, 0.01, 0.01, 0.001])
@@ -224,7 +212,7 @@ def test_epochs_are_recorded_and_reported(digits: Dataset) -> None:
 def test_it_learns_mnist(mnist_folder: Path) -> None:
     # Trained on a twentieth of the images, tested on all.
     mnist = load_dataset("mnist", mnist_folder)
-    run_spec = run_spec_on(mnist, "no-gap", epochs=2, images=3000)
+    run_spec = run_specs_on(mnist, "no-gap", num_epochs=2, num_train_images=3000)[0]
     trained = train(run_spec, mnist, CPU)
     assert len(trained.test_result.predicted_class) == 10_000
     assert trained.epochs[-1].test_accuracy_pct > 80
@@ -232,7 +220,7 @@ def test_it_learns_mnist(mnist_folder: Path) -> None:
 
 
 def test_divergence_is_a_result(digits: Dataset) -> None:
-    run_spec = run_spec_on(digits, "no-batchnorm", epochs=5, images=300)
+    run_spec = run_specs_on(digits, "no-batchnorm", num_epochs=5, num_train_images=300)[0]
     wild = replace(run_spec, training=replace(run_spec.training, learning_rate=1e6))
     trained = train(wild, digits, CPU)
     assert trained.has_diverged

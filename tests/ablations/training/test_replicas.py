@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
-from ablations.records.study import plan_runs
-from ablations.records.study_spec import StudySpec
 from ablations.training import gpu_memory, replicas
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
@@ -23,7 +21,6 @@ from ablations.training.loop import TrainedNetwork, Trainee, prepare_training, t
 from ablations.training.replicas import (
     STEPS_PER_CHUNK,
     ReplicaGroup,
-    descend,
     draw_epoch,
     draw_masks,
     mask_streams,
@@ -33,9 +30,9 @@ from ablations.training.replicas import (
     train_replicas,
     train_steps,
 )
-from ablations.training.seed_groups import even_parts, split_into_groups
 from speed.gpu.capture import capture
 from speed.gpu.wide import narrow
+from tests.factories import run_specs_on
 
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
@@ -48,8 +45,7 @@ every_network = pytest.mark.parametrize(
 def seeds_of(
     dataset: Dataset, name: str = "target", num_seeds: int = 3, images: int = 300, epochs: int = 1
 ) -> list[RunSpec]:
-    spec = StudySpec(dataset.id, dataset.title, epochs, images, "cpu")
-    return plan_runs(spec, [find_ablation(name)], range(num_seeds))
+    return run_specs_on(dataset, name, num_seeds, epochs, images)
 
 
 def with_recipe(run_specs: list[RunSpec], **changes: object) -> list[RunSpec]:
@@ -216,35 +212,10 @@ def test_divergence_ends_one_replica_and_leaves_the_others(
             assert ours.test_correct == pytest.approx(theirs.test_correct, abs=4)
 
 
-def test_group_ends_when_all_have_diverged(digits: Dataset) -> None:
-    run_specs = with_recipe(seeds_of(digits, "no-batchnorm", 2, epochs=5), learning_rate=1e6)
-    trained = train_replicas(run_specs, digits, CPU)
-    assert all(result.has_diverged and len(result.epochs) < 5 for result in trained)
-
-
 def test_only_seeds_of_one_experiment_are_a_group(digits: Dataset) -> None:
     mixed = [seeds_of(digits)[0], seeds_of(digits, "no-gap")[1]]
     with pytest.raises(ValueError, match=r"'no-gap', seed 1 differs from 'target', seed 0"):
         train_replicas(mixed, digits, CPU)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_descent_is_pytorchs(digits: Dataset, momentum: float) -> None:
-    [run_spec] = with_recipe(seeds_of(digits, num_seeds=1), momentum=momentum, learning_rate=0.1)
-    group = prepare_group([run_spec], digits, CPU, DOUBLE)
-    theirs = [nn.Parameter(tensor.detach().clone()) for tensor in group.parameters]
-    optimizer = torch.optim.SGD(theirs, lr=0.1, momentum=momentum)
-    for step in range(4):
-        gradients = [tensor.detach() * (step + 1) for tensor in group.parameters]
-        for parameter, gradient in zip(theirs, gradients, strict=True):
-            parameter.grad = gradient.clone()
-        if step == 2:
-            group.learning_rate.fill_(0.01)
-            optimizer.param_groups[0]["lr"] = 0.01
-        optimizer.step()
-        descend(group, gradients)
-        for parameter, tensor in zip(theirs, group.parameters, strict=True):
-            torch.testing.assert_close(parameter.data, tensor.data, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -260,29 +231,16 @@ def test_chunks_cover_an_epoch(num_images: int, expected: list[tuple[int, int, i
     assert list(split_into_chunks(num_images, 128)) == expected
 
 
-def test_groups_are_even_parts_of_the_seeds_of_one_experiment(digits: Dataset) -> None:
-    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    run_specs = plan_runs(spec, [find_ablation("target"), find_ablation("no-gap")], range(3))
-    groups = split_into_groups(run_specs, 32)
-    assert [[(run_spec.ablation, run_spec.seed) for run_spec in group] for group in groups] == [
-        [("target", seed) for seed in range(3)],
-        [("no-gap", seed) for seed in range(3)],
-    ]
-    assert [len(group) for group in split_into_groups(run_specs, 2)] == [2, 1, 2, 1]
-    assert split_into_groups(run_specs, 1) == [[run_spec] for run_spec in run_specs]
-    assert [len(part) for part in even_parts(run_specs, 4)] == [3, 3]
-    assert [one for part in even_parts(run_specs, 4) for one in part] == run_specs
-
-
-def test_memory_decides_how_many_replicas(digits: Dataset) -> None:
+def test_memory_decides_how_many_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     [run_spec] = seeds_of(digits, num_seeds=1)
     needed = bytes_per_replica(run_spec)
     # About a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
     assert 30e6 < needed < 300e6
-    assert choose_num_replicas(run_spec, 10, None) == 10
-    assert choose_num_replicas(run_spec, 10, 100 * needed) == 10
-    assert choose_num_replicas(run_spec, 10, 5 * needed) == 4
-    assert choose_num_replicas(run_spec, 10, 1000) == 1
+    assert choose_num_replicas(run_spec, 10, CPU) == 10
+    for num_free_bytes, num_replicas in ((100 * needed, 10), (5 * needed, 4), (1000, 1)):
+        free_and_total = (num_free_bytes, 1000 * needed)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, found=free_and_total: found)
+        assert choose_num_replicas(run_spec, 10, torch.device("cuda")) == num_replicas
 
 
 @pytest.mark.parametrize("is_capturing", [False, True])
@@ -377,11 +335,3 @@ def test_gpu_is_the_cpu_without_dropout(digits: Dataset) -> None:
     on_cpu = train_in_float64(run_specs, digits, epochs=2)
     # Not closer: rounding may change the nearest pixel of a rotated image.
     torch.testing.assert_close(on_gpu.loss_sum.cpu(), on_cpu.loss_sum, rtol=1e-2, atol=0)
-
-
-@needs_cuda
-def test_group_learns_on_a_gpu(digits: Dataset) -> None:
-    run_specs = seeds_of(digits, "no-gap", images=1437, epochs=8)
-    trained = train_replicas(run_specs, digits, torch.device("cuda"))
-    assert all(result.epochs[-1].test_accuracy_pct > 85 for result in trained)
-    assert len({result.epochs[-1].test_loss for result in trained}) == 3

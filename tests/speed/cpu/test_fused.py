@@ -251,7 +251,6 @@ def test_gradients_may_be_taken_again_but_have_none_themselves() -> None:
         [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, affine=False)],
         [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)],
         [nn.Conv2d(2, 4, 3), nn.MaxPool2d(2, ceil_mode=True)],
-        [nn.Conv2d(2, 4, 3), nn.MaxPool2d(3)],
     ],
     ids=repr,
 )

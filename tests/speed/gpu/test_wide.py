@@ -68,6 +68,15 @@ def test_each_replica_is_the_network_that_went_in(ablation: Ablation) -> None:
     networks = build_networks(ablation)
     wide = widen(networks)
     images = random_images()
+    with_dropout_off = wide.eval()(images)
+    for replica, network in enumerate(networks):
+        state, expected = narrow(wide, replica), network.state_dict()
+        assert list(state) == list(expected)
+        assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+        alone = network.eval()(images[:, replica : replica + 1])
+        torch.testing.assert_close(with_dropout_off[replica], alone)
+        network.train()
+    wide.train()
     labels = torch.arange(BATCH_SIZE) % 10
     set_masks(wide, networks, ablation)
     logits = wide(images)
@@ -87,24 +96,6 @@ def test_each_replica_is_the_network_that_went_in(ablation: Ablation) -> None:
         ):
             assert name == other_name
             torch.testing.assert_close(tensor, other)
-
-
-@every_network
-def test_narrow_undoes_widen(ablation: Ablation) -> None:
-    networks = build_networks(ablation)
-    wide = widen(networks)
-    for replica, network in enumerate(networks):
-        state = narrow(wide, replica)
-        assert list(state) == list(network.state_dict())
-        for name, tensor in network.state_dict().items():
-            assert torch.equal(state[name], tensor), name
-            assert state[name].dtype == tensor.dtype
-        build_network(ablation.network_spec).load_state_dict(state)
-        # With dropout off, the plain network and its replica agree.
-        images = random_images()
-        torch.testing.assert_close(
-            wide.eval()(images)[replica], network.eval()(images[:, replica : replica + 1])
-        )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -128,17 +119,10 @@ def test_nan_stays_in_its_replica(ablation: Ablation, device: str) -> None:
         assert gradient[[0, 2]].isfinite().all(), name
 
 
-def test_errors_of_widen_and_narrow() -> None:
+def test_layer_without_a_wide_form_and_dropout_without_a_mask_are_errors() -> None:
     target = build_network(find_ablation("target").network_spec)
-    other = build_network(find_ablation("no-gap").network_spec)
-    with pytest.raises(ValueError, match="network 1 does not have network 0's shape"):
-        widen([target, other])
-    with pytest.raises(ValueError, match="no networks"):
-        widen([])
     with pytest.raises(TypeError, match="Sigmoid has no wide form"):
         widen([nn.Sequential(nn.Sigmoid())])
-    with pytest.raises(IndexError, match="replica 2 of 2"):
-        narrow(widen([target, target]), 2)
     with pytest.raises(RuntimeError, match="no mask"):
         widen([target])(torch.zeros(2, 1, 28, 28))
 

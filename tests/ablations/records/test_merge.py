@@ -1,4 +1,4 @@
-"""Dividing a study into parts, and merging parts into one folder."""
+"""Merging parts of a study into one folder."""
 
 import hashlib
 import os
@@ -6,61 +6,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import RunSpec
+from ablations.catalogue.entries import find_ablation
 from ablations.records import merge
 from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
 from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
 from ablations.records.study import load_study, plan_runs, run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
-from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
 from tests.ablations.runner.test_chaos import records_in
 from tests.factories import make_record, make_spec
-
-
-@given(
-    num_entries=st.integers(1, 5),
-    num_seeds=st.integers(1, 40),
-    count=st.integers(1, 50),
-    max_replicas=st.sampled_from([1, 2, 32]),
-)
-def test_parts_are_the_whole_each_run_once(
-    num_entries: int, num_seeds: int, count: int, max_replicas: int
-) -> None:
-    runs = plan_runs(make_spec(), CATALOGUE[:num_entries], range(num_seeds))
-    parts = [Shard(number, count).part_of(runs, max_replicas) for number in range(1, count + 1)]
-    together = [run for part in parts for run in part]
-    assert len(together) == len(runs)
-    assert set(together) == set(runs)
-    # Seeds that share a network stay together, and parts are about equally large.
-    groups = [len(split_into_groups(part, max_replicas)) for part in parts]
-    assert max(groups) - min(groups) <= 1
-    for part in parts:
-        assert part == [run for run in runs if run in set(part)]
-
-
-@given(
-    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
-    max_replicas=st.integers(2, 32),
-    num_slots=st.integers(1, 300),
-)
-def test_seeds_share_networks_as_far_as_that_leaves_no_slot_idle(
-    sizes: list[int], max_replicas: int, num_slots: int
-) -> None:
-    spec = make_spec()
-    runs: list[RunSpec] = []
-    for entry, size in zip(CATALOGUE, sizes, strict=False):
-        runs += plan_runs(spec, [entry], range(size))
-    found = replicas_for_all(runs, max_replicas, num_slots)
-    assert 2 <= found <= max_replicas
-    if found > 2:
-        assert len(split_into_groups(runs, found - 1)) > num_slots
-    if found < max_replicas:
-        assert len(split_into_groups(runs, found)) <= num_slots
 
 
 def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> None:
