@@ -21,7 +21,6 @@ from ablations.inspection.gallery import (
     ImageAnswer,
     ShownImage,
     VariantImages,
-    differing_images,
 )
 from ablations.inspection.load import Exhibits
 from ablations.records.checksums import write_with_checksum
@@ -207,9 +206,10 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
     shown = {name: record for (name, found), record in records.items() if found == seed}
     variants, images = {}, {0, 1, 2}
     for name, record in shown.items():
-        lost, won = differing_images(
-            record.wrong_test_images or [], shown["target"].wrong_test_images or []
+        wrong, target_wrong = (
+            set(run.wrong_test_images or []) for run in (record, shown["target"])
         )
+        lost, won = sorted(wrong - target_wrong), sorted(target_wrong - wrong)
         first = [*lost[:8], *won[:8]]
         answers = {number: ImageAnswer(number % NUM_CLASSES, 0.87) for number in first}
         if name != "target":

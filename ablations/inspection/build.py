@@ -17,13 +17,11 @@ from ablations.inspection.gallery import (
     ImageAnswer,
     ShownImage,
     VariantImages,
-    differing_images,
     record_folder,
-    shown_runs,
     weights_digests,
 )
-from ablations.inspection.load import has_gallery, unmeasured_runs
-from ablations.inspection.measure import input_scale, measure_network, sample_images
+from ablations.inspection.load import load_exhibits
+from ablations.inspection.measure import measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
 from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
@@ -34,7 +32,7 @@ from ablations.records.run import (
     read_verified,
 )
 from ablations.records.study import Study
-from ablations.training.batches import prepare_pixels
+from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 
 
@@ -48,16 +46,15 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     """
     if dataset.id != study.spec.dataset:
         raise ValueError(f"study of {study.spec.dataset}, but the data set is {dataset.id}")
-    problems = []
-    for record in unmeasured_runs(study_dir, study):
+    problems: list[str] = []
+    exhibits = load_exhibits(study_dir, study)
+    for record in exhibits.unmeasured:
         try:
             _measure_run(record_folder(study_dir, record), record, dataset)
         except (RecordError, RuntimeError) as error:
             problems.append(str(error))
-    runs = shown_runs(study, study_dir)
-    if not has_gallery(study_dir, runs):
-        gallery, gallery_problems = _make_gallery(study_dir, runs, dataset)
-        problems += gallery_problems
+    if exhibits.shown_runs and not exhibits.gallery:
+        gallery = _make_gallery(study_dir, exhibits.shown_runs, dataset, problems)
         if gallery:
             content = encode_with_checksum(gallery, is_indented=False)
             write_atomically(study_dir / GALLERY_FILE, content)
@@ -102,10 +99,10 @@ def _load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
 
 
 def _make_gallery(
-    study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset
-) -> tuple[Gallery | None, list[str]]:
-    """The gallery of these runs, None without the target; and why networks were left out."""
-    networks, wrong, problems = {}, {}, []
+    study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset, problems: list[str]
+) -> Gallery | None:
+    """The gallery of these runs, None without the target; adds why networks are left out."""
+    networks, wrong = {}, {}
     for name, record in runs.items():
         run_dir = record_folder(study_dir, record)
         try:
@@ -115,13 +112,14 @@ def _make_gallery(
             problems.append(str(error))
         else:
             is_wrong = predictions.predicted_class != dataset.test_labels
-            wrong[name] = np.flatnonzero(is_wrong).tolist()
+            wrong[name] = set(np.flatnonzero(is_wrong).tolist())
     if "target" not in wrong:
-        return None, problems
+        return None
     samples = sample_images(dataset.test_labels)
     variants, shown = {}, set(samples)
     for name in sorted(wrong.keys() - {"target"}):
-        lost, won = differing_images(wrong[name], wrong["target"])
+        lost = sorted(wrong[name] - wrong["target"])
+        won = sorted(wrong["target"] - wrong[name])
         numbers = [*lost[:NUM_SHOWN], *won[:NUM_SHOWN]]
         shown |= set(numbers)
         variants[name] = VariantImages(
@@ -132,7 +130,7 @@ def _make_gallery(
             answers=_classify(networks[name], runs[name], dataset, numbers),
         )
     numbers = sorted(shown)
-    gallery = Gallery(
+    return Gallery(
         seed=runs["target"].run_spec.seed,
         weights_sha256=weights_digests(runs),
         input_mean=dataset.mean,
@@ -148,7 +146,6 @@ def _make_gallery(
         target_answers=_classify(networks["target"], runs["target"], dataset, numbers),
         variants=variants,
     )
-    return gallery, problems
 
 
 @torch.inference_mode()
@@ -162,11 +159,10 @@ def _classify(
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
-    logits = network(prepare_pixels(pixels, input_scale(record.run_spec, dataset)))
+    scale = InputScale.of(dataset, record.run_spec.training)
+    logits = network(prepare_pixels(pixels, scale))
     probabilities, classes = logits.softmax(dim=1).max(dim=1)
     return {
-        number: ImageAnswer(class_index, round(probability, 4))
-        for number, class_index, probability in zip(
-            numbers, classes.tolist(), probabilities.tolist(), strict=True
-        )
+        number: ImageAnswer(int(class_index), round(float(probability), 4))
+        for number, class_index, probability in zip(numbers, classes, probabilities, strict=True)
     }

@@ -5,7 +5,6 @@ classifies correctly. `gallery.json` in the study's folder holds the pixels, so 
 rendered without the data set. It names the SHA-256 of the weights that it was made from.
 """
 
-from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -109,11 +108,3 @@ def load_gallery(study_dir: Path, runs: dict[str, RunRecord]) -> Gallery | None:
         return None
     gallery = load_with_checksum(path, Gallery)
     return gallery if gallery.weights_sha256 == weights_digests(runs) else None
-
-
-def differing_images(
-    variant_wrong: Collection[int], target_wrong: Collection[int]
-) -> tuple[list[int], list[int]]:
-    """The images that only the variant classifies wrongly, and those that only the target does."""
-    variant, target = set(variant_wrong), set(target_wrong)
-    return sorted(variant - target), sorted(target - variant)

@@ -32,6 +32,15 @@ class Exhibits:
     """Weights of the gallery's seed in safetensors format, by ablation."""
     problems: tuple[str, ...] = ()
     """Files that were left out, and why."""
+    unmeasured: tuple[RunRecord, ...] = ()
+    """The runs with weights, but without measurements on them."""
+    shown_runs: dict[str, RunRecord] = field(default_factory=dict)
+    """The gallery's runs, by ablation."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything exists that can be made from the study's weights."""
+        return not self.unmeasured and (self.gallery is not None or not self.shown_runs)
 
 
 def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
@@ -56,31 +65,10 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
     for name, record in runs.items() if gallery else ():
         with problems_kept():
             weights[name] = read_verified(record_folder(study_dir, record) / WEIGHTS_FILE, record)
-    return Exhibits(observations, gallery, weights, tuple(problems))
-
-
-def unmeasured_runs(study_dir: Path, study: Study) -> list[RunRecord]:
-    """The runs whose weights exist, but not the measurements on them."""
-
-    observations = load_exhibits(study_dir, study).observations
-    return [
+    unmeasured = tuple(
         record
         for record in study.records
         if has_weights(study_dir, record)
         and (record.run_spec.ablation, record.run_spec.seed) not in observations
-    ]
-
-
-def has_gallery(study_dir: Path, runs: dict[str, RunRecord]) -> bool:
-    """Whether there is an intact gallery for these runs, or nothing to show."""
-    try:
-        return not runs or load_gallery(study_dir, runs) is not None
-    except RecordError:
-        return False
-
-
-def is_up_to_date(study_dir: Path, study: Study) -> bool:
-    """Whether everything exists that can be made from the study's weights."""
-    return has_gallery(study_dir, shown_runs(study, study_dir)) and not unmeasured_runs(
-        study_dir, study
     )
+    return Exhibits(observations, gallery, weights, tuple(problems), unmeasured, runs)

@@ -48,7 +48,7 @@ def measure_network(
     """
     # The memory layout decides how sums are rounded: always use the same one.
     network = copy.deepcopy(network).to(device).to(memory_format=torch.contiguous_format)
-    scale = input_scale(run_spec, dataset)
+    scale = InputScale.of(dataset, run_spec.training)
     train_images, _ = load_images(dataset, run_spec.training, device)
     batch, known_images = (
         Images(train_images.pixels[:count], train_images.labels[:count])
@@ -62,6 +62,8 @@ def measure_network(
         class_activation_map(network, dataset, image, scale, device)
         for image in sample_images(dataset.test_labels)[:NUM_EVIDENCE_IMAGES]
     ]
+    confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    np.add.at(confusion, (dataset.test_labels, predicted_class), 1)
     return Observations(
         weights_sha256=weights_sha256,
         signals_at_start=measure_signals(untrained.to(device), batch, scale),
@@ -69,17 +71,11 @@ def measure_network(
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
         known_loss=_round(known_result.loss),
-        confusion=confusion_matrix(dataset.test_labels, predicted_class),
+        confusion=confusion.tolist(),
         head_singular_values=singular_values,
         head_rank=rank,
         evidence=[evidence for evidence in maps if evidence],
     )
-
-
-def input_scale(run_spec: RunSpec, dataset: Dataset) -> InputScale:
-    """The normalisation of the input of a run's network."""
-    recipe = run_spec.training
-    return InputScale(dataset.mean, dataset.std) if recipe.normalise_input else InputScale()
 
 
 @torch.inference_mode()
@@ -135,15 +131,6 @@ def _round(value: float) -> float | None:
     return None if finite is None else float(f"{finite:.{NUM_DIGITS}g}")
 
 
-def confusion_matrix(
-    labels: UInt8[np.ndarray, " images"], predicted_class: UInt8[np.ndarray, " images"]
-) -> list[list[int]]:
-    """Number of images by true class (rows) and predicted class (columns)."""
-    pairs = labels.astype(np.int64) * NUM_CLASSES + predicted_class
-    counts = np.bincount(pairs, minlength=NUM_CLASSES**2)
-    return counts.reshape(NUM_CLASSES, NUM_CLASSES).tolist()
-
-
 def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
     """Singular values and rank of the product of the head's linear layers.
 
@@ -166,8 +153,8 @@ def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
 
 def sample_images(labels: UInt8[np.ndarray, " images"]) -> list[int]:
     """The first test image of each class, in the data set's order."""
-    first = {int(label): number for number, label in reversed(list(enumerate(labels)))}
-    return sorted(first.values())
+    _, first = np.unique(labels, return_index=True)
+    return sorted(first.tolist())
 
 
 def class_activation_map(
@@ -176,13 +163,10 @@ def class_activation_map(
     """The contribution of each pixel to the predicted class's logit; None when it is not finite."""
     network.eval()
     pixels = torch.as_tensor(dataset.test_images[image : image + 1], device=device)
-    features = prepare_pixels(pixels, scale)
     *stages, head = network.children()
     with torch.enable_grad():
-        for stage in stages:
-            features = stage(features)
-        features = features.detach().requires_grad_()
-        logits = head(features)[0]
+        features = nn.Sequential(*stages)(prepare_pixels(pixels, scale)).detach()
+        logits = head(features.requires_grad_())[0]
         class_index = int(logits.argmax())
         [gradient] = torch.autograd.grad(logits[class_index], features)
     contributions: Float[Tensor, "height width"] = (gradient * features).sum(dim=1)[0].detach()
