@@ -7,9 +7,8 @@ import msgspec
 import pytest
 import torch
 
-from ablations.grader.loader import load_student_network
 from ablations.grader.protocol import LimitError, NetworkError, WorkerMessage, WorkerTask
-from ablations.grader.worker import carry_out, inspect_network
+from ablations.grader.worker import carry_out, inspect_network, load_student_network
 
 StudentTask = Callable[..., WorkerTask]
 
