@@ -16,13 +16,7 @@ from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
-from ablations.inspection.gallery import (
-    Gallery,
-    ImageAnswer,
-    ShownImage,
-    VariantImages,
-)
-from ablations.inspection.load import Exhibits
+from ablations.inspection.load import Exhibits, Gallery, ImageAnswer, ShownImage, VariantImages
 from ablations.records.checksums import write_with_checksum
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult

@@ -10,17 +10,17 @@ from torch import nn
 
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
-from ablations.inspection.gallery import (
+from ablations.inspection.load import (
     GALLERY_FILE,
     NUM_SHOWN,
     Gallery,
     ImageAnswer,
     ShownImage,
     VariantImages,
+    load_exhibits,
     record_folder,
     weights_digests,
 )
-from ablations.inspection.load import load_exhibits
 from ablations.inspection.measure import measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
 from ablations.records.checksums import encode_with_checksum

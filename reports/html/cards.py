@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ablations.analysis.summary import AblationResult
-from ablations.inspection.gallery import Gallery, ImageAnswer
-from ablations.inspection.load import Exhibits
+from ablations.inspection.load import Exhibits, Gallery, ImageAnswer
 from reports.figures.pictures import image_picture
 from reports.text.wording import decimal
 

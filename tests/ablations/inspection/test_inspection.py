@@ -16,8 +16,7 @@ from torch.nn import functional
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.data.dataset import Dataset
 from ablations.inspection.build import complete_exhibits, make_exhibits
-from ablations.inspection.gallery import GALLERY_FILE, NUM_SHOWN, Gallery
-from ablations.inspection.load import load_exhibits
+from ablations.inspection.load import GALLERY_FILE, NUM_SHOWN, Gallery, load_exhibits
 from ablations.inspection.measure import (
     class_activation_map,
     head_spectrum,
