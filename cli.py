@@ -144,7 +144,7 @@ def report(
       python cli.py report runs/mnist runs/fashion-mnist
     """
     from ablations.analysis.summary import summarise
-    from ablations.inspection.load import missing_exhibits
+    from ablations.inspection.load import load_exhibits
     from ablations.records.study import load_study
     from reports.documents.write import TRANSFER_FILE, write_results, write_transfer
 
@@ -159,7 +159,7 @@ def report(
     elif out:
         raise click.UsageError("--out needs several studies; one study's report is in its folder")
     else:
-        if any(missing_exhibits(study_dirs[0], studies[0])):
+        if not load_exhibits(study_dirs[0], studies[0]).is_complete:
             from ablations.inspection.build import complete_exhibits
 
             complete_exhibits(study_dirs[0], studies[0], data_dir, click.echo)

@@ -16,13 +16,7 @@ from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
-from ablations.inspection.gallery import (
-    Gallery,
-    ImageAnswer,
-    ShownImage,
-    VariantImages,
-)
-from ablations.inspection.load import Exhibits
+from ablations.inspection.load import Exhibits, Gallery, ImageAnswer, ShownImage, VariantImages
 from ablations.records.checksums import write_with_checksum
 from ablations.records.observations import BlockSignal, Evidence, Observations
 from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult
@@ -218,8 +212,10 @@ def make_exhibits(study: Study, class_names: Sequence[str] = "0123456789") -> Ex
     shown = {name: record for (name, found), record in records.items() if found == seed}
     variants, images = {}, {0, 1, 2}
     for name, record in shown.items():
-        wrong, of_target = (set(one.wrong_test_images or []) for one in (record, shown["target"]))
-        lost, won = sorted(wrong - of_target), sorted(of_target - wrong)
+        wrong, target_wrong = (
+            set(run.wrong_test_images or []) for run in (record, shown["target"])
+        )
+        lost, won = sorted(wrong - target_wrong), sorted(target_wrong - wrong)
         first = [*lost[:8], *won[:8]]
         answers = {number: ImageAnswer(number % NUM_CLASSES, 0.87) for number in first}
         if name != "target":

@@ -12,11 +12,13 @@ from ablations.analysis.verdicts import seeds_to_detect
 from ablations.grader.protocol import Inspection, LimitError, NetworkError, TrainedSeed
 from ablations.words import plural
 
-WANTED_EPOCHS = f"fewer than {assignment.EPOCH_LIMIT} epochs"
 EXIT_CODES: Mapping[RequirementVerdict, int] = {"fail": 1, "undecided": 3, "pass": 0}
 """Of each verdict, the worst first."""
 NO_GRADE_EXIT_CODE = 4
 """There is no grade, because of the data, the disk or the machine. 2 means a misused command."""
+
+_Finding = tuple[RequirementVerdict, str]
+"""Of a requirement: the verdict and what was measured."""
 
 
 class Grade(msgspec.Struct, frozen=True):
@@ -46,22 +48,23 @@ def grade_network(
 ) -> Grade:
     """The grade of a network, from what could be measured before a problem, if there was one."""
     accuracy_pct = estimate({run.seed: run.accuracy_pct for run in trained}) if trained else None
-    wanted = (
-        assignment.WANTED_PARAMETERS,
-        assignment.WANTED_CONCEPTS,
-        WANTED_EPOCHS,
-        assignment.WANTED_ACCURACY,
-    )
-    requirements = [Requirement(one, "undecided", "not measured") for one in wanted]
+    not_measured: _Finding = ("undecided", "not measured")
+    parameters = concepts = epochs = accuracy = not_measured
     if inspection:
-        requirements[:2] = _check_parameters(inspection), _check_concepts(inspection)
+        parameters, concepts = _check_parameters(inspection), _check_concepts(inspection)
     if accuracy_pct:
-        requirements[2] = _check_epochs(num_epochs, trained)
-        requirements[3] = _check_accuracy(accuracy_pct, trained, dataset)
+        epochs = _check_epochs(num_epochs, trained)
+        accuracy = _check_accuracy(accuracy_pct, trained, dataset)
+    if problem and not isinstance(problem, LimitError):
+        accuracy = "fail", str(problem)
+    requirements = [
+        Requirement(assignment.WANTED_PARAMETERS, *parameters),
+        Requirement(assignment.WANTED_CONCEPTS, *concepts),
+        Requirement(f"fewer than {assignment.EPOCH_LIMIT} epochs", *epochs),
+        Requirement(assignment.WANTED_ACCURACY, *accuracy),
+    ]
     if isinstance(problem, LimitError):
         requirements.append(Requirement("all requested trainings", "undecided", str(problem)))
-    elif problem:
-        requirements[3] = Requirement(assignment.WANTED_ACCURACY, "fail", str(problem))
     return Grade(
         network,
         dataset,
@@ -74,36 +77,33 @@ def grade_network(
     )
 
 
-def _check_parameters(inspection: Inspection) -> Requirement:
+def _check_parameters(inspection: Inspection) -> _Finding:
     """Fewer than 20,000, including those that are not trained."""
     measured = f"{inspection.parameters:,}"
     if inspection.frozen_parameters:
         measured += f", of which {inspection.frozen_parameters:,} are not trained"
-    verdict = assignment.judge_parameters(inspection.parameters)
-    return Requirement(assignment.WANTED_PARAMETERS, verdict, measured)
+    return assignment.judge_parameters(inspection.parameters), measured
 
 
-def _check_concepts(inspection: Inspection) -> Requirement:
+def _check_concepts(inspection: Inspection) -> _Finding:
     """All four."""
     missing = ", ".join(one for one in CONCEPTS if one not in inspection.concepts)
     measured = "all used"
     if missing:
         measured = f"not found in the operations that the outputs depend on: {missing}"
-    verdict = assignment.judge_concepts(inspection.concepts)
-    return Requirement(assignment.WANTED_CONCEPTS, verdict, measured)
+    return assignment.judge_concepts(inspection.concepts), measured
 
 
-def _check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> Requirement:
+def _check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> _Finding:
     """Fewer than 20."""
     is_complete = all(run.num_epochs == num_epochs for run in trained)
     measured = f"trained for {num_epochs}" + ("" if is_complete else ", or until it diverged")
-    verdict: RequirementVerdict = "pass" if num_epochs < assignment.EPOCH_LIMIT else "fail"
-    return Requirement(WANTED_EPOCHS, verdict, measured)
+    return "pass" if num_epochs < assignment.EPOCH_LIMIT else "fail", measured
 
 
 def _check_accuracy(
     accuracy_pct: Estimate, trained: Sequence[TrainedSeed], dataset: str
-) -> Requirement:
+) -> _Finding:
     """At least 99.4 %: decided if the whole 95 % interval of the mean is on one side."""
     by_seed = list(accuracy_pct.by_seed.values())
     verdict = assignment.judge_accuracy(by_seed)
@@ -127,4 +127,4 @@ def _check_accuracy(
             distance = accuracy_pct.mean - assignment.WANTED_ACCURACY_PCT
             num_seeds = seeds_to_detect(distance, stdev(by_seed))
             measured += f", about {num_seeds or 'more than 1,000'} in all"
-    return Requirement(assignment.WANTED_ACCURACY, verdict, measured)
+    return verdict, measured

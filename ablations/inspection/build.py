@@ -10,18 +10,17 @@ from torch import nn
 
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
-from ablations.inspection.gallery import (
+from ablations.inspection.load import (
     GALLERY_FILE,
     NUM_SHOWN,
     Gallery,
     ImageAnswer,
     ShownImage,
     VariantImages,
+    load_exhibits,
     record_folder,
-    shown_runs,
     weights_digests,
 )
-from ablations.inspection.load import missing_exhibits
 from ablations.inspection.measure import measure_network, sample_images
 from ablations.records.atomic_io import RecordError, write_atomically
 from ablations.records.checksums import encode_with_checksum
@@ -47,17 +46,15 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     """
     if dataset.id != study.spec.dataset:
         raise ValueError(f"study of {study.spec.dataset}, but the data set is {dataset.id}")
-    problems = []
-    unmeasured, needs_gallery = missing_exhibits(study_dir, study)
-    for record in unmeasured:
+    problems: list[str] = []
+    exhibits = load_exhibits(study_dir, study)
+    for record in exhibits.unmeasured:
         try:
             _measure_run(record_folder(study_dir, record), record, dataset)
         except (RecordError, RuntimeError) as error:
             problems.append(str(error))
-    if needs_gallery:
-        runs = shown_runs(study, study_dir)
-        gallery, gallery_problems = _make_gallery(study_dir, runs, dataset)
-        problems += gallery_problems
+    if exhibits.shown_runs and not exhibits.gallery:
+        gallery = _make_gallery(study_dir, exhibits.shown_runs, dataset, problems)
         if gallery:
             content = encode_with_checksum(gallery, is_indented=False)
             write_atomically(study_dir / GALLERY_FILE, content)
@@ -102,10 +99,10 @@ def _load_network(run_dir: Path, record: RunRecord) -> nn.Sequential:
 
 
 def _make_gallery(
-    study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset
-) -> tuple[Gallery | None, list[str]]:
-    """The gallery of these runs, None without the target; and why networks were left out."""
-    networks, wrong, problems = {}, {}, []
+    study_dir: Path, runs: dict[str, RunRecord], dataset: Dataset, problems: list[str]
+) -> Gallery | None:
+    """The gallery of these runs, None without the target; adds why networks are left out."""
+    networks, wrong = {}, {}
     for name, record in runs.items():
         run_dir = record_folder(study_dir, record)
         try:
@@ -117,7 +114,7 @@ def _make_gallery(
             is_wrong = predictions.predicted_class != dataset.test_labels
             wrong[name] = set(np.flatnonzero(is_wrong).tolist())
     if "target" not in wrong:
-        return None, problems
+        return None
     samples = sample_images(dataset.test_labels)
     variants, shown = {}, set(samples)
     for name in sorted(wrong.keys() - {"target"}):
@@ -133,7 +130,7 @@ def _make_gallery(
             answers=_classify(networks[name], runs[name], dataset, numbers),
         )
     numbers = sorted(shown)
-    gallery = Gallery(
+    return Gallery(
         seed=runs["target"].run_spec.seed,
         weights_sha256=weights_digests(runs),
         input_mean=dataset.mean,
@@ -149,7 +146,6 @@ def _make_gallery(
         target_answers=_classify(networks["target"], runs["target"], dataset, numbers),
         variants=variants,
     )
-    return gallery, problems
 
 
 @torch.inference_mode()
@@ -163,11 +159,10 @@ def _classify(
     if not numbers:
         return {}
     pixels = torch.as_tensor(dataset.test_images[numbers])
-    logits = network(prepare_pixels(pixels, InputScale.of(dataset, record.run_spec.training)))
+    scale = InputScale.of(dataset, record.run_spec.training)
+    logits = network(prepare_pixels(pixels, scale))
     probabilities, classes = logits.softmax(dim=1).max(dim=1)
     return {
-        number: ImageAnswer(class_index, round(probability, 4))
-        for number, class_index, probability in zip(
-            numbers, classes.tolist(), probabilities.tolist(), strict=True
-        )
+        number: ImageAnswer(int(class_index), round(float(probability), 4))
+        for number, class_index, probability in zip(numbers, classes, probabilities, strict=True)
     }

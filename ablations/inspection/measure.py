@@ -10,7 +10,6 @@ import copy
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -62,6 +61,8 @@ def measure_network(
         class_activation_map(network, dataset, image, scale, device)
         for image in sample_images(dataset.test_labels)[:NUM_EVIDENCE_IMAGES]
     ]
+    confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    np.add.at(confusion, (dataset.test_labels, predicted_class), 1)
     return Observations(
         weights_sha256=weights_sha256,
         signals_at_start=measure_signals(untrained.to(device), batch, scale),
@@ -69,9 +70,7 @@ def measure_network(
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
         known_loss=_round(known_result.loss),
-        confusion=confusion_matrix(
-            dataset.test_labels, predicted_class, labels=range(NUM_CLASSES)
-        ).tolist(),
+        confusion=confusion.tolist(),
         head_singular_values=singular_values,
         head_rank=rank,
         evidence=[evidence for evidence in maps if evidence],
@@ -146,8 +145,8 @@ def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
 
 def sample_images(labels: UInt8[np.ndarray, " images"]) -> list[int]:
     """The first test image of each class, in the data set's order."""
-    first = {int(label): number for number, label in reversed(list(enumerate(labels)))}
-    return sorted(first.values())
+    _, first = np.unique(labels, return_index=True)
+    return sorted(first.tolist())
 
 
 def class_activation_map(
@@ -156,13 +155,10 @@ def class_activation_map(
     """The contribution of each pixel to the predicted class's logit; None when it is not finite."""
     network.eval()
     pixels = torch.as_tensor(dataset.test_images[image : image + 1], device=device)
-    features = prepare_pixels(pixels, scale)
     *stages, head = network.children()
     with torch.enable_grad():
-        for stage in stages:
-            features = stage(features)
-        features = features.detach().requires_grad_()
-        logits = head(features)[0]
+        features = nn.Sequential(*stages)(prepare_pixels(pixels, scale)).detach()
+        logits = head(features.requires_grad_())[0]
         class_index = int(logits.argmax())
         [gradient] = torch.autograd.grad(logits[class_index], features)
     contributions: Float[Tensor, "height width"] = (gradient * features).sum(dim=1)[0].detach()

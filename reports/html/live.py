@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load
 
 from ablations.analysis.summary import Results
-from ablations.inspection.gallery import Gallery, ShownImage
-from ablations.inspection.load import Exhibits
+from ablations.inspection.load import Exhibits, Gallery, ShownImage
 from mnist_blocks import NetworkSpec
 from mnist_blocks.folding import FoldedLayer, fold
 from mnist_blocks.network import build_network

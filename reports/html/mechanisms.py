@@ -16,8 +16,7 @@ from ablations.analysis.mechanisms import (
     signal_profiles,
 )
 from ablations.analysis.summary import AblationResult, Results
-from ablations.inspection.gallery import Gallery, ShownImage
-from ablations.inspection.load import Exhibits
+from ablations.inspection.load import Exhibits, Gallery, ShownImage
 from ablations.records.observations import Evidence
 from reports.text.mechanisms import (
     Explanation,

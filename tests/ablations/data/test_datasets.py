@@ -144,12 +144,10 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
     for _ in range(40):
         # The first ten bytes of a gzip file hold a date and a system, which change nothing.
         start, end = sorted(generator.sample(range(10, len(original)), 2))
-        flipped = bytes([original[start] ^ 1 << start % 8])
-        damaged.append(original[:start] + flipped + original[start + 1 :])
-        damaged.append(original[:start])
-        damaged.append(original[:start] + b"\1" + original[start:])
-        damaged.append(original[:end] + original[start:])
-        damaged.append(b"\x1f\x8b" * bool(suffix) + generator.randbytes(start % 200))
+        before, after = original[:start], original[start:]
+        flipped = bytes([after[0] ^ 1 << start % 8])
+        repeated = original[:end] + after
+        damaged += [before + flipped + after[1:], before, before + b"\1" + after, repeated]
     for content in damaged:
         path.write_bytes(content)
         refusal(lambda: read_file(MNIST, path, TEST_LABELS), ContentError)
@@ -160,28 +158,24 @@ def test_damage_is_noticed(labels: bytes, tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "problem"),
+    ("suffix", "content", "problem"),
     [
-        (TEST_LABELS, b"", "its digest is wrong"),
-        (TEST_LABELS, WEB_PAGE, "a web page"),
-        (f"{TEST_LABELS}.gz", WEB_PAGE, "a web page"),
-        (f"{TEST_LABELS}.gz", b"not gzipped", "cannot be read (Not a gzipped file"),
-        (
-            f"{TEST_LABELS}.gz",
-            gzip.compress(b"4", mtime=0)[:-1],
-            "cannot be read (Compressed file ended",
-        ),
+        ("", b"", "its digest is wrong"),
+        ("", WEB_PAGE, "a web page"),
+        (".gz", WEB_PAGE, "a web page"),
+        (".gz", b"not gzipped", "cannot be read (Not a gzipped file"),
+        (".gz", gzip.compress(b"4")[:-1], "cannot be read (Compressed file ended"),
     ],
 )
 def test_problem_is_stated_with_its_fix(
-    tiny: dict[str, bytes], file: str, content: bytes, problem: str
+    tiny: dict[str, bytes], suffix: str, content: bytes, problem: str
 ) -> None:
     folder = write_files(Path("data"), tiny)
     (folder / TEST_LABELS).unlink()
     assert refusal(lambda: load_dataset("mnist", folder)) == f"data/{TEST_LABELS} is missing"
-    (folder / file).write_bytes(content)
+    (folder / f"{TEST_LABELS}{suffix}").write_bytes(content)
     message = refusal(lambda: load_dataset("mnist", folder))
-    assert message.startswith(f"data/{file}: {problem}")
+    assert message.startswith(f"data/{TEST_LABELS}{suffix}: {problem}")
     assert message.endswith("; replace it by the original file, or delete it")
 
 
@@ -224,7 +218,9 @@ def test_order_of_search(
         for file in folder.glob("*ubyte*"):
             file.unlink()
     refusal(lambda: resolve_dataset("mnist", given_dir, fetch=False))
-    write_files(Path("../shared/mnist"), tiny)
+    in_order[-2].rmdir()
+    in_order[-2].symlink_to(write_files(checkout / "elsewhere", tiny))
+    assert resolve_dataset("mnist", fetch=False) == ("mnist", in_order[-2])
     refusal(lambda: resolve_dataset("kmnist", fetch=False))
 
 
@@ -254,21 +250,10 @@ def test_bad_file_does_not_hide_a_good_one(tiny: dict[str, bytes]) -> None:
         assert [line.split(": its digest")[0] for line in lines] == warnings
 
 
-def test_good_files_are_read_through_links(tiny: dict[str, bytes], checkout: Path) -> None:
-    elsewhere = write_files(checkout.parent / "elsewhere", tiny)
-    Path("data/mnist").mkdir(parents=True)
-    for name in FILE_SHAPES:
-        Path("data/mnist", name).symlink_to(elsewhere / name)
-    assert resolve_dataset("mnist", fetch=False) == ("mnist", Path("data/mnist"))
-
-
 def test_inspection_lists_the_state_of_every_file(tiny: dict[str, bytes]) -> None:
     folder = write_files(Path("given/mnist"), tiny, suffix=".gz")
     (folder / f"{TEST_LABELS}.gz").write_bytes(WEB_PAGE)
     (folder / "t10k-images-idx3-ubyte.gz").unlink()
-    files = [file for file in inspect_dataset("mnist", Path("given")) if "given" in str(file.path)]
-    assert len(files) == 3 * 4
-    assert {file.status for file in files[:4] + files[8:]} == {"missing"}
-    assert [file.status for file in files[4:8]] == ["verified", "verified", "missing", "bad"]
-    assert files[4].path == Path("given/mnist/train-images-idx3-ubyte.gz")
-    assert "a web page" in files[7].problem
+    files = [file.status for file in inspect_dataset("mnist", Path("given"))]
+    found = ["verified", "verified", "missing", "bad"]
+    assert files == ["missing"] * 4 + found + ["missing"] * (len(files) - 8)

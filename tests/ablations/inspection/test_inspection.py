@@ -9,18 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import confusion_matrix
 from torch import nn
 from torch.nn import functional
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.data.dataset import Dataset
 from ablations.inspection.build import complete_exhibits, make_exhibits
-from ablations.inspection.gallery import (
-    GALLERY_FILE,
-    NUM_SHOWN,
-    Gallery,
-)
-from ablations.inspection.load import load_exhibits, missing_exhibits
+from ablations.inspection.load import GALLERY_FILE, NUM_SHOWN, Gallery, load_exhibits
 from ablations.inspection.measure import (
     class_activation_map,
     head_spectrum,
@@ -57,6 +53,7 @@ def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
         write_run(run_folder(folder, run.ablation, run.seed), run_experiment(run, digits))
+    make_exhibits(folder, load_study(folder), digits)
     return folder
 
 
@@ -107,12 +104,9 @@ def test_evidence_adds_up_to_the_logit(name: str, digits: Dataset) -> None:
     evidence = class_activation_map(network, digits, 3, InputScale(), CPU)
     assert evidence is not None
     image = prepare_pixels(torch.as_tensor(digits.test_images[3:4]), InputScale())
-    *stages, head = network.children()
-    features = image
-    for stage in stages:
-        features = stage(features)
+    features, head = network[:-1](image), network.head
     logit = head(features)[0, evidence.class_index]
-    # The head is affine: what no pixel contributes is what it says of no features at all.
+    # The head is affine: the constant is its output for features of zero.
     constant = head(torch.zeros_like(features))[0, evidence.class_index]
     total = math.fsum(value for row in evidence.values for value in row)
     assert total == pytest.approx((logit - constant).item(), rel=0.02, abs=1e-3)
@@ -140,9 +134,8 @@ def test_head_amounts_to_one_matrix(name: str) -> None:
     assert rank == torch.linalg.matrix_rank(matrix) == 10
 
 
-def test_narrow_head_has_the_rank_of_its_waist() -> None:
-    _, rank = head_spectrum(untrained(replace(TARGET, hidden_features=(4,))))
-    assert rank == 4
+def test_narrow_head_has_the_rank_of_its_narrowest_layer() -> None:
+    assert head_spectrum(untrained(replace(TARGET, hidden_features=(4,))))[1] == 4
 
 
 def test_samples_are_the_first_of_each_class(digits: Dataset) -> None:
@@ -156,11 +149,8 @@ def test_diverged_network_is_observed_without_numbers(digits: Dataset) -> None:
     network = untrained()
     with torch.no_grad():
         network.stage1.block1.conv.weight.fill_(math.nan)
-    [run] = plan_runs(
-        StudySpec(digits.id, digits.title, 2, 600, device_type="cpu"),
-        [find_ablation("target")],
-        [0],
-    )
+    spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
+    [run] = plan_runs(spec, [find_ablation("target")], [0])
     wrong = np.zeros(digits.id.num_test, np.uint8)
     found = measure_network(run, network, digits, wrong, "0" * 64, CPU)
     assert found.signals[0].output_rms is None and found.evidence == []
@@ -175,28 +165,15 @@ def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: D
     for record in study.records:
         found = exhibits.observations[record.run_spec.ablation, 0]
         assert found.weights_sha256 == record.file_sha256[WEIGHTS_FILE]
-        # Rows are true classes.
-        counts = np.bincount(digits.test_labels, minlength=10)
-        assert [sum(row) for row in found.confusion] == counts.tolist()
-        correct = sum(found.confusion[index][index] for index in range(10))
-        assert correct == record.last_epoch.test_correct
+        run_dir = run_folder(study_dir, record.run_spec.ablation, 0)
+        predicted = load_predictions(run_dir, record).predicted_class
+        assert found.confusion == confusion_matrix(digits.test_labels, predicted).tolist()
         assert found.num_known_images == 600
         assert found.signals_at_start != found.signals
 
 
-def test_observing_later_gives_the_same(study_dir: Path, digits: Dataset, tmp_path: Path) -> None:
-    study = load_study(study_dir)
-    for record in study.records:
-        path = run_folder(study_dir, record.run_spec.ablation, 0) / OBSERVATIONS_FILE
-        before = path.read_bytes()
-        path.unlink()
-        make_exhibits(study_dir, study, digits)
-        assert path.read_bytes() == before
-
-
 def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) -> None:
     study = load_study(study_dir)
-    make_exhibits(study_dir, study, digits)
     exhibits = load_exhibits(study_dir, study)
     gallery = exhibits.gallery
     assert gallery is not None and set(exhibits.weights) == set(NAMES)
@@ -222,77 +199,51 @@ def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) ->
 
 def test_files_of_other_weights_are_made_again(study_dir: Path, digits: Dataset) -> None:
     study = load_study(study_dir)
-    make_exhibits(study_dir, study, digits)
-    gallery_path = study_dir / GALLERY_FILE
     path = run_folder(study_dir, NAMES[1], 0) / OBSERVATIONS_FILE
-    gallery = load_with_checksum(gallery_path, Gallery)
-    observations = load_with_checksum(path, Observations)
-    for file, other in (
-        (gallery_path, msgspec.structs.replace(gallery, weights_sha256={})),
-        (path, msgspec.structs.replace(observations, weights_sha256="0" * 64)),
-    ):
+    for file, file_type in ((study_dir / GALLERY_FILE, Gallery), (path, Observations)):
         content = file.read_bytes()
-        write_with_checksum(file, other)
+        weights_sha256 = {} if file_type is Gallery else "0" * 64
+        found = load_with_checksum(file, file_type)
+        write_with_checksum(file, msgspec.structs.replace(found, weights_sha256=weights_sha256))
         exhibits = load_exhibits(study_dir, study)
-        assert exhibits.problems == ()
-        if file == path:
-            assert (NAMES[1], 0) not in exhibits.observations
-        else:
-            assert exhibits.gallery is None
-        assert any(missing_exhibits(study_dir, study))
+        assert exhibits.problems == () and not exhibits.is_complete
+        assert (exhibits.gallery is None) == (file_type is Gallery)
+        assert ((NAMES[1], 0) in exhibits.observations) == (file_type is Gallery)
         assert make_exhibits(study_dir, study, digits) == []
-        assert file.read_bytes() == content and not any(missing_exhibits(study_dir, study))
+        assert file.read_bytes() == content and load_exhibits(study_dir, study).is_complete
 
 
-def test_damaged_files_are_named_and_left_out(study_dir: Path, digits: Dataset) -> None:
-    study = load_study(study_dir)
-    make_exhibits(study_dir, study, digits)
-    path = run_folder(study_dir, NAMES[0], 0) / OBSERVATIONS_FILE
-    content = path.read_bytes()
-    try:
-        path.write_bytes(content[:100])
-        exhibits = load_exhibits(study_dir, study)
-        assert (NAMES[0], 0) not in exhibits.observations
-        assert "not the file that was written" in exhibits.problems[0]
-        assert str(study_dir) not in exhibits.problems[0]
-    finally:
-        path.write_bytes(content)
-
-
-def test_weights_of_another_run_are_left_out_alone(study_dir: Path, digits: Dataset) -> None:
-    study = load_study(study_dir)
-    make_exhibits(study_dir, study, digits)
-    folder = run_folder(study_dir, NAMES[1], 0)
-    files = {name: (folder / name).read_bytes() for name in (WEIGHTS_FILE, OBSERVATIONS_FILE)}
-    try:
-        (folder / WEIGHTS_FILE).write_bytes(files[WEIGHTS_FILE][:-4] + b"\0\0\0\0")
-        exhibits = load_exhibits(study_dir, study)
-        assert set(exhibits.weights) == set(NAMES) - {NAMES[1]}
-        assert "not the file that was recorded" in exhibits.problems[0]
-        (study_dir / GALLERY_FILE).unlink()
-        (folder / OBSERVATIONS_FILE).unlink()
-        lines: list[str] = []
-        complete_exhibits(study_dir, study, None, lines.append)
-        assert len(lines) == 2 and "not the file that was recorded" in lines[-1]
-        gallery = load_exhibits(study_dir, study).gallery
-        assert gallery and set(gallery.variants) == {NAMES[2]}
-    finally:
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        (study_dir / GALLERY_FILE).unlink()
-        make_exhibits(study_dir, study, digits)
+def test_damaged_files_are_named_and_left_out(study_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(study_dir, tmp_path / "study")
+    study = load_study(folder)
+    observations = run_folder(folder, NAMES[0], 0) / OBSERVATIONS_FILE
+    weights = run_folder(folder, NAMES[1], 0) / WEIGHTS_FILE
+    observations.write_bytes(observations.read_bytes()[:100])
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    exhibits = load_exhibits(folder, study)
+    assert set(exhibits.observations) == {(name, 0) for name in NAMES[1:]}
+    assert set(exhibits.weights) == set(NAMES) - {NAMES[1]}
+    assert "not the file that was written" in exhibits.problems[0]
+    assert "not the file that was recorded" in exhibits.problems[1]
+    assert str(folder) not in "".join(exhibits.problems)
+    (folder / GALLERY_FILE).unlink()
+    weights.with_name(OBSERVATIONS_FILE).unlink()
+    lines: list[str] = []
+    complete_exhibits(folder, study, None, lines.append)
+    assert len(lines) == 2 and "not the file that was recorded" in lines[-1]
+    gallery = load_exhibits(folder, study).gallery
+    assert gallery and set(gallery.variants) == {NAMES[2]}
 
 
 def test_records_without_digests_show_no_networks(study_dir: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "odd"
-    shutil.copytree(study_dir, folder)
+    folder = shutil.copytree(study_dir, tmp_path / "odd")
     for path in folder.glob("*/seed-0/record.json"):
         write_with_checksum(path, msgspec.structs.replace(load_record(path.parent), file_sha256={}))
     study = load_study(folder)
     assert len(study.records) == len(NAMES)
     exhibits = load_exhibits(folder, study)
     assert exhibits.weights == {} and exhibits.observations == {}
-    assert not any(missing_exhibits(folder, study))
+    assert exhibits.is_complete
 
 
 def test_failing_to_look_does_not_lose_a_run(
@@ -310,6 +261,6 @@ def test_failing_to_look_does_not_lose_a_run(
     write_run(folder, result)
     assert not (folder / OBSERVATIONS_FILE).exists()
     study = load_study(tmp_path / "study")
-    assert any(missing_exhibits(tmp_path / "study", study))
+    assert load_exhibits(tmp_path / "study", study).unmeasured == study.records
     make_exhibits(tmp_path / "study", study, digits)
     assert (folder / OBSERVATIONS_FILE).exists()

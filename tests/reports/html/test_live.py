@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from ablations.catalogue.entries import CATALOGUE
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
-from ablations.inspection.gallery import ShownImage
+from ablations.inspection.load import ShownImage
 from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks import NetworkSpec
 from mnist_blocks.network import build_network
