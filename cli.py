@@ -123,7 +123,9 @@ def show(ablation: Ablation) -> None:
 @main.command()
 @click.argument("study_dirs", nargs=-1, required=True, type=PATH, metavar="RUN_DIR...")
 @click.option(
-    "--out", type=FILE, help="Page about several studies. [default: transfer.html next to the last]"
+    "--out",
+    type=FILE,
+    help="Page about several studies. [default: replication.html next to the last]",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
@@ -146,16 +148,16 @@ def report(
     from ablations.analysis.summary import summarise
     from ablations.inspection.load import load_exhibits
     from ablations.records.study import load_study
-    from reports.documents.write import TRANSFER_FILE, write_results, write_transfer
+    from reports.documents.write import REPLICATION_FILE, write_replication, write_results
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
     if len(studies) > 1:
-        out = out or study_dirs[-1].parent / TRANSFER_FILE
+        out = out or study_dirs[-1].parent / REPLICATION_FILE
         if data_dir:
             raise click.UsageError("--data-dir can be given with one study only")
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is given twice")
-        write_transfer([summarise(study) for study in studies], out)
+        write_replication([summarise(study) for study in studies], out)
     elif out:
         raise click.UsageError("--out needs several studies; one study's report is in its folder")
     else:

@@ -8,7 +8,7 @@ from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import write_atomically
 from ablations.records.study import load_study
 
-TRANSFER_FILE = "transfer.html"
+REPLICATION_FILE = "replication.html"
 SUMMARY_FILE = "report.md"
 
 
@@ -37,7 +37,7 @@ def write_results(results: Results, study_dir: Path) -> Path:
     return path
 
 
-def write_transfer(studies: Sequence[Results], path: Path) -> None:
+def write_replication(studies: Sequence[Results], path: Path) -> None:
     """The page of several studies side by side."""
     from reports.html.replication import render_replication
 
@@ -63,7 +63,7 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: 
     for results, folder in zip(studies, folders, strict=True):
         write_results(results, folder)
     if others:
-        write_transfer(studies, study_dir.parent / TRANSFER_FILE)
+        write_replication(studies, study_dir.parent / REPLICATION_FILE)
     write_atomically(readme, render_readme(studies[0], studies[1:]).encode())
     write_atomically(lesson, render_lesson(studies).encode())
     figure = difference_figure(studies[0].rows, studies[0].study.spec.margin_pct)

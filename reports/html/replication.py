@@ -16,7 +16,7 @@ def render_replication(studies: Sequence[Results]) -> str:
     rows = replication_rows(studies)
     labels = study_labels([results.study for results in studies])
     return render_template(
-        "transfer.html",
+        "replication.html",
         studies=studies,
         notices=[notices(one.study.spec, one.study.records) for one in studies],
         labels=labels,

@@ -92,7 +92,7 @@ def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> N
         fresh = render_page(results, load_exhibits(folder, results.study))
         assert page_text(page) == page_text(fresh), "stale: run `make readme`"
         assert (folder / "report.md").read_text() == render_summary(results)
-    page = (REPOSITORY / "docs" / "transfer.html").read_text()
+    page = (REPOSITORY / "docs" / "replication.html").read_text()
     assert page_text(page) == page_text(render_replication([reference, fashion]))
     drawn = (REFERENCE / "differences.svg").read_text()
     for row in reference.rows:
