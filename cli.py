@@ -67,6 +67,7 @@ def ablate(
       python cli.py ablate --all
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
       python cli.py ablate --design ladder batchnorm dropout augmentation
+      python cli.py ablate --all --dry-run
       python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
@@ -125,7 +126,7 @@ def show(ablation: Ablation) -> None:
 @click.option(
     "--out",
     type=FILE,
-    help="Page about several studies. [default: replication.html next to the last]",
+    help="With several studies: the page to write.  [default: replication.html next to the last]",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
@@ -148,6 +149,7 @@ def report(
     from ablations.analysis.summary import summarise
     from ablations.inspection.load import load_exhibits
     from ablations.records.study import load_study
+    from ablations.records.study_spec import is_study
     from reports.documents.write import REPLICATION_FILE, write_replication, write_results
 
     studies = [load_study(study_dir) for study_dir in study_dirs]
@@ -157,6 +159,8 @@ def report(
             raise click.UsageError("--data-dir can be given with one study only")
         if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
             raise click.UsageError("the same study is given twice")
+        if is_study(out.resolve().parent):
+            raise click.UsageError(f"--out {out}: that folder is a study; choose another one")
         write_replication([summarise(study) for study in studies], out)
     elif out:
         raise click.UsageError("--out needs several studies; one study's report is in its folder")
@@ -269,11 +273,19 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 
 @main.command()
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
-@click.option("--seeds", type=parse_seeds, metavar="SEEDS", default="0-4", help="0-4, or 0,3,7.")
+@click.option(
+    "--seeds",
+    type=parse_seeds,
+    metavar="SEEDS",
+    default="0-4",
+    help="Seeds to train with, such as 0-4 or 0,3,7.",
+)
 @click.option(
     "--epochs", "num_epochs", type=AT_LEAST_ONE, default=19, help="Fewer than 20 are required."
 )
-@click.option("--time-limit", type=Number(0, min_open=True), default=60, help="Minutes in all.")
+@click.option(
+    "--time-limit", type=Number(0, min_open=True), default=60, help="Minutes for all trainings."
+)
 @click.option(
     "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
 )

@@ -202,6 +202,16 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         (["ablate", "--all", "--gpus-per-task", "0.5"], "need --backend ray"),
         (["report", "."], "is not a study"),
         (["report", "docs/reference", "docs/reference"], "given twice"),
+        (
+            [
+                "report",
+                "docs/reference",
+                "docs/fashion-mnist",
+                "--out",
+                "docs/reference/study.json",
+            ],
+            "that folder is a study",
+        ),
     ],
 )
 def test_mistake_is_one_clear_line(arguments: Sequence[str], message: str) -> None:
