@@ -76,7 +76,7 @@ def timers(trainee: training.Trainee, seconds: dict[str, float]) -> Iterator[Non
 
     with ExitStack() as stack:
         for owner, attribute, name in [
-            (training, "prepare_pixels", "prepare"),
+            (training, "prepare_batch", "prepare"),
             (FusedLayer, "forward", "finish"),
             (FusedLayer, "convolve", "convolve"),
             (FusedLayer, "backward", "convolve_backward"),

@@ -52,6 +52,17 @@ def load_images(
     return train_images, to_device(dataset.test_images, dataset.test_labels)
 
 
+def prepare_batch(
+    images: Images,
+    batch: Int64[Tensor, " batch"],
+    scale: InputScale,
+    augmentation: Augmentation | None,
+) -> Float[Tensor, "batch 1 28 28"]:
+    """The network's input for a batch of training images, which is given as their indices."""
+    draws = None if augmentation is None else augmentation[batch]
+    return prepare_pixels(images.pixels[batch], scale, draws)
+
+
 def prepare_pixels(
     pixels: UInt8[Tensor, "batch 28 28"], scale: InputScale, draws: Augmentation | None = None
 ) -> Float[Tensor, "batch 1 28 28"]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import draw_augmentation
-from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
+from ablations.training.batches import Images, InputScale, load_images, prepare_batch
 from ablations.training.epoch import EpochRecord
 from ablations.training.scoring import TestResult, describe_epoch, score_images
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
@@ -113,8 +113,7 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     loss_sum = torch.zeros((), device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for batch in order.split(recipe.batch_size):
-        draws = augmentation and augmentation[batch]
-        inputs = prepare_pixels(images.pixels[batch], trainee.scale, draws)
+        inputs = prepare_batch(images, batch, trainee.scale, augmentation)
         labels = images.labels[batch]
         logits = trainee.classify(inputs)
         loss = functional.cross_entropy(logits, labels)
