@@ -165,11 +165,13 @@ def report(
     elif out:
         raise click.UsageError("--out needs several studies; one study's report is in its folder")
     else:
-        if not load_exhibits(study_dirs[0], studies[0]).is_complete:
+        exhibits = load_exhibits(study_dirs[0], studies[0])
+        if not exhibits.is_complete:
             from ablations.inspection.build import complete_exhibits
 
             complete_exhibits(study_dirs[0], studies[0], data_dir, click.echo)
-        out = write_results(summarise(studies[0]), study_dirs[0])
+            exhibits = load_exhibits(study_dirs[0], studies[0])
+        out = write_results(summarise(studies[0]), exhibits, study_dirs[0])
     click.echo(f"Report: {out}")
     if opens and not webbrowser.open(out.resolve().as_uri()):
         click.echo("No browser could be started; open that file yourself.", err=True)

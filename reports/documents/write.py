@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablations.analysis.summary import Results, results_csv, results_json, summarise
-from ablations.inspection.load import load_exhibits
+from ablations.inspection.load import Exhibits, load_exhibits
 from ablations.records.atomic_io import write_atomically
 from ablations.records.study import load_study
 
@@ -19,16 +19,16 @@ def write_report(study_dir: Path) -> Path:
         StudyError: the folder is not a study.
         RecordError: its `study.json` is damaged or of another schema.
     """
-    return write_results(summarise(load_study(study_dir)), study_dir)
+    study = load_study(study_dir)
+    return write_results(summarise(study), load_exhibits(study_dir, study), study_dir)
 
 
-def write_results(results: Results, study_dir: Path) -> Path:
+def write_results(results: Results, exhibits: Exhibits, study_dir: Path) -> Path:
     """The report, its summary and the tables; returns the report's path."""
     # Jinja and what the figures need take a while to import.
     from reports.documents.readme import render_summary
     from reports.html.page import render_page
 
-    exhibits = load_exhibits(study_dir, results.study)
     write_atomically(study_dir / SUMMARY_FILE, render_summary(results).encode())
     write_atomically(study_dir / "results.csv", results_csv(results).encode())
     write_atomically(study_dir / "results.json", results_json(results))
@@ -61,7 +61,7 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: 
     folders = [study_dir, *others]
     studies = [summarise(load_study(folder)) for folder in folders]
     for results, folder in zip(studies, folders, strict=True):
-        write_results(results, folder)
+        write_results(results, load_exhibits(folder, results.study), folder)
     if others:
         write_replication(studies, study_dir.parent / REPLICATION_FILE)
     write_atomically(readme, render_readme(studies[0], studies[1:]).encode())
