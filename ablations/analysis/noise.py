@@ -1,4 +1,4 @@
-"""Noise: pure functions of wrong test images, and of epoch times.
+"""Sources of the variance over seeds, image by image: pure functions of wrong test images.
 
 Two equally good networks differ on any finite test set. Jordan (Calibrated Chaos, 2023,
 arXiv:2304.01910, section 4) splits the variance between trainings accordingly.
@@ -7,16 +7,9 @@ arXiv:2304.01910, section 4) splits the variance between trainings accordingly.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from statistics import median, variance
+from statistics import variance
 
 import msgspec
-
-from ablations.records.timing import Timing
-
-DISTURBED_RATIO = 2.0
-"""Slowest over fastest round of one ablation; 1.5 in the reference study."""
-UNSTEADY_RATIO = 1.1
-"""Slowest over fastest round, each a median over all ablations."""
 
 
 class VarianceSplit(msgspec.Struct, frozen=True):
@@ -98,27 +91,3 @@ def compare_images(
     most_rescued, most_lost = in_most(rescued), in_most(lost)
     num_in_few = len(rescued.keys() | lost.keys()) - len(most_rescued) - len(most_lost)
     return ImageComparison(len(seeds), most_rescued, most_lost, num_in_few)
-
-
-def disturbed_ablations(timing: Timing) -> list[str]:
-    """The ablations whose rounds differ so much that another program must have run meanwhile."""
-    return [
-        name
-        for name, found in timing.by_ablation.items()
-        if max(found.seconds_by_round) > DISTURBED_RATIO * min(found.seconds_by_round)
-    ]
-
-
-def slowest_round(timing: Timing) -> tuple[int, float] | None:
-    """The round of timing in which the whole machine was slowest; None on a steady machine.
-
-    Its number, from 1, and its time over that of the fastest round, relative to each ablation's median.
-    """
-    relative = [
-        [seconds / found.median_seconds for seconds in found.seconds_by_round]
-        for found in timing.by_ablation.values()
-    ]
-    rounds = [median(of_round) for of_round in zip(*relative, strict=True)]
-    if not rounds or max(rounds) < UNSTEADY_RATIO * min(rounds):
-        return None
-    return 1 + rounds.index(max(rounds)), max(rounds) / min(rounds)

@@ -10,7 +10,7 @@ from ablations.catalogue.entries import CATALOGUE
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.records.study import Study, plan_runs
 from ablations.records.study_spec import StudyError
-from ablations.runner.epoch_timing import trial_epoch_seconds
+from ablations.runner.duration import trial_epoch_seconds
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.run_one import choose_device
 from ablations.training.seed_groups import default_num_replicas

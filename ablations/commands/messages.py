@@ -10,7 +10,7 @@ from ablations.commands.prepare import PreparedStudy
 from ablations.records.atomic_io import RecordError
 from ablations.records.study import load_study, missing_runs
 from ablations.records.study_spec import StudyError
-from ablations.runner.epoch_timing import estimate_seconds
+from ablations.runner.duration import estimate_seconds
 from ablations.runner.progress import print_line
 from ablations.words import duration, plural
 

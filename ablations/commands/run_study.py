@@ -13,7 +13,8 @@ from ablations.commands.live_report import LiveReport, measure_networks
 from ablations.commands.messages import print_how_to_resume, print_plan, print_runs
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_with_checksum
-from ablations.records.lock import quarantine_damaged_runs, study_lock
+from ablations.records.lock import study_lock
+from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import write_run
 from ablations.records.study import (
     add_record,

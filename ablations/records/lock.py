@@ -1,20 +1,17 @@
-"""The lock of a study's folder, and what only the process that holds it may do."""
+"""The lock of a study's folder."""
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ablations.records.atomic_io import DamagedFileError, is_leftover
-from ablations.records.study import Study, load_study, within_study
+from ablations.records.atomic_io import is_leftover
+from ablations.records.study import Study, load_study
 from ablations.records.study_spec import StudyError, StudySpec, check_folder, create_study
 
-QUARANTINE_DIR = "quarantine"
 _OWNER_FILE = ".owner"
 """Names the process that holds the lock: on Windows, nobody else can read the lock file itself."""
 
@@ -55,24 +52,3 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
         with suppress(OSError):  # on a disk that has become read-only
             owner_file.unlink()
         lock.release()
-
-
-def quarantine_damaged_runs(study_dir: Path, study: Study) -> list[str]:
-    """Move damaged runs and a damaged `timing.json` into `quarantine/`; returns a line for each.
-
-    Call it only while you hold `study_lock`, with a study that was loaded since. Nothing is deleted.
-    """
-    lines = []
-    for path, error in study.rejected.items():
-        if isinstance(error, DamagedFileError):
-            name = "-".join(path.parts)
-            places = (study_dir / QUARANTINE_DIR / f"{name}-{number}" for number in count(1))
-            place = next(place for place in places if not place.exists())
-            place.parent.mkdir(exist_ok=True)
-            # A link may lead to another disk, where renaming fails.
-            shutil.move(study_dir / path, place)
-            lines.append(
-                f"Quarantined: {within_study(str(error), study_dir)}; it is kept as "
-                f"{place.relative_to(study_dir)}"
-            )
-    return lines

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.records.atomic_io import RecordError, read_content, write_atomically
-from ablations.records.lock import quarantine_damaged_runs, study_lock
+from ablations.records.lock import study_lock
+from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,

@@ -1,4 +1,4 @@
-"""Epoch time: one variant at a time, on a machine that does nothing else; and a study's duration.
+"""Epoch time: one variant at a time, on a machine that does nothing else.
 
 Runs may share the machine, so the seconds in their records say little about a network. Here each
 variant in turn trains for some steps and classifies some test images, in several rounds. If the
@@ -7,37 +7,22 @@ machine slows down, it slows every variant, and the spread over rounds shows it.
 On a GPU one seed is trained as a group of one, by the same code as its run.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 
 import torch
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.data.dataset import Dataset
-from ablations.records.run import RunRecord
 from ablations.records.timing import EpochTime, Timing
 from ablations.runner.run_one import describe_environment, utc_now
-from ablations.runner.scheduler import WorkerSetup
 from ablations.training import loop, replicas
 from ablations.training.batches import Images, load_images
-from ablations.training.gpu_memory import (
-    choose_num_replicas,
-    halve_until_it_fits,
-    release_memory,
-)
-from ablations.training.seed_groups import split_into_groups
 from speed.arithmetic import Arithmetic, keep_freed_memory
 from speed.gpu.capture import capture
-
-STARTUP_SECONDS = 6.0
-"""For worker processes to start and load the data, and for the last report."""
-WARM_UP, TRIAL = TimingPlan(1, 2, 250), TimingPlan(1, 8, 500)
-"""What is timed for an estimate."""
 
 
 def measure_epoch_times(
@@ -135,44 +120,3 @@ def _group_epoch(
         train()  # records the steps
         test()
     return train, test
-
-
-def estimate_seconds(
-    missing: Sequence[RunSpec],
-    done: Sequence[RunRecord],
-    num_jobs: int,
-    dataset: Dataset,
-    setup: WorkerSetup,
-) -> float:
-    """Wall-clock seconds for the missing runs, at least one, without epoch timing.
-
-    From the study's finished runs if there are any, else from a few steps of the first missing run.
-    """
-    if done:
-        seconds_per_run = fmean(record.wall_seconds for record in done)
-    else:
-        group = split_into_groups(missing, setup.num_replicas)[0]
-        epoch_seconds = trial_epoch_seconds(group, dataset, setup.device, setup.arithmetic)
-        seconds_per_run = epoch_seconds * missing[0].training.num_epochs
-    # Runs are not divided: three runs on two workers take as long as four.
-    return STARTUP_SECONDS + math.ceil(len(missing) / num_jobs) * seconds_per_run
-
-
-def trial_epoch_seconds(
-    group: Sequence[RunSpec], dataset: Dataset, device_name: str, arithmetic: Arithmetic
-) -> float:
-    """One run's share of an epoch's seconds in a worker, from a few steps."""
-    device = torch.device(device_name)
-
-    def time_steps(num_replicas: int) -> float:
-        time_epoch(group[0], dataset, device, arithmetic, WARM_UP, num_replicas)
-        return time_epoch(group[0], dataset, device, arithmetic, TRIAL, num_replicas)
-
-    num_replicas = choose_num_replicas(group[0], len(group), device)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return halve_until_it_fits(time_steps, num_replicas, device)
-    finally:
-        torch.set_num_threads(num_threads)
-        release_memory(device)

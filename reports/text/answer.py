@@ -1,4 +1,4 @@
-"""The sentences at the top of a report: what a study found, and what to know before its numbers."""
+"""The sentences of a report about a whole study: what it found, what it contains, what to know first."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import msgspec
 
 from ablations.analysis.attribution import Attribution
-from ablations.analysis.noise import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
     PARAMETER_LIMIT,
     mean_accuracy_pct,
 )
+from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
 from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE

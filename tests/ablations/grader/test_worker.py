@@ -7,8 +7,9 @@ import msgspec
 import pytest
 import torch
 
+from ablations.grader.loader import load_student_network
 from ablations.grader.protocol import NetworkError, WorkerMessage, WorkerTask
-from ablations.grader.worker import carry_out, inspect_network, load_student_network
+from ablations.grader.worker import carry_out, inspect_network
 
 StudentTask = Callable[..., WorkerTask]
 

@@ -21,8 +21,9 @@ from ablations.data.dataset import Dataset
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, format_json
 from ablations.records.checksums import write_with_checksum
-from ablations.records.lock import QUARANTINE_DIR, quarantine_damaged_runs, study_lock
+from ablations.records.lock import study_lock
 from ablations.records.observations import Observations
+from ablations.records.quarantine import QUARANTINE_DIR, quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,

@@ -16,7 +16,8 @@ from ablations.catalogue.experiment import PROTOCOL_VERSION, DatasetId, RunSpec
 from ablations.inspection.load import load_exhibits
 from ablations.records.atomic_io import RecordError, write_json
 from ablations.records.checksums import write_with_checksum
-from ablations.records.lock import QUARANTINE_DIR, quarantine_damaged_runs, study_lock
+from ablations.records.lock import study_lock
+from ablations.records.quarantine import QUARANTINE_DIR, quarantine_damaged_runs
 from ablations.records.run import RECORD_FILE, RunRecord
 from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
 from ablations.records.study_spec import (

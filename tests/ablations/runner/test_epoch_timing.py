@@ -10,12 +10,8 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.data.dataset import Dataset
 from ablations.runner import epoch_timing as timing
-from ablations.runner.epoch_timing import (
-    STARTUP_SECONDS,
-    estimate_seconds,
-    measure_epoch_times,
-    time_epoch,
-)
+from ablations.runner.duration import STARTUP_SECONDS, estimate_seconds
+from ablations.runner.epoch_timing import measure_epoch_times, time_epoch
 from ablations.runner.scheduler import WorkerSetup
 from speed.arithmetic import ARITHMETICS, Arithmetic
 from tests.factories import make_record, run_specs_on
