@@ -109,8 +109,10 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         run_specs = request.shard.part_of(run_specs, num_replicas)
         if not run_specs:
             raise StudyError(f"--shard: part {request.shard.number} has no runs; use fewer parts")
-    num_local_jobs = request.num_jobs or default_num_jobs(device_name)
-    num_jobs = max(1, cluster.num_slots(device_name)) if cluster else num_local_jobs
+    if cluster:
+        num_jobs = max(1, cluster.num_slots(device_name))
+    else:
+        num_jobs = request.num_jobs or default_num_jobs(device_name)
     missing = missing_runs(on_disk, run_specs)
     return PreparedStudy(
         study_dir=study_dir,
