@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,7 +23,7 @@ from ablations.training.augmentation import (
     rotate,
     zoom_centre,
 )
-from ablations.training.batches import InputScale, load_images, prepare_pixels
+from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import evaluate, prepare_training, train, train_epoch
 from ablations.training.seeding import derive_seed, initialise_weights
@@ -95,19 +94,14 @@ def test_shared_layers_start_from_the_targets_weights(ablation: Ablation) -> Non
 def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_variant(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Two pixels of each image hold its number.
-    numbers = np.arange(len(digits.train_images))
-    numbered = digits.train_images.copy()
-    numbered[:, 0, 0], numbered[:, 0, 1] = numbers % 100, numbers // 100
-    digits = replace(digits, train_images=numbered)
     batches: list[list[int]] = []
-    real = loop.prepare_pixels
+    real = loop.prepare_batch
 
-    def spy(pixels: torch.Tensor, *rest: object) -> torch.Tensor:
-        batches.append((pixels[:, 0, 0].int() + 100 * pixels[:, 0, 1].int()).tolist())
-        return real(pixels, *rest)  # type: ignore[arg-type]
+    def spy(images: Images, batch: torch.Tensor, *rest: object) -> torch.Tensor:
+        batches.append(batch.tolist())
+        return real(images, batch, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "prepare_pixels", spy)
+    monkeypatch.setattr(loop, "prepare_batch", spy)
 
     def order(name: str, epoch: int) -> list[list[int]]:
         batches.clear()
