@@ -27,7 +27,7 @@ from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudySpec
 from ablations.runner.run_one import describe_environment, utc_now
 from ablations.training import replicas as group_training
-from ablations.training.gpu_memory import bytes_per_replica, is_out_of_memory, release_memory
+from ablations.training.gpu_memory import is_out_of_memory, release_memory
 from ablations.training.replicas import train_replicas
 from benchmarks.measurements import GroupTime, GroupTimes
 from benchmarks.options import SETTINGS, dataset_options, device_option, open_dataset, open_device
@@ -85,7 +85,6 @@ def time_group(
         seconds_per_run=seconds / len(run_specs),
         last_epoch_seconds_per_run=epochs[0][-1].seconds,
         peak_memory_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
-        estimated_memory_bytes=len(run_specs) * bytes_per_replica(run_specs[0]),
         accuracy_pct_by_epoch=[[epoch.test_accuracy_pct for epoch in run] for run in epochs],
     )
 

@@ -312,8 +312,6 @@ class GroupTime(msgspec.Struct, frozen=True):
     """The same for the last epoch, in which no graph is captured."""
     peak_memory_bytes: int = 0
     """Maximum memory reserved by PyTorch, captured graphs included; 0 without a GPU."""
-    estimated_memory_bytes: int = 0
-    """The estimate of `ablations.training.gpu_memory`."""
     accuracy_pct_by_epoch: list[list[float]] = []
     """Of each seed, the test accuracy after each epoch."""
 

@@ -12,11 +12,7 @@ from ablations.data.dataset import Dataset
 from ablations.records.run import RunRecord
 from ablations.runner.epoch_timing import time_epoch
 from ablations.runner.scheduler import WorkerSetup
-from ablations.training.gpu_memory import (
-    choose_num_replicas,
-    halve_until_it_fits,
-    release_memory,
-)
+from ablations.training.gpu_memory import halve_until_it_fits, release_memory
 from ablations.training.seed_groups import split_into_groups
 from speed.arithmetic import Arithmetic
 
@@ -57,11 +53,10 @@ def trial_epoch_seconds(
         time_epoch(group[0], dataset, device, arithmetic, WARM_UP, num_replicas)
         return time_epoch(group[0], dataset, device, arithmetic, TRIAL, num_replicas)
 
-    num_replicas = choose_num_replicas(group[0], len(group), device)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return halve_until_it_fits(time_steps, num_replicas, device)
+        return halve_until_it_fits(time_steps, len(group), device)
     finally:
         torch.set_num_threads(num_threads)
         release_memory(device)

@@ -16,7 +16,7 @@ from ablations.data.dataset import Dataset
 from ablations.training import gpu_memory, replicas
 from ablations.training.batches import load_images
 from ablations.training.epoch import EpochRecord
-from ablations.training.gpu_memory import bytes_per_replica, choose_num_replicas, train_as_fits
+from ablations.training.gpu_memory import train_as_fits
 from ablations.training.loop import TrainedNetwork, Trainee, prepare_training, train, train_epoch
 from ablations.training.replicas import (
     STEPS_PER_CHUNK,
@@ -229,18 +229,6 @@ def test_only_seeds_of_one_experiment_are_a_group(digits: Dataset) -> None:
 )
 def test_chunks_cover_an_epoch(num_images: int, expected: list[tuple[int, int, int]]) -> None:
     assert list(split_into_chunks(num_images, 128)) == expected
-
-
-def test_memory_decides_how_many_replicas(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    [run_spec] = seeds_of(digits, num_seeds=1)
-    needed = bytes_per_replica(run_spec)
-    # About a hundred megabytes: the outputs of all layers for 128 images, and a chunk.
-    assert 30e6 < needed < 300e6
-    assert choose_num_replicas(run_spec, 10, CPU) == 10
-    for num_free_bytes, num_replicas in ((100 * needed, 10), (5 * needed, 4), (1000, 1)):
-        free_and_total = (num_free_bytes, 1000 * needed)
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, found=free_and_total: found)
-        assert choose_num_replicas(run_spec, 10, torch.device("cuda")) == num_replicas
 
 
 @pytest.mark.parametrize("is_capturing", [False, True])
