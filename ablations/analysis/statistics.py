@@ -19,31 +19,20 @@ DIGITS = 9
 are not exact in binary."""
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """A quantity measured once for each seed."""
+class Estimate(msgspec.Struct, frozen=True):
+    """A quantity measured once for each seed, and its mean."""
 
     by_seed: dict[int, float]
     mean: float
     standard_deviation: float | None
     """Over seeds (n - 1 in the denominator); None for a single seed."""
-
-
-class Estimate(msgspec.Struct, frozen=True):
-    """The mean of a quantity over seeds."""
-
-    by_seed: dict[int, float]
-    mean: float
     interval_95: tuple[float, float] | None
     """Student's t-interval for the mean over seeds. None for one seed and for values without spread."""
 
 
-class PairedDifference(msgspec.Struct, frozen=True):
+class PairedDifference(Estimate, frozen=True):
     """A variant minus the target, seed by seed, and the tests of its mean against zero."""
 
-    by_seed: dict[int, float]
-    mean: float
-    interval_95: tuple[float, float] | None
-    """As in `Estimate`."""
     cohens_d_z: float | None
     """Mean over standard deviation of the differences (Cohen 1988, section 2.3.5). None where there
     is no interval."""
@@ -66,16 +55,11 @@ class Ratio(msgspec.Struct, frozen=True):
     interval_95: tuple[float, float] | None
 
 
-def spread(by_seed: Mapping[int, float]) -> Spread:
-    """Mean and standard deviation over seeds."""
-    values = list(by_seed.values())
-    return Spread(dict(by_seed), fmean(values), stdev(values) if len(values) > 1 else None)
-
-
 def estimate(by_seed: Mapping[int, float]) -> Estimate:
-    """Mean over seeds, with its interval."""
+    """Mean over seeds, with its standard deviation and interval."""
     values = list(by_seed.values())
-    return Estimate(dict(by_seed), fmean(values), t_interval_95(values))
+    deviation = stdev(values) if len(values) > 1 else None
+    return Estimate(dict(by_seed), fmean(values), deviation, t_interval_95(values))
 
 
 def paired_difference(
@@ -92,6 +76,7 @@ def paired_difference(
     return PairedDifference(
         by_seed=differences,
         mean=mean,
+        standard_deviation=stdev(values) if len(values) > 1 else None,
         interval_95=t_interval_95(values),
         cohens_d_z=mean / stdev(values) if has_spread else None,
         share_above=fmean((value > 0) + (value == 0) / 2 for value in values),

@@ -11,13 +11,13 @@ from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.noise import ImageComparison, VarianceSplit, compare_images, split_variance
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
+    Estimate,
     PairedDifference,
     Ratio,
-    Spread,
+    estimate,
     mcnemar_p,
     paired_difference,
     paired_ratio,
-    spread,
 )
 from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.catalogue.ablation import Ablation
@@ -35,9 +35,9 @@ class AblationResult(msgspec.Struct, frozen=True):
 
     ablation: Ablation
     runs: list[RunRecord]
-    accuracy_pct: Spread
+    accuracy_pct: Estimate
     """Test accuracy after the last epoch: the main result."""
-    best_epoch_accuracy_pct: Spread
+    best_epoch_accuracy_pct: Estimate
     """Of the best epoch, which was chosen on the test set: shown for comparison only."""
     parameters: int
     multiply_adds: int
@@ -118,8 +118,8 @@ def _summarise_ablation(ablation: Ablation, study: Study) -> AblationResult:
     return AblationResult(
         ablation=ablation,
         runs=runs,
-        accuracy_pct=spread(accuracy_pct),
-        best_epoch_accuracy_pct=spread(
+        accuracy_pct=estimate(accuracy_pct),
+        best_epoch_accuracy_pct=estimate(
             {run.run_spec.seed: run.best_epoch.test_accuracy_pct for run in runs}
         ),
         parameters=runs[0].parameters,

@@ -7,7 +7,13 @@ import torch
 
 from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.statistics import Spread, paired_difference, sampling_noise_pct, spread
+from ablations.analysis.statistics import (
+    Estimate,
+    PairedDifference,
+    estimate,
+    paired_difference,
+    sampling_noise_pct,
+)
 from ablations.analysis.summary import AblationResult, Results, accuracy_by_seed
 from ablations.catalogue.designs import subsets
 from ablations.catalogue.entries import combine_entries, find_ablation
@@ -77,10 +83,8 @@ def parameter_counts(spec: NetworkSpec = TARGET) -> list[tuple[str, str, int]]:
     return found
 
 
-def _paired_example(
-    results: Results, name: str
-) -> tuple[Spread, Spread, Spread, tuple[float, float]]:
-    """Correct test images of the target, of a variant, and their differences with the 95 % interval.
+def _paired_example(results: Results, name: str) -> tuple[Estimate, Estimate, PairedDifference]:
+    """Correct test images of the target, of a variant, and their differences.
 
     Raises:
         ValueError: there is no interval.
@@ -92,8 +96,10 @@ def _paired_example(
     found = paired_difference(variant, target)
     if found is None or found.interval_95 is None:
         raise ValueError(f"lesson: {name!r} needs two seeds with different differences")
-    target, variant = ({seed: side[seed] for seed in found.by_seed} for side in (target, variant))
-    return spread(target), spread(variant), spread(found.by_seed), found.interval_95
+    one, other = (
+        estimate({seed: side[seed] for seed in found.by_seed}) for side in (target, variant)
+    )
+    return one, other, found
 
 
 def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution, dict[str, float]]:
@@ -104,7 +110,9 @@ def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution
     }
     [found] = attribute(by_seed, [one, other])
     accuracy_pct = {
-        combine_entries(removed).name: spread({seed: accuracies[seed] for seed in found.seeds}).mean
+        combine_entries(removed).name: estimate(
+            {seed: accuracies[seed] for seed in found.seeds}
+        ).mean
         for removed, accuracies in by_seed.items()
     }
     return found, accuracy_pct
