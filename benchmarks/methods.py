@@ -172,7 +172,7 @@ def read_study(results: Path) -> Outcome:
         run_spec = record.run_spec
         num_train = run_spec.training.num_train_images or run_spec.dataset.num_train
         num_images += num_train * len(record.epochs)
-        path = run_folder(results, run_spec.ablation, run_spec.seed) / RECORD_FILE
+        path = run_folder(results, run_spec) / RECORD_FILE
         written_at.append(path.stat().st_mtime)
         # Each of several seeds trained as one network is recorded with its share of the seconds.
         started_at.append(written_at[-1] - record.wall_seconds * record.num_replicas)

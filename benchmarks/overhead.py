@@ -123,7 +123,7 @@ def measure_disk(
     for run_spec, result in zip(run_specs, cycle(results), strict=False):
         record = msgspec.structs.replace(result.record, run_spec=run_spec, digest=run_spec.digest)
         started = time.perf_counter()
-        run_dir = run_folder(folder, run_spec.ablation, run_spec.seed)
+        run_dir = run_folder(folder, run_spec)
         write_run(run_dir, replace(result, record=record))
         seconds.append(time.perf_counter() - started)
     times = [time.perf_counter()]

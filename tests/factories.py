@@ -176,7 +176,7 @@ def write_study(folder: Path, study: Study) -> Path:
     write_with_checksum(folder / STUDY_FILE, study.spec)
     for record in study.records:
         run_spec = record.run_spec
-        path = run_folder(folder, run_spec.ablation, run_spec.seed) / RECORD_FILE
+        path = run_folder(folder, run_spec) / RECORD_FILE
         write_with_checksum(path, record)
     return folder
 

@@ -61,13 +61,17 @@ class PreparedStudy:
     run_specs: list[RunSpec]
     on_disk: Study
     """The study as it was last loaded, plus the runs that have finished since."""
-    missing: list[RunSpec]
     timing_plan: TimingPlan
     cluster: "Cluster | None"
     """The Ray cluster for the runs; None: processes of this machine."""
     shard: Shard | None
     is_device_here: bool
     """Whether this machine has the type of device that the runs use."""
+
+    @property
+    def missing(self) -> list[RunSpec]:
+        """The runs that are not on disk. Raises as `missing_runs`."""
+        return missing_runs(self.on_disk, self.run_specs)
 
 
 def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") -> PreparedStudy:
@@ -130,7 +134,6 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         num_jobs=num_jobs,
         run_specs=run_specs,
         on_disk=on_disk,
-        missing=missing,
         timing_plan=preset.timing,
         cluster=cluster,
         shard=request.shard,

@@ -18,7 +18,6 @@ from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import write_run
 from ablations.records.study import (
     add_record,
-    missing_runs,
     one_run_of_each_ablation,
     run_folder,
 )
@@ -55,8 +54,7 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
                     return 0
                 # What was loaded before the lock was taken may have changed since.
                 with study_lock(study.study_dir, study.spec) as on_disk:
-                    missing = missing_runs(on_disk, study.run_specs)
-                    study = replace(study, on_disk=on_disk, missing=missing)
+                    study = replace(study, on_disk=on_disk)
                     for line in quarantine_damaged_runs(study.study_dir, on_disk):
                         print_line(console, line)
                     study, failures = _train_missing_runs(
@@ -129,11 +127,11 @@ def _train_missing_runs(
 
 def _write_run(study: PreparedStudy, event: RunFinished) -> PreparedStudy:
     """Write a finished run to the disk; StudyError when that fails."""
-    folder = run_folder(study.study_dir, event.run_spec.ablation, event.run_spec.seed)
+    folder = run_folder(study.study_dir, event.run_spec)
     try:
         write_run(folder, event.result)
     except OSError as error:
-        num_kept = len(study.run_specs) - len(missing_runs(study.on_disk, study.run_specs))
+        num_kept = len(study.run_specs) - len(study.missing)
         raise StudyError(
             f"{folder} cannot be written ({error.strerror}); {num_kept} of "
             f"{plural(len(study.run_specs), 'run')} are kept: fix that, and the same command does the "

@@ -18,7 +18,6 @@ from ablations.inspection.load import (
     ShownImage,
     VariantImages,
     load_exhibits,
-    record_folder,
     weights_digests,
 )
 from ablations.inspection.measure import measure_network, sample_images
@@ -31,7 +30,7 @@ from ablations.records.run import (
     load_predictions,
     read_verified,
 )
-from ablations.records.study import Study
+from ablations.records.study import Study, run_folder
 from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 
@@ -50,7 +49,7 @@ def make_exhibits(study_dir: Path, study: Study, dataset: Dataset) -> list[str]:
     exhibits = load_exhibits(study_dir, study)
     for record in exhibits.unmeasured:
         try:
-            _measure_run(record_folder(study_dir, record), record, dataset)
+            _measure_run(run_folder(study_dir, record.run_spec), record, dataset)
         except (RecordError, RuntimeError) as error:
             problems.append(str(error))
     if exhibits.shown_runs and not exhibits.gallery:
@@ -104,7 +103,7 @@ def _make_gallery(
     """The gallery of these runs, None without the target; adds why networks are left out."""
     networks, wrong = {}, {}
     for name, record in runs.items():
-        run_dir = record_folder(study_dir, record)
+        run_dir = run_folder(study_dir, record.run_spec)
         try:
             predictions = load_predictions(run_dir, record)
             networks[name] = _load_network(run_dir, record)

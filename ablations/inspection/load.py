@@ -113,14 +113,16 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
 
     for record in study.records:
         with problems_kept():
-            if found := load_observations(record_folder(study_dir, record), record):
+            if found := load_observations(run_folder(study_dir, record.run_spec), record):
                 observations[record.run_spec.ablation, record.run_spec.seed] = found
     gallery, runs = None, _shown_runs(study, study_dir)
     with problems_kept():
         gallery = _load_gallery(study_dir, runs)
     for name, record in runs.items() if gallery else ():
         with problems_kept():
-            weights[name] = read_verified(record_folder(study_dir, record) / WEIGHTS_FILE, record)
+            weights[name] = read_verified(
+                run_folder(study_dir, record.run_spec) / WEIGHTS_FILE, record
+            )
     unmeasured = tuple(
         record
         for record in study.records
@@ -147,13 +149,8 @@ def _shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
 def _has_weights(study_dir: Path, record: RunRecord) -> bool:
     """Whether a run's weights file exists and is in its record."""
     return WEIGHTS_FILE in record.file_sha256 and (
-        (record_folder(study_dir, record) / WEIGHTS_FILE).is_file()
+        (run_folder(study_dir, record.run_spec) / WEIGHTS_FILE).is_file()
     )
-
-
-def record_folder(study_dir: Path, record: RunRecord) -> Path:
-    """The folder of a record's run."""
-    return run_folder(study_dir, record.run_spec.ablation, record.run_spec.seed)
 
 
 def weights_digests(runs: dict[str, RunRecord]) -> dict[str, str]:

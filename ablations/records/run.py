@@ -110,13 +110,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run that is not yet on disk: the record and the content of the other files."""
+    """A finished run that is not yet on disk."""
 
     record: RunRecord
-    predictions_npz: bytes
-    weights_safetensors: bytes
-    observations_json: bytes | None
-    """None when the measurements failed; the run is kept."""
+    files: dict[str, bytes]
+    """Content of the other files, by name. Without observations if the measurements failed."""
 
 
 def encode_predictions(predictions: Predictions) -> bytes:
@@ -132,10 +130,8 @@ def encode_predictions(predictions: Predictions) -> bytes:
 
 def write_run(run_dir: Path, result: RunResult) -> None:
     """Write a run's files, the record last."""
-    write_atomically(run_dir / PREDICTIONS_FILE, result.predictions_npz)
-    write_atomically(run_dir / WEIGHTS_FILE, result.weights_safetensors)
-    if result.observations_json is not None:
-        write_atomically(run_dir / OBSERVATIONS_FILE, result.observations_json)
+    for name, content in result.files.items():
+        write_atomically(run_dir / name, content)
     write_with_checksum(run_dir / RECORD_FILE, result.record)
 
 

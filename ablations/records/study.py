@@ -59,9 +59,9 @@ def plan_runs(
     ]
 
 
-def run_folder(study_dir: Path, ablation: str, seed: int) -> Path:
+def run_folder(study_dir: Path, run_spec: RunSpec) -> Path:
     """The folder of a run."""
-    return study_dir / ablation / f"seed-{seed}"
+    return study_dir / run_spec.ablation / f"seed-{run_spec.seed}"
 
 
 def load_study(study_dir: Path) -> Study:
@@ -110,10 +110,10 @@ def missing_runs(study: Study, run_specs: Iterable[RunSpec]) -> list[RunSpec]:
         StudyError, RecordError: there is a record that is not damaged, but cannot be used, such as
             one of another definition, device or schema.
     """
-    records = {_path_of(record.run_spec): record for record in study.records}
+    records = {run_folder(Path(), record.run_spec): record for record in study.records}
     missing = []
     for run_spec in run_specs:
-        path = _path_of(run_spec)
+        path = run_folder(Path(), run_spec)
         record, error = records.get(path), study.rejected.get(path)
         if error is not None and not isinstance(error, DamagedFileError):
             raise error
@@ -145,10 +145,6 @@ def _sort_records(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
     )
 
 
-def _path_of(run_spec: RunSpec) -> Path:
-    return run_folder(Path(), run_spec.ablation, run_spec.seed)
-
-
 def _run_folders(study_dir: Path) -> list[Path]:
     """The folders with a record, sorted; RecordError for an unreadable folder, which `glob` skips."""
     try:
@@ -173,7 +169,7 @@ def _load_run(run_dir: Path, spec: StudySpec) -> RunRecord:
     """
     record = load_record(run_dir)
     run_spec, path = record.run_spec, run_dir / RECORD_FILE
-    if _path_of(run_spec).parts != run_dir.parts[-2:]:
+    if run_folder(Path(), run_spec).parts != run_dir.parts[-2:]:
         raise DamagedFileError(
             f"{path}: is a record of '{run_spec.ablation}', seed {run_spec.seed}"
         )

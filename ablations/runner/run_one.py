@@ -24,6 +24,7 @@ from ablations.data.dataset import Dataset
 from ablations.inspection.measure import measure_network
 from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
+    OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
     WEIGHTS_FILE,
     Environment,
@@ -118,13 +119,13 @@ def _assemble_result(
 ) -> RunResult:
     test_result = trained.test_result
     predicted_class = test_result.predicted_class.numpy()
-    predictions_npz = encode_predictions(
-        Predictions(predicted_class, test_result.true_class_probability.numpy())
-    )
-    weights_safetensors = save(
-        {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
-    )
-    weights_sha256 = hashlib.sha256(weights_safetensors).hexdigest()
+    predictions = Predictions(predicted_class, test_result.true_class_probability.numpy())
+    weights = trained.network.state_dict()
+    files = {
+        PREDICTIONS_FILE: encode_predictions(predictions),
+        WEIGHTS_FILE: save({name: one.cpu().contiguous() for name, one in weights.items()}),
+    }
+    file_sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     record = RunRecord(
         run_spec=run_spec,
         digest=run_spec.digest,
@@ -133,25 +134,21 @@ def _assemble_result(
         parameters=count_parameters(trained.network),
         multiply_adds=total_multiply_adds(run_spec.network),
         environment=environment,
-        file_sha256={
-            PREDICTIONS_FILE: hashlib.sha256(predictions_npz).hexdigest(),
-            WEIGHTS_FILE: weights_sha256,
-        },
+        file_sha256=file_sha256,
         wrong_test_images=test_result.wrong_images,
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,
         protocol_version=PROTOCOL_VERSION,
     )
-    observations_json = None
     device = torch.device(environment.device_type)
     # A run may have taken hours. The report can measure its network later.
     with contextlib.suppress(RuntimeError):
         observations = measure_network(
-            run_spec, trained.network, dataset, predicted_class, weights_sha256, device
+            run_spec, trained.network, dataset, predicted_class, file_sha256[WEIGHTS_FILE], device
         )
-        observations_json = encode_with_checksum(observations, is_indented=False)
-    return RunResult(record, predictions_npz, weights_safetensors, observations_json)
+        files[OBSERVATIONS_FILE] = encode_with_checksum(observations, is_indented=False)
+    return RunResult(record, files)
 
 
 def choose_device(name: str) -> str:

@@ -14,7 +14,6 @@ import cli
 from ablations.data.datasets import DataError
 from ablations.records.atomic_io import write_json
 from ablations.records.run import RECORD_FILE
-from ablations.records.study import run_folder
 from benchmarks import compare, options
 from benchmarks.baselines import dataloader
 from benchmarks.baselines.recipe import BaselineEpoch, BaselineResult
@@ -111,7 +110,7 @@ def test_seconds_of_a_study(
     assert outcome.num_images == 120_000 * len(written_at)
     assert outcome.training_seconds == pytest.approx(training_seconds)
     assert outcome.finished_at == max(written_at)
-    (run_folder(tmp_path / "study", "target", 0) / RECORD_FILE).write_text("{}")
+    (tmp_path / "study" / "target" / "seed-0" / RECORD_FILE).write_text("{}")
     with pytest.raises(MethodFailed, match="not all runs finished"):
         read_study(tmp_path / "study")
 
@@ -123,7 +122,7 @@ def write_canned_study(study_dir: Path, written_at: list[float], num_replicas: i
     records = [msgspec.structs.replace(record, **times) for record in study.records]
     write_study(study_dir, replace(study, records=tuple(records)))
     for seed, seconds in enumerate(written_at):
-        os.utime(run_folder(study_dir, "target", seed) / RECORD_FILE, (seconds, seconds))
+        os.utime(study_dir / "target" / f"seed-{seed}" / RECORD_FILE, (seconds, seconds))
 
 
 def test_method_is_measured_from_its_launch_or_shows_its_output(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.records.atomic_io import load_json
 from ablations.records.run import RECORD_FILE
-from ablations.records.study import plan_runs, run_folder
+from ablations.records.study import plan_runs
 from ablations.records.study_spec import StudyError
 from ablations.runner.process_pool import ProcessPool
 from ablations.runner.scheduler import EpochFinished, Event, RunFailed, RunFinished, WorkerSetup
@@ -132,6 +132,6 @@ def test_studies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         collect_accuracy(read_records([plain, plain]))
     with pytest.raises(StudyError, match="no finished runs"):
         collect_accuracy([])
-    (run_folder(plain, "target", 1) / RECORD_FILE).write_text("{}")
+    (plain / "target" / "seed-1" / RECORD_FILE).write_text("{}")
     finished = CliRunner().invoke(accuracy.main, [str(plain), "--out", str(tmp_path / "a.json")])
     assert finished.exit_code == 1 and "record.json" in finished.output

@@ -52,7 +52,7 @@ def study_dir(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     spec = StudySpec(digits.id, digits.title, 2, 600, device_type="cpu")
     create_study(folder, spec)
     for run in plan_runs(spec, [find_ablation(name) for name in NAMES], [0]):
-        write_run(run_folder(folder, run.ablation, run.seed), run_experiment(run, digits))
+        write_run(run_folder(folder, run), run_experiment(run, digits))
     make_exhibits(folder, load_study(folder), digits)
     return folder
 
@@ -165,7 +165,7 @@ def test_a_run_leaves_observations_of_its_own_network(study_dir: Path, digits: D
     for record in study.records:
         found = exhibits.observations[record.run_spec.ablation, 0]
         assert found.weights_sha256 == record.file_sha256[WEIGHTS_FILE]
-        run_dir = run_folder(study_dir, record.run_spec.ablation, 0)
+        run_dir = study_dir / record.run_spec.ablation / "seed-0"
         predicted = load_predictions(run_dir, record).predicted_class
         assert found.confusion == confusion_matrix(digits.test_labels, predicted).tolist()
         assert found.num_known_images == 600
@@ -186,7 +186,7 @@ def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) ->
         assert found.num_lost == len(wrong - target_wrong)
         assert found.lost == sorted(wrong - target_wrong)[:NUM_SHOWN]
         assert found.won == sorted(target_wrong - wrong)[:NUM_SHOWN]
-        predictions = load_predictions(run_folder(study_dir, name, 0), records[name])
+        predictions = load_predictions(study_dir / name / "seed-0", records[name])
         for number, answer in found.answers.items():
             image = gallery.image(number)
             assert image.pixels == digits.test_images[number].tobytes()
@@ -199,7 +199,7 @@ def test_gallery_shows_what_the_records_say(study_dir: Path, digits: Dataset) ->
 
 def test_files_of_other_weights_are_made_again(study_dir: Path, digits: Dataset) -> None:
     study = load_study(study_dir)
-    path = run_folder(study_dir, NAMES[1], 0) / OBSERVATIONS_FILE
+    path = study_dir / NAMES[1] / "seed-0" / OBSERVATIONS_FILE
     for file, file_type in ((study_dir / GALLERY_FILE, Gallery), (path, Observations)):
         content = file.read_bytes()
         weights_sha256 = {} if file_type is Gallery else "0" * 64
@@ -216,8 +216,8 @@ def test_files_of_other_weights_are_made_again(study_dir: Path, digits: Dataset)
 def test_damaged_files_are_named_and_left_out(study_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(study_dir, tmp_path / "study")
     study = load_study(folder)
-    observations = run_folder(folder, NAMES[0], 0) / OBSERVATIONS_FILE
-    weights = run_folder(folder, NAMES[1], 0) / WEIGHTS_FILE
+    observations = folder / NAMES[0] / "seed-0" / OBSERVATIONS_FILE
+    weights = folder / NAMES[1] / "seed-0" / WEIGHTS_FILE
     observations.write_bytes(observations.read_bytes()[:100])
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
     exhibits = load_exhibits(folder, study)
@@ -257,7 +257,7 @@ def test_failing_to_look_does_not_lose_a_run(
     [run] = plan_runs(spec, [find_ablation("target")], [0])
     result = run_experiment(run, digits)
     create_study(tmp_path / "study", spec)
-    folder = run_folder(tmp_path / "study", "target", 0)
+    folder = tmp_path / "study" / "target" / "seed-0"
     write_run(folder, result)
     assert not (folder / OBSERVATIONS_FILE).exists()
     study = load_study(tmp_path / "study")

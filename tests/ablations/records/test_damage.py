@@ -72,7 +72,7 @@ def files_of(study_dir: Path, *names: str) -> list[Path]:
 
 
 def folder_of(study_dir: Path, run: RunSpec) -> Path:
-    return run_folder(study_dir, run.ablation, run.seed)
+    return run_folder(study_dir, run)
 
 
 # Each fault returns the files that are not any more what was written.
@@ -98,13 +98,8 @@ def be_killed_while_writing(study_dir: Path, made: Results, random: Random) -> l
     folder, result = folder_of(study_dir, run), made[run]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    contents = {
-        PREDICTIONS_FILE: result.predictions_npz,
-        WEIGHTS_FILE: result.weights_safetensors,
-        OBSERVATIONS_FILE: result.observations_json or b"",
-    }
-    for name in list(contents)[: random.randint(0, 3)]:
-        (folder / name).write_bytes(contents[name])
+    for name in list(result.files)[: random.randint(0, 3)]:
+        (folder / name).write_bytes(result.files[name])
     record = format_json(result.record)[: random.randint(0, 5000)]
     (folder / f".{RECORD_FILE}.x1.tmp").write_bytes(record)
     return [folder / RECORD_FILE]
@@ -209,12 +204,11 @@ def check_what_is_shown(study_dir: Path, made: Results, intact: dict[RunSpec, in
         folder, result = folder_of(study_dir, run), made[run]
         assert seen.get((run.ablation, run.seed)) in (
             None,
-            msgspec.json.decode(result.observations_json or b"", type=Observations),
+            msgspec.json.decode(result.files[OBSERVATIONS_FILE], type=Observations),
         )
-        if (folder / WEIGHTS_FILE).exists():
-            assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
-        if (folder / PREDICTIONS_FILE).exists():
-            assert read_verified(folder / PREDICTIONS_FILE, record) == result.predictions_npz
+        for name in (WEIGHTS_FILE, PREDICTIONS_FILE):
+            if (folder / name).exists():
+                assert read_verified(folder / name, record) == result.files[name]
 
 
 @pytest.mark.parametrize("seed", range(500 if IS_EXHAUSTIVE else 20))

@@ -242,9 +242,7 @@ def test_any_step_of_writing_a_study_may_fail(
         tried[disk.failed] += 1
         assert not list(out.rglob("*.tmp"))
         kept = {
-            run_spec
-            for run_spec in results
-            if (run_folder(out, run_spec.ablation, run_spec.seed) / RECORD_FILE).exists()
+            run_spec for run_spec in results if (run_folder(out, run_spec) / RECORD_FILE).exists()
         }
         if pools:
             # Only the run that was being written may be lost.
@@ -255,11 +253,11 @@ def test_any_step_of_writing_a_study_may_fail(
         assert run_study.run_study(request(out), no_report) == 0
         assert {one for pool in pools for one in pool.started} == results.keys() - kept
         for run_spec, result in results.items():
-            folder = run_folder(out, run_spec.ablation, run_spec.seed)
+            folder = run_folder(out, run_spec)
             record = load_record(folder)
             assert record == result.record
             load_predictions(folder, record)
-            assert read_verified(folder / WEIGHTS_FILE, record) == result.weights_safetensors
+            assert read_verified(folder / WEIGHTS_FILE, record) == result.files[WEIGHTS_FILE]
     for step, times in tried.items():
         count_fault(
             "disk",

@@ -11,8 +11,15 @@ from ablations.catalogue.entries import find_ablation
 from ablations.records import merge
 from ablations.records.lock import study_lock
 from ablations.records.merge import merge_studies
-from ablations.records.run import PREDICTIONS_FILE, RECORD_FILE, WEIGHTS_FILE, RunResult, write_run
-from ablations.records.study import load_study, plan_runs, run_folder
+from ablations.records.run import (
+    OBSERVATIONS_FILE,
+    PREDICTIONS_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    RunResult,
+    write_run,
+)
+from ablations.records.study import load_study, plan_runs
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from tests.ablations.runner.test_chaos import records_in
 from tests.factories import make_record, make_spec
@@ -28,8 +35,8 @@ def write_part(part: Path, spec: StudySpec, seeds: range, chance: int = 0) -> No
         }
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         record = msgspec.structs.replace(make_record(run), file_sha256=digests)
-        result = RunResult(record, *files.values(), observations_json=b"damaged")
-        write_run(run_folder(part, "target", run.seed), result)
+        files[OBSERVATIONS_FILE] = b"damaged"
+        write_run(part / "target" / f"seed-{run.seed}", RunResult(record, files))
 
 
 def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) -> None:
@@ -37,7 +44,7 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     one, two, out = (tmp_path / name for name in ("one", "two", "out"))
     write_part(one, spec, range(3))
     write_part(two, spec, range(2, 5), chance=1)
-    cut_off = run_folder(two, "target", 4) / WEIGHTS_FILE
+    cut_off = two / "target" / "seed-4" / WEIGHTS_FILE
     cut_off.write_bytes(b"weigh")
     merged = merge_studies([one, two], out)
     assert (merged.num_copied, merged.num_present) == (4, 0)
@@ -52,8 +59,8 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
     assert (again.num_copied, again.num_present) == (1, 4)
     assert records_in(out).items() > before.items()
     # What was damaged in the whole study does not keep an intact run out.
-    (run_folder(out, "target", 0) / WEIGHTS_FILE).write_bytes(b"")
-    (run_folder(out, "target", 1) / RECORD_FILE).write_bytes(b"{}")
+    (out / "target" / "seed-0" / WEIGHTS_FILE).write_bytes(b"")
+    (out / "target" / "seed-1" / RECORD_FILE).write_bytes(b"{}")
     repaired = merge_studies([one, two], out)
     assert (repaired.num_copied, repaired.num_present) == (2, 3)
     assert sum("Quarantined" in problem for problem in repaired.problems) == 2
@@ -64,7 +71,7 @@ def test_merge_takes_what_can_be_trusted_and_replaces_nothing(tmp_path: Path) ->
 def test_merge_verifies_what_it_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, out = tmp_path / "part", tmp_path / "out"
     write_part(part, make_spec(), range(2))
-    weights = run_folder(part, "target", 1) / WEIGHTS_FILE
+    weights = part / "target" / "seed-1" / WEIGHTS_FILE
 
     def damage_a_run_that_was_loaded(*inputs: object) -> list[str]:
         weights.write_bytes(b"other")

@@ -40,7 +40,7 @@ def plan(names: list[str], seeds: list[int]) -> list[RunSpec]:
 
 def write_record(study_dir: Path, record: RunRecord) -> Path:
     run_spec = record.run_spec
-    path = run_folder(study_dir, run_spec.ablation, run_spec.seed) / RECORD_FILE
+    path = run_folder(study_dir, run_spec) / RECORD_FILE
     write_with_checksum(path, record)
     return path
 
@@ -180,7 +180,7 @@ def test_damage_is_quarantined_and_nothing_is_overwritten(tmp_path: Path) -> Non
     for number in range(1, 4):
         run_specs = write_study(tmp_path, ["target", "no-gap"], [0])
         write_with_checksum(tmp_path / TIMING_FILE, make_timing(["target"]))
-        run_dir = run_folder(tmp_path, "no-gap", 0)
+        run_dir = tmp_path / "no-gap" / "seed-0"
         for path in (run_dir / RECORD_FILE, tmp_path / TIMING_FILE):
             damaged.append(path.read_bytes()[:-number])
             path.write_bytes(damaged[-1])
@@ -194,7 +194,7 @@ def test_damage_is_quarantined_and_nothing_is_overwritten(tmp_path: Path) -> Non
             f"quarantine/timing.json-{number}",
         ]
         assert lines[0].startswith("Quarantined: no-gap/seed-0/record.json: not the file that was")
-        assert run_folder(tmp_path, "target", 0).exists() and not run_dir.exists()
+        assert (tmp_path / "target" / "seed-0").exists() and not run_dir.exists()
         assert load_study(tmp_path).problems == ()
     kept = [path for path in (tmp_path / QUARANTINE_DIR).rglob("*") if path.is_file()]
     assert sorted(path.read_bytes() for path in kept if path.name != "notes.txt") == sorted(damaged)

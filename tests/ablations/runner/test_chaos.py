@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from ablations.data.datasets import Dataset
-from ablations.records.run import load_record
+from ablations.records.run import PREDICTIONS_FILE, WEIGHTS_FILE, load_record
 from tests.factories import run_experiment, run_specs_on, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
@@ -125,8 +125,8 @@ def test_study_that_is_killed_again_and_again_loses_nothing(
             record = load_record(folder)
             result = undisturbed[record.run_spec]
             assert without_times(record) == without_times(result.record)
-            assert (folder / "weights.safetensors").read_bytes() == result.weights_safetensors
-            assert (folder / "predictions.npz").read_bytes() == result.predictions_npz
+            for name in (WEIGHTS_FILE, PREDICTIONS_FILE):
+                assert (folder / name).read_bytes() == result.files[name]
         assert not list(out.rglob("*.tmp"))
     for fault, times in num_faults.items():
         count_fault(

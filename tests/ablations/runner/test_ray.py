@@ -20,6 +20,7 @@ from ray.cluster_utils import Cluster as LocalNodes
 
 import cli
 from ablations.data.dataset import Dataset
+from ablations.records.run import WEIGHTS_FILE
 from ablations.runner.backends import connection
 from ablations.runner.process_pool import ProcessPool
 from ablations.runner.ray_pool import Cluster, ClusterPool, connect
@@ -76,7 +77,10 @@ def test_results_are_those_of_this_machine(cluster: Cluster, digits: Dataset) ->
     for event in events:
         if isinstance(event, RunFinished):
             assert without_times(event.result.record) == without_times(here[event.run_spec].record)
-            assert event.result.weights_safetensors == here[event.run_spec].weights_safetensors
+            weights, same = (
+                one.files[WEIGHTS_FILE] for one in (event.result, here[event.run_spec])
+            )
+            assert weights == same
 
 
 def test_groups_report_each_run(cluster: Cluster, digits: Dataset) -> None:

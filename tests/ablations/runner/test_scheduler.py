@@ -29,10 +29,7 @@ RUN_SPECS = plan_runs(make_spec(), [find_ablation("target")], range(4))
 
 
 def finish(run_specs: Sequence[RunSpec]) -> list[Event | GroupLost]:
-    return [
-        RunFinished(run_spec, RunResult(make_record(run_spec), b"", b"", None))
-        for run_spec in run_specs
-    ]
+    return [RunFinished(run_spec, RunResult(make_record(run_spec), {})) for run_spec in run_specs]
 
 
 class ScriptedPool:
