@@ -158,7 +158,6 @@ def _others_that_reach_it(
 
 
 def _used_concepts(run: RunRecord) -> list[str]:
-    """The assignment's concepts that a run's network uses."""
     return [name for name, is_used in CONCEPTS.items() if is_used(run.run_spec.network)]
 
 

@@ -107,7 +107,6 @@ def summarise(study: Study) -> Results:
 
 
 def _summarise_ablation(ablation: Ablation, study: Study) -> AblationResult:
-    """One row of the results."""
     is_target = ablation.kind == "target"
     runs = runs_of(study, ablation.name)
     target_runs = [] if is_target else runs_of(study, "target")
@@ -209,7 +208,6 @@ def unknown_ablations(study: Study) -> list[str]:
 
 
 def _interval(row: AblationResult) -> tuple[float | None, float | None]:
-    """The 95 % interval of the difference; None where there is none."""
     return (row.difference_pct and row.difference_pct.interval_95) or (None, None)
 
 

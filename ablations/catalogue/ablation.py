@@ -118,7 +118,6 @@ def _join(ablations: Sequence[Ablation]) -> Ablation:
 
 
 def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """One set of changed fields from several."""
     merged: dict[str, Any] = {}
     for change in changes:
         for field_name, value in change.items():

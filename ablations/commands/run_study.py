@@ -126,7 +126,6 @@ def _train_missing_runs(
 
 
 def _write_run(study: PreparedStudy, event: RunFinished) -> PreparedStudy:
-    """Write a finished run to the disk; StudyError when that fails."""
     folder = run_folder(study.study_dir, event.run_spec)
     try:
         write_run(folder, event.result)

@@ -160,7 +160,6 @@ def _search_roots(source: DataSource, data_dir: Path | None) -> list[Path]:
 
 
 def _warn_of_digits(reason: str, log: Log) -> None:
-    """Warn prominently that another data set replaces MNIST."""
     log("!" * 80)
     log("!!! MNIST IS MISSING: scikit-learn's 8x8 digits are used in its place.")
     log("!!! These are NOT MNIST's numbers: 1,437 small training images instead of 60,000.")

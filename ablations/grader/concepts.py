@@ -17,8 +17,6 @@ _MATRIX_PRODUCTS = ("matmul", "__matmul__", "mm", "addmm", "einsum")
 
 
 class _FunctionCall(NamedTuple):
-    """A call of a PyTorch function, and its result."""
-
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

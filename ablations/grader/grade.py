@@ -86,7 +86,6 @@ def _check_parameters(inspection: Inspection) -> _Finding:
 
 
 def _check_concepts(inspection: Inspection) -> _Finding:
-    """All four."""
     missing = ", ".join(one for one in CONCEPTS if one not in inspection.concepts)
     measured = "all used"
     if missing:
@@ -95,7 +94,6 @@ def _check_concepts(inspection: Inspection) -> _Finding:
 
 
 def _check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> _Finding:
-    """Fewer than 20."""
     is_complete = all(run.num_epochs == num_epochs for run in trained)
     measured = f"trained for {num_epochs}" + ("" if is_complete else ", or until it diverged")
     return "pass" if num_epochs < assignment.EPOCH_LIMIT else "fail", measured

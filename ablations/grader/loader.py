@@ -62,7 +62,6 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Run a Python file as a module."""
     sys.argv = [str(path)]
     # The file can import its neighbours, as when it is run by itself.
     sys.path.insert(0, str(path.parent))

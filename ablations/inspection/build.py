@@ -77,7 +77,6 @@ def complete_exhibits(
 
 
 def _measure_run(run_dir: Path, record: RunRecord, dataset: Dataset) -> None:
-    """Measure a run's network, and write its observations."""
     observations = measure_network(
         record.run_spec,
         _load_network(run_dir, record),

@@ -147,7 +147,6 @@ def _shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
 
 
 def _has_weights(study_dir: Path, record: RunRecord) -> bool:
-    """Whether a run's weights file exists and is in its record."""
     return WEIGHTS_FILE in record.file_sha256 and (
         (run_folder(study_dir, record.run_spec) / WEIGHTS_FILE).is_file()
     )

@@ -123,7 +123,6 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 def _work(connection: Connection, setup: WorkerSetup) -> None:
-    """The main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Windows there is no signal mask to inherit.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

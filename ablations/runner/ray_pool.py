@@ -132,7 +132,6 @@ def _check_reachable(address: str) -> None:
 
 @contextlib.contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """Turn Ray's errors into ClusterError."""
     try:
         yield
     except (ray.exceptions.RayError, ConnectionError) as error:

@@ -83,7 +83,6 @@ def _has_supported_settings(layer: nn.Module) -> bool:
 
 
 def _in_float32(layer: nn.Module) -> Step:
-    """A layer that is not fused."""
     return lambda values: layer(values.float())
 
 

@@ -247,13 +247,11 @@ def _weight_rows(weight: Tensor) -> Rows:
 
 
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:
-    """A parameter's memory as a NumPy array."""
     array: NDArray[np.float32] = parameter.detach().numpy()
     return array
 
 
 def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised memory for activations."""
     return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 

@@ -56,7 +56,6 @@ def _rotate(image, cos, sin, rotated):
 
 @compiled
 def _warp_images(images, is_zoomed, margin, cos, sin, out):
-    """Zoom the images marked for it, then rotate every image."""
     zoomed = np.empty(images.shape[1:], np.float32)
     for number in range(len(images)):
         if is_zoomed[number]:
