@@ -164,16 +164,6 @@ def test_nothing_is_unpickled() -> None:
         assert "allow_pickle=True" not in text, path.name
 
 
-def test_public_things_have_docstrings() -> None:
-    for path in every_source():
-        tree = ast.parse(path.read_text())
-        assert ast.get_docstring(tree), path.name
-        for node in tree.body:
-            is_definition = isinstance(node, ast.FunctionDef | ast.ClassDef)
-            if is_definition and not node.name.startswith("_"):
-                assert ast.get_docstring(node), f"{path.name}: {node.name}"
-
-
 def test_no_ablation_is_known_by_name_outside_the_catalogue() -> None:
     from ablations.catalogue.entries import CATALOGUE
 
