@@ -245,6 +245,7 @@ def test_damaged_runs_are_quarantined_and_run_again(
     again = ablate_digits(study_copy, "no-gap", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
     assert "3 of 4 runs are there already" in again.stdout
+    assert "kept as quarantine/no-gap-seed-1-1" in again.stdout
     [quarantined] = (study_copy / "quarantine").iterdir()
     assert quarantined.name == "no-gap-seed-1-1"
     assert (quarantined / "weights.safetensors").read_bytes() == weights
