@@ -48,14 +48,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def default_signals() -> None:
-    """Restore signals that a shell or `nohup` ignores, which child processes would inherit."""
-    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-            signal.signal(number, default)
+    """Restore signals that a shell, `nohup`, Ray or another test has changed, also for children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

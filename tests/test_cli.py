@@ -200,7 +200,11 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         (["ablate", *ON_DIGITS, "target", "--out", "/dev/null"], "choose another folder"),
         (["ablate", "--dataset", "digits", "--device", "cuda", "target"], "no cuda device"),
         (["ablate", "--all", "--gpus-per-task", "0.5"], "need --backend ray"),
+        (["check", "net.py"], "write the file and the name in it"),
+        (["check", "net.py:"], "write the file and the name in it"),
+        (["check", "nowhere.py:Net"], "there is no file 'nowhere.py'"),
         (["report", "."], "is not a study"),
+        (["report", "docs/reference", "--out", "page.html"], "--out needs several studies"),
         (["report", "docs/reference", "docs/reference"], "given twice"),
         (
             [
@@ -245,6 +249,7 @@ def test_damaged_runs_are_quarantined_and_run_again(
     again = ablate_digits(study_copy, "no-gap", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
     assert "3 of 4 runs are there already" in again.stdout
+    assert "kept as quarantine/no-gap-seed-1-1" in again.stdout
     [quarantined] = (study_copy / "quarantine").iterdir()
     assert quarantined.name == "no-gap-seed-1-1"
     assert (quarantined / "weights.safetensors").read_bytes() == weights

@@ -101,5 +101,3 @@ def test_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(one), str(other), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert "no-relu" in out.read_text()
-    result = CliRunner().invoke(main, ["report", str(one), "--out", str(out)])
-    assert result.exit_code == 2

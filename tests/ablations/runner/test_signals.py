@@ -2,36 +2,26 @@
 
 import signal
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
-from ablations.runner.signals import SIGNALS, StopRequest, handle_signals
-
-NUMBERS = {name: getattr(signal, name) for name in SIGNALS if hasattr(signal, name)}
-
-
-@pytest.fixture(autouse=True)
-def default_handlers() -> Iterator[None]:
-    """A parent such as nohup may have left some signals ignored."""
-    previous = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS.values()}
-    yield
-    for number, handler in previous.items():
-        signal.signal(number, handler)
+from ablations.runner.signals import StopRequest, handle_signals
 
 
 @pytest.mark.parametrize(
     ("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
 )
 def test_signal_interrupts_and_the_previous_handler_is_restored(name: str, exit_code: int) -> None:
-    if name not in NUMBERS:
+    number = getattr(signal, name, None)
+    if number is None:
         pytest.skip(f"this system has no {name}")
+    previous = signal.getsignal(number)
     with handle_signals() as request:
         request.check()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(NUMBERS[name])
+            signal.raise_signal(number)
     assert request.exit_code == exit_code
-    assert signal.getsignal(NUMBERS[name]) is signal.SIG_DFL
+    assert signal.getsignal(number) is previous
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
