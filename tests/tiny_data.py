@@ -117,7 +117,6 @@ class Mirror:
 def serving(files: dict[str, bytes], fault: str = "none") -> Iterator[Mirror]:
     """Serve files at a free port of this machine."""
     mirror = Mirror(files, fault)
-    is_over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -135,7 +134,7 @@ def serving(files: dict[str, bytes], fault: str = "none") -> Iterator[Mirror]:
                 self.wfile.write(body[: int(len(body) * fault.sent_share)])
                 if fault.stalls:
                     mirror.has_stalled.set()
-                    is_over.wait()
+                    self.rfile.read(1)  # until the client closes the connection
 
         def log_message(self, *args: object) -> None:
             """Print nothing."""
@@ -147,5 +146,4 @@ def serving(files: dict[str, bytes], fault: str = "none") -> Iterator[Mirror]:
         try:
             yield mirror
         finally:
-            is_over.set()
             server.shutdown()
