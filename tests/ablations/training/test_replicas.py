@@ -145,9 +145,9 @@ def test_records_are_those_of_the_plain_loop(digits: Dataset) -> None:
     for run_spec, ours in zip(run_specs, trained, strict=True):
         theirs = train(run_spec, digits, CPU)
         assert [record for other, record in reported if other == run_spec] == ours.epochs
-        assert [epoch.epoch for epoch in ours.epochs] == [1, 2, 3, 4]
         assert not ours.has_diverged
         for our_epoch, their_epoch in zip(ours.epochs, theirs.epochs, strict=True):
+            assert our_epoch.epoch == their_epoch.epoch
             assert our_epoch.learning_rate == their_epoch.learning_rate
             # Float32, and eight steps in which rounding errors grow.
             assert our_epoch.train_loss == pytest.approx(their_epoch.train_loss, rel=1e-3)
