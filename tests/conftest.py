@@ -1,5 +1,6 @@
 """Fixtures for every test: data sets, a browser, and protection against downloads."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,8 +32,7 @@ import torch
 from hypothesis import settings
 
 from ablations.data.dataset import Dataset
-from ablations.data.datasets import folders_under, load_dataset
-from ablations.data.sources import MNIST, inspect_folder
+from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 
 # The time of an example depends on the machine.
 settings.register_profile("project", deadline=None)
@@ -72,14 +72,13 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
     """The folder with MNIST's four files."""
-    roots = [REPOSITORY / "../shared/mnist", REPOSITORY / "data"]
-    if os.environ.get("MNIST_DATA_DIR"):
-        roots.insert(0, Path(os.environ["MNIST_DATA_DIR"]).absolute())
-    for root in roots:
-        for folder in folders_under(MNIST, root):
-            if all(file.status == "verified" for file in inspect_folder(MNIST, folder)):
-                return folder
-    skip_or_fail(f"no MNIST in {', '.join(map(str, roots))}; set MNIST_DATA_DIR to its folder")
+    with contextlib.chdir(REPOSITORY):
+        try:
+            _, folder = resolve_dataset("mnist", fetch=False)
+        except DataError as error:
+            skip_or_fail(str(error))
+        assert folder
+        return folder.absolute()
 
 
 @pytest.fixture(scope="session", autouse=True)
