@@ -13,7 +13,7 @@ from cli import main
 from reports.html.replication import render_replication
 from reports.text.replication import study_labels
 from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing, write_study
-from tests.reports.html.test_page import HOSTILE, PageReader
+from tests.reports.html.pages import HOSTILE, PageReader
 
 HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
 HELPS = Verdict("real but small", "helps", 1.0, 0.0, 0.0, None)

@@ -1,82 +1,17 @@
-"""Predict first: guesses follow the study's verdicts, and the page works with and without a script."""
+"""Predict first: a guess comes before each result, by card or for all results at once."""
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
-import msgspec
-import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from ablations.analysis.summary import Results
-from ablations.analysis.verdicts import Verdict, VerdictKind
-from reports.html.page import render_page
-from reports.text.predict import Guess, Outcome, choices, guess_outcome
-from tests.factories import ALL_NAMES, make_results
+from reports.text.predict import Guess, Outcome, choices
+from tests.reports.html.pages import HOSTILE
 
-GUESSES: tuple[Guess, ...] = get_args(Guess)
 MARGIN = 0.1
-HOSTILE = "<img src=x onerror=alert(1)>\"'"
 RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
-
-
-@pytest.mark.parametrize(
-    ("kind", "effect", "outcomes"),
-    [
-        ("matters", "hurts", ["right", "wrong", "wrong"]),
-        ("matters", "helps", ["wrong", "wrong", "right"]),
-        ("real but small", "hurts", ["wrong", "right", "wrong"]),
-        ("negligible", "unclear", ["wrong", "right", "wrong"]),
-        ("undecided", "hurts", ["still possible", "still possible", "wrong"]),
-        ("undecided", "helps", ["wrong", "still possible", "still possible"]),
-        ("undecided", "unclear", ["still possible"] * 3),
-        ("one seed", "unclear", ["still possible"] * 3),
-    ],
-)
-def test_outcome_of_each_guess(kind: VerdictKind, effect: str, outcomes: list[Outcome]) -> None:
-    verdict = Verdict(kind, effect, None, None, None, None)  # type: ignore[arg-type]
-    assert [guess_outcome(guess, verdict) for guess in GUESSES] == outcomes
-
-
-def test_reasons_state_the_verdict(results: Results) -> None:
-    for row in results.rows[1:]:
-        for choice in choices(row, MARGIN):
-            assert choice.reason.startswith(choice.outcome.capitalize() + ": ")
-            assert choice.words.count("0.10 points") == 1
-            assert row.verdict is None or row.verdict.kind in choice.reason
-    row = msgspec.structs.replace(results.rows[1], difference_pct=None, verdict=None)
-    assert "no seed was run both" in choices(row, MARGIN)[0].reason
-    assert "more than 0.25 points" in choices(row, 0.25)[0].words
-
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    """Decided and undecided ablations, one with one seed, one without a shared seed, and one with
-    hostile words."""
-    seeds = {name: range(4) for name in ALL_NAMES}
-    results = make_results(
-        {**seeds, ALL_NAMES[-2]: [0], ALL_NAMES[-1]: [9]}, diverged=[ALL_NAMES[1]]
-    )
-    hostile = replace(results.rows[3].ablation, removes=HOSTILE)
-    rows = list(results.rows)
-    rows[3] = msgspec.structs.replace(rows[3], ablation=hostile)
-    return msgspec.structs.replace(results, rows=rows)
-
-
-@pytest.fixture(scope="module")
-def report(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of the page."""
-    path = tmp_path_factory.mktemp("predict") / "report.html"
-    path.write_text(render_page(results), encoding="utf-8")
-    return path.as_uri()
-
-
-@pytest.fixture
-def page(open_page: Callable[..., Page], report: str) -> Page:
-    return open_page(report, has_touch=False)
 
 
 def cards(page: Page) -> Locator:
@@ -126,7 +61,7 @@ def test_guesses_are_answered_and_counted_and_kept_nowhere(page: Page, results: 
     assert score(page) == f"You guessed 0 of {len(compared)}"
     counts: Counter[str] = Counter()
     for number, (card, row) in enumerate(zip(cards(page).all(), compared, strict=True)):
-        choice = choices(row, MARGIN)[number % 3]
+        choice = choices(row, MARGIN)[(number + 1) % 3]
         guess(card, choice.guess)
         expect(card.locator(".outcome")).to_contain_text(choice.reason)
         expect(card.locator(".outcome")).to_contain_text(f"You said: {choice.words}.")
@@ -286,16 +221,3 @@ def test_classroom_mode_survives_links_and_reloads_until_it_is_ended(page: Page)
     page.go_back()
     page.wait_for_function("history.state === null")
     expect(page.locator("#numbers")).to_be_visible()
-
-
-@pytest.mark.parametrize("is_over", [False, True])
-def test_cards_are_accessible(open_page: Callable[..., Page], report: str, is_over: bool) -> None:
-    page = open_page(f"{report}#predict", viewport={"width": 360, "height": 800})
-    for number, chosen in enumerate(GUESSES):
-        guess(cards(page).nth(number), chosen)
-    cards(page).nth(4).locator("> summary").click()
-    if is_over:
-        page.locator("#score").get_by_role("button", name="Show the results").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    found = Axe().run(page, context={"include": [["#predict"], ["#entries"], ["#score"]]})
-    assert found.response["violations"] == [], found.generate_report()
