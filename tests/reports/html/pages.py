@@ -19,7 +19,6 @@ class PageReader(HTMLParser):
         self.links: list[str] = []
         self.references: list[str] = []
         self.headings: list[int] = []
-        self.elements: Counter[str] = Counter()
         self.text = ""
         self.feed(page)
         self.close()
@@ -31,7 +30,6 @@ class PageReader(HTMLParser):
             self.open_elements.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements[tag] += 1
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
         for name, value in attrs:

@@ -62,7 +62,6 @@ STUDIES: dict[str, tuple[dict, dict]] = {
     ),
     "one combination": (several(2, "target", "no-gap+no-fc-head"), {}),
     "one seed": (several(1, "target", "no-relu", "no-gap"), {}),
-    "several seeds": ({**several(3, "target", "no-relu"), "no-momentum": [0]}, {"timing": make_timing()}),
     "diverged": (several(2, "target", "no-batchnorm"), {"diverged": ["no-batchnorm"]}),
     "target diverged": (several(2, "target", "no-gap"), {"diverged": ["target"]}),
     "no target": (several(2, "no-gap", "no-relu"), {}),

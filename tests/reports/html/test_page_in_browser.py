@@ -77,6 +77,9 @@ def test_everything_fits_every_width(open_page: Callable[..., Page], report: Pat
             .filter(([, box]) => box.width && (box.width < 24 || box.height < 24)).map(([text]) => text)"""
         )
         assert small == []
+        boxes = page.locator(".diagram ol ol > li")
+        outside = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        assert boxes.evaluate_all(outside) == 0
     assert page.locator("svg text").count() > 100
 
 
@@ -109,6 +112,19 @@ def test_figures_have_numbers_and_links_lead_to_their_cards(
             !(plot.closest('article') || plot.closest('section')).querySelector('table')).length"""
     )
     assert without_numbers == 0
+
+
+def test_diagrams_mark_differences_by_shape(page: Page) -> None:
+    def look(selector: str, name: str) -> str:
+        box = page.locator(f".diagram ol ol > {selector}").first
+        return box.evaluate(f"element => getComputedStyle(element)['{name}']")
+
+    assert look("li.removed", "borderTopStyle") == "dashed"
+    assert look("li.removed del", "textDecorationLine") == "line-through"
+    assert look("li.added", "borderTopWidth") == "3px"
+    assert look("li.changed", "borderTopStyle") == "double"
+    assert look("li.kept", "borderTopStyle") == "solid"
+    assert look("li.kept", "borderTopWidth") == "1px"
 
 
 def test_paper_has_every_result_and_no_controls(
