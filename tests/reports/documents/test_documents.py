@@ -105,9 +105,6 @@ def test_reference_report_has_networks_and_images(reference: Results) -> None:
     names = {ablation.name for ablation in CATALOGUE}
     assert set(exhibits.weights) == names and exhibits.problems == ()
     assert exhibits.gallery and exhibits.gallery.variants.keys() == names - {"target"}
-    page = (REFERENCE / "report.html").read_text()
-    assert all(f'id="{anchor}"' in page for anchor in ("why", "draw", "entries", "score"))
-    assert page.count('class="confusion"') == len(names)
 
 
 def test_committed_studies_are_small() -> None:

@@ -4,11 +4,9 @@ import re
 from collections import Counter
 from dataclasses import fields, replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
 from mnist_blocks import TARGET, NetworkSpec
@@ -40,33 +38,39 @@ trainings = st.builds(
 )
 
 
-@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
-def test_what_differs_is_marked_and_nothing_else_is(ablation: Ablation) -> None:
-    was, now = (
-        {row.name: row.description for row in layer_table(spec)}
-        for spec in (TARGET, ablation.network_spec)
-    )
-    found = columns(ablation.network_spec, ablation.training_spec)
-    switched_off = {
-        "momentum": "momentum 0.9",
-        "drop_learning_rate_after": "÷ 10 after 75 %",
-        "augment": "zoom and rotate",
-        "normalise_input": "normalise",
+networks = st.sampled_from([entry.network_spec for entry in CATALOGUE]) | network_specs()
+
+
+@given(networks, trainings)
+def test_what_differs_is_marked_and_nothing_else_is(
+    network: NetworkSpec, training: TrainingSpec
+) -> None:
+    images, *layers, recipe = columns(network, training)
+    # Without the removed boxes it is the network, without the added ones the target.
+    for spec, left_out in ((network, "removed"), (TARGET, "added")):
+        boxes = [box for column in layers for box in column.boxes if box.state != left_out]
+        parts = [box.was or box.part if spec == TARGET else box.part for box in boxes]
+        expected = [layer_label(row.description) for row in layer_table(spec)]
+        assert [part.label for part in parts] == expected
+    for column in (images, *layers, recipe):
+        for box in column.boxes:
+            assert (box.state == "kept") == (box.part == box.was) == (not box.marks)
+        # A part that is in both is removed and added only if parts changed their order.
+        was, now = (
+            [box.part.key for box in column.boxes if box.state != left_out]
+            for left_out in ("added", "removed")
+        )
+        in_both = [[key for key in one if key in other] for one, other in ((was, now), (now, was))]
+        keys = [box.part.key for box in column.boxes]
+        assert (len(keys) > len(set(keys))) == (in_both[0] != in_both[1])
+    differs = {
+        field.name
+        for field in fields(training)
+        if getattr(training, field.name) != getattr(TARGET_TRAINING, field.name)
     }
-    missing = Counter(layer_label(was[name]) for name in was if name not in now)
-    missing += Counter(switched_off[field] for field in ablation.training)
-    # What moved is removed at one place and added at another.
-    moved = labels(found, "removed") - missing
-    assert labels(found, "removed") == missing + moved
-    assert labels(found, "added") == moved + Counter(
-        layer_label(now[name]) for name in now if name not in was
-    )
-    in_both = [[name for name in one if name in other] for one, other in ((was, now), (now, was))]
-    assert bool(moved) == (in_both[0] != in_both[1])
-    assert labels(found, "changed") == Counter(
-        layer_label(now[name]) for name in now if name in was and now[name] != was[name]
-    )
-    assert all(bool(box.marks) == (box.state != "kept") for one in found for box in one.boxes)
+    of_images = {"augment", "normalise_input", "num_train_images"}
+    for column, names in ((images, differs & of_images), (recipe, differs - of_images)):
+        assert sum(box.state != "kept" for box in column.boxes) == len(names)
 
 
 def test_marks_name_the_targets_value() -> None:
@@ -105,23 +109,3 @@ def test_totals_and_output_shapes_stand_beside_the_targets() -> None:
         (1, 28, 28), (8, 14, 14), (16, 7, 7), (14, 7, 7), (10,), None,
     ]  # fmt: skip
     assert found[3].target_shape == (32, 7, 7)
-
-
-@given(network_specs(), trainings)
-def test_a_network_has_marks_exactly_if_it_differs(
-    network: NetworkSpec, training: TrainingSpec
-) -> None:
-    found = columns(network, training)
-    kept = [all(box.state == "kept" for box in column.boxes) for column in found]
-    described = [
-        [(row.name, row.description) for row in layer_table(spec)] for spec in (network, TARGET)
-    ]
-    assert all(kept[1:-1]) == (described[0] == described[1])
-    differs = {
-        field.name
-        for field in fields(training)
-        if getattr(training, field.name) != getattr(TARGET_TRAINING, field.name)
-    }
-    of_images = {"augment", "normalise_input", "num_train_images"}
-    assert kept[0] == (not differs & of_images)
-    assert kept[-1] == (not differs - of_images)

@@ -119,6 +119,8 @@ def test_diagrams_mark_differences_by_shape(page: Page) -> None:
         box = page.locator(f".diagram ol ol > {selector}").first
         return box.evaluate(f"element => getComputedStyle(element)['{name}']")
 
+    tiny = "parts => parts.filter(one => parseFloat(getComputedStyle(one).fontSize) < 12).length"
+    assert page.locator(".diagram *").evaluate_all(tiny) == 0
     assert look("li.removed", "borderTopStyle") == "dashed"
     assert look("li.removed del", "textDecorationLine") == "line-through"
     assert look("li.added", "borderTopWidth") == "3px"

@@ -2,15 +2,13 @@
 
 import re
 from collections import Counter
-from typing import get_args
 
 from playwright.sync_api import Locator, Page, expect
 
 from ablations.analysis.summary import Results
-from reports.text.predict import Guess, Outcome, choices
+from reports.text.predict import Guess, choices
 from tests.reports.html.pages import HOSTILE
 
-MARGIN = 0.1
 RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
 
 
@@ -59,20 +57,19 @@ def test_guesses_are_answered_and_counted_and_kept_nowhere(page: Page, results: 
     compared = [row for row in results.rows if row.ablation.kind != "target"]
     address = page.evaluate("location.href")
     assert score(page) == f"You guessed 0 of {len(compared)}"
-    counts: Counter[str] = Counter()
-    for number, (card, row) in enumerate(zip(cards(page).all(), compared, strict=True)):
-        choice = choices(row, MARGIN)[(number + 1) % 3]
+    guessed = [choices(row, 0.1)[number % 3] for number, row in enumerate(compared, start=1)]
+    for card, choice in zip(cards(page).all(), guessed, strict=True):
         guess(card, choice.guess)
-        expect(card.locator(".outcome")).to_contain_text(choice.reason)
-        expect(card.locator(".outcome")).to_contain_text(f"You said: {choice.words}.")
-        counts[choice.outcome] += 1
-        parts = [f"{counts[kind]} {kind}" for kind in get_args(Outcome) if counts[kind]]
-        parts.sort(key=lambda part: part.endswith("wrong"))
-        assert score(page) == f"You guessed {number + 1} of {len(compared)}: {', '.join(parts)}"
-        line = page.locator("#score li").last.inner_text()
+        words = f"{choice.reason} You said: {choice.words}."
+        expect(card.locator(".outcome")).to_contain_text(words)
+    counts = Counter(choice.outcome for choice in guessed)
+    outcomes = ("right", "still possible", "wrong")
+    words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in outcomes)
+    assert score(page) == f"You guessed {len(compared)} of {len(compared)}: {words}"
+    lines = page.locator("#score li").all_inner_texts()
+    for line, row, choice in zip(lines, compared, guessed, strict=True):
         words = f"without {row.ablation.removes}: you said {choice.words}"
         assert line.endswith(f"{choice.outcome}: {words}")
-    assert len(counts) == 3
     # What looks like markup stays text.
     assert HOSTILE in page.locator("#score").inner_text()
     assert page.locator("#score img").count() == 0
@@ -98,8 +95,7 @@ def test_answers_without_a_guess_are_not_counted_and_one_can_start_again(page: P
     assert score(page).startswith("You guessed 0 of ")
     guess(cards(page).nth(1), "better")
     page.get_by_role("button", name="Open every answer").last.click()
-    for card in cards(page).all():
-        expect(card.locator(".predicted")).to_be_visible()
+    expect(page.locator(".predicted:visible")).to_have_count(cards(page).count())
     expect(cards(page).nth(1).locator(".outcome")).to_contain_text("You said: better")
     assert score(page).startswith("You guessed 1 of ")
     page.get_by_role("button", name="Close every answer").last.click()
@@ -125,8 +121,7 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
     expect(mode_button(page)).not_to_be_visible()
     begin_mode(page)
     assert page.evaluate("location.href").endswith("#predict")
-    for section in page.locator(RESULTS).all():
-        expect(section).not_to_be_visible()
+    expect(page.locator(RESULTS).locator("visible=true")).to_have_count(0)
     expect(page.locator("#methods")).to_be_visible()
     expect(page.get_by_role("link", name="Verdicts")).not_to_be_visible()
     expect(page.get_by_role("link", name="Methods")).to_be_visible()
@@ -143,8 +138,7 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
     guess(page.locator("details.predict:not([data-core])").first, "worse")
     assert score(page) == f"You guessed 2 of {cards(page).count()} (core cards: 1 of {num_core})"
     mode_button(page).click()
-    for section in page.locator(RESULTS).all():
-        expect(section).to_be_visible()
+    expect(page.locator(RESULTS).locator("visible=true")).to_have_count(6)
     assert "#" not in page.evaluate("location.href")
     expect(page.locator("#answer-heading")).to_be_focused()
 
