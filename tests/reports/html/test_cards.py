@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from ablations.analysis.mechanisms import SignalProfile, compare_gaps, observed_pair
-from ablations.analysis.statistics import paired_difference
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import decide_verdicts
 from ablations.catalogue.entries import CATALOGUE
@@ -25,6 +24,7 @@ from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.text.mechanisms import gap_sentences
 from reports.text.predict import Outcome, choices
 from reports.text.wording import two_digits
+from tests.ablations.analysis.test_verdicts import paired
 
 RIGHT, WRONG, POSSIBLE = get_args(Outcome)
 
@@ -35,10 +35,7 @@ def row_named(results: Results, name: str) -> AblationResult:
 
 def with_differences(results: Results, by_seed: list[float]) -> AblationResult:
     """A row with other differences and the verdict that they get."""
-    difference = paired_difference(
-        dict(enumerate(by_seed)), dict.fromkeys(range(len(by_seed)), 0.0)
-    )
-    assert difference
+    difference = paired(by_seed)
     [verdict] = decide_verdicts({"one": difference}, 0.1).values()
     row = row_named(results, "no-batchnorm")
     return msgspec.structs.replace(row, difference_pct=difference, verdict=verdict)

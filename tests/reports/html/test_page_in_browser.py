@@ -49,12 +49,8 @@ def test_axe_finds_nothing(
     page.locator(".draw-sample").first.click()
     expect(page.locator("#draw-status")).to_contain_text("The target predicts")
     results = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-    found = [
-        (violation["id"], node["html"][:200])
-        for violation in results.response["violations"]
-        for node in violation["nodes"]
-    ]
-    assert found == [] and results.response["passes"]
+    assert results.response["passes"]
+    assert results.violations_count == 0, results.generate_report()
 
 
 def test_everything_fits_every_width(open_page: Callable[..., Page], report: Path) -> None:
@@ -175,11 +171,7 @@ def test_errors_in_one_part_leave_the_others_working(
 ) -> None:
     text = report.read_text(encoding="utf-8")
     broken = tmp_path / "broken.html"
-    for name in ("live-data", "results-data"):
-        begin = f'<script type="application/json" id="{name}">'
-        assert begin in text
-        text = text.replace(begin, f"{begin}broken")
-    broken.write_text(text, encoding="utf-8")
+    broken.write_text(re.sub('id="(live|results)-data">', r"\g<0>broken", text), encoding="utf-8")
     page = open_page(broken, "#numbers?sort=name&order=descending")
     assert len(problems) == 2
     problems.clear()
@@ -188,7 +180,7 @@ def test_errors_in_one_part_leave_the_others_working(
     expect(page.locator("#numbers [aria-sort=descending]")).to_have_count(1)
     expect(page.get_by_role("button", name="Predict first")).to_be_visible()
     # A changed script does not run at all.
-    broken.write_text(report.read_text(encoding="utf-8").replace('"use strict";', '"use  strict";'))
+    broken.write_text(text.replace('"use strict";', '"use  strict";'), encoding="utf-8")
     page = open_page(broken)
     assert problems and all("Content Security Policy" in problem for problem in problems)
     problems.clear()
