@@ -31,12 +31,8 @@ def load_notebook() -> nbformat.NotebookNode:
 def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
     """The notebook after a run on the digits, in an empty folder, by this Python."""
     notebook = load_notebook()
-    [place] = [
-        number
-        for number, cell in enumerate(notebook.cells, start=1)
-        if "parameters" in cell.metadata.get("tags", [])
-    ]
-    notebook.cells.insert(place, nbformat.v4.new_code_cell(OTHER_SETTINGS))
+    [settings] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    settings.source += OTHER_SETTINGS
     # Its own kernel name, so that no installed kernel is used instead.
     write_kernel_spec(tmp_path / "jupyter" / "kernels" / "this-python")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))

@@ -14,7 +14,6 @@ from ablations.catalogue.presets import FULL
 from ablations.inspection.load import load_exhibits
 from ablations.records.run import load_predictions
 from ablations.records.study import load_study
-from reports.documents import lesson as lesson_module
 from reports.documents.lesson import parameter_counts, render_lesson
 from reports.documents.readme import render_readme, render_summary
 from reports.html.page import render_page
@@ -25,7 +24,7 @@ from tests.factories import DIGITS, make_results, make_spec
 REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "reference"
 FASHION = REPOSITORY / "docs" / "fashion-mnist"
-TEMPLATES = Path(lesson_module.__file__).parent / "templates"
+TEMPLATES = REPOSITORY / "reports" / "documents" / "templates"
 README = (REPOSITORY / "README.md").read_text()
 LESSON = (REPOSITORY / "docs" / "lesson.md").read_text()
 
