@@ -14,7 +14,6 @@ from ablations.catalogue.presets import FULL
 from ablations.inspection.load import load_exhibits
 from ablations.records.run import load_predictions
 from ablations.records.study import load_study
-from reports.documents import lesson as lesson_module
 from reports.documents.lesson import parameter_counts, render_lesson
 from reports.documents.readme import render_readme, render_summary
 from reports.html.page import render_page
@@ -25,7 +24,7 @@ from tests.factories import DIGITS, make_results, make_spec
 REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "reference"
 FASHION = REPOSITORY / "docs" / "fashion-mnist"
-TEMPLATES = Path(lesson_module.__file__).parent / "templates"
+TEMPLATES = REPOSITORY / "reports" / "documents" / "templates"
 README = (REPOSITORY / "README.md").read_text()
 LESSON = (REPOSITORY / "docs" / "lesson.md").read_text()
 
@@ -105,9 +104,6 @@ def test_reference_report_has_networks_and_images(reference: Results) -> None:
     names = {ablation.name for ablation in CATALOGUE}
     assert set(exhibits.weights) == names and exhibits.problems == ()
     assert exhibits.gallery and exhibits.gallery.variants.keys() == names - {"target"}
-    page = (REFERENCE / "report.html").read_text()
-    assert all(f'id="{anchor}"' in page for anchor in ("why", "draw", "entries", "score"))
-    assert page.count('class="confusion"') == len(names)
 
 
 def test_committed_studies_are_small() -> None:
