@@ -89,15 +89,16 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     """
     if len(ablations) == 1:
         return ablations[0]
-    from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
-
     combined = _join(ablations)
     for ablation in ablations:
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
+        if combined.training_spec != without.training_spec:
+            continue
+        from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
+
         # Equal for specs that differ only in parts that the network lacks.
-        tables = [layer_table(one.network_spec) for one in (combined, without)]
-        if combined.training_spec == without.training_spec and tables[0] == tables[1]:
+        if layer_table(combined.network_spec) == layer_table(without.network_spec):
             names = " and ".join(other.name for other in rest)
             raise ValueError(f"{ablation.name} changes nothing where there is {names} already")
     return combined
