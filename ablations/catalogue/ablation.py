@@ -1,6 +1,5 @@
 """An ablation, and the combination of several."""
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,8 +93,12 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     for ablation in ablations:
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
-        is_same_recipe = combined.training_spec == without.training_spec
-        if is_same_recipe and _layers(combined.network_spec) == _layers(without.network_spec):
+        if combined.training_spec != without.training_spec:
+            continue
+        from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
+
+        # Equal for specs that differ only in parts that the network lacks.
+        if layer_table(combined.network_spec) == layer_table(without.network_spec):
             names = " and ".join(other.name for other in rest)
             raise ValueError(f"{ablation.name} changes nothing where there is {names} already")
     return combined
@@ -129,11 +132,3 @@ def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str,
                     f"{name} is not possible: {field_name} would be {known!r} and {value!r}"
                 )
     return merged
-
-
-@functools.cache
-def _layers(spec: NetworkSpec) -> tuple[object, ...]:
-    """A network's layers; equal for specs that differ only in parts that the network lacks."""
-    from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
-
-    return tuple(layer_table(spec))

@@ -34,7 +34,8 @@ NO_EXHIBITS = Exhibits()
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     """The HTML document. The same results and exhibits give the same bytes."""
     # Seaborn takes more than a second to import, and only this function needs it.
-    from reports.figures import effects as figures
+    from reports.figures.curves import target_curves_figure
+    from reports.figures.differences import difference_figure
 
     study, target = results.study, results.target
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
@@ -55,11 +56,11 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
         together=_together(results),
         removed_words=wording.REMOVED_WORDS,
-        differences=figures.difference_figure(compared, study.spec.margin_pct),
+        differences=difference_figure(compared, study.spec.margin_pct),
         differences_table=differences_table(compared),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
-        target_curves=figures.target_curves_figure(target, published) if target else None,
+        target_curves=target_curves_figure(target, published) if target else None,
         target_curves_table=curves_table(target.runs, "the target", published) if target else None,
         published=published,
         sections=_sections(results, exhibits),
@@ -94,13 +95,11 @@ def _together(results: Results) -> list[dict[str, object]]:
 
 def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
     """What each card shows, in the order of the catalogue."""
-    from reports.figures import effects as figures
+    from reports.figures.curves import ablation_curves_figure, errors_pct
 
     target, spec, sections = results.target, results.study.spec, []
     training = methods.target_training(spec)
-    errors_pct = [
-        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
-    ]
+    limits_pct = [error for row in results.rows for run in row.runs for error in errors_pct(run)]
     for row in results.rows:
         name, slug, run_spec = row.ablation.name, _slug(row.ablation.name), row.runs[0].run_spec
         sections.append(
@@ -112,7 +111,7 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
                 "changes": methods.spec_changes(run_spec, training),
                 "layers": layer_table(run_spec.network),
                 "finding": finding(row, spec.margin_pct),
-                "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),
+                "curves": ablation_curves_figure(row, target, f"curves-{slug}", limits_pct),
                 "curves_table": curves_table(row.runs, name),
                 "seeds_table": seeds_table(row, target),
                 "confusion": confusion_of(row, exhibits),

@@ -18,7 +18,7 @@ from ablations.catalogue.designs import CORE, design_ablations
 from ablations.catalogue.presets import QUICK
 from reports.documents.readme import standalone_svg
 from reports.figures import svg
-from reports.figures.effects import difference_figure
+from reports.figures.differences import difference_figure
 from reports.html.page import NO_EXHIBITS, published_errors_pct, read_static, render_page
 from reports.text import answer, evidence, methods, wording
 from tests.factories import (
@@ -127,11 +127,18 @@ def test_text_of_a_figure_is_not_changed() -> None:
 def test_standalone_figure_has_its_colours_and_a_background(results: Results) -> None:
     figure = difference_figure(results.rows, 0.1)
     assert figure
-    drawn = standalone_svg(figure.svg)
+    drawn = standalone_svg(figure)
     assert "var(" not in drawn
     assert set(re.findall(r"#[0-9a-f]{6}", drawn)) <= set(svg.COLOURS.values())
     style = ElementTree.fromstring(drawn).find("{http://www.w3.org/2000/svg}style")
     assert style is not None and style.text == "svg{background:#fff}"
+
+
+def test_one_row_far_away_makes_the_axis_logarithmic(results: Results) -> None:
+    far = make_results(several(3), diverged=["no-batchnorm"])
+    for found, is_logarithmic in ((results, False), (far, True)):
+        drawn = difference_figure(found.rows, 0.1)
+        assert drawn and ("logarithmic beyond ±1 (shaded)" in drawn) == is_logarithmic
 
 
 def test_page_has_every_number_change_and_test(results: Results, report: Path) -> None:
