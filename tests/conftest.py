@@ -38,8 +38,6 @@ from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
-CLOSED_PORT = "http://127.0.0.1:9"
-
 
 def skip_or_fail(reason: str) -> NoReturn:
     """Skip a test that lacks something; under CI, fail."""
@@ -62,7 +60,7 @@ def no_network() -> Iterator[None]:
     """Send every download, also of child processes, to a closed port."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            patch.setenv(name, CLOSED_PORT)
+            patch.setenv(name, "http://127.0.0.1:9")
         # A test's own server is still reachable.
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1,localhost")

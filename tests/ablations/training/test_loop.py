@@ -1,6 +1,5 @@
 """Augmentation, random streams, and the training loop."""
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,7 +106,7 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
 
     first = order("target", 1)
     assert [len(batch) for batch in first] == [128, 128, 44]
-    assert sorted(itertools.chain(*first)) == list(range(300))
+    assert sorted(number for batch in first for number in batch) == list(range(300))
     assert first == order("no-gap", 1) == order("no-augmentation", 1)
     assert first != order("target", 2)
 
