@@ -22,9 +22,8 @@ from reports.html.cards import confusion_of, finding
 from reports.html.live import make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.mechanisms import evidence_words
+from reports.text.mechanisms import block_labels, evidence_words, network_labels, profile_label
 from reports.text.predict import choices
-from reports.text.tables import curves_table, differences_table, seeds_table
 from reports.text.templates import make_environment
 
 NO_EXHIBITS = Exhibits()
@@ -56,11 +55,9 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         together=_together(results),
         removed_words=wording.REMOVED_WORDS,
         differences=figures.difference_figure(compared, study.spec.margin_pct),
-        differences_table=differences_table(compared),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
         target_curves=figures.target_curves_figure(target, published) if target else None,
-        target_curves_table=curves_table(target.runs, "the target", published) if target else None,
         published=published,
         sections=_sections(results, exhibits),
         gallery=exhibits.gallery,
@@ -102,7 +99,7 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
         error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
     ]
     for row in results.rows:
-        name, slug, run_spec = row.ablation.name, _slug(row.ablation.name), row.runs[0].run_spec
+        slug, run_spec = _slug(row.ablation.name), row.runs[0].run_spec
         sections.append(
             {
                 "row": row,
@@ -113,8 +110,6 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
                 "layers": layer_table(run_spec.network),
                 "finding": finding(row, spec.margin_pct),
                 "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),
-                "curves_table": curves_table(row.runs, name),
-                "seeds_table": seeds_table(row, target),
                 "confusion": confusion_of(row, exhibits),
             }
         )
@@ -196,7 +191,10 @@ def template_environment() -> Environment:
         "differing_fields": methods.differing_fields,
         "predictions": choices,
         "evidence_picture": evidence_picture,
+        "block_labels": block_labels,
         "evidence_words": evidence_words,
+        "network_labels": network_labels,
+        "profile_label": profile_label,
         "image_picture": image_picture,
     }
     return environment
