@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from ablations.analysis.attribution import contribution_with_and_without
 from ablations.analysis.summary import TEXT_COLUMNS, Results, results_csv
+from ablations.catalogue.ablation import spec_changes
 from ablations.inspection.load import Exhibits
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.summary import layer_table
@@ -106,7 +107,7 @@ def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
                 "anchor": f"entry-{slug}",
                 "columns": columns(run_spec.network, run_spec.training, training),
                 "totals": totals(run_spec.network),
-                "changes": methods.spec_changes(run_spec, training),
+                "changes": spec_changes(run_spec.network, run_spec.training, training),
                 "layers": layer_table(run_spec.network),
                 "finding": finding(row, spec.margin_pct),
                 "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),

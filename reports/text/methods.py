@@ -3,21 +3,18 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 from ablations.analysis.summary import AblationResult, Results, unknown_ablations
-from ablations.catalogue.ablation import Change
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec, TrainingSpec
+from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
 from ablations.catalogue.presets import QUICK
 from ablations.records.run import Environment
 from ablations.records.study import Study
 from ablations.records.study_spec import StudySpec
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from ablations.words import plural
-from mnist_blocks import TARGET
 from mnist_blocks.spec import IMAGE_SIZE
 from reports.text.wording import MINUS, enumerate_words
 
@@ -27,17 +24,6 @@ def target_training(spec: StudySpec) -> TrainingSpec:
     return replace(
         TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
     )
-
-
-def spec_changes(run_spec: RunSpec, training: TrainingSpec) -> list[Change]:
-    """How a run differs from the target, which is trained with `training`."""
-    pairs: list[tuple[Any, Any]] = [(TARGET, run_spec.network), (training, run_spec.training)]
-    return [
-        Change(field.name, before, after)
-        for target, variant in pairs
-        for field in fields(target)
-        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
-    ]
 
 
 def seed_groups(rows: Sequence[AblationResult]) -> list[tuple[tuple[int, ...], list[str]]]:

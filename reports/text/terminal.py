@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.power import SeedPlan
 from ablations.analysis.verdicts import MOST_SEEDS
-from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
 from ablations.words import duration, plural
@@ -16,8 +16,12 @@ from reports.text.templates import render_text
 
 def ablation_lines(ablation: Ablation) -> list[str]:
     """An ablation's question, what it changes, and its network layer by layer."""
-    layers = layer_table(ablation.network_spec)
-    return render_text("show.jinja", ablation=ablation, layers=layers).splitlines()
+    return render_text(
+        "show.jinja",
+        ablation=ablation,
+        changes=spec_changes(ablation.network_spec, ablation.training_spec),
+        layers=layer_table(ablation.network_spec),
+    ).splitlines()
 
 
 def comparison_lines(found: Sequence[Comparison], margin_pct: float) -> list[str]:
