@@ -12,11 +12,13 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from ablations.analysis.attribution import contribution_with_and_without
-from ablations.analysis.summary import TEXT_COLUMNS, Results, results_csv
+from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
 from ablations.catalogue.ablation import spec_changes
 from ablations.inspection.load import Exhibits
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.summary import layer_table
+from reports.figures import effects as figures
+from reports.figures.attribution import contributions_figure
 from reports.figures.diagrams import columns, totals
 from reports.figures.pictures import evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding
@@ -33,12 +35,18 @@ NO_EXHIBITS = Exhibits()
 
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     """The HTML document. The same results and exhibits give the same bytes."""
-    # Seaborn takes more than a second to import, and only this function needs it.
-    from reports.figures import effects as figures
-
     study, target = results.study, results.target
     published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
+    errors_pct = [
+        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
+    ]
+
+    def curves_of(row: AblationResult) -> Markup:
+        """The panels of all ablations have the same axes."""
+        name = f"curves-{row.ablation.name}"
+        return figures.ablation_curves_figure(row, target, name, errors_pct)
+
     return render_template(
         "page.html",
         has_script=True,
@@ -53,15 +61,15 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         compared=compared,
         with_images=[row for row in results.rows if row.variance or row.images],
         has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
-        together=_together(results),
-        removed_words=wording.REMOVED_WORDS,
         differences=figures.difference_figure(compared, study.spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
         target_curves=figures.target_curves_figure(target, published) if target else None,
+        curves_of=curves_of,
         published=published,
-        sections=_sections(results, exhibits),
+        exhibits=exhibits,
         gallery=exhibits.gallery,
+        target_training=methods.target_training(study.spec),
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
         recipe=methods.recipe(results),
@@ -70,51 +78,6 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         left_out=[*methods.left_out(study), *exhibits.problems],
         downloads=_downloads(results),
     )  # fmt: skip
-
-
-def _together(results: Results) -> list[dict[str, object]]:
-    """What the page shows of several ingredients in combination; nothing where none were run."""
-    from reports.figures.attribution import contributions_figure
-
-    words = wording.REMOVED_WORDS
-    return [
-        {
-            "anchor": "together" if number == 1 else f"together-{number}",
-            "words": wording.enumerate_words(words[name] for name in found.names),
-            "attribution": found,
-            "lead": answer.attribution_lead(found, results),
-            "removal": answer.together_sentence(found),
-            "contributions": contributions_figure(found, words, f"contributions-{number}"),
-        }
-        for number, found in enumerate(results.attributions, start=1)
-    ]
-
-
-def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
-    """What each card shows, in the order of the catalogue."""
-    from reports.figures import effects as figures
-
-    target, spec, sections = results.target, results.study.spec, []
-    training = methods.target_training(spec)
-    errors_pct = [
-        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
-    ]
-    for row in results.rows:
-        slug, run_spec = _slug(row.ablation.name), row.runs[0].run_spec
-        sections.append(
-            {
-                "row": row,
-                "anchor": f"entry-{slug}",
-                "columns": columns(run_spec.network, run_spec.training, training),
-                "totals": totals(run_spec.network),
-                "changes": spec_changes(run_spec.network, run_spec.training, training),
-                "layers": layer_table(run_spec.network),
-                "finding": finding(row, spec.margin_pct),
-                "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),
-                "confusion": confusion_of(row, exhibits),
-            }
-        )
-    return sections
 
 
 def _downloads(results: Results) -> dict[str, object] | None:
@@ -183,20 +146,33 @@ def template_environment() -> Environment:
     """Jinja with what the templates of the page use."""
     environment = make_environment("reports.html", is_html=True)
     environment.finalize = _tie_percent_signs
+    functions = (
+        answer.attribution_lead,
+        answer.together_sentence,
+        block_labels,
+        choices,
+        columns,
+        confusion_of,
+        contribution_with_and_without,
+        contributions_figure,
+        evidence_picture,
+        evidence_words,
+        finding,
+        image_picture,
+        layer_table,
+        methods.differing_fields,
+        methods.environment_rows,
+        network_labels,
+        profile_label,
+        spec_changes,
+        totals,
+    )
+    environment.globals |= {one.__name__: one for one in functions}
     environment.globals |= {
-        "contribution_with_and_without": contribution_with_and_without,
         "effect_symbols": wording.EFFECT_SYMBOLS,
+        "removed_words": wording.REMOVED_WORDS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,
-        "environment_rows": methods.environment_rows,
-        "differing_fields": methods.differing_fields,
-        "predictions": choices,
-        "evidence_picture": evidence_picture,
-        "block_labels": block_labels,
-        "evidence_words": evidence_words,
-        "network_labels": network_labels,
-        "profile_label": profile_label,
-        "image_picture": image_picture,
     }
     return environment
 

@@ -57,5 +57,6 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     )
     environment.filters |= {one.__name__: one for one in filters}
     environment.filters |= {"python": repr, "thousands": "{:,}".format}
+    environment.filters["removes"] = wording.REMOVED_WORDS.__getitem__
     environment.globals |= {"verdict_name": verdict_name, "verdict_details": verdict_details}
     return environment
