@@ -15,7 +15,9 @@ from ablations.analysis.attribution import contribution_with_and_without
 from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
 from ablations.catalogue.ablation import spec_changes
 from ablations.inspection.load import Exhibits
+from ablations.training import augmentation
 from ablations.words import VERDICT_SYMBOLS
+from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
 from reports.figures import effects as figures
 from reports.figures.attribution import contributions_figure
@@ -35,8 +37,9 @@ NO_EXHIBITS = Exhibits()
 
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     """The HTML document. The same results and exhibits give the same bytes."""
-    study, target = results.study, results.target
-    published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
+    study, target, spec = results.study, results.target, results.study.spec
+    training = methods.target_training(spec)
+    published = published_errors_pct() if spec.is_mnist and spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
     errors_pct = [
         error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
@@ -51,17 +54,17 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         "page.html",
         has_script=True,
         results=results,
-        spec=study.spec,
+        spec=spec,
+        num_images=spec.num_train_images or spec.dataset.num_train,
         target=target,
-        notices=answer.notices(study.spec, study.records),
+        notices=answer.notices(spec, study.records),
         answer=answer.answer(results),
         timing_notice=answer.timing_notice(results),
         contents=answer.contents(results),
-        introduction=methods.introduction(results),
         compared=compared,
         with_images=[row for row in results.rows if row.variance or row.images],
         has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
-        differences=figures.difference_figure(compared, study.spec.margin_pct),
+        differences=figures.difference_figure(compared, spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
         target_curves=figures.target_curves_figure(target, published) if target else None,
@@ -69,10 +72,12 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         published=published,
         exhibits=exhibits,
         gallery=exhibits.gallery,
-        target_training=methods.target_training(study.spec),
+        training=training,
+        learning_rates=[training.learning_rate_at(epoch) for epoch in range(1, spec.num_epochs + 1)],
+        augmentation=augmentation,
+        image_size=IMAGE_SIZE,
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
-        recipe=methods.recipe(results),
         environments=Counter(record.environment for record in study.records).most_common(),
         num_replicas=max((record.num_replicas for record in study.records), default=1),
         left_out=[*methods.left_out(study), *exhibits.problems],
@@ -160,8 +165,6 @@ def template_environment() -> Environment:
         finding,
         image_picture,
         layer_table,
-        methods.differing_fields,
-        methods.environment_rows,
         network_labels,
         profile_label,
         spec_changes,
