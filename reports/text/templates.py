@@ -17,8 +17,9 @@ def render_markdown(template: str, **data: object) -> str:
 
 
 def render_text(template: str, **data: object) -> str:
-    """A text from a template of this package."""
-    return make_environment("reports.text", is_html=False).get_template(template).render(**data)
+    """A text from a template of this package, without white space at its ends."""
+    environment = make_environment("reports.text", is_html=False)
+    return environment.get_template(template).render(**data).strip()
 
 
 def render_sentences(template: str, **data: object) -> str:
