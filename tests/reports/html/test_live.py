@@ -101,9 +101,7 @@ def make_live(
 def address(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> str:
     """Of a page with three networks, and with images on which they disagree."""
     live = make_live(digits, few_variants())
-    samples = [
-        sample._replace(is_disputed=number > 3) for number, sample in enumerate(live.samples)
-    ]
+    samples = [sample | {"is_disputed": number > 3} for number, sample in enumerate(live.samples)]
     path = tmp_path_factory.mktemp("live") / "live.html"
     return write_page(path, live._replace(samples=samples))
 
