@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.run import RunRecord, load_record
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
@@ -265,7 +265,7 @@ def test_list_and_show_print_each_ablation(ablation: Ablation) -> None:
     assert ablation.name in run_cli("list").output
     shown = run_cli("show", ablation.name)
     assert shown.exit_code == 0
-    for change in ablation.changes():
+    for change in spec_changes(ablation.network_spec, ablation.training_spec):
         assert f"{change.field}: {change.target_value!r} -> {change.value!r}" in shown.output
     if ablation.name == "target":
         assert re.search(r"total +18,962 +1,863,456", shown.output)

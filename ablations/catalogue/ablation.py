@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
@@ -11,7 +11,7 @@ from mnist_blocks.spec import common_steps
 
 
 class Change(NamedTuple):
-    """A field of a spec that an ablation changes."""
+    """A field of a spec that differs from the target's."""
 
     field: str
     target_value: object
@@ -54,14 +54,6 @@ class Ablation:
         if changes_nothing and self.name != "target":
             raise ValueError(f"catalogue entry {self.name!r} changes nothing on the target")
 
-    def changes(self) -> list[Change]:
-        """The fields that this entry changes, network first."""
-        return [
-            Change(name, getattr(target, name), value)
-            for target, changed in ((TARGET, self.network), (TARGET_TRAINING, self.training))
-            for name, value in changed.items()
-        ]
-
     @property
     def kind(self) -> Literal["target", "network", "training"]:
         """What the entry changes."""
@@ -78,6 +70,19 @@ class Ablation:
     def training_spec(self) -> TrainingSpec:
         """The target's recipe with this entry's changes."""
         return replace(TARGET_TRAINING, **self.training)
+
+
+def spec_changes(
+    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
+) -> list[Change]:
+    """The fields in which a network and its recipe differ from the target's, network first."""
+    pairs: list[tuple[Any, Any]] = [(TARGET, network), (target_training, training)]
+    return [
+        Change(field.name, before, after)
+        for target, variant in pairs
+        for field in fields(target)
+        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
+    ]
 
 
 def combine(ablations: Sequence[Ablation]) -> Ablation:

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.blocks import named_sequence
-from mnist_blocks.folding import fold, run_folded
+from mnist_blocks.folding import FoldedLayer, fold
 from mnist_blocks.network import build_network
 from tests.strategies import network_specs
 
@@ -31,6 +32,26 @@ def make_network(spec: NetworkSpec) -> nn.Sequential:
                 layer.running_mean.normal_(0, 1, generator=chance)
                 layer.running_var.uniform_(0.1, 3, generator=chance)
     return network
+
+
+def run_folded(steps: list[FoldedLayer], images: torch.Tensor) -> torch.Tensor:
+    """The logits of images that are normalised as in training: defines each kind of step."""
+    values = images
+    for step in steps:
+        weight, bias = step.weight, step.bias
+        if step.kind == "conv":
+            values = functional.conv2d(values, weight, bias, step.stride, step.padding)
+        elif step.kind == "scale":
+            values = values * weight[:, None, None] + bias[:, None, None]
+        elif step.kind == "relu":
+            values = values.relu()
+        elif step.kind == "maxpool":
+            values = functional.max_pool2d(values, step.kernel, step.stride)
+        elif step.kind == "mean":
+            values = values.mean((2, 3), keepdim=True)
+        elif step.kind == "linear":
+            values = functional.linear(values.flatten(1), weight, bias)
+    return values.flatten(1)
 
 
 @settings(max_examples=40)

@@ -21,8 +21,9 @@ from reports.figures.mechanisms import signal_figure
 from reports.figures.pictures import SQUARE_PIXELS, evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
-from reports.text.mechanisms import gap_sentences
+from reports.html.page import render_page
 from reports.text.predict import Outcome, choices
+from reports.text.templates import render_paragraphs
 from reports.text.wording import two_digits
 from tests.ablations.analysis.test_verdicts import paired
 
@@ -113,14 +114,13 @@ def test_every_core_ingredient_is_explained_with_measured_numbers(
     results: Results, exhibits: Exhibits
 ) -> None:
     mechanisms = {
-        mechanism.row.ablation.name: mechanism for mechanism in make_mechanisms(results, exhibits)
+        mechanism.pair.row.ablation.name: mechanism
+        for mechanism in make_mechanisms(results, exhibits)
     }
     core = [ablation for ablation in CATALOGUE if ablation.is_core]
     assert list(mechanisms) == [ablation.name for ablation in core]
     assert all(set(ablation.network) & EXPLANATIONS.keys() for ablation in core)
-    texts = {name: mechanism.explanation.text for name, mechanism in mechanisms.items()}
-    tables = [mechanism.explanation.table for mechanism in mechanisms.values()]
-    assert all(len(row) == len(table.columns) for table in tables if table for row in table.rows)
+    texts = {name: mechanism.paragraphs[0] for name, mechanism in mechanisms.items()}
     for words in ("beyond the assignment’s limit of 20,000", "no-gap-matched", "25,274", "698"):
         assert words in texts["no-gap"]
     pooling = mechanisms["no-gap"]
@@ -129,7 +129,12 @@ def test_every_core_ingredient_is_explained_with_measured_numbers(
     assert f"{100 - sum(known) / 3:.2f} % of" in texts["no-dropout"]
     first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
     mean = sum(signal.output_rms or 0 for signal in first) / 3
-    assert tables[0] and f"{mean:.3g}" in tables[0].rows[0]
+    section = render_page(results, exhibits).partition('id="why"')[2].partition("</section>")[0]
+    tables = section.split("<table>")[1:]
+    assert f"<td>{mean:.3g}</td>" in tables[0]
+    for table in tables:
+        lines = re.findall("<tr>.*?</tr>", table.partition("</table>")[0])
+        assert len({len(re.findall("</t[hd]>", line)) for line in lines}) == 1
     assert "is 10 of at most 10; without the head it is 10" in texts["no-fc-head"]
     assert make_mechanisms(results, Exhibits()) == []
 
@@ -146,10 +151,10 @@ def with_signals(exhibits: Exhibits, output_rms: float | None) -> Exhibits:
 
 def test_diverged_networks_are_not_explained(results: Results, exhibits: Exhibits) -> None:
     found = make_mechanisms(results, with_signals(exhibits, None))
-    names = [mechanism.row.ablation.name for mechanism in found]
+    names = [mechanism.pair.row.ablation.name for mechanism in found]
     assert names == ["no-dropout", "no-gap", "no-fc-head"]
     even = make_mechanisms(results, with_signals(exhibits, 0.5))[0]
-    assert "These networks do not show this." in even.explanation.text
+    assert "These networks do not show this." in even.paragraphs[0]
 
 
 def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> None:
@@ -160,7 +165,7 @@ def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> No
     gaps = compare_gaps(pair)
     assert gaps.target.training_pct.by_seed == {1: 100 - kept["target", 1].known_accuracy_pct}
     assert gaps.target.test_pct.by_seed == {1: 100 - results.target.accuracy_pct.by_seed[1]}
-    assert "(1 seed)" in gap_sentences(pair, gaps)
+    assert "(1 seed)" in render_paragraphs("gap.jinja", pair=pair, gaps=gaps)[0]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_overfitting_is_mentioned_only_as_measured(
     row = msgspec.structs.replace(row, verdict=verdict)
     pair = observed_pair(row, results.target, observations)
     assert pair
-    text = gap_sentences(pair, compare_gaps(pair))
+    text = render_paragraphs("gap.jinja", pair=pair, gaps=compare_gaps(pair))[0]
     assert ("raises the error on training images" in text) == is_raised
     assert ("does not memorise" in text) == (not is_memorised)
 
