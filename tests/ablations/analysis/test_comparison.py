@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
@@ -117,9 +118,7 @@ def test_compare_prints_notices(tmp_path: Path) -> None:
 
 
 def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_data(*arguments: object, **options: object) -> None:
-        raise DataError("there is none")
-
+    no_data = mock.Mock(side_effect=DataError("there is none"))
     monkeypatch.setattr("ablations.analysis.power.resolve_dataset", no_data)
     study = write_study(
         tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})

@@ -123,10 +123,7 @@ def test_other_errors_are_no_grade(
     exit_code: int,
     message: str,
 ) -> None:
-    def fail(*arguments: object, **options: object) -> None:
-        raise error
-
-    monkeypatch.setattr("ablations.grader.command.check_network", fail)
+    monkeypatch.setattr("ablations.grader.command.check_network", mock.Mock(side_effect=error))
     network = f"{student_task('Layers').file}:Layers"
     result = CliRunner().invoke(main, ["check", network, "--dataset", "digits"])
     assert result.exit_code == exit_code

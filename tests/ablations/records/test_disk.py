@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -185,8 +186,7 @@ def test_signals_lose_no_run_that_has_ended(
 def test_disk_that_becomes_read_only_is_one_clear_line(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*inputs: object, **options: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    fail = mock.Mock(side_effect=OSError(errno.EROFS, os.strerror(errno.EROFS)))
 
     def fail_from_now_on(run_dir: Path, result: RunResult) -> None:
         monkeypatch.setattr(Path, "unlink", fail)

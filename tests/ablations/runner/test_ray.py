@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
@@ -188,9 +189,7 @@ def test_missing_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cluster_that_stops_answering_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise ray.exceptions.RaySystemError("the head is gone")
-
-    monkeypatch.setattr(ray, "nodes", fail)
+    error = ray.exceptions.RaySystemError("the head is gone")
+    monkeypatch.setattr(ray, "nodes", mock.Mock(side_effect=error))
     with pytest.raises(ClusterError, match="finished runs are kept"):
         Cluster(1.0, None).num_slots("cpu")
