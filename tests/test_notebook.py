@@ -69,8 +69,7 @@ def test_it_prints_the_network_and_the_comparison(executed: nbformat.NotebookNod
     drawn = {
         cell.id
         for cell in executed.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
     }
     assert drawn == {"curves", "differences", "wrong"}
 

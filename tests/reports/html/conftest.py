@@ -14,9 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from ablations.analysis.summary import Results
 from ablations.catalogue.designs import CORE, design_ablations
 from ablations.inspection.load import Exhibits
-from reports.html.page import render_page
 from tests.factories import ENVIRONMENT, make_exhibits, make_results, make_spec, make_timing
-from tests.reports.html.pages import HOSTILE, PAINTED
+from tests.reports.html.pages import HOSTILE, PAINTED, write_page
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +51,7 @@ def exhibits(results: Results) -> Exhibits:
 @pytest.fixture(scope="session")
 def report(results: Results, exhibits: Exhibits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report on that study."""
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_page(results, exhibits), encoding="utf-8")
-    return path
+    return write_page(tmp_path_factory.mktemp("page") / "report.html", results, exhibits)
 
 
 @pytest.fixture

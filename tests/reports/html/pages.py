@@ -1,8 +1,13 @@
-"""What tests of pages share: hostile text, a strict reader, and a wait for the next frame."""
+"""What tests of pages share: hostile text, a strict reader, and files for the browser."""
 
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
+
+from ablations.analysis.summary import Results
+from ablations.inspection.load import Exhibits
+from reports.html.page import NO_EXHIBITS, render_page
 
 VOID_ELEMENTS = {"meta", "br", "link", "img", "hr", "input"}
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -54,3 +59,8 @@ class PageReader(HTMLParser):
 
 def text_of(page: str) -> str:
     return " ".join(PageReader(page).text.split())
+
+
+def write_page(path: Path, results: Results, exhibits: Exhibits = NO_EXHIBITS) -> Path:
+    path.write_text(render_page(results, exhibits), encoding="utf-8")
+    return path

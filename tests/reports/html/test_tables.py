@@ -12,9 +12,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from ablations.analysis.summary import Results, results_csv
-from reports.html.page import render_page
 from tests.factories import make_results
-from tests.reports.html.pages import HOSTILE
+from tests.reports.html.pages import HOSTILE, write_page
 
 VIEWS = ("numbers", "evidence", "combinations")
 
@@ -196,7 +195,7 @@ def test_anchors_and_history(open_page: Callable[..., Page], report: Path) -> No
     assert fragment(page) == "numbers"
     assert names(page, "numbers") == by_accuracy
     # An address of a view also works in a page that is already open, and so does the one before.
-    page.evaluate("location.hash = '#numbers?sort=parameters&order=descending'")
+    page.evaluate("location.hash = '#numbers?sort=parameters&order=descending&core=yes'")
     page.wait_for_function("document.activeElement.id === 'numbers'")
     assert names(page, "numbers") == by_parameters
     page.evaluate("location.hash = '#numbers?show=pool'")
@@ -245,8 +244,6 @@ def test_downloads_are_the_results(page: Page, results: Results) -> None:
 
 
 def test_a_table_of_one_row_has_no_tools(open_page: Callable[..., Page], tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    path.write_text(render_page(make_results({"target": [0]})), encoding="utf-8")
-    page = open_page(path)
+    page = open_page(write_page(tmp_path / "report.html", make_results({"target": [0]})))
     expect(page.locator("#numbers-tools")).not_to_be_visible()
     expect(page.locator(".sort")).to_have_count(0)
