@@ -6,7 +6,7 @@ import random
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,14 +135,6 @@ def pools(
     return used
 
 
-@pytest.fixture
-def default_sigterm() -> Iterator[None]:
-    """Other tests may have left a handler: Ray sets its own."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def no_report(study_dir: Path) -> Path:
     return study_dir / "report.html"
 
@@ -169,7 +161,6 @@ def test_study_that_another_process_made_before_the_lock_is_not_written_into(
 
 
 @pytest.mark.parametrize("moment", ["report", "write", "message"])
-@pytest.mark.usefixtures("default_sigterm")
 def test_signals_lose_no_run_that_has_ended(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
