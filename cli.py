@@ -1,5 +1,10 @@
 """The command line: parses, calls and prints. The work is done in `ablations` and `reports`."""
 
+from ablations.runner.signals import end_program, set_handlers
+
+if __name__ == "__main__":
+    set_handlers(end_program)
+
 import sys
 import traceback
 import webbrowser
@@ -327,9 +332,9 @@ def check(
         )
     except UnknownNameError as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
+    except SystemExit:
         click.echo("Stopped; nothing was graded.", err=True)
-        exit_code = 130
+        raise
     except (DataError, MachineError, OSError) as error:
         click.echo(f"Error: {in_one_line(error)}", err=True)
     except Exception:  # noqa: BLE001 (a bug: Python's own exit code, 1, would mean "fail")

@@ -113,7 +113,7 @@ def test_a_process_is_ended_with_all_that_it_started(
         (OSError(28, "No space left on device", "grade.json"), 4, "grade.json: No space left"),
         (KeyError("a bug"), 4, ""),
         (UnknownNameError("no such name"), 2, "no such name"),
-        (KeyboardInterrupt(), 130, "nothing was graded"),
+        (SystemExit(130), 130, "nothing was graded"),
     ],
 )
 def test_other_errors_are_no_grade(
