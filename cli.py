@@ -380,12 +380,7 @@ def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
 @click.argument("others", nargs=-1, type=PATH, metavar="[OTHER_DIR]...")
 @clear_errors
 def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
-    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md.
-
-    \b
-    Example:
-      python cli.py readme docs/reference docs/fashion-mnist
-    """
+    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md."""
     from reports.documents.write import write_readme
 
     write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))
