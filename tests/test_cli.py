@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,6 +35,17 @@ def ablate_digits(out: Path, *arguments: str) -> Result:
     # The quick preset times epochs quickly.
     options = (*ON_DIGITS, "--preset", "quick", "--epochs", "1", "--out", str(out))
     return run_cli("ablate", *options, *arguments)
+
+
+def start_study(out: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start `ablate` in another process, and wait for its first finished run."""
+    command = [sys.executable, "cli.py", "ablate", *ON_DIGITS, "--epochs", "1", "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, **options
+    )
+    while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
+        time.sleep(0.05)
+    return process
 
 
 def records_of(study: Path) -> dict[str, RunRecord]:
@@ -134,17 +146,8 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", *ON_DIGITS, "--epochs", "1"]
-    command += ["--jobs", "2", "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, "--all", "--seeds", "0-9"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
-        time.sleep(0.05)
+    arguments = ("--jobs", "2", "--all", "--seeds", "0-9")
+    process = start_study(out, *arguments, start_new_session=True)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate()
     assert process.returncode == 130
@@ -185,6 +188,7 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         ("check net.py", "write the file and the name in it"),
         ("check net.py:", "write the file and the name in it"),
         ("check nowhere.py:Net", "there is no file 'nowhere.py'"),
+        ("plan --power nan", "'nan' is not a number"),
         ("report .", "is not a study"),
         ("report docs/reference --out page.html", "--out needs several studies"),
         ("report docs/reference docs/reference", "given twice"),
