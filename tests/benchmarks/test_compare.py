@@ -112,7 +112,7 @@ def test_seconds_of_a_study(
     records = [msgspec.structs.replace(record, **times) for record in study.records]
     write_study(tmp_path, replace(study, records=tuple(records)))
     for seed, seconds in enumerate(written_at):
-        os.utime(run_folder(tmp_path, "target", seed) / RECORD_FILE, (seconds, seconds))
+        os.utime(tmp_path / "target" / f"seed-{seed}" / RECORD_FILE, (seconds, seconds))
     outcome = read_study(tmp_path)
     assert outcome.num_images == 120_000 * len(written_at)
     assert outcome.training_seconds == pytest.approx(training_seconds)
