@@ -64,11 +64,6 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, finished.stdout
 
 
-@pytest.fixture
-def study_copy(small_study: tuple[Path, str], tmp_path: Path) -> Path:
-    return shutil.copytree(small_study[0], tmp_path / "copy")
-
-
 def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     out, printed = small_study
     assert set(records_of(out)) == {f"{n}/seed-{k}" for n in ("target", "no-gap") for k in (0, 1)}
@@ -211,8 +206,9 @@ def test_version() -> None:
 
 
 def test_damaged_and_missing_runs_are_run_and_no_others(
-    small_study: tuple[Path, str], study_copy: Path
+    small_study: tuple[Path, str], tmp_path: Path
 ) -> None:
+    study_copy = shutil.copytree(small_study[0], tmp_path / "copy")
     path = study_copy / "no-gap" / "seed-1" / "weights.safetensors"
     weights = path.read_bytes()[:-1]
     path.write_bytes(weights)
