@@ -26,14 +26,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
 
 
-def run_cli(*arguments: str) -> Result:
+def run_cli(*arguments: object) -> Result:
     """Run a command in this process; worker processes are real."""
-    return CliRunner().invoke(cli.main, arguments)
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def ablate_digits(out: Path, *arguments: str) -> Result:
     # The quick preset times epochs quickly.
-    options = (*ON_DIGITS, "--preset", "quick", "--epochs", "1", "--out", str(out))
+    options = (*ON_DIGITS, "--preset", "quick", "--epochs", 1, "--out", out)
     return run_cli("ablate", *options, *arguments)
 
 
@@ -64,11 +64,6 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, finished.stdout
 
 
-@pytest.fixture
-def study_copy(small_study: tuple[Path, str], tmp_path: Path) -> Path:
-    return shutil.copytree(small_study[0], tmp_path / "copy")
-
-
 def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     out, printed = small_study
     assert set(records_of(out)) == {f"{n}/seed-{k}" for n in ("target", "no-gap") for k in (0, 1)}
@@ -83,7 +78,7 @@ def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     assert "no-gap" in page
     assert "not MNIST" in page or "NOT MNIST" in page
     assert not list(out.rglob("*.tmp"))
-    rendered = run_cli("report", str(out))
+    rendered = run_cli("report", out)
     assert rendered.exit_code == 0, rendered.output
     assert (out / "report.html").read_text() == page
 
@@ -125,7 +120,7 @@ def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: 
     for seed, part in enumerate(parts):
         shutil.copytree(whole, part)
         shutil.rmtree(part / "no-gap" / f"seed-{seed}")
-    found = run_cli("merge", *map(str, parts), "--out", str(out))
+    found = run_cli("merge", *parts, "--out", out)
     assert "4 runs copied" in found.output
     assert "2 were there already" in found.output
     assert records_of(out) == records_of(whole)
@@ -211,12 +206,13 @@ def test_version() -> None:
 
 
 def test_damaged_and_missing_runs_are_run_and_no_others(
-    small_study: tuple[Path, str], study_copy: Path
+    small_study: tuple[Path, str], tmp_path: Path
 ) -> None:
+    study_copy = shutil.copytree(small_study[0], tmp_path / "copy")
     path = study_copy / "no-gap" / "seed-1" / "weights.safetensors"
     weights = path.read_bytes()[:-1]
     path.write_bytes(weights)
-    rendered = run_cli("report", str(study_copy))
+    rendered = run_cli("report", study_copy)
     assert rendered.exit_code == 1
     assert rendered.stderr.count("Left out: ") == 1
     planned = ablate_digits(study_copy, "no-gap", "--seeds", "0,1", "--dry-run")
@@ -254,7 +250,7 @@ def test_data_lists_verified_files(
     tmp_path: Path, mnist_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", str(mnist_folder))
-    result = run_cli("data", "--data-dir", str(tmp_path / "nowhere"))
+    result = run_cli("data", "--data-dir", tmp_path / "nowhere")
     assert result.exit_code == 0
     assert result.output.count("verified") >= 4
     assert "60,000 training and 10,000 test images" in result.output

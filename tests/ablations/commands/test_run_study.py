@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -46,14 +48,8 @@ def test_failed_run_is_printed_and_sets_the_exit_code(
 def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[Path] = []
-
-    def write_report(folder: Path) -> Path:
-        calls.append(folder)
-        if len(calls) == 1:
-            raise PermissionError(13, "Permission denied", "results.csv")
-        return folder / "report.html"
-
+    error = PermissionError(13, "Permission denied", "results.csv")
+    write_report = mock.Mock(side_effect=chain([error], repeat(Path("report.html"))))
     out = tmp_path / "study"
     assert run_study(request(out), write_report) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
