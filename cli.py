@@ -235,14 +235,16 @@ def compare(sides: tuple[str, ...]) -> None:
         names = [parse_ablation(side).name for side in sides[:2]]
         studies = [load_study(Path(sides[2]))]
         comparisons = [compare_ablations(studies[0], names[0], names[1])]
-    elif len(sides) == 2:
+    elif len(sides) == 2 and not {entry.name for entry in CATALOGUE}.intersection(sides):
         studies = [load_study(Path(side)) for side in sides]
         both = compare_studies(*studies)
         comparisons = both.comparisons
         remarks += [f"They differ in {line}" for line in both.mixed]
         remarks += [f"Not compared: {line}" for line in both.left_out]
     else:
-        raise click.UsageError("give two ablations and a study, or two studies")
+        raise click.UsageError(
+            "give two ablations and a study, such as no-gap target docs/reference, or two studies"
+        )
     click.echo("\n".join([comparison_text(comparisons, studies[0].spec.margin_pct), *remarks]))
     found = [notices(study.spec, study.records) for study in studies]
     for line in dict.fromkeys(line for lines in found for line in lines):

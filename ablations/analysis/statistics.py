@@ -1,9 +1,9 @@
 """Estimates and tests of differences between runs: pure functions of numbers.
 
 Every comparison is paired: a variant and the target share a seed, and with it the order of images,
-the augmentation and the initial weights of the layers that both have, so that common effects of the seed cancel (Box, Hunter and
-Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample: intervals and tests concern
-the recipes over all seeds, on this test set.
+the augmentation and the initial weights of the layers that both have, so that common effects of the
+seed cancel (Box, Hunter and Hunter, Statistics for Experimenters, chapter 3). Seeds are the sample:
+intervals and tests concern the recipes over all seeds, on this test set.
 """
 
 from collections.abc import Mapping, Sequence

@@ -98,7 +98,8 @@ def load_spec(study_dir: Path) -> StudySpec:
         RecordError: the file is damaged, unreadable or of another schema.
     """
     if not is_study(study_dir):
-        raise StudyError(f"{study_dir} is not a study: it has no {STUDY_FILE}")
+        reason = f"it has no {STUDY_FILE}" if study_dir.exists() else "there is no such folder"
+        raise StudyError(f"{study_dir} is not a study: {reason}; studies are in runs/ by default")
     try:
         return load_with_checksum(study_dir / STUDY_FILE, StudySpec)
     except DamagedFileError as error:

@@ -91,7 +91,8 @@ def test_compare_command(tmp_path: Path) -> None:
         (["no-relu", "target", one], 0, "no-relu minus target"),
         ([one, other], 0, "no-gap: only in other"),
         ([one, one], 0, "the same number of correct test images at every seed"),
-        (["relu", "target"], 1, "relu is not a study"),
+        (["relu", other], 1, "relu is not a study: there is no such folder"),
+        (["no-relu", one], 2, "such as no-gap target docs/reference"),
         (["no-relu", "no-gap", one], 1, "no run of 'no-gap'; it has no-relu, target"),
         ([one], 2, "two ablations and a study"),
     ):
