@@ -193,8 +193,8 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
     Every run is verified. Parts of different studies are refused, and runs that the folder contains
     are not replaced, so you can run the same command again when a part has more runs.
 
-    Then run the command that made the parts, with this --out and without --shard: it does missing
-    runs, times the epochs and writes the report.
+    Then run the command that made the parts, with this --out and without --shard. It trains
+    missing runs, times the epochs and writes the report.
 
     \b
     Example:
@@ -259,7 +259,7 @@ def compare(sides: tuple[str, ...]) -> None:
 @data_dir_option
 @clear_errors
 def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | None) -> None:
-    """Estimate how many seeds are needed to detect a difference, and their duration here.
+    """Estimate how many seeds are needed to detect a difference, and how long they take here.
 
     The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
     docs/reference.
@@ -301,11 +301,11 @@ def check(
 ) -> None:
     """Check your own network against the assignment.
 
-    NAME in FILE.py is a class or function that returns an nn.Module without arguments, a module, or
-    a NetworkSpec. The command runs the file, in separate processes with limits of time and memory.
+    NAME in FILE.py is an nn.Module, a NetworkSpec, or a class or function that can be called without
+    arguments and returns an nn.Module. The command runs the file, in separate processes with limits of time and memory.
     This is no sandbox: check only files that you would run yourself.
 
-    The reference recipe trains the network once for each seed, on one core each. Exit codes: 0 pass,
+    The reference recipe trains the network once for each seed, in one thread. Exit codes: 0 pass,
     1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
     misused command, 4 problem with the data or the machine.
 

@@ -11,7 +11,7 @@ UNSTEADY_RATIO = 1.1
 
 
 def disturbed_ablations(timing: Timing) -> list[str]:
-    """The ablations whose rounds differ so much that another program must have run meanwhile."""
+    """The ablations whose rounds differ by more than that, probably because of another program."""
     return [
         name
         for name, found in timing.by_ablation.items()

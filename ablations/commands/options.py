@@ -137,8 +137,8 @@ dataset_option = choice_option(
 data_dir_option = click.option(
     "--data-dir",
     type=FOLDER,
-    help="Folder with the data set's files. Otherwise $MNIST_DATA_DIR, data/ and ../shared/mnist "
-    "are searched. Missing files are downloaded (by data, with --fetch only).",
+    help="Folder to search first for the data set's files, before $MNIST_DATA_DIR, data/ and, for "
+    "MNIST, ../shared/mnist. ablate and check download missing files; data does with --fetch.",
 )
 
 _ABLATE_OPTIONS = (
@@ -193,7 +193,7 @@ _ABLATE_OPTIONS = (
         "--shard",
         type=parse_shard,
         metavar="I/N",
-        help="Do only part I of N, in a folder of its own; see `merge` and docs/scaling.md.",
+        help="Train only part I of N of the runs, in a separate folder; see `merge` and docs/scaling.md.",
     ),
     click.option(
         "--out",

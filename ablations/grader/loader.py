@@ -53,8 +53,8 @@ def load_student_network(task: WorkerTask, seed: int) -> nn.Module:
         )
     if not isinstance(found, nn.Module):
         raise NetworkError(
-            f"{task.name} has type {type(found).__name__}; it must be an nn.Module, a class or "
-            "function that returns one without arguments, or a NetworkSpec"
+            f"{task.name} has type {type(found).__name__}; it must be an nn.Module, a "
+            "NetworkSpec, or a class or function that returns a module when called without arguments"
         )
     with explain_errors(f"classifying images of shape {IMAGES_SHAPE}", task.file):
         found(torch.zeros(IMAGES_SHAPE))  # Lazy layers learn their sizes from their first images.

@@ -79,8 +79,9 @@ def run_group(
 ) -> Iterator[tuple[RunSpec, RunResult]]:
     """Train runs that differ only in their seeds: as one network, or one after another.
 
-    Yields each run spec with its result when its training ends. One network has plain arithmetic,
-    and becomes several where the device's memory cannot hold all seeds at once.
+    Yields each run spec with its result when its training ends. Runs that
+    train as one network use plain arithmetic. They are split into several networks if the device's
+    memory cannot hold all seeds at once.
 
     Raises:
         ValueError: the data set is not the one in the run specs, or they differ in more than seeds.

@@ -20,8 +20,8 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 class StopRequest:
     """Which signals have been received.
 
-    The handler raises SystemExit wherever the main thread happens to be. In a finaliser or a
-    callback of the garbage collector it is dropped. Long loops therefore call `check`.
+    The handler raises SystemExit at any point of the main thread. Python drops what is raised in a
+    finaliser or a callback of the garbage collector, so long loops also call `check`.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `deferred`: signals raise in this context, also one received before."""
+        """Within `deferred`: a signal raises here, and so does one that was received before."""
         self._is_deferred = False
         try:
             self.check()
@@ -75,7 +75,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """Of the program after a signal."""
+        """The exit code of the program after a signal."""
         return 128 + int(self.signal_number or signal.SIGINT)
 
 

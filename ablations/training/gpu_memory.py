@@ -62,7 +62,7 @@ def halve_until_it_fits(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out. During capture, the capture's own error follows the first one."""
+    """Whether memory ran out; that error may be the context of one that a CUDA graph's capture raised."""
     kind = torch.cuda.OutOfMemoryError
     return isinstance(error, kind) or isinstance(error.__context__, kind)
 

@@ -22,9 +22,9 @@ def draw_estimate(
     marker: str = "o",
     spread: float = 0.5,
 ) -> None:
-    """A mean with its 95 % interval, or hollow without one; and each seed as a dot.
+    """A mean with its 95 % interval (a hollow mark if there is none), and one dot for each seed.
 
-    The dots are spread over the height `spread`, so that equal ones show.
+    The dots are spread over the height `spread`, so that dots of equal value do not overlap.
     """
     mean, *_ = axes.errorbar(
         found.mean, height, fmt=marker, label=label,

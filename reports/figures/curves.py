@@ -45,9 +45,9 @@ def target_curves_figure(target: AblationResult, published_error_pct: Sequence[f
 def ablation_curves_figure(
     row: AblationResult, target: AblationResult | None, name: str, limits_pct: Sequence[float]
 ) -> Markup:
-    """One small panel: an ablation's test error by epoch over the target's, in grey.
+    """One small panel: an ablation's test error by epoch, drawn over the target's, which is grey.
 
-    `limits_pct`: the errors that all panels must have room for.
+    `limits_pct`: errors that the axis of every panel must include.
     """
     with figure_style():
         figure = Figure(figsize=(3.4, 2.3))

@@ -108,7 +108,7 @@ def _compare(before: Parts, after: Parts) -> list[Box]:
 
 
 def _compare_labels(key: str, before: str, after: str) -> Box:
-    """A part that both have. Of labels with as many words, the mark has only those that differ."""
+    """A part that both have. Of labels with as many items, the mark lists only those that differ."""
     if before == after:
         return Box(key, after, "kept")
     if after.startswith(f"{before}, "):

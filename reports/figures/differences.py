@@ -45,7 +45,7 @@ def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Mark
 def replication_figure(
     rows: Sequence[ReplicationRow], studies: Sequence[Results], labels: Sequence[str]
 ) -> Markup:
-    """Each study in a panel of its own scale, with the same ablations in the same order."""
+    """One panel for each study, each with its own scale, and the same ablations in the same order."""
     names, words = [row.ablation.name for row in rows], []
     with figure_style():
         figure = Figure(figsize=(3 + 4.2 * len(studies), 1.7 + 0.36 * len(rows)))
@@ -62,9 +62,9 @@ def replication_figure(
 def _draw_differences(
     axes: Axes, rows: Sequence[AblationResult | None], labels: Sequence[str], margin_pct: float
 ) -> str:
-    """One row for each ablation, from top to bottom, with nothing in those that are None; in words.
+    """Draw a row for each ablation, from top to bottom; a row that is None stays empty.
 
-    Two dotted lines mark the equivalence margin.
+    Two dotted lines mark the equivalence margin. Returns a description in words.
     """
     found, beside = [], axes.get_yaxis_transform()
     for height, row in enumerate(rows):
@@ -95,9 +95,9 @@ def _row_label(row: AblationResult) -> str:
 
 
 def _scale_differences(axes: Axes, differences: Sequence[PairedDifference]) -> None:
-    """A linear axis, or one that is logarithmic far from zero if a row is far away.
+    """Use a linear axis or, if one row is far from zero, an axis that is logarithmic far from zero.
 
-    Otherwise one network that fails would compress all others into the zero line.
+    On a linear axis, one network that fails would hide the differences of all others.
     """
     sizes = [max(map(abs, (one.mean, *(one.interval_95 or ())))) for one in differences]
     typical = max(float(np.median(sizes)), 0.05)

@@ -97,7 +97,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
 
 
 def _fit_into_page(element: ElementTree.Element) -> None:
-    """No namespaces, styles and numbers of groups; short coordinates, and the page's colours."""
+    """Remove namespaces, styles and ids of groups; shorten coordinates; use the page's colours."""
     element.tag = element.tag.rpartition("}")[2]
     attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
     attributes |= re.findall(r"([\w-]+): ([^;]+)", attributes.pop("style", ""))

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that opens without a network."""
+"""The report of a study: one HTML file that opens offline."""
 
 import base64
 import csv

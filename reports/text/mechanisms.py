@@ -1,4 +1,4 @@
-"""What the figures and tables about an ingredient call networks, blocks and maps."""
+"""Labels of networks, blocks and maps in the figures and tables about an ingredient."""
 
 from collections.abc import Sequence
 

@@ -41,7 +41,7 @@ def plan_text(plan: SeedPlan, study: Study, effect_pct: float, power: float) -> 
 
 
 def time_text(plan: SeedPlan, seconds: float, num_jobs: int, where: str) -> str:
-    """How long so many seeds take, of one ablation and of all; a run takes `seconds`."""
+    """How long the planned seeds take, for one ablation and for all; one run takes `seconds`."""
     return render_text(
         "time.jinja",
         plan=plan,

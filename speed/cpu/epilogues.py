@@ -13,7 +13,7 @@ then 2x2 max pooling if there is any, then dropout if there is any. (Pooling mov
 line, which changes nothing.) Comparisons let NaN pass through, so that divergence stays visible.
 
 Backward kernels take `argmax`, the corner of each window with its maximum; None means no pooling.
-Which of the two it is, is known when a kernel is compiled.
+Whether there is pooling is known when a kernel is compiled.
 """
 
 from typing import Any, NamedTuple
