@@ -20,7 +20,7 @@ def guess(card: Locator, chosen: Guess) -> None:
     """Open a card and commit to a guess."""
     card.locator("> summary").click()
     card.locator(f"input[value={chosen}]").check()
-    card.get_by_role("button", name="Commit").click()
+    card.get_by_role("button", name="Submit").click()
 
 
 def score(page: Page) -> str:
