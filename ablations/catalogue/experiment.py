@@ -33,9 +33,20 @@ class TrainingSpec:
     momentum: float = 0.9
     """Share of the previous step that is added to each step; 0 is plain gradient descent."""
 
+    nesterov: bool = False
+    """Whether momentum looks one step ahead (Sutskever et al., ICML 2013, section 2.1)."""
+
+    weight_decay: float = 0.0
+    """This times each weight is added to its gradient. Biases and batch norm have no decay."""
+
     drop_learning_rate_after: float | None = 0.75
     """Share of the epochs after which the learning rate is divided by ten (0.75 of 20 epochs:
-    from epoch 16 on), or None for a constant rate."""
+    from epoch 16 on), or None for a rate without drop."""
+
+    warm_up: float | None = None
+    """One cycle of the learning rate: over this share of the steps it rises from 0 to
+    `learning_rate`, then it falls linearly to 0 (Smith and Topin, 2017, arXiv:1708.07120). None:
+    no cycle."""
 
     augment: bool = True
     """Whether training images are zoomed and rotated at random (see `training/augmentation.py`)."""
@@ -56,14 +67,31 @@ class TrainingSpec:
             raise ValueError(f"learning_rate={self.learning_rate}: needs a positive number")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: needs a number in [0, 1)")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=True: needs a momentum above 0")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay={self.weight_decay}: needs a number from 0 on")
         share = self.drop_learning_rate_after
         if share is not None and not 0 < share <= 1:
             raise ValueError(f"drop_learning_rate_after={share}: needs a share in (0, 1], or None")
+        if self.warm_up is not None and not 0 <= self.warm_up < 1:
+            raise ValueError(f"warm_up={self.warm_up}: needs a share in [0, 1), or None")
+        if self.warm_up is not None and share is not None:
+            raise ValueError(f"warm_up={self.warm_up}: needs drop_learning_rate_after=None")
         if self.num_train_images is not None and self.num_train_images < 2:
             raise ValueError(f"num_train_images={self.num_train_images}: needs at least 2")
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate in an epoch, which is counted from 1."""
+    def learning_rates(self, epoch: int, num_steps: int) -> list[float]:
+        """The learning rate of each step of an epoch: that of the step's middle."""
+        return [self.learning_rate_at(epoch, (step + 0.5) / num_steps) for step in range(num_steps)]
+
+    def learning_rate_at(self, epoch: int, position: float = 0.5) -> float:
+        """The learning rate in an epoch, counted from 1, at a position from 0 (start) to 1 (end)."""
+        if self.warm_up is not None:
+            progress = (epoch - 1 + position) / self.num_epochs
+            if progress < self.warm_up:
+                return self.learning_rate * progress / self.warm_up
+            return self.learning_rate * (1 - progress) / (1 - self.warm_up)
         share = self.drop_learning_rate_after
         # A run of one epoch has no later one to drop in.
         has_dropped = share is not None and epoch > max(1, math.floor(share * self.num_epochs))

@@ -101,8 +101,6 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     """
     optimizer, recipe = trainee.optimizer, trainee.recipe
     trainee.network.train()
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate_at(epoch)
     device = images.pixels.device
     stream = random_stream(trainee.seed, f"order.epoch{epoch}")
     order = torch.randperm(len(images), generator=stream).to(device)
@@ -112,11 +110,15 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     # Sums stay on the device: reading a number from a GPU would make it wait at every step.
     loss_sum = torch.zeros((), device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
-    for batch in order.split(recipe.batch_size):
+    batches = order.split(recipe.batch_size)
+    rates = recipe.learning_rates(epoch, len(batches))
+    for batch, learning_rate in zip(batches, rates, strict=True):
         inputs = prepare_batch(images, batch, trainee.scale, augmentation)
         labels = images.labels[batch]
         logits = trainee.classify(inputs)
         loss = functional.cross_entropy(logits, labels)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -152,8 +154,14 @@ def make_trainee(
 ) -> Trainee:
     """A network that has its initial weights, ready for training on a device."""
     network = network.to(device)
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
+        [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others}],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True,
     )
     torch.manual_seed(derive_seed(seed, "dropout"))
     classify = accelerate(network, arithmetic)

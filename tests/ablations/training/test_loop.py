@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,10 +119,28 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
     assert first != order("target", 2)
 
 
-def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("changes", "rates", "options"),
+    [
+        ({}, [0.01] * 3, {}),
+        (
+            # The first of two epochs: half of it rises, then it falls.
+            {
+                "num_epochs": 2, "drop_learning_rate_after": None, "warm_up": 0.25,
+                "nesterov": True, "weight_decay": 0.1,
+            },
+            [0.01 / 3, 0.01, 0.01 * 7 / 9],
+            {"nesterov": True},
+        ),
+    ],
+    ids=["published", "one cycle"],
+)  # fmt: skip
+def test_one_epoch_is_the_textbook_loop(
+    digits: Dataset, changes: dict[str, Any], rates: list[float], options: dict[str, bool]
+) -> None:
     # Three steps, the last one smaller, in the plainest PyTorch: no augmentation, no dropout.
     run_spec = run_specs_on(digits, "no-dropout")[0]
-    recipe = replace(run_spec.training, augment=False, num_train_images=300)
+    recipe = replace(run_spec.training, augment=False, num_train_images=300, **changes)
     run_spec = replace(run_spec, training=recipe)
     images, _ = load_images(digits, run_spec.training, CPU)
     trainee = prepare_training(run_spec, digits, CPU)
@@ -129,12 +148,12 @@ def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
 
     network = build_network(run_spec.network)
     initialise_weights(network, 0)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, **options)
     order = torch.randperm(
         300, generator=torch.Generator().manual_seed(derive_seed(0, "order.epoch1"))
     )
     loss_sum, expected_correct = 0.0, 0
-    for start in range(0, 300, 128):
+    for start, rate in zip(range(0, 300, 128), rates, strict=True):
         batch = order[start : start + 128]
         inputs = torch.from_numpy(digits.train_images)[batch][:, None] / 255
         inputs = (inputs - digits.mean) / digits.std
@@ -143,6 +162,11 @@ def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
         batch_loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         batch_loss.backward()
+        optimizer.param_groups[0]["lr"] = rate
+        for name, parameter in network.named_parameters():
+            if name.endswith("weight") and ".bn." not in name:
+                assert parameter.grad is not None
+                parameter.grad += recipe.weight_decay * parameter.detach()
         optimizer.step()
         loss_sum += batch_loss.item() * len(batch)
         expected_correct += int((logits.argmax(1) == labels).sum())
@@ -158,6 +182,17 @@ def test_learning_rate_drops_after_epoch_15() -> None:
     assert rates == pytest.approx([0.01] * 15 + [0.001] * 5)
     constant = replace(TARGET_TRAINING, drop_learning_rate_after=None)
     assert {constant.learning_rate_at(epoch) for epoch in range(1, 21)} == {0.01}
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    recipe = replace(TARGET_TRAINING, drop_learning_rate_after=None, warm_up=0.2)
+    ends = [recipe.learning_rate_at(epoch, 1.0) for epoch in (1, 2, 4, 8, 12, 20)]
+    assert ends == pytest.approx([0.0025, 0.005, 0.01, 0.0075, 0.005, 0.0])
+    rates = [rate for epoch in range(1, 21) for rate in recipe.learning_rates(epoch, 10)]
+    assert sum(rates) / len(rates) == pytest.approx(0.005, rel=1e-3)
+    assert min(rates) > 0
+    without_warm_up = replace(recipe, warm_up=0.0)
+    assert without_warm_up.learning_rate_at(1, 0.0) == 0.01
 
 
 def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:

@@ -112,10 +112,20 @@ def in_double(trainee: Trainee) -> Trainee:
     return replace(trainee, network=network, classify=network)
 
 
-@pytest.mark.parametrize("name", ["target", "no-momentum", "no-fc-head"])
-def test_group_of_one_is_the_plain_loop(digits: Dataset, name: str) -> None:
+ONE_CYCLE = {
+    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("target", {}), ("target", ONE_CYCLE), ("no-momentum", {}), ("no-fc-head", ONE_CYCLE)],
+)
+def test_group_of_one_is_the_plain_loop(
+    digits: Dataset, name: str, changes: dict[str, object]
+) -> None:
     # 13 full batches of 20 and one of 4: two chunks and the smaller batch.
-    run_specs = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20)
+    run_specs = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20, **changes)
     group = train_in_float64(run_specs, digits)
 
     trainee = in_double(prepare_training(run_specs[0], digits, CPU))
