@@ -49,7 +49,11 @@ class TrainingSpec:
     no cycle."""
 
     augment: bool = True
-    """Whether training images are zoomed and rotated at random (see `training/augmentation.py`)."""
+    """Whether training images are changed at random (see `training/augmentation.py`)."""
+
+    affine_strength: float | None = None
+    """Strength of affine augmentation: rotation, scale, shear and shift. None: the published zoom and
+    rotation."""
 
     normalise_input: bool = True
     """Whether images are shifted and scaled to about zero mean and unit variance; if not, pixels
@@ -78,6 +82,10 @@ class TrainingSpec:
             raise ValueError(f"warm_up={self.warm_up}: needs a share in [0, 1), or None")
         if self.warm_up is not None and share is not None:
             raise ValueError(f"warm_up={self.warm_up}: needs drop_learning_rate_after=None")
+        if self.affine_strength is not None and not 0 < self.affine_strength <= 2:
+            raise ValueError(
+                f"affine_strength={self.affine_strength}: needs a number in (0, 2], or None"
+            )
         if self.num_train_images is not None and self.num_train_images < 2:
             raise ValueError(f"num_train_images={self.num_train_images}: needs at least 2")
 

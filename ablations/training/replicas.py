@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
-from ablations.training.augmentation import Augmentation, draw_augmentation
+from ablations.training.augmentation import Augmentation, choose, draw_augmentation, join
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
@@ -200,16 +200,11 @@ def draw_epoch(group: ReplicaGroup, num_images: int, epoch: int) -> EpochDraws:
     for seed in group.seeds:
         stream = random_stream(seed, f"order.epoch{epoch}")
         orders.append(torch.randperm(num_images, generator=stream))
-        if group.recipe.augment:
-            augmentations.append(draw_augmentation(num_images, seed, epoch, cpu)[orders[-1]])
+        if drawn := draw_augmentation(group.recipe, num_images, seed, epoch, cpu):
+            augmentations.append(choose(drawn, orders[-1]))
     # Copied only now: a copy waits for the GPU, which may still be at work on the epoch before.
     device = group.loss_sum.device
-    augmentation = None
-    if augmentations:
-        augmentation = Augmentation(
-            torch.cat([draws.is_zoomed for draws in augmentations]).to(device),
-            torch.cat([draws.angle_radians for draws in augmentations]).to(device),
-        )
+    augmentation = join(augmentations, device) if augmentations else None
     rates = group.recipe.learning_rates(epoch, math.ceil(num_images / group.recipe.batch_size))
     learning_rates = torch.tensor(rates, dtype=group.chunk.learning_rates.dtype)
     return EpochDraws(torch.cat(orders).to(device), augmentation, learning_rates.to(device))
@@ -274,7 +269,7 @@ def _fill_chunk(
     replica_starts = torch.arange(0, len(draws.order), len(images), device=device)
     positions = (places + replica_starts).flatten()
     chosen = draws.order[positions]
-    augmentation = draws.augmentation and draws.augmentation[positions]
+    augmentation = draws.augmentation and choose(draws.augmentation, positions)
     inputs = prepare_pixels(images.pixels[chosen], group.scale, augmentation)
     labels = images.labels[chosen].view(shape).transpose(1, 2)
     group.chunk.inputs[:num_steps, :batch_size] = inputs.view(*shape, IMAGE_SIZE, IMAGE_SIZE)
@@ -328,9 +323,9 @@ def descend(group: ReplicaGroup, gradients: list[Tensor], learning_rate: Float[T
         ]
     torch._foreach_mul_(group.velocities, recipe.momentum)
     torch._foreach_add_(group.velocities, gradients)
-    directions: Sequence[Tensor] = group.velocities
+    directions = group.velocities
     if recipe.nesterov:
-        directions = torch._foreach_add(gradients, group.velocities, alpha=recipe.momentum)
+        directions = list(torch._foreach_add(gradients, group.velocities, alpha=recipe.momentum))
     steps = torch._foreach_mul(directions, learning_rate)
     torch._foreach_sub_(group.parameters, steps)
 

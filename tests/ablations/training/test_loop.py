@@ -19,7 +19,10 @@ from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
 from ablations.training import loop
 from ablations.training.augmentation import (
+    AFFINE_SHIFT_PIXELS,
     MAX_ROTATION_DEGREES,
+    Affine,
+    ZoomAndRotation,
     draw_augmentation,
     rotate,
     zoom_centre,
@@ -57,7 +60,8 @@ def test_zoom_is_torchvisions_crop_and_resize() -> None:
 
 
 def test_draws_have_their_distribution() -> None:
-    draws = draw_augmentation(4000, seed=3, epoch=2, device=CPU)
+    draws = draw_augmentation(TARGET_TRAINING, 4000, seed=3, epoch=2, device=CPU)
+    assert isinstance(draws, ZoomAndRotation)
     degrees = draws.angle_radians.rad2deg()
     assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
     # Four standard deviations.
@@ -65,12 +69,27 @@ def test_draws_have_their_distribution() -> None:
     assert abs(draws.is_zoomed.float().mean() - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 4000)
 
 
+def test_affine_maps_have_their_distribution() -> None:
+    recipe = replace(TARGET_TRAINING, affine_strength=0.5)
+    draws = draw_augmentation(recipe, 4000, seed=3, epoch=2, device=CPU)
+    assert isinstance(draws, Affine)
+    shifts, areas = draws.inverse[:, :, 2], torch.linalg.det(draws.inverse[:, :, :2])
+    assert shifts.abs().max().item() == pytest.approx(AFFINE_SHIFT_PIXELS / 2, rel=1e-3)
+    assert shifts.mean().abs() < 0.05
+    # The scale is 0.95 to 1.05, and neither rotation nor shear changes an area.
+    assert areas.min().item() == pytest.approx(1 / 1.05**2, rel=1e-2)
+    assert areas.max().item() == pytest.approx(1 / 0.95**2, rel=1e-2)
+    angles = torch.atan2(draws.inverse[:, 1, 0], draws.inverse[:, 0, 0]).rad2deg()
+    assert angles.abs().max().item() == pytest.approx(5, rel=1e-2)
+
+
 def test_streams_differ_by_name_by_seed_and_by_epoch() -> None:
     names = ["order.epoch1", "order.epoch2", "augment.epoch1", "dropout"]
     seeds = {derive_seed(seed, name) for seed in range(50) for name in names}
     assert len(seeds) == 200
-    first, second = (draw_augmentation(100, 0, epoch, CPU).angle_radians for epoch in (1, 2))
-    assert not torch.equal(first, second)
+    for recipe in (TARGET_TRAINING, replace(TARGET_TRAINING, affine_strength=1.0)):
+        first, second = (draw_augmentation(recipe, 100, 0, epoch, CPU) for epoch in (1, 2))
+        assert first and second and not torch.equal(first[0], second[0])
 
 
 @pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)

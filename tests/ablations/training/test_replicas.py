@@ -113,7 +113,7 @@ def in_double(trainee: Trainee) -> Trainee:
 
 
 ONE_CYCLE = {
-    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1,
+    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1, "affine_strength": 1.0,
 }  # fmt: skip
 
 
