@@ -1,5 +1,10 @@
 """The command line: parses, calls and prints. The work is done in `ablations` and `reports`."""
 
+from ablations.runner.signals import end_program, set_handlers
+
+if __name__ == "__main__":
+    set_handlers(end_program)
+
 import sys
 import traceback
 import webbrowser
@@ -116,9 +121,9 @@ def show(ablation: Ablation) -> None:
     Example:
       python cli.py show no-gap-matched
     """
-    from reports.text.terminal import ablation_lines
+    from reports.text.terminal import ablation_text
 
-    click.echo("\n".join(ablation_lines(ablation)))
+    click.echo(ablation_text(ablation))
 
 
 @main.command()
@@ -223,7 +228,7 @@ def compare(sides: tuple[str, ...]) -> None:
     from ablations.analysis.comparison import compare_ablations, compare_studies
     from ablations.records.study import load_study
     from reports.text.answer import notices
-    from reports.text.terminal import comparison_lines
+    from reports.text.terminal import comparison_text
 
     remarks: list[str] = []
     if len(sides) == 3:
@@ -238,7 +243,7 @@ def compare(sides: tuple[str, ...]) -> None:
         remarks += [f"Not compared: {line}" for line in both.left_out]
     else:
         raise click.UsageError("give two ablations and a study, or two studies")
-    click.echo("\n".join([*comparison_lines(comparisons, studies[0].spec.margin_pct), *remarks]))
+    click.echo("\n".join([comparison_text(comparisons, studies[0].spec.margin_pct), *remarks]))
     found = [notices(study.spec, study.records) for study in studies]
     for line in dict.fromkeys(line for lines in found for line in lines):
         click.echo(f"Please note: {line}", err=True)
@@ -264,13 +269,13 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     """
     from ablations.analysis.power import plan_seeds, seconds_a_run
     from ablations.records.study import load_study
-    from reports.text.terminal import plan_lines, time_lines
+    from reports.text.terminal import plan_text, time_text
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
     found = plan_seeds(study, effect, power)
-    click.echo("\n".join(plan_lines(found, study, effect, power)))
+    click.echo(plan_text(found, study, effect, power))
     if found.num_seeds is not None:
-        click.echo("\n".join(time_lines(found, *seconds_a_run(study, data_dir))))
+        click.echo(time_text(found, *seconds_a_run(study, data_dir)))
 
 
 @main.command()
@@ -327,9 +332,9 @@ def check(
         )
     except UnknownNameError as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
+    except SystemExit:
         click.echo("Stopped; nothing was graded.", err=True)
-        exit_code = 130
+        raise
     except (DataError, MachineError, OSError) as error:
         click.echo(f"Error: {in_one_line(error)}", err=True)
     except Exception:  # noqa: BLE001 (a bug: Python's own exit code, 1, would mean "fail")
@@ -375,12 +380,7 @@ def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
 @click.argument("others", nargs=-1, type=PATH, metavar="[OTHER_DIR]...")
 @clear_errors
 def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
-    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md.
-
-    \b
-    Example:
-      python cli.py readme docs/reference docs/fashion-mnist
-    """
+    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md."""
     from reports.documents.write import write_readme
 
     write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))

@@ -5,7 +5,6 @@ Colour is never the only mark: each precision has its own marker and its name in
 
 from collections.abc import Callable, Sequence
 
-import seaborn as sns
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from ablations.words import plural
 from benchmarks.derived import SpeedRow, speed_rows, width_name
 from benchmarks.measurements import Comparison, Floor, Scaling, Spread, StepSpeed
 from benchmarks.methods import BASELINE_NAME
+from reports.figures.axes import finish_rows
 from reports.figures.svg import COLOURS, figure_style, to_svg
 from reports.text.wording import decimal
 from speed.arithmetic import Arithmetic
@@ -47,7 +47,7 @@ def comparison_figure(comparison: Comparison) -> Markup:
                 f"{decimal(speed.median, 0)}{factor}", (speed.high, height), xytext=(8, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
-        _label_rows(axes, [row.title for row in rows])
+        finish_rows(axes, [row.title for row in rows])
         axes.set_xlim(0, 1.35 * max(row.images_per_second.high for row in rows))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.set_xlabel("training images per second, all cores")
@@ -184,13 +184,4 @@ def _finish_panel(axes: Axes, sizes: Sequence[int], axis_label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(axis="x", visible=False)
     axes.set_ylabel(axis_label)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    sns.despine(ax=axes)
-
-
-def _label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Rows from top to bottom, with their names at the left."""
-    axes.set_yticks(range(len(names)), names, color=COLOURS["ink"])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    sns.despine(ax=axes, left=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

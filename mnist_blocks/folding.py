@@ -5,14 +5,11 @@ A convolution before it can do that with other weights. The report page runs the
 browser (`reports/html/static/network.js`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import leaves, window
@@ -28,7 +25,7 @@ class FoldedLayer:
     """
 
     kind: Literal["conv", "scale", "relu", "maxpool", "mean", "linear"]
-    """What the step does: see `run_folded`."""
+    """"scale" multiplies and shifts each channel, "mean" averages each over the image."""
     name: str
     """Dotted name of the network's layer, such as `stage1.block2.conv`."""
     in_channels: int
@@ -44,11 +41,6 @@ class FoldedLayer:
     """(out, in, kernel, kernel) of "conv", (channels,) of "scale", (out, in) of "linear"."""
     bias: Tensor = NO_WEIGHTS
     """(out,); zeros where a convolution has none."""
-
-    @property
-    def stage(self) -> str:
-        """The part of the network that the step belongs to: `stage1`, ..., `head`."""
-        return self.name.split(".")[0]
 
 
 def fold(network: nn.Sequential, dtype: torch.dtype = torch.float32) -> list[FoldedLayer]:
@@ -129,25 +121,3 @@ def _weight_and_bias(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
     if layer.bias is None:
         return weight, weight.new_zeros(len(weight))
     return weight, layer.bias.detach().double()
-
-
-def run_folded(
-    steps: Sequence[FoldedLayer], images: Float[Tensor, "batch 1 28 28"]
-) -> Float[Tensor, "batch 10"]:
-    """The logits of images that are normalised as in training: defines each kind of step."""
-    values: Tensor = images
-    for step in steps:
-        weight, bias = step.weight, step.bias
-        if step.kind == "conv":
-            values = functional.conv2d(values, weight, bias, step.stride, step.padding)
-        elif step.kind == "scale":
-            values = values * weight[:, None, None] + bias[:, None, None]
-        elif step.kind == "relu":
-            values = values.relu()
-        elif step.kind == "maxpool":
-            values = functional.max_pool2d(values, step.kernel, step.stride)
-        elif step.kind == "mean":
-            values = values.mean((2, 3), keepdim=True)
-        elif step.kind == "linear":
-            values = functional.linear(values.flatten(1), weight, bias)
-    return values.flatten(1)

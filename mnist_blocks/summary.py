@@ -1,6 +1,7 @@
 """Each layer's output shape, cost and receptive field."""
 
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import torch
@@ -32,8 +33,9 @@ class LayerRow:
     neighbours."""
 
 
+@cache
 @torch.inference_mode()
-def layer_table(spec: NetworkSpec) -> list[LayerRow]:
+def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     """The layers of a network in order, each with its output shape, cost and receptive field.
 
     The network is built on torch's `meta` device, which draws no weights, so that a table does not
@@ -65,7 +67,7 @@ def layer_table(spec: NetworkSpec) -> list[LayerRow]:
                 jump=jump,
             )
         )
-    return rows
+    return tuple(rows)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """Fixtures for every test: data sets, a browser, and protection against downloads."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,14 +32,11 @@ import torch
 from hypothesis import settings
 
 from ablations.data.dataset import Dataset
-from ablations.data.datasets import folders_under, load_dataset
-from ablations.data.sources import MNIST, inspect_folder
+from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 
 # The time of an example depends on the machine.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
-
-CLOSED_PORT = "http://127.0.0.1:9"
 
 
 def skip_or_fail(reason: str) -> NoReturn:
@@ -48,14 +46,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def default_signals() -> None:
-    """Restore signals that a shell or `nohup` ignores, which child processes would inherit."""
-    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-            signal.signal(number, default)
+    """Restore signals that a shell, `nohup`, Ray or another test has changed, also for children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,7 +60,7 @@ def no_network() -> Iterator[None]:
     """Send every download, also of child processes, to a closed port."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            patch.setenv(name, CLOSED_PORT)
+            patch.setenv(name, "http://127.0.0.1:9")
         # A test's own server is still reachable.
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1,localhost")
@@ -73,14 +70,13 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
     """The folder with MNIST's four files."""
-    roots = [REPOSITORY / "../shared/mnist", REPOSITORY / "data"]
-    if os.environ.get("MNIST_DATA_DIR"):
-        roots.insert(0, Path(os.environ["MNIST_DATA_DIR"]).absolute())
-    for root in roots:
-        for folder in folders_under(MNIST, root):
-            if all(file.status == "verified" for file in inspect_folder(MNIST, folder)):
-                return folder
-    skip_or_fail(f"no MNIST in {', '.join(map(str, roots))}; set MNIST_DATA_DIR to its folder")
+    with contextlib.chdir(REPOSITORY):
+        try:
+            _, folder = resolve_dataset("mnist", fetch=False)
+        except DataError as error:
+            skip_or_fail(str(error))
+        assert folder
+        return folder.absolute()
 
 
 @pytest.fixture(scope="session", autouse=True)

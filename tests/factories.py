@@ -175,10 +175,14 @@ def write_study(folder: Path, study: Study) -> Path:
     """Write the spec and the records into a folder, which is returned."""
     write_with_checksum(folder / STUDY_FILE, study.spec)
     for record in study.records:
-        run_spec = record.run_spec
-        path = run_folder(folder, run_spec) / RECORD_FILE
-        write_with_checksum(path, record)
+        write_record(folder, record)
     return folder
+
+
+def write_record(study_dir: Path, record: RunRecord) -> None:
+    """Write a record into the folder of its run."""
+    run_dir = run_folder(study_dir, record.run_spec)
+    write_with_checksum(run_dir / RECORD_FILE, record)
 
 
 def make_results(seeds_by_name: Mapping[str, Iterable[int]], **options: object) -> Results:

@@ -51,28 +51,24 @@ def count_fault(area: str, fault: str, outcome: str, *, times: int = 1, lost: in
 
 def document(lines: list[dict[str, object]]) -> str:
     """The lines as a table for each area, with equal faults and outcomes added up."""
+    import pandas as pd
+
     from ablations.version import source_commit
 
+    frame = pd.DataFrame(lines)
     parts = [PREFACE]
-    total = sum(int(str(line["times"])) for line in lines)
     for area, title in AREAS.items():
-        sums: dict[tuple[str, str], list[int]] = {}
-        for line in lines:
-            if line["area"] == area:
-                key = (str(line["fault"]), str(line["outcome"]))
-                times_and_lost = sums.setdefault(key, [0, 0])
-                times_and_lost[0] += int(str(line["times"]))
-                times_and_lost[1] += int(str(line["lost"]))
+        sums = frame[frame["area"] == area].groupby(["fault", "outcome"])[["times", "lost"]].sum()
         rows = [
-            f"| {fault} | {times:,} | {lost:,} | {outcome} |"
-            for (fault, outcome), (times, lost) in sorted(sums.items())
+            f"| {row.fault} | {row.times:,} | {row.lost:,} | {row.outcome} |"
+            for row in sums.reset_index().itertuples()
         ]
         if rows:
             head = ["| fault | times | lost | outcome |", "|---|---:|---:|---|"]
             parts.append("\n".join([f"## {title}\n", *head, *rows]) + "\n")
     today = datetime.now(UTC).date().isoformat()
     parts.append(
-        f"{total:,} faults in all, on {today}, with the source at {source_commit()}, "
+        f"{frame['times'].sum():,} faults in all, on {today}, with the source at {source_commit()}, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}.\n"
     )
     return "\n".join(parts)

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from ablations.catalogue.ablation import Ablation
+from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import CATALOGUE
 from ablations.records.run import RunRecord, load_record
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
@@ -77,18 +77,6 @@ def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     assert (out / "report.html").read_text() == page
 
 
-def test_number_of_jobs_changes_no_bit(small_study: tuple[Path, str], tmp_path: Path) -> None:
-    alone, shared = small_study[0], tmp_path / "study"
-    finished = ablate_digits(shared, "no-gap", "--seeds", "0,1", "--jobs", "2")
-    assert finished.exit_code == 0, finished.output
-    first, second = records_of(alone), records_of(shared)
-    assert first.keys() == second.keys()
-    for name, record in first.items():
-        assert without_times(record) == without_times(second[name])
-        for file in ("predictions.npz", "weights.safetensors"):
-            assert (alone / name / file).read_bytes() == (shared / name / file).read_bytes()
-
-
 def test_only_missing_runs_are_run(study_copy: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in study_copy.glob("*/seed-*/*")}
     timing = (study_copy / "timing.json").read_bytes()
@@ -101,13 +89,19 @@ def test_only_missing_runs_are_run(study_copy: Path) -> None:
     assert (study_copy / "timing.json").read_bytes() == timing
 
 
-def test_designs_share_a_folder_and_its_margin(tmp_path: Path) -> None:
+def test_designs_share_a_folder_and_its_margin(
+    small_study: tuple[Path, str], tmp_path: Path
+) -> None:
     out = tmp_path / "study"
-    options = ("gap", "dropout", "--seeds", "0,1")
+    options = ("gap", "dropout", "--seeds", "0,1", "--jobs", "2")
     factorial = ablate_digits(out, "--design", "factorial", "--margin", "0.5", *options)
     assert factorial.exit_code == 0, factorial.output
     names = {"target", "no-gap", "no-dropout", "no-dropout+no-gap"}
-    assert set(records_of(out)) == {f"{name}/seed-{k}" for name in names for k in (0, 1)}
+    together = records_of(out)
+    assert set(together) == {f"{name}/seed-{k}" for name in names for k in (0, 1)}
+    # The number of jobs changes no bit: a record holds the checksums of predictions and weights.
+    for name, alone in records_of(small_study[0]).items():
+        assert without_times(alone) == without_times(together[name])
     results = msgspec.json.decode((out / "results.json").read_bytes())
     assert results["study"]["margin_pct"] == 0.5
     [attribution] = results["attributions"]
@@ -200,7 +194,11 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         (["ablate", *ON_DIGITS, "target", "--out", "/dev/null"], "choose another folder"),
         (["ablate", "--dataset", "digits", "--device", "cuda", "target"], "no cuda device"),
         (["ablate", "--all", "--gpus-per-task", "0.5"], "need --backend ray"),
+        (["check", "net.py"], "write the file and the name in it"),
+        (["check", "net.py:"], "write the file and the name in it"),
+        (["check", "nowhere.py:Net"], "there is no file 'nowhere.py'"),
         (["report", "."], "is not a study"),
+        (["report", "docs/reference", "--out", "page.html"], "--out needs several studies"),
         (["report", "docs/reference", "docs/reference"], "given twice"),
         (
             [
@@ -245,6 +243,7 @@ def test_damaged_runs_are_quarantined_and_run_again(
     again = ablate_digits(study_copy, "no-gap", "--seeds", "0,1")
     assert again.exit_code == 0, again.output
     assert "3 of 4 runs are there already" in again.stdout
+    assert "kept as quarantine/no-gap-seed-1-1" in again.stdout
     [quarantined] = (study_copy / "quarantine").iterdir()
     assert quarantined.name == "no-gap-seed-1-1"
     assert (quarantined / "weights.safetensors").read_bytes() == weights
@@ -260,17 +259,18 @@ def test_list_and_show_print_each_ablation(ablation: Ablation) -> None:
     assert ablation.name in run_cli("list").output
     shown = run_cli("show", ablation.name)
     assert shown.exit_code == 0
-    for change in ablation.changes():
+    for change in spec_changes(ablation.network_spec, ablation.training_spec):
         assert f"{change.field}: {change.target_value!r} -> {change.value!r}" in shown.output
     if ablation.name == "target":
         assert re.search(r"total +18,962 +1,863,456", shown.output)
         assert re.search(r"conv 3x3, 32 -> 32 +32, 7, 7 +9,248", shown.output)
 
 
-def test_data_lists_verified_files(tmp_path: Path, mnist_folder: Path) -> None:
-    environment = {"MNIST_DATA_DIR": str(mnist_folder)}
-    arguments = ["data", "--data-dir", str(tmp_path / "nowhere")]
-    result = CliRunner().invoke(cli.main, arguments, env=environment)
+def test_data_lists_verified_files(
+    tmp_path: Path, mnist_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_DATA_DIR", str(mnist_folder))
+    result = run_cli("data", "--data-dir", str(tmp_path / "nowhere"))
     assert result.exit_code == 0
     assert result.output.count("verified") >= 4
     assert "60,000 training and 10,000 test images" in result.output

@@ -19,6 +19,8 @@ TREE = re.compile(r"^ {4,6}([\w/]+/(?:\w+\.html)?) ", re.MULTILINE)
 """A line of the README's tree of folders."""
 EXAMPLES = {"my_network.py", "FILE.py", "my-ablation"}
 """A reader's own."""
+FOLDERS = ("mnist_blocks", "speed", "ablations", "reports", "benchmarks", "tests")
+NAMES = {path.name for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*")}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -34,7 +36,7 @@ def test_everything_that_a_document_names_exists(document: Path) -> None:
         for path in paths
         if not any((folder / path).exists() for folder in (REPOSITORY, document.parent))
         # A name without a folder names any of the project's files.
-        and ("/" in path or not list_files(path))
+        and ("/" in path or path not in NAMES)
     }
     assert not missing
     assert set(re.findall(r"python cli\.py (\w+)", text)) <= cli.main.commands.keys()
@@ -44,8 +46,3 @@ def test_everything_that_a_document_names_exists(document: Path) -> None:
     assert targets <= set(
         re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     )
-
-
-def list_files(name: str) -> list[Path]:
-    folders = ("mnist_blocks", "speed", "ablations", "reports", "benchmarks", "tests")
-    return [path for folder in folders for path in (REPOSITORY / folder).rglob(name)]

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -28,31 +27,23 @@ def load_notebook() -> nbformat.NotebookNode:
     return nbformat.read(PATH, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nbformat.NotebookNode]:
+@pytest.fixture
+def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
     """The notebook after a run on the digits, in an empty folder, by this Python."""
-    folder = tmp_path_factory.mktemp("notebook")
-    # Its own kernel name, so that no installed kernel is used instead.
-    write_kernel_spec(folder / "jupyter" / "kernels" / "this-python")
     notebook = load_notebook()
-    [place] = [
-        number
-        for number, cell in enumerate(notebook.cells, start=1)
-        if "parameters" in cell.metadata.get("tags", [])
-    ]
-    notebook.cells.insert(place, nbformat.v4.new_code_cell(OTHER_SETTINGS))
-    work = folder / "work"
+    [settings] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    settings.source += OTHER_SETTINGS
+    # Its own kernel name, so that no installed kernel is used instead.
+    write_kernel_spec(tmp_path / "jupyter" / "kernels" / "this-python")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    work = tmp_path / "work"
     work.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setenv("PYTHONPATH", str(REPOSITORY))
-        resources = {"metadata": {"path": str(work)}}
-        NotebookClient(
-            notebook, kernel_name="this-python", timeout=300, resources=resources
-        ).execute()
+    resources = {"metadata": {"path": str(work)}}
+    NotebookClient(notebook, kernel_name="this-python", timeout=300, resources=resources).execute()
     assert list(work.iterdir()) == [], "it leaves no files"
-    yield notebook
+    return notebook
 
 
 def test_it_prints_the_network_and_the_comparison(executed: nbformat.NotebookNode) -> None:
@@ -78,8 +69,7 @@ def test_it_prints_the_network_and_the_comparison(executed: nbformat.NotebookNod
     drawn = {
         cell.id
         for cell in executed.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
     }
     assert drawn == {"curves", "differences", "wrong"}
 

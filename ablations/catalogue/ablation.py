@@ -1,9 +1,8 @@
 """An ablation, and the combination of several."""
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
@@ -12,7 +11,7 @@ from mnist_blocks.spec import common_steps
 
 
 class Change(NamedTuple):
-    """A field of a spec that an ablation changes."""
+    """A field of a spec that differs from the target's."""
 
     field: str
     target_value: object
@@ -55,14 +54,6 @@ class Ablation:
         if changes_nothing and self.name != "target":
             raise ValueError(f"catalogue entry {self.name!r} changes nothing on the target")
 
-    def changes(self) -> list[Change]:
-        """The fields that this entry changes, network first."""
-        return [
-            Change(name, getattr(target, name), value)
-            for target, changed in ((TARGET, self.network), (TARGET_TRAINING, self.training))
-            for name, value in changed.items()
-        ]
-
     @property
     def kind(self) -> Literal["target", "network", "training"]:
         """What the entry changes."""
@@ -81,6 +72,19 @@ class Ablation:
         return replace(TARGET_TRAINING, **self.training)
 
 
+def spec_changes(
+    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
+) -> list[Change]:
+    """The fields in which a network and its recipe differ from the target's, network first."""
+    pairs: list[tuple[Any, Any]] = [(TARGET, network), (target_training, training)]
+    return [
+        Change(field.name, before, after)
+        for target, variant in pairs
+        for field in fields(target)
+        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
+    ]
+
+
 def combine(ablations: Sequence[Ablation]) -> Ablation:
     """Several ablations as one. If two change the block's recipe, the steps that both have remain.
 
@@ -94,8 +98,12 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     for ablation in ablations:
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
-        is_same_recipe = combined.training_spec == without.training_spec
-        if is_same_recipe and _layers(combined.network_spec) == _layers(without.network_spec):
+        if combined.training_spec != without.training_spec:
+            continue
+        from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
+
+        # Equal for specs that differ only in parts that the network lacks.
+        if layer_table(combined.network_spec) == layer_table(without.network_spec):
             names = " and ".join(other.name for other in rest)
             raise ValueError(f"{ablation.name} changes nothing where there is {names} already")
     return combined
@@ -129,11 +137,3 @@ def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str,
                     f"{name} is not possible: {field_name} would be {known!r} and {value!r}"
                 )
     return merged
-
-
-@functools.cache
-def _layers(spec: NetworkSpec) -> tuple[object, ...]:
-    """A network's layers; equal for specs that differ only in parts that the network lacks."""
-    from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
-
-    return tuple(layer_table(spec))

@@ -14,6 +14,7 @@ from ablations.catalogue.designs import DESIGNS
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import DATASET_NAMES
 from ablations.runner.backends import BACKENDS
+from ablations.runner.signals import handle_signals
 from ablations.training.seed_groups import Shard
 from ablations.words import in_one_line
 from speed.arithmetic import ARITHMETICS
@@ -106,7 +107,8 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         from ablations.runner.scheduler import ClusterError
 
         try:
-            return command(*args, **kwargs)
+            with handle_signals():
+                return command(*args, **kwargs)
         except (ClusterError, DataError, OSError, RecordError, StudyError) as error:
             raise click.ClickException(in_one_line(error)) from error
 

@@ -1,5 +1,6 @@
 """What `cli.py ablate` does, top to bottom: load, lock, quarantine, run, time epochs, report."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -69,9 +70,9 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
                     measure_networks(study, console)
                     print_line(console, f"Report: {write_report(study.study_dir)}")
                     if interruption.wants_to_finish:
-                        raise KeyboardInterrupt
+                        sys.exit(interruption.exit_code)
             interruption.check()
-        except KeyboardInterrupt:
+        except SystemExit:
             with interruption.deferred():
                 if study:
                     print_how_to_resume(study, console)
@@ -93,7 +94,7 @@ def _train_missing_runs(
     """Train the missing runs, and write each one as it ends. Returns the runs that failed, too.
 
     Raises:
-        KeyboardInterrupt: a signal stopped it; finished runs are on disk.
+        SystemExit: a signal stopped it; finished runs are on disk.
         StudyError: a run cannot be written.
     """
     failures: list[RunFailed] = []
@@ -119,7 +120,7 @@ def _train_missing_runs(
             if isinstance(event, RunFailed):
                 failures.append(event)
             if isinstance(event, RunFinished) and should_stop() is not Stop.NOW:
-                with suppress(KeyboardInterrupt), interruption.at_once():
+                with suppress(SystemExit), interruption.at_once():
                     live_report.update(study)
     interruption.check()
     return study, failures

@@ -1,13 +1,17 @@
 """Handling of Ctrl-C and of the signals that end a program.
 
 The first Ctrl-C finishes the runs under way, where there are any; the second stops at once. SIGTERM
-(sent by a batch system or at shutdown) and SIGHUP (the terminal was closed) stop at once.
+(sent by a batch system or at shutdown) and SIGHUP (the terminal was closed) stop at once. The exit
+code is 128 and the signal's number, as shells define it.
 """
 
+import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """By name, since Windows has no SIGHUP."""
@@ -16,7 +20,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 class StopRequest:
     """Which signals have been received.
 
-    Python raises KeyboardInterrupt wherever the main thread happens to be. In a finaliser or a
+    The handler raises SystemExit wherever the main thread happens to be. In a finaliser or a
     callback of the garbage collector it is printed and dropped. Long loops therefore call `check`.
     """
 
@@ -35,7 +39,7 @@ class StopRequest:
             return
         self.signal_number = self.signal_number or signal_number
         if not self._is_deferred:
-            raise KeyboardInterrupt
+            self.check()
 
     @contextmanager
     def deferred(self, *, can_finish: bool = False) -> Iterator[None]:
@@ -65,27 +69,38 @@ class StopRequest:
         return self.signal_number is not None
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal that stops at once has been received."""
+        """Raise SystemExit if a signal that stops at once has been received."""
         if self.is_immediate:
-            raise KeyboardInterrupt
+            sys.exit(self.exit_code)
 
     @property
     def exit_code(self) -> int:
-        """As shells define it: 128 and the signal's number."""
+        """Of the program after a signal."""
         return 128 + int(self.signal_number or signal.SIGINT)
+
+
+def end_program(signal_number: int, frame: FrameType | None = None) -> None:
+    """The signal handler before and after the work, when there is nothing to clean up."""
+    os._exit(128 + signal_number)
+
+
+def set_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Handle the signals that end a program, and return the previous handlers.
+
+    A signal that is ignored (`nohup`) stays ignored.
+    """
+    previous = {}
+    for number in [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not Python's own.
+            previous[number] = signal.signal(number, handler)
+    return previous
 
 
 @contextmanager
 def handle_signals() -> Iterator[StopRequest]:
-    """Turn signals that end a program into KeyboardInterrupt, and record them.
-
-    A signal that is ignored (`nohup`) or has another handler keeps it.
-    """
+    """Turn signals that end a program into SystemExit, and record them."""
     request = StopRequest()
-    previous = {}
-    for number in [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]:
-        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            previous[number] = signal.signal(number, request.receive)
+    previous = set_handlers(request.receive)
     try:
         yield request
     finally:

@@ -55,8 +55,7 @@ def standalone_svg(svg: str) -> str:
     # A plain string: Markup would escape what is put into it.
     svg = str(svg).replace(
         "<svg ",
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        'font-family="sans-serif" ',
+        '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ',
         1,
     )
     # Not every program that shows SVG knows CSS variables.

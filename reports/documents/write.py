@@ -56,7 +56,7 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: 
     """
     from reports.documents.lesson import render_lesson
     from reports.documents.readme import render_readme, standalone_svg
-    from reports.figures.effects import difference_figure
+    from reports.figures.differences import difference_figure
 
     folders = [study_dir, *others]
     studies = [summarise(load_study(folder)) for folder in folders]
@@ -68,4 +68,4 @@ def write_readme(study_dir: Path, others: Sequence[Path], readme: Path, lesson: 
     write_atomically(lesson, render_lesson(studies).encode())
     figure = difference_figure(studies[0].rows, studies[0].study.spec.margin_pct)
     if figure:
-        write_atomically(study_dir / "differences.svg", standalone_svg(figure.svg).encode())
+        write_atomically(study_dir / "differences.svg", standalone_svg(figure).encode())

@@ -3,10 +3,10 @@
 `reports/html/templates/diagram.html` shows them.
 """
 
-import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from difflib import SequenceMatcher
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
@@ -16,165 +16,103 @@ from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import LayerRow, layer_table
 
 State = Literal["kept", "removed", "added", "changed"]
-
-
-class Part(NamedTuple):
-    """One operation on images, in the network or in training."""
-
-    key: str
-    """Unique in its column, such as `block1.conv`."""
-    label: str
-    """The text in its box, such as `conv 3×3, 8 → 16`."""
-    value: str = ""
-    """The number in the label, such as `8 → 16`."""
-    details: tuple[str, ...] = ()
-    """Further lines, such as `stride 2`."""
+Parts = Mapping[str, str]
+"""The operations of a column in their order, and the shape of its output: labels such as
+`conv 3×3, 8 → 16` by keys such as `block1.conv`."""
 
 
 class Box(NamedTuple):
-    """A part, and how it differs from the target's."""
+    """A part of a column, and how it differs from the target's."""
 
-    part: Part
+    key: str
+    label: str
     state: State
-    was: Part | None = None
-    """The target's, of a part that is kept or changed."""
-
-    @property
-    def block(self) -> str:
-        """The block that the part belongs to; empty outside of one."""
-        return self.part.key.rpartition(".")[0]
-
-    @property
-    def details(self) -> list[str]:
-        """The further lines that the target's part has too; all lines of an added part."""
-        was = self.was
-        return [line for line in self.part.details if was is None or line in was.details]
-
-    @property
-    def marks(self) -> list[str]:
-        """What differs from the target, a line each; none where the part is kept."""
-        if self.was is None:
-            return ["× removed" if self.state == "removed" else "+ added"]
-        old, new = self.was, self.part
-        marks = [f"was {old.value}"] if new.value != old.value else []
-        marks += [f"now {detail}" for detail in new.details if detail not in old.details]
-        return marks + [f"no {detail} now" for detail in old.details if detail not in new.details]
-
-
-class Column(NamedTuple):
-    """Boxes from top to bottom, in the order of computation."""
-
-    title: str
-    boxes: tuple[Box, ...]
-    shape: tuple[int, ...] | None = None
-    """Of its output; None where there is none."""
-    target_shape: tuple[int, ...] | None = None
-    """Of its output in the target."""
-
-
-_cached_layers = functools.cache(layer_table)
-"""The layer table of a spec, cached: a page compares every network with one target."""
+    mark: str = ""
+    """What differs from the target, such as `was 32 → 32`; empty for a part that is kept."""
 
 
 def totals(network: NetworkSpec) -> list[tuple[str, int, int]]:
     """Parameters and multiply-adds per image: the unit, the network's number and the target's."""
-    counted = [("parameters", "parameters"), ("multiply_adds", "multiply-adds per image")]
     return [
         (
             unit,
-            *(
-                sum(getattr(row, name) for row in _cached_layers(spec))
-                for spec in (network, TARGET)
-            ),
+            sum(getattr(row, field) for row in layer_table(network)),
+            sum(getattr(row, field) for row in layer_table(TARGET)),
         )
-        for name, unit in counted
+        for field, unit in (
+            ("parameters", "parameters"),
+            ("multiply_adds", "multiply-adds per image"),
+        )
     ]
 
 
 def columns(
     network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
-) -> list[Column]:
+) -> dict[str, list[Box]]:
     """Images, stages, head and training from left to right, each part compared with the target."""
-    stages = max(len(network.channels), len(TARGET.channels))
-    names = [f"stage{number}" for number in range(1, stages + 1)]
-    image = (1, IMAGE_SIZE, IMAGE_SIZE)
-    images = _align(_image_parts(target_training), _image_parts(training))
-    recipe = _align(_training_parts(target_training), _training_parts(training))
-    return [
-        Column("Images", images, image, image),
-        *(_layer_column(name, f"Stage {name[5:]}", network) for name in names),
-        _layer_column("head", "Head", network),
-        Column("Training", recipe),
-    ]
+    before, after = _columns(TARGET, target_training), _columns(network, training)
+    # The longer one has every stage.
+    titles = max(before, after, key=len)
+    return {title: _compare(before.get(title, {}), after.get(title, {})) for title in titles}
 
 
-def _layer_column(name: str, title: str, network: NetworkSpec) -> Column:
-    """The layers of a stage, or of the head, in the network and in the target."""
-    target_rows, rows = (
-        [row for row in _cached_layers(spec) if row.name.startswith(f"{name}.")]
-        for spec in (TARGET, network)
-    )
-    boxes = _align([_layer_part(row) for row in target_rows], [_layer_part(row) for row in rows])
-    shapes = [found[-1].output_shape if found else None for found in (rows, target_rows)]
-    return Column(title, boxes, *shapes)
+def _columns(network: NetworkSpec, training: TrainingSpec) -> dict[str, Parts]:
+    """The parts of each column by its title."""
+    count = training.num_train_images
+    images = {
+        "num_train_images": "all images" if count is None else f"first {count:,} images",
+        "augment": "zoom and rotate" if training.augment else "",
+        "normalise_input": "normalise" if training.normalise_input else "",
+        "output": f"output 1 × {IMAGE_SIZE} × {IMAGE_SIZE}",
+    }
+    layers = {}
+    for name, group in groupby(layer_table(network), lambda row: row.name.partition(".")[0]):
+        rows = list(group)
+        labels = {row.name.removeprefix(f"{name}."): _label(row) for row in rows}
+        labels["output"] = f"output {' × '.join(map(str, rows[-1].output_shape))}"
+        layers[name.replace("stage", "stage ").capitalize()] = labels
+    share = training.drop_learning_rate_after
+    recipe = {
+        "loss": "cross entropy",
+        "optimiser": "gradient descent",
+        "momentum": f"momentum {training.momentum}" if training.momentum else "",
+        "learning_rate": f"learning rate {training.learning_rate}",
+        "drop": "" if share is None else f"÷ 10 after {100 * share:g} % of the epochs",
+        "batch_size": f"batches of {training.batch_size}",
+        "num_epochs": plural(training.num_epochs, "epoch"),
+    }
+    parts = {"Images": images, **layers, "Training": recipe}
+    return {
+        title: {key: label for key, label in column.items() if label}
+        for title, column in parts.items()
+    }
 
 
-def _layer_part(row: LayerRow) -> Part:
-    """A layer of the layer table. Its description is such as `conv 3x3, 8 -> 16, stride 2`."""
-    words = re.sub(r"(\d)x(\d)", r"\1×\2", row.description).replace("->", "→")
-    label, *details = words.split(", ")
-    if details and details[0][0].isdigit():
-        label += f", {details.pop(0)}"
-    value = re.search(r"[\d.]+( → \d+)?$", label)
-    key = row.name.partition(".")[2]
-    return Part(key, label, value[0] if value else "", tuple(details))
+def _label(row: LayerRow) -> str:
+    return re.sub(r"(\d)x(\d)", r"\1×\2", row.description).replace("->", "→")
 
 
-def _image_parts(training: TrainingSpec) -> list[Part]:
-    """What happens to images before the network sees them."""
-    number = training.num_train_images
-    count = "all" if number is None else f"first {number:,}"
-    parts = [Part("num_train_images", f"{count} images", count)]
-    if training.augment:
-        parts.append(Part("augment", "zoom and rotate"))
-    if training.normalise_input:
-        parts.append(Part("normalise_input", "normalise"))
-    return parts
-
-
-def _training_parts(training: TrainingSpec) -> list[Part]:
-    """How the weights are found."""
-    rate, momentum = f"{training.learning_rate}", f"{training.momentum}"
-    epochs, batch = f"{training.num_epochs}", f"{training.batch_size}"
-    parts = [
-        Part("loss", "cross entropy"),
-        Part("optimiser", "gradient descent"),
-        Part("momentum", f"momentum {momentum}", momentum),
-        Part("learning_rate", f"learning rate {rate}", rate),
-    ]
-    if not training.momentum:
-        parts = [part for part in parts if part.key != "momentum"]
-    if training.drop_learning_rate_after is not None:
-        after = f"after {100 * training.drop_learning_rate_after:g} %"
-        parts.append(Part("drop", f"÷ 10 {after}", after, ("of the epochs",)))
-    return [
-        *parts,
-        Part("batch_size", f"batches of {batch}", batch),
-        Part("num_epochs", plural(training.num_epochs, "epoch"), epochs),
-    ]
-
-
-def _align(before: Sequence[Part], after: Sequence[Part]) -> tuple[Box, ...]:
+def _compare(before: Parts, after: Parts) -> list[Box]:
     """The parts of both in one order. A part that moved is removed at one place and added at another."""
-    old_keys, new_keys = ([part.key for part in parts] for parts in (before, after))
     boxes: list[Box] = []
+    old_keys, new_keys = list(before), list(after)
     matcher = SequenceMatcher(None, old_keys, new_keys, autojunk=False)
     for step, old_start, old_end, new_start, new_end in matcher.get_opcodes():
-        old, new = before[old_start:old_end], after[new_start:new_end]
+        old, new = old_keys[old_start:old_end], new_keys[new_start:new_end]
         if step == "equal":
-            pairs = zip(new, old, strict=True)
-            boxes += [Box(one, "kept" if one == was else "changed", was) for one, was in pairs]
+            boxes += [_compare_labels(key, before[key], after[key]) for key in new]
         else:
-            boxes += [Box(part, "added") for part in new]
-            boxes += [Box(part, "removed") for part in old]
-    return tuple(boxes)
+            boxes += [Box(key, after[key], "added", "+ added") for key in new]
+            boxes += [Box(key, before[key], "removed", "× removed") for key in old]
+    return boxes
+
+
+def _compare_labels(key: str, before: str, after: str) -> Box:
+    """A part that both have. Of labels with as many words, the mark has only those that differ."""
+    if before == after:
+        return Box(key, after, "kept")
+    if after.startswith(f"{before}, "):
+        return Box(key, before, "changed", f"now {after.removeprefix(f'{before}, ')}")
+    old, new = before.split(", "), after.split(", ")
+    was = [word for word in old if word not in new] if len(old) == len(new) else old
+    return Box(key, after, "changed", f"was {', '.join(was)}")

@@ -29,8 +29,7 @@ def evidence_picture(values: Sequence[Sequence[float]]) -> str:
     squares = 255 - strengths[..., None] * (255 - colours)
     picture = squares.repeat(SQUARE_PIXELS, axis=0).repeat(SQUARE_PIXELS, axis=1)
     middle = SQUARE_PIXELS // 2
-    for row, column in zip(*np.nonzero(parts < 0), strict=True):
-        picture[row * SQUARE_PIXELS + middle, column * SQUARE_PIXELS + middle] = 0
+    picture[middle::SQUARE_PIXELS, middle::SQUARE_PIXELS][parts < 0] = 0
     return _png_url(picture.round().astype(np.uint8))
 
 

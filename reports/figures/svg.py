@@ -7,8 +7,9 @@ attributes.
 
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import seaborn as sns
@@ -27,9 +28,9 @@ COLOURS = {
 }
 """`page.css` has a value of each for light and for dark pages. Blue and orange are from Okabe and Ito's
 colour-blind safe palette."""
-
+VARIABLES = {value: f"var(--figure-{name})" for name, value in COLOURS.items()}
 ZERO_LINE = "zero-line"
-"""The id of the line of no difference in a figure; in the page, its class is `zero`."""
+"""The id of the line of zero in a figure; in the page, its class is `zero`."""
 
 
 @contextmanager
@@ -39,15 +40,16 @@ def figure_style() -> Iterator[None]:
         "axes.edgecolor": COLOURS["muted"],
         "axes.facecolor": "none",
         "axes.labelcolor": COLOURS["muted"],
-        "axes.unicode_minus": True,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": "medium",
+        "figure.constrained_layout.use": True,
         "figure.facecolor": "none",
         "font.family": ["DejaVu Sans"],  # Comes with matplotlib: the same layout everywhere.
         "font.size": 12,
-        "axes.labelsize": 12,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "legend.fontsize": 12,
         "grid.color": COLOURS["grid"],
+        "legend.frameon": False,
         "text.color": COLOURS["ink"],
         "text.parse_math": False,
         "xtick.color": COLOURS["muted"],
@@ -65,64 +67,43 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
 
     One inch is 72 CSS pixels, so a font size of 12 is 12 pixels at the figure's natural width.
     """
-    buffer = io.StringIO()
+    drawn = io.StringIO()
+    # The ids that matplotlib refers to are digests with this salt: unique in the page.
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    _, _, body = buffer.getvalue().partition("<svg")
-    body = _page_markup(body[body.index(">") + 1 :], name)
-    width, height = (round(72 * inches) for inches in figure.get_size_inches())
-    opening = Markup(
-        '<svg class="plot" id="{name}-figure" role="img" aria-labelledby="{name}-title {name}-description" '
-        'viewBox="0 0 {width} {height}" width="{width}" height="{height}" stroke-linejoin="round">'
-        '<title id="{name}-title">{title}</title><desc id="{name}-description">{text}</desc>'
-    ).format(name=name, width=width, height=height, title=title, text=description)
-    return opening + Markup(body)
-
-
-def _page_markup(body: str, name: str) -> str:
-    """The content of matplotlib's `<svg>`, for the page."""
-    # The style element would apply to the whole page; it only repeats what `to_svg` opens with.
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    used_ids = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
-    # Only what is between < and > is rewritten: matplotlib writes these two as &lt; and &gt; in
-    # texts and values, so that a text which looks like markup stays as it is.
-    body = re.sub(r"<[^<>]+>", lambda tag: _page_tag(tag[0], name, used_ids), body)
-    return body.replace("<defs>\n</defs>", "").strip()
-
-
-def _page_tag(tag: str, name: str, used_ids: Collection[str]) -> str:
-    """One tag with ids of its own figure, short coordinates and no style."""
-    tag = tag.replace(f' id="{ZERO_LINE}"', ' class="zero"')
-    # Every figure numbers its parts from 1; the prefix keeps ids unique in the page.
-    tag = re.sub(
-        r' id="([^"]*)"', lambda id: f' id="{name}-{id[1]}"' if id[1] in used_ids else "", tag
+        figure.savefig(drawn, format="svg")
+    # Without the metadata, and the style element, which would apply to the whole page.
+    _, _, *content = ElementTree.fromstring(drawn.getvalue())
+    width, height = (f"{72 * inches:.0f}" for inches in figure.get_size_inches())
+    svg = ElementTree.Element(
+        "svg",
+        {
+            "class": "plot",
+            "id": f"{name}-figure",
+            "role": "img",
+            "aria-labelledby": f"{name}-title {name}-description",
+            "viewBox": f"0 0 {width} {height}",
+            "width": width,
+            "height": height,
+            "stroke-linejoin": "round",
+        },
     )
-    tag = re.sub(r'href="#|url\(#', lambda found: f"{found[0]}{name}-", tag)
-    tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
-    tag = re.sub(r' (?:d|x|y|points)="[^"]*"', lambda found: _short_numbers(found[0]), tag)
-    tag = re.sub(r' style="([^"]*)"', lambda style: _attributes(style[1]), tag)
-    for colour, value in COLOURS.items():
-        tag = tag.replace(value, f"var(--figure-{colour})")
-    return tag
+    ElementTree.SubElement(svg, "title", id=f"{name}-title").text = title
+    ElementTree.SubElement(svg, "desc", id=f"{name}-description").text = description
+    svg.extend(content)
+    for element in svg.iter():
+        _fit_into_page(element)
+    ElementTree.indent(svg, "")
+    return Markup(ElementTree.tostring(svg, encoding="unicode"))
 
 
-def _short_numbers(text: str) -> str:
-    """Coordinates to a hundredth of a pixel."""
-    return re.sub(
-        r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text
-    )
-
-
-def _attributes(style: str) -> str:
-    """The declarations of a `style="..."` as attributes; the font's family is left to the page.
-
-    Matplotlib before 3.11 writes the font as one declaration, such as `font: 700 12px 'DejaVu
-    Sans'`, for which SVG has no attribute.
-    """
-    declared = dict(re.findall(r"([\w-]+): ([^;]+)", style))
-    font = re.match(r"(?:(\d+) )?([\d.]+px) ", declared.pop("font", ""))
-    if font:
-        declared |= {"font-weight": font[1] or "400", "font-size": font[2]}
-    declared.pop("font-family", None)
-    return "".join(f' {name}="{value.strip()}"' for name, value in declared.items())
+def _fit_into_page(element: ElementTree.Element) -> None:
+    """No namespaces, styles and numbers of groups; short coordinates, and the page's colours."""
+    element.tag = element.tag.rpartition("}")[2]
+    attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+    attributes |= re.findall(r"([\w-]+): ([^;]+)", attributes.pop("style", ""))
+    attributes.pop("font-family", None)
+    if element.tag == "g" and attributes.pop("id", None) == ZERO_LINE:
+        attributes["class"] = "zero"
+    for name in attributes.keys() & {"d", "x", "y"}:
+        attributes[name] = re.sub(r"(\.\d\d)\d+", r"\1", attributes[name])
+    element.attrib = {name: VARIABLES.get(value, value) for name, value in attributes.items()}

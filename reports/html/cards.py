@@ -25,13 +25,7 @@ class Confusion(NamedTuple):
 
 def finding(row: AblationResult, margin_pct: float) -> str:
     """What removing the ingredient did; empty without a comparison. Significant: Holm-adjusted p < 0.05."""
-    difference, verdict = row.difference_pct, row.verdict
-    if difference is None or verdict is None:
-        return ""
-    direction = "worse" if difference.mean < 0 else "better"
-    return render_sentences(
-        "finding.jinja", row=row, verdict=verdict, direction=direction, margin_pct=margin_pct
-    )
+    return render_sentences("finding.jinja", row=row, margin_pct=margin_pct)
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:

@@ -15,23 +15,12 @@ from safetensors.torch import load
 from ablations.analysis.summary import Results
 from ablations.inspection.load import Exhibits, Gallery, ShownImage
 from mnist_blocks import NetworkSpec
-from mnist_blocks.folding import FoldedLayer, fold
+from mnist_blocks.folding import fold
 from mnist_blocks.network import build_network
 
 DIGITS = tuple("0123456789")
 NUM_DISPUTED = 10
 """Images in the row of those on which the networks disagree."""
-
-
-class Sample(NamedTuple):
-    """A test image that the reader can pick."""
-
-    words: str
-    """The label of its button: `test image 12 (class 4)`."""
-    pixels: str
-    """784 bytes, 0 (black) to 255 (white), row by row, as base64."""
-    is_disputed: bool = False
-    """Selected because networks of the study disagree about it."""
 
 
 class Live(NamedTuple):
@@ -41,7 +30,8 @@ class Live(NamedTuple):
     """From `live_network`."""
     class_names: tuple[str, ...]
     dataset_title: str
-    samples: list[Sample]
+    samples: list[dict[str, object]]
+    """From `live_sample`."""
     seed: int
     """Of the runs that trained these networks."""
 
@@ -54,12 +44,6 @@ class Live(NamedTuple):
     def title(self) -> str:
         """The section's heading."""
         return "Draw a digit" if self.is_digits else "Try the networks"
-
-    @property
-    def data(self) -> dict[str, object]:
-        """The script's data, for JSON."""
-        samples = [{"words": one.words, "pixels": one.pixels} for one in self.samples]
-        return {"classNames": self.class_names, "networks": self.networks, "samples": samples}
 
 
 def make_live(results: Results, exhibits: Exhibits) -> Live | None:
@@ -114,31 +98,27 @@ def live_network(
         "label": label,
         "mean": mean,
         "std": std,
-        "layers": [_layer_data(layer) for layer in layers],
+        # The number of a layer's weights follows from its sizes.
+        "layers": [
+            {key: value for key, value in vars(layer).items() if key not in ("weight", "bias")}
+            for layer in layers
+        ],
         "weights": base64.b64encode(weights.tobytes()).decode(),
     }
 
 
-def _layer_data(layer: FoldedLayer) -> dict[str, object]:
-    """A layer without its weights: their number follows from the sizes."""
+def live_sample(
+    image: ShownImage, class_names: Sequence[str], is_disputed: bool = False
+) -> dict[str, object]:
+    """A test image for JSON. Disputed: selected because networks of the study disagree about it.
+
+    Pixels are 784 bytes, 0 (black) to 255 (white), row by row, as base64.
+    """
     return {
-        "kind": layer.kind,
-        "name": layer.name,
-        "stage": layer.stage,
-        "inChannels": layer.in_channels,
-        "inSide": layer.in_side,
-        "outChannels": layer.out_channels,
-        "outSide": layer.out_side,
-        "kernel": layer.kernel,
-        "stride": layer.stride,
-        "padding": layer.padding,
+        "words": f"test image {image.number} (class {class_names[image.class_index]})",
+        "pixels": base64.b64encode(image.pixels).decode(),
+        "is_disputed": is_disputed,
     }
-
-
-def live_sample(image: ShownImage, class_names: Sequence[str], is_disputed: bool = False) -> Sample:
-    """A test image that the reader can pick."""
-    words = f"test image {image.number} (class {class_names[image.class_index]})"
-    return Sample(words, base64.b64encode(image.pixels).decode(), is_disputed)
 
 
 def disputed_images(gallery: Gallery) -> list[int]:

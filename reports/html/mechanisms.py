@@ -9,30 +9,34 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ablations.analysis.mechanisms import (
+    GapComparison,
     ObservedPair,
+    SignalProfile,
     compare_gaps,
     head_ranks,
     observed_pair,
     signal_profiles,
+    split_parameters,
 )
-from ablations.analysis.summary import AblationResult, Results
+from ablations.analysis.requirements import PARAMETER_LIMIT
+from ablations.analysis.summary import Results, matched_size
 from ablations.inspection.load import Exhibits, Gallery, ShownImage
 from ablations.records.observations import Evidence
-from reports.text.mechanisms import (
-    Explanation,
-    explain_gap,
-    explain_head,
-    explain_pooling,
-    explain_signals,
-)
+from mnist_blocks.spec import NUM_CLASSES
+from reports.figures.mechanisms import gap_figure, signal_figure
+from reports.text.templates import render_paragraphs
 
 
 class Mechanism(NamedTuple):
     """How one ingredient works."""
 
-    row: AblationResult
-    explanation: Explanation
+    pair: ObservedPair
+    paragraphs: list[str]
+    """The text; then the caption, where there is a figure."""
     figure: Markup | None = None
+    profiles: Sequence[SignalProfile] = ()
+    """What the figure shows: these, or `gaps`."""
+    gaps: GapComparison | None = None
     evidence: Sequence[tuple[ShownImage, list[Evidence]]] = ()
     """Test images, and where in each the target's and the ablation's answers come from."""
 
@@ -50,36 +54,47 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
 
 def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
-    from reports.figures.mechanisms import signal_figure
-
     profiles = signal_profiles(pair)
     if profiles is None:
         return None
+    paragraphs = render_paragraphs("signals.jinja", pair=pair, profiles=profiles)
     figure = signal_figure(f"why-{pair.row.ablation.name}", pair, profiles)
-    return Mechanism(pair.row, explain_signals(pair, profiles), figure)
+    return Mechanism(pair, paragraphs, figure, profiles=profiles)
 
 
 def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """The gap between training and test images (Srivastava et al. 2014)."""
-    from reports.figures.mechanisms import gap_figure
-
     gaps = compare_gaps(pair)
-    return Mechanism(
-        pair.row, explain_gap(pair, gaps), gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
-    )
+    paragraphs = render_paragraphs("gap.jinja", pair=pair, gaps=gaps)
+    figure = gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
+    return Mechanism(pair, paragraphs, figure, gaps=gaps)
 
 
 def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """What pooling saves, and where answers come from (Lin et al. 2013; Zhou et al. 2015)."""
-    return Mechanism(
-        pair.row, explain_pooling(pair, results), evidence=_evidence(pair, exhibits.gallery)
+    paragraphs = render_paragraphs(
+        "pooling.jinja",
+        pair=pair,
+        split_parameters=split_parameters,
+        parameter_limit=PARAMETER_LIMIT,
+        matched=matched_size(pair.row, pair.target, results.rows),
     )
+    return Mechanism(pair, paragraphs, evidence=_evidence(pair, exhibits.gallery))
 
 
 def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
     """What linear layers in a row multiply out to (Saxe et al. 2013)."""
     ranks = head_ranks(pair)
-    return Mechanism(pair.row, explain_head(pair, ranks)) if ranks else None
+    if ranks is None:
+        return None
+    paragraphs = render_paragraphs(
+        "head.jinja",
+        pair=pair,
+        ranks=ranks,
+        split_parameters=split_parameters,
+        num_classes=NUM_CLASSES,
+    )
+    return Mechanism(pair, paragraphs)
 
 
 def _evidence(

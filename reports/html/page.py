@@ -12,19 +12,24 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from ablations.analysis.attribution import contribution_with_and_without
-from ablations.analysis.summary import TEXT_COLUMNS, Results, results_csv
+from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
+from ablations.catalogue.ablation import spec_changes
 from ablations.inspection.load import Exhibits
+from ablations.training import augmentation
 from ablations.words import VERDICT_SYMBOLS
+from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
+from reports.figures.attribution import contributions_figure
+from reports.figures.curves import ablation_curves_figure, errors_pct, target_curves_figure
 from reports.figures.diagrams import columns, totals
+from reports.figures.differences import difference_figure
 from reports.figures.pictures import evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding
 from reports.html.live import make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.mechanisms import evidence_words
+from reports.text.mechanisms import block_labels, evidence_words, network_labels, profile_label
 from reports.text.predict import choices
-from reports.text.tables import curves_table, differences_table, seeds_table
 from reports.text.templates import make_environment
 
 NO_EXHIBITS = Exhibits()
@@ -33,92 +38,50 @@ NO_EXHIBITS = Exhibits()
 
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     """The HTML document. The same results and exhibits give the same bytes."""
-    # Seaborn takes more than a second to import, and only this function needs it.
-    from reports.figures import effects as figures
-
-    study, target = results.study, results.target
-    published = published_errors_pct() if study.spec.is_mnist and study.spec.is_full_length else []
+    study, target, spec = results.study, results.target, results.study.spec
+    training = methods.target_training(spec)
+    published = published_errors_pct() if spec.is_mnist and spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
+    limits_pct = [error for row in results.rows for run in row.runs for error in errors_pct(run)]
+
+    def curves_of(row: AblationResult) -> Markup:
+        """The panels of all ablations have the same axes."""
+        name = f"curves-{row.ablation.name}"
+        return ablation_curves_figure(row, target, name, limits_pct)
+
     return render_template(
         "page.html",
         has_script=True,
         results=results,
-        spec=study.spec,
+        spec=spec,
+        num_images=spec.num_train_images or spec.dataset.num_train,
         target=target,
-        notices=answer.notices(study.spec, study.records),
+        notices=answer.notices(spec, study.records),
         answer=answer.answer(results),
         timing_notice=answer.timing_notice(results),
         contents=answer.contents(results),
-        introduction=methods.introduction(results),
         compared=compared,
         with_images=[row for row in results.rows if row.variance or row.images],
         has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
-        together=_together(results),
-        removed_words=wording.REMOVED_WORDS,
-        differences=figures.difference_figure(compared, study.spec.margin_pct),
-        differences_table=differences_table(compared),
+        differences=difference_figure(compared, spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
-        target_curves=figures.target_curves_figure(target, published) if target else None,
-        target_curves_table=curves_table(target.runs, "the target", published) if target else None,
+        target_curves=target_curves_figure(target, published) if target else None,
+        curves_of=curves_of,
         published=published,
-        sections=_sections(results, exhibits),
+        exhibits=exhibits,
         gallery=exhibits.gallery,
+        training=training,
+        learning_rates=[training.learning_rate_at(epoch) for epoch in range(1, spec.num_epochs + 1)],
+        augmentation=augmentation,
+        image_size=IMAGE_SIZE,
         commands=methods.reproduce_commands(results),
         seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
-        recipe=methods.recipe(results),
         environments=Counter(record.environment for record in study.records).most_common(),
         num_replicas=max((record.num_replicas for record in study.records), default=1),
         left_out=[*methods.left_out(study), *exhibits.problems],
         downloads=_downloads(results),
     )  # fmt: skip
-
-
-def _together(results: Results) -> list[dict[str, object]]:
-    """What the page shows of several ingredients in combination; nothing where none were run."""
-    from reports.figures.attribution import contributions_figure
-
-    words = wording.REMOVED_WORDS
-    return [
-        {
-            "anchor": "together" if number == 1 else f"together-{number}",
-            "words": wording.enumerate_words(words[name] for name in found.names),
-            "attribution": found,
-            "lead": answer.attribution_lead(found, results),
-            "removal": answer.together_sentence(found),
-            "contributions": contributions_figure(found, words, f"contributions-{number}"),
-        }
-        for number, found in enumerate(results.attributions, start=1)
-    ]
-
-
-def _sections(results: Results, exhibits: Exhibits) -> list[dict[str, object]]:
-    """What each card shows, in the order of the catalogue."""
-    from reports.figures import effects as figures
-
-    target, spec, sections = results.target, results.study.spec, []
-    training = methods.target_training(spec)
-    errors_pct = [
-        error for row in results.rows for run in row.runs for error in figures.errors_pct(run)
-    ]
-    for row in results.rows:
-        name, slug, run_spec = row.ablation.name, _slug(row.ablation.name), row.runs[0].run_spec
-        sections.append(
-            {
-                "row": row,
-                "anchor": f"entry-{slug}",
-                "columns": columns(run_spec.network, run_spec.training, training),
-                "totals": totals(run_spec.network),
-                "changes": methods.spec_changes(run_spec, training),
-                "layers": layer_table(run_spec.network),
-                "finding": finding(row, spec.margin_pct),
-                "curves": figures.ablation_curves_figure(row, target, f"curves-{slug}", errors_pct),
-                "curves_table": curves_table(row.runs, name),
-                "seeds_table": seeds_table(row, target),
-                "confusion": confusion_of(row, exhibits),
-            }
-        )
-    return sections
 
 
 def _downloads(results: Results) -> dict[str, object] | None:
@@ -187,17 +150,31 @@ def template_environment() -> Environment:
     """Jinja with what the templates of the page use."""
     environment = make_environment("reports.html", is_html=True)
     environment.finalize = _tie_percent_signs
+    functions = (
+        answer.attribution_lead,
+        answer.together_sentence,
+        block_labels,
+        choices,
+        columns,
+        confusion_of,
+        contribution_with_and_without,
+        contributions_figure,
+        evidence_picture,
+        evidence_words,
+        finding,
+        image_picture,
+        layer_table,
+        network_labels,
+        profile_label,
+        spec_changes,
+        totals,
+    )
+    environment.globals |= {one.__name__: one for one in functions}
     environment.globals |= {
-        "contribution_with_and_without": contribution_with_and_without,
         "effect_symbols": wording.EFFECT_SYMBOLS,
+        "removed_words": wording.REMOVED_WORDS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,
-        "environment_rows": methods.environment_rows,
-        "differing_fields": methods.differing_fields,
-        "predictions": choices,
-        "evidence_picture": evidence_picture,
-        "evidence_words": evidence_words,
-        "image_picture": image_picture,
     }
     return environment
 

@@ -11,7 +11,7 @@ from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_la
 
 def render_replication(studies: Sequence[Results]) -> str:
     """The whole HTML document. The same results give the same bytes."""
-    from reports.figures.replication import replication_figure
+    from reports.figures.differences import replication_figure
 
     rows = replication_rows(studies)
     labels = study_labels([results.study for results in studies])

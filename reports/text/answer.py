@@ -1,6 +1,5 @@
 """The sentences of a report about a whole study: what it found, what it contains, what to know first."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from ablations.analysis.requirements import (
 )
 from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
-from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import FULL
 from ablations.records.run import RunRecord
@@ -56,17 +54,7 @@ def answer(results: Results) -> StudyAnswer:
     """What the study found, in a few sentences."""
     target = results.target
     compared = [row for row in results.rows if row.difference_pct]
-    differences = {row.ablation.name: row.difference_pct for row in compared if row.difference_pct}
-    paragraphs = render_paragraphs(
-        "answer.jinja",
-        results=results,
-        spec=results.study.spec,
-        target=target,
-        compared=compared,
-        lowest=min(compared, key=lambda row: differences[row.ablation.name].mean, default=None),
-        counts=Counter(row.verdict.effect for row in compared if row.verdict),
-        num_without_interval=sum(not one.interval_95 for one in differences.values()),
-    )
+    paragraphs = render_paragraphs("answer.jinja", results=results, compared=compared)
     removals = [
         _removal(row, target, compared) for row in compared if target and row.ablation.is_core
     ]
@@ -100,14 +88,7 @@ def _effect_words(row: AblationResult) -> str:
 
 def contents(results: Results) -> str:
     """What the study contains, and which entries of the catalogue it lacks."""
-    present = {row.ablation.name for row in results.rows}
-    return render_sentences(
-        "contents.jinja",
-        results=results,
-        num_runs=sum(len(row.runs) for row in (*results.rows, *results.combinations)),
-        num_entries=len(CATALOGUE),
-        absent=[ablation.name for ablation in CATALOGUE if ablation.name not in present],
-    )
+    return render_sentences("contents.jinja", results=results, catalogue=CATALOGUE)
 
 
 def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
@@ -163,14 +144,4 @@ def together_sentence(found: Attribution) -> str:
 
 def attribution_lead(found: Attribution, results: Results) -> str:
     """The difference between the full and the bare network, and how to read its parts."""
-    parameters = {
-        names_of(row.ablation): row.parameters for row in (*results.rows, *results.combinations)
-    }
-    return render_sentences(
-        "attribution.jinja",
-        found=found,
-        ingredients=[REMOVED_WORDS[name] for name in found.names],
-        full_size=parameters[()],
-        bare_size=parameters[tuple(found.names)],
-        has_fewer_seeds=results.target is not None and len(found.seeds) < len(results.target.runs),
-    )
+    return render_sentences("attribution.jinja", found=found, results=results)

@@ -1,25 +1,16 @@
-"""How a study was made, in words and rows: what a reader needs to repeat it or to question it."""
+"""How a study was made: what a reader needs to repeat it or to question it."""
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 from ablations.analysis.summary import AblationResult, Results, unknown_ablations
-from ablations.catalogue.ablation import Change
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, RunSpec, TrainingSpec
+from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
 from ablations.catalogue.presets import QUICK
-from ablations.records.run import Environment
 from ablations.records.study import Study
 from ablations.records.study_spec import StudySpec
-from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
-from ablations.words import plural
-from mnist_blocks import TARGET
-from mnist_blocks.spec import IMAGE_SIZE
-from reports.text.wording import MINUS, enumerate_words
 
 
 def target_training(spec: StudySpec) -> TrainingSpec:
@@ -27,17 +18,6 @@ def target_training(spec: StudySpec) -> TrainingSpec:
     return replace(
         TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
     )
-
-
-def spec_changes(run_spec: RunSpec, training: TrainingSpec) -> list[Change]:
-    """How a run differs from the target, which is trained with `training`."""
-    pairs: list[tuple[Any, Any]] = [(TARGET, run_spec.network), (training, run_spec.training)]
-    return [
-        Change(field.name, before, after)
-        for target, variant in pairs
-        for field in fields(target)
-        if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
-    ]
 
 
 def seed_groups(rows: Sequence[AblationResult]) -> list[tuple[tuple[int, ...], list[str]]]:
@@ -92,74 +72,6 @@ def _combinations_argument(names: Sequence[str]) -> str:
         if {ablation.name for ablation in design if ablation.parts} == set(names):
             return f"--design factorial {' '.join(entries)}"
     return " ".join(names)
-
-
-def introduction(results: Results) -> str:
-    """The target and its training in a sentence; empty where it has no run."""
-    if results.target is None:
-        return ""
-    network = results.target.runs[0].run_spec.network
-    num_blocks = len(network.channels) * network.convs_per_stage
-    return (
-        f"The network: {plural(num_blocks, 'convolutional block')} in {plural(len(network.channels), 'stage')} and "
-        f"{results.target.parameters:,} parameters, trained from scratch by gradient descent with momentum, for "
-        f"{_length(results.study.spec)}, zoomed and rotated at random."
-    )
-
-
-def recipe(results: Results) -> list[tuple[str, str]]:
-    """How the target is trained in this study: label and value."""
-    training = target_training(results.study.spec)
-    num_images = training.num_train_images or results.study.spec.dataset.num_train
-    num_batches = math.ceil(num_images / training.batch_size)
-    rates = [training.learning_rate_at(epoch) for epoch in range(1, training.num_epochs + 1)]
-    num_first = rates.count(rates[0])
-    if num_first == len(rates):
-        learning_rates = f"{rates[0]:g} throughout"
-    else:
-        learning_rates = f"{rates[0]:g} to the end of epoch {num_first}, then {rates[-1]:g}"
-    augmentation = (
-        f"with probability {ZOOM_PROBABILITY:g} the central {ZOOM_CROP_PIXELS}×{ZOOM_CROP_PIXELS} pixels resized to "
-        f"{IMAGE_SIZE}×{IMAGE_SIZE}; then a rotation drawn uniformly from {MINUS}{MAX_ROTATION_DEGREES:g} to "
-        f"+{MAX_ROTATION_DEGREES:g} degrees, filled with black"
-    )
-    return [
-        ("length", _length(results.study.spec)),
-        ("batches", f"{training.batch_size} images; {num_batches:,} batches an epoch"),
-        ("optimiser", f"gradient descent with momentum {training.momentum:g}, no weight decay"),
-        ("learning rate", learning_rates),
-        ("loss", "cross entropy"),
-        ("augmentation", augmentation),
-        ("input", "normalised to about zero mean and unit variance"),
-    ]
-
-
-def _length(spec: StudySpec) -> str:
-    """The length of a training: `20 epochs of 60,000 images`."""
-    num_images = spec.num_train_images or spec.dataset.num_train
-    return f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images"
-
-
-def differing_fields(found: Sequence[tuple[Environment, int]]) -> str:
-    """In what the environments of one study differ, in words."""
-    rows = zip(*(environment_rows(environment) for environment, _ in found), strict=True)
-    return enumerate_words(row[0][0] for row in rows if len(set(row)) > 1)
-
-
-def environment_rows(environment: Environment) -> list[tuple[str, str]]:
-    """An environment as label and value."""
-    return [
-        ("device", f"{environment.device_name} ({environment.device_type})"),
-        ("threads a run", str(environment.num_threads)),
-        ("arithmetic", environment.arithmetic),
-        ("operating system", environment.operating_system),
-        ("Python", environment.python_version),
-        ("PyTorch", environment.torch_version),
-        ("NumPy", environment.numpy_version),
-        ("Numba", environment.numba_version or "–"),
-        ("project version", environment.project_version),
-        ("commit", environment.commit),
-    ]
 
 
 def left_out(study: Study) -> list[str]:

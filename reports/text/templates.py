@@ -17,8 +17,9 @@ def render_markdown(template: str, **data: object) -> str:
 
 
 def render_text(template: str, **data: object) -> str:
-    """A text from a template of this package."""
-    return make_environment("reports.text", is_html=False).get_template(template).render(**data)
+    """A text from a template of this package, without white space at its ends."""
+    environment = make_environment("reports.text", is_html=False)
+    return environment.get_template(template).render(**data).strip()
 
 
 def render_sentences(template: str, **data: object) -> str:
@@ -57,5 +58,6 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     )
     environment.filters |= {one.__name__: one for one in filters}
     environment.filters |= {"python": repr, "thousands": "{:,}".format}
+    environment.filters["removes"] = wording.REMOVED_WORDS.__getitem__
     environment.globals |= {"verdict_name": verdict_name, "verdict_details": verdict_details}
     return environment

@@ -70,18 +70,9 @@ def test_baselines_do_the_same_steps(digits: Dataset) -> None:
     assert untuned == pytest.approx(tuned, abs=1)
     assert lightning == pytest.approx(tuned, abs=1)
     assert make_network(is_tuned=False)[0][0][0].weight.is_contiguous()
-    assert make_optimizer(make_network(), 1, is_tuned=False)[0].defaults["fused"] is False
-
-
-def test_schedule_is_the_recipes() -> None:
-    optimizer, schedule = make_optimizer(make_network(), TARGET_TRAINING.num_epochs)
-    [group] = optimizer.param_groups
-    assert group["momentum"] == TARGET_TRAINING.momentum
-    assert group["weight_decay"] == 0 and not group["nesterov"]
-    for epoch in range(1, TARGET_TRAINING.num_epochs + 1):
-        assert group["lr"] == pytest.approx(TARGET_TRAINING.learning_rate_at(epoch))
-        optimizer.step()
-        schedule.step()
+    settings = make_optimizer(make_network(), 1, is_tuned=False)[0].defaults
+    assert settings["momentum"] == TARGET_TRAINING.momentum
+    assert not (settings["weight_decay"] or settings["nesterov"] or settings["fused"])
 
 
 def test_loaders_yield_every_image(digits: Dataset) -> None:

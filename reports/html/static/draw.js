@@ -315,7 +315,7 @@ function showAnswer(state, number) {
   function show(selector, text) {
     card.querySelector(selector).textContent = text;
   }
-  show(".draw-class", hasAnswer ? state.classNames[answer] : "–");
+  show(".draw-class", hasAnswer ? state.class_names[answer] : "–");
   show(".draw-probability", hasAnswer ? percent(result.probabilities[answer]) : "");
   show(".draw-sentence", hasAnswer ? probabilitySentence(state, result) : "");
   if (number > 0 && result) {
@@ -335,8 +335,8 @@ function percent(probability) {
   return probability > 0.9995 ? "> 99.9 %" : `${(100 * probability).toFixed(1)} %`;
 }
 
-function probabilitySentence({ classNames }, { probabilities }) {
-  const parts = probabilities.map((probability, i) => ({ probability, name: classNames[i] }));
+function probabilitySentence({ class_names }, { probabilities }) {
+  const parts = probabilities.map((probability, i) => ({ probability, name: class_names[i] }));
   const likely = parts.filter(({ probability }) => probability >= 0.01);
   likely.sort((one, other) => other.probability - one.probability);
   return `Probabilities: ${likely.map(({ name, probability }) => `${name} ${percent(probability)}`).join(", ")}.`;
@@ -352,7 +352,7 @@ function updateStatusText(state) {
 }
 
 // The predictions in words. The number that agree is known when all networks are done.
-function answerSentence({ results, targetSample, samples, classNames }) {
+function answerSentence({ results, targetSample, samples, class_names }) {
   if (!results[0]) {
     return "Nothing is drawn yet.";
   }
@@ -366,7 +366,7 @@ function answerSentence({ results, targetSample, samples, classNames }) {
   const share = numAgree === others.length ? "All" : `${numAgree} of the`;
   const isKnown = others.length > 1 && results.every((result) => result);
   const agreement = isKnown ? ` ${share} ${others.length} others agree.` : "";
-  return `${subject} predicts ${classNames[target]} (${probability}).${agreement}`;
+  return `${subject} predicts ${class_names[target]} (${probability}).${agreement}`;
 }
 
 // All channels of each stage of the chosen network.

@@ -1,4 +1,4 @@
-// Runs the study's trained networks: the layers of mnist_blocks/folding.py, in plain loops.
+// Runs the study's trained networks: the steps of mnist_blocks/folding.py, in plain loops.
 //
 // Memory layout as in PyTorch: channel by channel, row by row. Values are stored in single precision
 // and summed in double precision, so the logits differ from PyTorch's by rounding only.
@@ -13,12 +13,12 @@ function prepareNetwork(description) {
   }
   const layers = description.layers.map((layer) => {
     const hasWeights = ["conv", "linear", "scale"].includes(layer.kind);
-    const inputsPerOutput = layer.kind === "scale" ? 1 : layer.inChannels * layer.kernel ** 2;
+    const inputsPerOutput = layer.kind === "scale" ? 1 : layer.in_channels * layer.kernel ** 2;
     return {
       ...layer,
-      weight: take(hasWeights ? layer.outChannels * inputsPerOutput : 0),
-      bias: take(hasWeights ? layer.outChannels : 0),
-      output: new Float32Array(layer.outChannels * layer.outSide ** 2),
+      weight: take(hasWeights ? layer.out_channels * inputsPerOutput : 0),
+      bias: take(hasWeights ? layer.out_channels : 0),
+      output: new Float32Array(layer.out_channels * layer.out_side ** 2),
     };
   });
   return { ...description, weights: null, layers };
@@ -32,7 +32,8 @@ function runNetwork(network, pixels) {
   for (const layer of network.layers) {
     networkSteps[layer.kind](layer, values);
     values = layer.output;
-    stages.set(layer.stage, { name: layer.stage, channels: layer.outChannels, side: layer.outSide, values });
+    const [name] = layer.name.split(".");
+    stages.set(name, { name, channels: layer.out_channels, side: layer.out_side, values });
   }
   stages.delete("head");
   return { logits: values, probabilities: softmax(values), stages: [...stages.values()] };
@@ -50,8 +51,8 @@ const networkSteps = {
       output[row] = sum;
     }
   },
-  scale({ weight, bias, output, inSide }, values) {
-    const area = inSide * inSide;
+  scale({ weight, bias, output, in_side }, values) {
+    const area = in_side * in_side;
     for (let i = 0; i < values.length; i++) {
       const channel = Math.floor(i / area);
       output[i] = weight[channel] * values[i] + bias[channel];
@@ -62,22 +63,22 @@ const networkSteps = {
       output[i] = Math.max(values[i], 0);
     }
   },
-  maxpool({ output, inSide, outSide, kernel }, values) {
+  maxpool({ output, in_side, out_side, kernel }, values) {
     for (let i = 0; i < output.length; i++) {
-      const channel = Math.floor(i / outSide ** 2);
-      const row = (Math.floor(i / outSide) % outSide) * kernel;
-      const column = (i % outSide) * kernel;
+      const channel = Math.floor(i / out_side ** 2);
+      const row = (Math.floor(i / out_side) % out_side) * kernel;
+      const column = (i % out_side) * kernel;
       let largest = -Infinity;
       for (let y = row; y < row + kernel; y++) {
         for (let x = column; x < column + kernel; x++) {
-          largest = Math.max(largest, values[(channel * inSide + y) * inSide + x]);
+          largest = Math.max(largest, values[(channel * in_side + y) * in_side + x]);
         }
       }
       output[i] = largest;
     }
   },
-  mean({ output, inSide }, values) {
-    const area = inSide * inSide;
+  mean({ output, in_side }, values) {
+    const area = in_side * in_side;
     for (let channel = 0; channel < output.length; channel++) {
       let sum = 0;
       for (let i = channel * area; i < (channel + 1) * area; i++) {
@@ -90,14 +91,14 @@ const networkSteps = {
 
 // Each output channel is its bias plus, for each input channel, the convolution of that plane.
 function convolve(layer, values) {
-  const { weight, bias, output, inChannels, outChannels, outSide, kernel } = layer;
+  const { weight, bias, output, in_channels, out_channels, out_side, kernel } = layer;
   const addPlane = kernel === 3 ? addPlane3x3 : addPlaneOfAnyKernel;
   const padded = padPlanes(layer, values);
-  const sums = new Float64Array(outSide ** 2);
-  for (let outChannel = 0; outChannel < outChannels; outChannel++) {
+  const sums = new Float64Array(out_side ** 2);
+  for (let outChannel = 0; outChannel < out_channels; outChannel++) {
     sums.fill(bias[outChannel]);
-    for (let inChannel = 0; inChannel < inChannels; inChannel++) {
-      const firstWeight = (outChannel * inChannels + inChannel) * kernel ** 2;
+    for (let inChannel = 0; inChannel < in_channels; inChannel++) {
+      const firstWeight = (outChannel * in_channels + inChannel) * kernel ** 2;
       addPlane(sums, layer, padded, inChannel, weight.subarray(firstWeight, firstWeight + kernel ** 2));
     }
     output.set(sums, outChannel * sums.length);
@@ -105,22 +106,22 @@ function convolve(layer, values) {
 }
 
 // Zeros around each plane, so that windows at the border need no special case.
-function padPlanes({ inChannels, inSide, padding }, values) {
-  const side = inSide + 2 * padding;
-  const padded = new Float64Array(inChannels * side * side);
-  for (let row = 0; row < inChannels * inSide; row++) {
-    const channel = Math.floor(row / inSide);
-    const start = (channel * side + (row % inSide) + padding) * side + padding;
-    padded.set(values.subarray(row * inSide, (row + 1) * inSide), start);
+function padPlanes({ in_channels, in_side, padding }, values) {
+  const side = in_side + 2 * padding;
+  const padded = new Float64Array(in_channels * side * side);
+  for (let row = 0; row < in_channels * in_side; row++) {
+    const channel = Math.floor(row / in_side);
+    const start = (channel * side + (row % in_side) + padding) * side + padding;
+    padded.set(values.subarray(row * in_side, (row + 1) * in_side), start);
   }
   return padded;
 }
 
-function addPlaneOfAnyKernel(sums, { inSide, outSide, kernel, stride, padding }, padded, channel, weight) {
-  const side = inSide + 2 * padding;
+function addPlaneOfAnyKernel(sums, { in_side, out_side, kernel, stride, padding }, padded, channel, weight) {
+  const side = in_side + 2 * padding;
   for (let i = 0; i < sums.length; i++) {
-    const row = channel * side + Math.floor(i / outSide) * stride;
-    const start = row * side + (i % outSide) * stride;
+    const row = channel * side + Math.floor(i / out_side) * stride;
+    const start = row * side + (i % out_side) * stride;
     for (let k = 0; k < weight.length; k++) {
       sums[i] += weight[k] * padded[start + Math.floor(k / kernel) * side + (k % kernel)];
     }
@@ -128,13 +129,13 @@ function addPlaneOfAnyKernel(sums, { inSide, outSide, kernel, stride, padding },
 }
 
 // Nearly all time is spent here; unrolled, it takes less than half.
-function addPlane3x3(sums, { inSide, outSide, stride, padding }, padded, channel, weight) {
+function addPlane3x3(sums, { in_side, out_side, stride, padding }, padded, channel, weight) {
   const [a, b, c, d, e, f, g, h, i] = weight;
-  const side = inSide + 2 * padding;
+  const side = in_side + 2 * padding;
   let out = 0;
-  for (let row = 0; row < outSide; row++) {
+  for (let row = 0; row < out_side; row++) {
     let top = (channel * side + row * stride) * side;
-    for (let column = 0; column < outSide; column++) {
+    for (let column = 0; column < out_side; column++) {
       const middle = top + side;
       const bottom = middle + side;
       sums[out++] +=

@@ -1,14 +1,15 @@
 """Main effects, interactions and Shapley values of ingredients."""
 
-from itertools import combinations, permutations, product
+from itertools import permutations, product
 from statistics import fmean
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas import DataFrame
 from scipy import stats
-from statsmodels.api import OLS, add_constant
+from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
 from ablations.analysis.attribution import (
@@ -53,10 +54,8 @@ def test_two_by_two_worked_by_hand() -> None:
     assert found.full_minus_bare.mean == 19
     a, b = found.contributions
     assert (a.name, b.name) == ("a", "b")
-    assert a.left_out and a.alone and a.main_effect and a.shapley
     assert (a.left_out.mean, a.alone.mean) == (4, 17)
     assert a.main_effect.mean == a.shapley.mean == 10.5
-    assert b.left_out and b.alone and b.shapley
     assert (b.left_out.mean, b.alone.mean, b.shapley.mean) == (2, 15, 8.5)
     # a contributes 17 alone and 4 with b: half of the difference.
     [interaction] = found.interactions
@@ -75,7 +74,6 @@ def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
         for order in permutations(found.names):
             removed = frozenset(found.names) - set(order[: order.index(one.name)])
             gains.append(cells[removed - {one.name}][seed] - cells[removed][seed])
-        assert one.shapley is not None
         assert one.shapley.by_seed[seed] == pytest.approx(fmean(gains))
 
 
@@ -83,24 +81,16 @@ def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
 def test_effects_agree_with_least_squares(cells: Cells) -> None:
     # Coded -1 and +1, coefficients are half of the effects (Montgomery, section 6.3).
     found = factorial_of(cells)
-    names = found.names
-    rows, accuracies = [], []
-    for removed, by_seed in cells.items():
-        signs = {name: -1 if name in removed else 1 for name in names}
-        products = [
-            np.prod([signs[name] for name in chosen])
-            for size in range(1, len(names) + 1)
-            for chosen in combinations(names, size)
-        ]
-        for accuracy in by_seed.values():
-            rows.append(products)
-            accuracies.append(accuracy)
-    fitted = OLS(accuracies, add_constant(np.array(rows))).fit().params[1:]
-    for one, coefficient in zip(found.contributions, fitted, strict=False):
-        assert one.main_effect is not None
-        assert one.main_effect.mean == pytest.approx(2 * coefficient)
-    for interaction, coefficient in zip(found.interactions, fitted[len(names) :], strict=False):
-        assert interaction.effect.mean == pytest.approx(2 * coefficient)
+    runs = [
+        {name: -1 if name in removed else 1 for name in ORDER} | {"accuracy": accuracy}
+        for removed, by_seed in cells.items()
+        for accuracy in by_seed.values()
+    ]
+    fitted = ols(f"accuracy ~ {' * '.join(found.names)}", DataFrame(runs)).fit().params
+    for one in found.contributions:
+        assert one.main_effect.mean == pytest.approx(2 * fitted[one.name])
+    for interaction in found.interactions:
+        assert interaction.effect.mean == pytest.approx(2 * fitted[":".join(interaction.names)])
 
 
 TWO, THREE = random_cells(0, ["a", "b"]), random_cells(1, ["a", "b", "c"])
@@ -151,14 +141,12 @@ def test_sets_that_are_attributed(cells: Cells, expected: list[object]) -> None:
 
 def test_contributions_alone_and_left_out_are_compared_by_paired_tests() -> None:
     found = factorial_of(random_cells(3, ["a", "b"]))
-    tests = {}
-    for one in found.contributions:
-        assert one.alone and one.left_out
-        gaps = [one.alone.by_seed[seed] - one.left_out.by_seed[seed] for seed in found.seeds]
-        tests[one.name] = stats.ttest_1samp(gaps, 0).pvalue
-    expected = multipletests(list(tests.values()), method="holm")[1]
-    for one, p in zip(found.contributions, expected, strict=True):
-        assert one.alone_minus_left_out_p == pytest.approx(p)
+    p_values = [
+        stats.ttest_rel([*one.alone.by_seed.values()], [*one.left_out.by_seed.values()]).pvalue
+        for one in found.contributions
+    ]
+    expected = multipletests(p_values, method="holm")[1]
+    assert [one.alone_minus_left_out_p for one in found.contributions] == pytest.approx(expected)
 
 
 def test_ladder_and_add_one_in_need_no_factorial() -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
@@ -31,13 +32,11 @@ def test_two_ablations_of_a_study() -> None:
 def test_one_seed_gets_mcnemars_test() -> None:
     found = compare_ablations(make_study({"target": [0], "no-relu": [0]}), "no-relu", "target")
     assert found.verdict.kind == "one seed"
-    assert found.mcnemar_p is not None and found.mcnemar_p < 0.001
+    assert found.mcnemar_p < 0.001
 
 
-def test_missing_runs_are_named() -> None:
+def test_ablations_without_a_shared_seed_are_refused() -> None:
     study = make_study({"target": [0], "no-relu": [1]})
-    with pytest.raises(StudyError, match="no run of 'no-gap'; it has no-relu, target"):
-        compare_ablations(study, "no-gap", "target")
     with pytest.raises(StudyError, match="share no seed"):
         compare_ablations(study, "no-relu", "target")
 
@@ -98,7 +97,7 @@ def test_compare_command(tmp_path: Path) -> None:
         ([one, other], 0, "no-gap: only in other"),
         ([one, one], 0, "the same number of correct test images at every seed"),
         (["relu", "target"], 1, "relu is not a study"),
-        (["no-relu", "no-gap", one], 1, "no-gap"),
+        (["no-relu", "no-gap", one], 1, "no run of 'no-gap'; it has no-relu, target"),
         ([one], 2, "two ablations and a study"),
     ):
         result = run("compare", *arguments)
@@ -119,9 +118,7 @@ def test_compare_prints_notices(tmp_path: Path) -> None:
 
 
 def test_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_data(*arguments: object, **options: object) -> None:
-        raise DataError("there is none")
-
+    no_data = mock.Mock(side_effect=DataError("there is none"))
     monkeypatch.setattr("ablations.analysis.power.resolve_dataset", no_data)
     study = write_study(
         tmp_path, make_study({n: range(4) for n in ("target", "no-gap", "no-relu")})

@@ -50,7 +50,6 @@ def test_training_variance_is_found() -> None:
 def test_a_case_worked_by_hand() -> None:
     # Two seeds, four images: 75 % and 50 % right. Image 0 always wrong, image 1 wrong once.
     found = split_variance({0: [0], 1: [0, 1]}, 4)
-    assert found is not None
     assert found.total_pct**2 == pytest.approx(12.5**2 * 2)
     # p (1 - p) = 1/4, twice that for two seeds: 1/2 of an image; over 4 x 4 images, in percent.
     assert found.test_set_pct**2 == pytest.approx(100**2 * 0.5 / 16)
@@ -74,7 +73,6 @@ def test_rescued_lost_and_coin_flips() -> None:
     target = {0: [1, 5], 1: [1], 2: [1, 7]}
     variant = {0: [2, 5, 9], 1: [2, 9], 2: [2, 7]}
     found = compare_images(variant, target)
-    assert found is not None
     assert found.num_seeds == 3
     assert found.rescued == [2, 9]  # Image 9 in two of three seeds.
     assert found.lost == [1]

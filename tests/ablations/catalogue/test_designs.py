@@ -53,11 +53,6 @@ def test_too_few_to_combine(design: Design, entries: list[str]) -> None:
         names(design, *entries)
 
 
-def test_too_many_to_combine() -> None:
-    with pytest.raises(ValueError, match="512 networks; name at most 8"):
-        design_ablations("factorial", [entry for entry in CATALOGUE if entry.kind != "target"][:9])
-
-
 def test_combinations_have_one_name_whatever_the_order() -> None:
     one = find_ablation("no-batchnorm+no-gap")
     other = find_ablation("no-gap+no-batchnorm+no-gap")

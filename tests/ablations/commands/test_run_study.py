@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,18 +14,13 @@ from ablations.commands.run_study import run_study
 from ablations.records.checksums import write_with_checksum
 from ablations.records.study import load_study
 from ablations.records.timing import TIMING_FILE, Timing
+from ablations.runner.scheduler import execute
 from tests.factories import make_request
 
 
-def request(study_dir: Path, *, stops_at_failure: bool) -> StudyRequest:
-    names = ["target", "no-gap"]
-    return make_request(
-        study_dir,
-        names,
-        preset_name="quick",
-        arithmetic_name="plain",
-        stops_at_failure=stops_at_failure,
-    )
+def request(study_dir: Path, **options: bool) -> StudyRequest:
+    defaults = {"preset_name": "quick", "arithmetic_name": "plain"}
+    return make_request(study_dir, ["target", "no-gap"], **defaults, **options)
 
 
 @pytest.mark.parametrize(("stops_at_failure", "num_done"), [(False, 1), (True, 0)])
@@ -35,23 +31,15 @@ def test_failed_run_is_printed_and_sets_the_exit_code(
     stops_at_failure: bool,
     num_done: int,
 ) -> None:
-    from ablations.commands import run_study as module
-
-    # The first run asks for data that the worker does not find.
-    real = module.execute
-
-    def sabotage(runs: list[RunSpec], *rest: object) -> object:
+    def sabotage(runs: list[RunSpec], *rest: Any) -> object:
+        """The first run asks for data that the worker does not find."""
         other = replace(runs[0].dataset, sha256="0" * 64)
-        return real([replace(runs[0], dataset=other), *runs[1:]], *rest)  # type: ignore[arg-type]
+        return execute([replace(runs[0], dataset=other), *runs[1:]], *rest)
 
-    monkeypatch.setattr(module, "execute", sabotage)
+    monkeypatch.setattr("ablations.commands.run_study.execute", sabotage)
     out = tmp_path / "study"
-    code = run_study(
-        request(out, stops_at_failure=stops_at_failure), lambda folder: folder / "report.html"
-    )
-    printed = capsys.readouterr().out
-    assert code == 1
-    assert "FAILED: target, seed 0: ValueError" in printed
+    assert run_study(request(out, stops_at_failure=stops_at_failure), lambda folder: folder) == 1
+    assert "FAILED: target, seed 0: ValueError" in capsys.readouterr().out
     assert len(load_study(out).records) == num_done
 
 
@@ -67,7 +55,7 @@ def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
         return folder / "report.html"
 
     out = tmp_path / "study"
-    assert run_study(request(out, stops_at_failure=False), write_report) == 0
+    assert run_study(request(out), write_report) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
     assert len(load_study(out).records) == 2
 
@@ -76,7 +64,7 @@ def test_epoch_times_of_another_definition_are_measured_again(tmp_path: Path) ->
     out = tmp_path / "study"
 
     def run_again() -> Timing:
-        assert run_study(request(out, stops_at_failure=False), lambda folder: folder) == 0
+        assert run_study(request(out), lambda folder: folder) == 0
         timing = load_study(out).timing
         assert timing
         return timing

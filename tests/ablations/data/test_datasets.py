@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from ablations.data.dataset import pixel_statistics
 from ablations.data.datasets import inspect_dataset, load_dataset, resolve_dataset
 from ablations.data.sources import (
     FASHION_MNIST,
@@ -91,12 +90,6 @@ def test_sources_are_torchvisions(source: DataSource) -> None:
     if source is KMNIST:
         ours = zip(FILE_SHAPES, source.gzip_md5, strict=True)
         assert [(f"{name}.gz", md5) for name, md5 in ours] == theirs.resources
-
-
-def test_pixel_statistics() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (90, 28, 28), np.uint8)
-    pixels = images / 255
-    assert pixel_statistics(images) == (round(pixels.mean(), 4), round(pixels.std(), 4))
 
 
 def test_digits() -> None:
@@ -249,12 +242,3 @@ def test_bad_file_does_not_hide_a_good_one(tiny: dict[str, bytes]) -> None:
         lines: list[str] = []
         load_dataset(*resolve_dataset(name, fetch=False, log=lines.append))
         assert [line.split(": its digest")[0] for line in lines] == warnings
-
-
-def test_inspection_lists_the_state_of_every_file(tiny: dict[str, bytes]) -> None:
-    folder = write_files(Path("given/mnist"), tiny, suffix=".gz")
-    (folder / f"{TEST_LABELS}.gz").write_bytes(WEB_PAGE)
-    (folder / "t10k-images-idx3-ubyte.gz").unlink()
-    files = [file.status for file in inspect_dataset("mnist", Path("given"))]
-    found = ["verified", "verified", "missing", "bad"]
-    assert files == ["missing"] * 4 + found + ["missing"] * (len(files) - 8)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,7 @@ from filelock import FileLock
 
 import cli
 from ablations.data import download
-from ablations.data.datasets import load_dataset, resolve_dataset
+from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.data.sources import FILE_SHAPES, SOURCES, inspect_folder
 from tests.faults import count_fault
 from tests.tiny_data import (
@@ -80,6 +81,7 @@ def test_download_goes_where_the_user_wants_it(
 
 def test_every_bit_of_kmnist_is_verified(mirror: Mirror, tiny: dict[str, bytes]) -> None:
     """Only the MD5 of the gzipped files is known, so it is checked when they are read, too."""
+    mirror.fault = "labelled as compressed"
     _, folder = resolve_dataset("kmnist", log=ignore)
     assert folder == Path("data/KMNIST/raw")
     path = folder / "train-images-idx3-ubyte.gz"
@@ -94,67 +96,36 @@ def test_every_bit_of_kmnist_is_verified(mirror: Mirror, tiny: dict[str, bytes])
 # --- mirrors
 
 
-@pytest.mark.parametrize(
-    ("dataset", "fault"),
-    [("kmnist", "other values"), *(("mnist", name) for name in FAULTS if not FAULTS[name].stalls)],
-)
-def test_next_mirror_is_tried(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, dataset: str, fault: str
-) -> None:
-    is_good = fault in ("none", "labelled as compressed")
-    lines: list[str] = []
-    with serving(mirror.files, fault) as other:
-        use_mirrors(monkeypatch, CLOSED_MIRROR, other.url, mirror.url)
-        load_dataset(*resolve_dataset(dataset, log=lines.append))
-    assert set(PUBLISHED) <= set(other.requests)
-    assert mirror.requests == ([] if is_good else PUBLISHED)
-    failed = [CLOSED_MIRROR] if is_good else [CLOSED_MIRROR, other.url]
-    addresses = [f"{url}{name}" for name in PUBLISHED for url in failed]
-    warnings = [line for line in lines if line.startswith("warning: ")]
-    for address, warning in zip(addresses, warnings, strict=True):
-        assert warning.startswith(f"warning: {address}: ")
-        assert "\n" not in warning
-    if not is_good:
-        fault = "a mirror fails or sends wrong bytes"
-        count_fault("data files", fault, "the next one is tried", times=len(PUBLISHED))
-
-
-REASONS = {
-    "not found": "404",
-    "login page": "a web page, not a data file",
-    "cut off": "IncompleteRead",
-    "other values": "its digest is wrong",
-    "silent": "timed out",
-    "no network": "refused",
-}
-
-
-@pytest.mark.parametrize("fault", REASONS)
-def test_failed_download(
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.reason])
+def test_failed_download_changes_nothing_and_the_next_mirror_is_tried(
     mirror: Mirror, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """The error states the reason and the fix; no file that was there is touched, none is left."""
+    """The error states the reasons and the fix; no file that was there is touched, none is left."""
     raw = write_files(RAW, tiny)
     (raw / TRAIN_LABELS).unlink()
     (raw / "train-images-idx3-ubyte").write_bytes(b"half")
     before = {path.name: path.stat().st_mtime_ns for path in raw.iterdir()}
-    if fault == "no network":
-        use_mirrors(monkeypatch, CLOSED_MIRROR)
-    else:
-        mirror.fault = fault
-    with monkeypatch.context() as patch:
-        if fault == "silent":
-            patch.setattr(download, "SERVER_TIMEOUT_SECONDS", 0.2)
+    with serving(mirror.files, fault) as bad, monkeypatch.context() as patch:
+        if FAULTS[fault].stalls:
+            patch.setattr(download, "SERVER_TIMEOUT_SECONDS", 0.5)
+        use_mirrors(monkeypatch, CLOSED_MIRROR, bad.url)
         message = refusal(lambda: resolve_dataset("mnist", log=ignore))
-    assert REASONS[fault] in message
-    for part in ("train-images-idx3-ubyte.gz", str(RAW), "--dataset digits", *FILE_SHAPES):
-        assert part in message
-    assert files_under(raw) == set(before)
-    assert all((raw / name).stat().st_mtime_ns == time for name, time in before.items())
+        parts = "refused", FAULTS[fault].reason, PUBLISHED[0], str(RAW), "--dataset digits"
+        for part in (*parts, *FILE_SHAPES):
+            assert part in message
+        assert files_under(raw) == set(before)
+        assert all((raw / name).stat().st_mtime_ns == time for name, time in before.items())
+        use_mirrors(monkeypatch, CLOSED_MIRROR, bad.url, mirror.url)
+        lines: list[str] = []
+        load_dataset(*resolve_dataset("mnist", log=lines.append))
+    assert mirror.requests == PUBLISHED[:2]
+    addresses = [f"{url}{name}: " for name in PUBLISHED[:2] for url in (CLOSED_MIRROR, bad.url)]
+    warnings = [line for line in lines if line.startswith("warning: http")]
+    for address, warning in zip(addresses, warnings, strict=True):
+        assert warning.startswith(f"warning: {address}") and "\n" not in warning
     count_fault("data files", "no mirror has the right file", "one line; the good files untouched")
-    mirror.fault = "none"
-    use_mirrors(monkeypatch, mirror.url)
-    load_dataset(*resolve_dataset("mnist", log=ignore))
+    fault = "a mirror fails or sends wrong bytes"
+    count_fault("data files", fault, "the next one is tried", times=2)
 
 
 # --- good files stay, bad ones are quarantined
@@ -177,18 +148,23 @@ def test_only_missing_or_bad_files_are_downloaded(
     assert f"quarantined the bad {bad} as {bad.name}.bad" in lines
 
 
-def test_command_reports_bad_files_and_the_quarantine(
+def test_command_lists_files_and_reports_the_quarantine(
     mirror: Mirror, tiny: dict[str, bytes]
 ) -> None:
-    path = write_files(RAW, tiny) / TRAIN_LABELS
-    path.write_bytes(b"bad")
+    raw = write_files(RAW, tiny)
+    (raw / TRAIN_LABELS).write_bytes(b"bad")
+    (raw / TEST_LABELS).unlink()
     refused, fetched = (
         CliRunner().invoke(cli.main, ["data", "--dataset", "mnist", *fetch])
         for fetch in ([], ["--fetch"])
     )
     assert (refused.exit_code, fetched.exit_code) == (1, 0), fetched.output
-    assert f"bad       {path}: its digest is wrong" in refused.output
-    assert f"quarantined the bad {path} as {path.name}.bad" in fetched.output.splitlines()
+    found = refused.output.splitlines()
+    assert found.pop(1).startswith(f"bad       {raw / TRAIN_LABELS}: its digest is wrong")
+    verified = [name for name in FILE_SHAPES if name not in (TRAIN_LABELS, TEST_LABELS)]
+    assert found[:2] == [f"verified  {raw / name}" for name in verified]
+    quarantined = f"quarantined the bad {raw / TRAIN_LABELS} as {TRAIN_LABELS}.bad"
+    assert quarantined in fetched.output.splitlines()
 
 
 ODD_FILES: dict[str, Callable[[Path], object]] = {
@@ -242,24 +218,26 @@ def test_a_link_in_place_of_the_partial_file_is_not_followed(mirror: Mirror) -> 
 # --- disks and processes
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (OSError(errno.ENOSPC, "disk full"), "could not be downloaded: disk full; put"),
+        (KeyboardInterrupt("Ctrl-C"), "Ctrl-C"),
+    ],
+)
 def test_interrupted_while_moving_a_file(
-    mirror: Mirror, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, failure: BaseException
+    mirror: Mirror,
+    tiny: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    message: str,
 ) -> None:
     raw = write_files(RAW, tiny)
     (raw / TRAIN_LABELS).write_bytes(b"bad")
-
-    def fail(*arguments: Any) -> None:
-        raise failure
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail)
-        if isinstance(failure, OSError):
-            message = refusal(lambda: resolve_dataset("mnist", log=ignore))
-            assert "could not be downloaded: disk full; put" in message
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                resolve_dataset("mnist", log=ignore)
+        patch.setattr(Path, "replace", Mock(side_effect=failure))
+        with pytest.raises((DataError, KeyboardInterrupt), match=message):
+            resolve_dataset("mnist", log=ignore)
     assert files_under(raw) == set(FILE_SHAPES)
     assert (raw / TRAIN_LABELS).read_bytes() == b"bad"
     load_dataset(*resolve_dataset("mnist", log=ignore))

@@ -126,7 +126,8 @@ def swap_files(study_dir: Path, made: Results, random: Random) -> list[Path]:
 
 def copy_elsewhere(study_dir: Path, made: Results, random: Random) -> list[Path]:
     path = random.choice(files_of(study_dir, RECORD_FILE))
-    seed = random.randint(2, 5)
+    # A copy may be copied, but not to its own place.
+    seed = random.choice([n for n in range(2, 6) if path.parent.name != f"seed-{n}"])
     shutil.copytree(path.parent, path.parent.with_name(f"seed-{seed}"), dirs_exist_ok=True)
     return []
 

@@ -6,15 +6,16 @@ import random
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
 
-from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.commands import messages, prepare, run_study
 from ablations.commands.prepare import StudyRequest
@@ -28,12 +29,13 @@ from ablations.records.run import (
     load_record,
     read_verified,
 )
-from ablations.records.study import plan_runs, run_folder
+from ablations.records.study import run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.runner.scheduler import RunFinished, WorkerSetup
 from reports.documents.write import write_report
+from tests.ablations.runner.test_chaos import records_in
 from tests.ablations.runner.test_scheduler import ScriptedPool
-from tests.factories import make_request, run_experiment
+from tests.factories import make_request, run_experiment, run_specs_on
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
 NAMES = ["target", "no-momentum"]
@@ -49,13 +51,14 @@ NUM_FAULTS = 10_000 if IS_EXHAUSTIVE else 4
 class FinishedRuns(ScriptedPool):
     """A worker pool that returns results which were trained before."""
 
-    def __init__(self, setup: WorkerSetup, results: dict[RunSpec, RunResult]) -> None:
-        super().__init__(lambda group: [RunFinished(one, results[one]) for one in group])
+    def __init__(
+        self, setup: WorkerSetup, num_jobs: int, results: dict[RunSpec, RunResult]
+    ) -> None:
+        super().__init__(
+            lambda group: [RunFinished(one, results[one]) for one in group], repeat(num_jobs)
+        )
         self.setup = setup
         self.started: list[RunSpec] = []
-
-    def num_slots(self) -> int:
-        return 1
 
     def start(self, group: Sequence[RunSpec]) -> None:
         self.started += group
@@ -106,13 +109,12 @@ def failing_steps(num_steps: int, error_number: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def results(digits: Dataset) -> dict[RunSpec, RunResult]:
-    spec = StudySpec(digits.id, digits.title, 1, None, "cpu")
-    run_specs = plan_runs(spec, map(find_ablation, NAMES), [0, 1])
+    run_specs = [one for name in NAMES for one in run_specs_on(digits, name, num_seeds=2)]
     return {one: run_experiment(one, digits) for one in run_specs}
 
 
-def request(out: Path) -> StudyRequest:
-    return make_request(out, NAMES, seeds=[0, 1], arithmetic_name="plain")
+def request(out: Path, num_jobs: int = 1) -> StudyRequest:
+    return make_request(out, NAMES, seeds=[0, 1], arithmetic_name="plain", num_jobs=num_jobs)
 
 
 @pytest.fixture
@@ -122,8 +124,8 @@ def pools(
     """Replaces training and measurements; returns the pools that a study has used."""
     used: list[FinishedRuns] = []
 
-    def make_pool(setup: WorkerSetup, *others: object) -> FinishedRuns:
-        used.append(FinishedRuns(setup, results))
+    def make_pool(setup: WorkerSetup, num_jobs: int, *others: object) -> FinishedRuns:
+        used.append(FinishedRuns(setup, num_jobs, results))
         return used[-1]
 
     monkeypatch.setattr(run_study, "make_pool", make_pool)
@@ -135,14 +137,6 @@ def pools(
     return used
 
 
-@pytest.fixture
-def default_sigterm() -> Iterator[None]:
-    """Other tests may have left a handler: Ray sets its own."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def no_report(study_dir: Path) -> Path:
     return study_dir / "report.html"
 
@@ -150,10 +144,6 @@ def no_report(study_dir: Path) -> Path:
 def interrupted_report(study_dir: Path) -> Path:
     signal.raise_signal(signal.SIGTERM)
     return study_dir
-
-
-def num_records(out: Path) -> int:
-    return len(list(out.glob(f"*/seed-*/{RECORD_FILE}")))
 
 
 def test_study_that_another_process_made_before_the_lock_is_not_written_into(
@@ -169,17 +159,11 @@ def test_study_that_another_process_made_before_the_lock_is_not_written_into(
 
 
 @pytest.mark.parametrize("moment", ["report", "write", "message"])
-@pytest.mark.usefixtures("default_sigterm")
 def test_signals_lose_no_run_that_has_ended(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Two runs under way have ended when SIGTERM comes; later signals interrupt nothing either."""
-    make_pool, write_run = run_study.make_pool, run_study.write_run
-
-    def make_two_slots(*inputs: Any) -> FinishedRuns:
-        pool = make_pool(*inputs)
-        pool.num_slots = lambda: 2  # type: ignore[attr-defined]
-        return pool  # type: ignore[return-value]
+    write_run = run_study.write_run
 
     def interrupted_write(run_dir: Path, result: RunResult) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -189,22 +173,20 @@ def test_signals_lose_no_run_that_has_ended(
     def interrupted_message(*inputs: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(run_study, "make_pool", make_two_slots)
     if moment == "write":
         monkeypatch.setattr(run_study, "write_run", interrupted_write)
     if moment == "message":
         monkeypatch.setattr(run_study, "print_how_to_resume", interrupted_message)
     report = no_report if moment == "write" else interrupted_report
     out = tmp_path / "study"
-    assert run_study.run_study(request(out), report) == 143
-    assert num_records(out) == len(pools[0].started) == 2
+    assert run_study.run_study(request(out, num_jobs=2), report) == 143
+    assert len(records_in(out)) == len(pools[0].started) == 2
 
 
 def test_disk_that_becomes_read_only_is_one_clear_line(
     pools: list[FinishedRuns], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*inputs: object, **options: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    fail = mock.Mock(side_effect=OSError(errno.EROFS, os.strerror(errno.EROFS)))
 
     def fail_from_now_on(run_dir: Path, result: RunResult) -> None:
         monkeypatch.setattr(Path, "unlink", fail)

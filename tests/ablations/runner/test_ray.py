@@ -8,17 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
-from click.testing import CliRunner
 
 if not os.environ.get("CI"):  # There it must be installed.
     pytest.importorskip("ray", reason='Ray is not installed (pip install -e ".[ray]")')
 import ray
 from ray.cluster_utils import Cluster as LocalNodes
 
-import cli
 from ablations.data.dataset import Dataset
 from ablations.records.run import WEIGHTS_FILE
 from ablations.runner.backends import connection
@@ -37,9 +36,7 @@ from tests.ablations.runner.test_chaos import records_in
 from tests.ablations.runner.test_process_pool import OTHER_DATA, SETUP, kinds, runs_on
 from tests.factories import without_times
 from tests.faults import count_fault
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
+from tests.test_cli import ON_DIGITS, REPOSITORY, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +63,16 @@ def test_results_are_those_of_this_machine(cluster: Cluster, digits: Dataset) ->
     assert cluster.num_slots("cuda") == 0, "the node with the GPU has no core for a task"
     assert cluster.num_slots("cpu") == 2
     run_specs = runs_on(digits, 3)
-    events = list(execute(run_specs, ClusterPool(SETUP, cluster, digits)))
-    here = {
-        event.run_spec: event.result
-        for event in execute(run_specs, ProcessPool(SETUP, 2))
-        if isinstance(event, RunFinished)
-    }
-    for run_spec in run_specs:
-        assert kinds(events, run_spec) == [RunStarted, EpochFinished, RunFinished]
-    for event in events:
-        if isinstance(event, RunFinished):
-            assert without_times(event.result.record) == without_times(here[event.run_spec].record)
-            weights, same = (
-                one.files[WEIGHTS_FILE] for one in (event.result, here[event.run_spec])
-            )
-            assert weights == same
+    here, there = (
+        {
+            event.run_spec: (without_times(event.result.record), event.result.files[WEIGHTS_FILE])
+            for event in execute(run_specs, pool)
+            if isinstance(event, RunFinished)
+        }
+        for pool in (ProcessPool(SETUP, 2), ClusterPool(SETUP, cluster, digits))
+    )
+    assert there == here
+    assert there.keys() == set(run_specs)
 
 
 def test_groups_report_each_run(cluster: Cluster, digits: Dataset) -> None:
@@ -141,7 +133,7 @@ def test_study_ends_when_ray_does_and_keeps_its_runs(tmp_path: Path) -> None:
     num_kept = len(records_in(out))
     assert 1 <= num_kept < 40
     # Without Ray the same command does the rest.
-    planned = CliRunner().invoke(cli.main, ["ablate", "target", *options, "--dry-run"]).output
+    planned = run_cli("ablate", "target", *options, "--dry-run").output
     assert f"{num_kept} of 40 runs are there already" in planned
     assert planned.count("would run") == 40 - num_kept
     count_fault(
@@ -197,9 +189,7 @@ def test_missing_ray_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cluster_that_stops_answering_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise ray.exceptions.RaySystemError("the head is gone")
-
-    monkeypatch.setattr(ray, "nodes", fail)
+    error = ray.exceptions.RaySystemError("the head is gone")
+    monkeypatch.setattr(ray, "nodes", mock.Mock(side_effect=error))
     with pytest.raises(ClusterError, match="finished runs are kept"):
         Cluster(1.0, None).num_slots("cpu")

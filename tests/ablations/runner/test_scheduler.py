@@ -1,7 +1,7 @@
 """The scheduler's decisions, on a pool whose workers are scripted."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from rich.console import Console
@@ -38,7 +38,7 @@ class ScriptedPool:
     def __init__(
         self,
         work: Callable[[Sequence[RunSpec]], list[Event | GroupLost]],
-        slots: Sequence[int] = (),
+        slots: Iterable[int] = (),
     ) -> None:
         self.setup = WorkerSetup("digits", None, "cpu", "plain", "a commit")
         self.work = work

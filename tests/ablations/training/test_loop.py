@@ -1,16 +1,16 @@
 """Augmentation, random streams, and the training loop."""
 
-import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms import functional as torchvision_functional
+from torchvision.transforms import functional as transforms
 
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
@@ -22,51 +22,59 @@ from ablations.training.augmentation import (
     AFFINE_SHIFT_PIXELS,
     MAX_ROTATION_DEGREES,
     Affine,
+    Augmentation,
     ZoomAndRotation,
+    augment,
+    augment_by_operations,
     draw_augmentation,
-    rotate,
-    zoom_centre,
 )
-from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
+from ablations.training.batches import Images, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
-from ablations.training.loop import evaluate, prepare_training, train, train_epoch
+from ablations.training.loop import prepare_training, train, train_epoch
 from ablations.training.seeding import derive_seed, initialise_weights
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
-from mnist_blocks.summary import leaves
 from tests.factories import run_specs_on
 
 CPU = torch.device("cpu")
 
 
-def test_rotation_is_torchvisions() -> None:
-    stream = torch.Generator().manual_seed(0)
-    images = torch.rand(32, 1, 28, 28, generator=stream)
-    degrees = torch.linspace(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES, 32)
-    ours = rotate(images, degrees.deg2rad())
-    theirs = [
-        torchvision_functional.rotate(image, angle.item())
-        for image, angle in zip(images, degrees, strict=True)
-    ]
-    assert torch.equal(ours, torch.stack(theirs))
+@pytest.mark.parametrize(
+    ("apply", "share_that_differs"),
+    # A point half-way between two pixels may go to either, by the last digit of a sine.
+    [(augment, 2e-5), (augment_by_operations, 0)],
+    ids=["kernel", "operations"],
+)
+def test_augmentation_is_torchvisions(
+    apply: Callable[[Tensor, Augmentation], Tensor], share_that_differs: float
+) -> None:
+    images = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    degrees = torch.linspace(-30, 30, 300)
+    degrees[1] = 0
+    is_zoomed = torch.arange(300) % 2 == 0
+    ours = apply(images, ZoomAndRotation(is_zoomed, degrees.deg2rad()))
+    zoomed = transforms.resize(transforms.center_crop(images, [22, 22]), [28, 28])
+    unrotated = torch.where(is_zoomed.view(-1, 1, 1, 1), zoomed, images)
+    pairs = zip(unrotated, degrees.tolist(), strict=True)
+    theirs = torch.stack([transforms.rotate(image, angle) for image, angle in pairs])
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+    assert ((ours - theirs).abs() > 1e-5).float().mean() <= share_that_differs
+    assert torch.equal(ours[1], images[1]), "no zoom and no angle is no change"
 
 
-def test_zoom_is_torchvisions_crop_and_resize() -> None:
-    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    theirs = torchvision_functional.resize(
-        torchvision_functional.center_crop(images, [22, 22]), [28, 28]
+def test_affine_kernel_gives_what_the_operations_give() -> None:
+    images = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    # Twice the strength moves many pixels out of the image.
+    recipe = replace(TARGET_TRAINING, affine_strength=2.0)
+    draws = draw_augmentation(recipe, 300, seed=0, epoch=1, device=CPU)
+    assert isinstance(draws, Affine)
+    torch.testing.assert_close(
+        augment(images, draws), augment_by_operations(images, draws), rtol=0, atol=2e-5
     )
-    torch.testing.assert_close(zoom_centre(images), theirs)
-
-
-def test_draws_have_their_distribution() -> None:
-    draws = draw_augmentation(TARGET_TRAINING, 4000, seed=3, epoch=2, device=CPU)
-    assert isinstance(draws, ZoomAndRotation)
-    degrees = draws.angle_radians.rad2deg()
-    assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
-    # Four standard deviations.
-    assert abs(degrees.mean()) < 4 * MAX_ROTATION_DEGREES / math.sqrt(3 * 4000)
-    assert abs(draws.is_zoomed.float().mean() - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 4000)
+    identity = Affine(torch.eye(2, 3).expand(300, 2, 3))
+    torch.testing.assert_close(augment(images, identity), images)
+    shifted = Affine(torch.tensor([[1.0, 0, 3], [0, 1, -40]]).expand(300, 2, 3).contiguous())
+    assert not augment(images, shifted).any()
 
 
 def test_affine_maps_have_their_distribution() -> None:
@@ -83,32 +91,31 @@ def test_affine_maps_have_their_distribution() -> None:
     assert angles.abs().max().item() == pytest.approx(5, rel=1e-2)
 
 
-def test_streams_differ_by_name_by_seed_and_by_epoch() -> None:
-    names = ["order.epoch1", "order.epoch2", "augment.epoch1", "dropout"]
-    seeds = {derive_seed(seed, name) for seed in range(50) for name in names}
-    assert len(seeds) == 200
-    for recipe in (TARGET_TRAINING, replace(TARGET_TRAINING, affine_strength=1.0)):
-        first, second = (draw_augmentation(recipe, 100, 0, epoch, CPU) for epoch in (1, 2))
-        assert first and second and not torch.equal(first[0], second[0])
+def test_draws_have_their_distribution() -> None:
+    draws = draw_augmentation(TARGET_TRAINING, 4000, seed=3, epoch=2, device=CPU)
+    assert isinstance(draws, ZoomAndRotation)
+    degrees = draws.angle_radians.rad2deg()
+    assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
+    # Four standard deviations.
+    assert abs(degrees.mean()) < 4 * MAX_ROTATION_DEGREES / math.sqrt(3 * 4000)
+    assert abs(draws.is_zoomed.float().mean() - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 4000)
 
 
 @pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
 def test_shared_layers_start_from_the_targets_weights(ablation: Ablation) -> None:
-    target, variant = build_network(TARGET), build_network(ablation.network_spec)
-    initialise_weights(target, 7)
-    initialise_weights(variant, 7)
-    target_layers = dict(leaves(target))
-    shared = []
-    for name, layer in leaves(variant):
-        other = target_layers.get(name)
-        if isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(other, type(layer)):
-            if layer.weight.shape != other.weight.shape:
-                continue
-            shared.append(name)
-            assert torch.equal(layer.weight, other.weight), name
-            if layer.bias is not None:
-                assert torch.equal(layer.bias, other.bias), name
-    assert {"stage1.block1.conv", "stage2.block1.conv"} <= set(shared)
+    networks = build_network(TARGET), build_network(ablation.network_spec)
+    for network in networks:
+        initialise_weights(network, 7)
+    target, variant = (network.state_dict() for network in networks)
+    shared = {
+        name.removesuffix(".weight")
+        for name, tensor in variant.items()
+        if name.endswith(".weight") and name in target and tensor.shape == target[name].shape
+    }
+    assert {"stage1.block1.conv", "stage2.block1.conv"} <= shared
+    for name, tensor in variant.items():
+        if name.rpartition(".")[0] in shared:
+            assert torch.equal(tensor, target[name]), name
 
 
 def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_variant(
@@ -117,7 +124,7 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
     batches: list[list[int]] = []
     real = loop.prepare_batch
 
-    def spy(images: Images, batch: torch.Tensor, *rest: object) -> torch.Tensor:
+    def spy(images: Images, batch: Tensor, *rest: object) -> Tensor:
         batches.append(batch.tolist())
         return real(images, batch, *rest)  # type: ignore[arg-type]
 
@@ -133,7 +140,7 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
 
     first = order("target", 1)
     assert [len(batch) for batch in first] == [128, 128, 44]
-    assert sorted(itertools.chain(*first)) == list(range(300))
+    assert sorted(number for batch in first for number in batch) == list(range(300))
     assert first == order("no-gap", 1) == order("no-augmentation", 1)
     assert first != order("target", 2)
 
@@ -214,34 +221,14 @@ def test_one_cycle_rises_and_falls() -> None:
     assert without_warm_up.learning_rate_at(1, 0.0) == 0.01
 
 
-def test_evaluation_is_of_all_images_with_dropout_off(digits: Dataset) -> None:
-    run_spec = run_specs_on(digits)[0]
-    trainee = prepare_training(run_spec, digits, CPU)
-    _, images = load_images(digits, run_spec.training, CPU)
-    trainee.network.train()
-    first = evaluate(trainee, images)
-    second = evaluate(trainee, images)
-    assert len(first.predicted_class) == len(first.true_class_probability) == 360
-    assert torch.equal(first.true_class_probability, second.true_class_probability)
-    # Against the network called on all the images at once.
-    trainee.network.eval()
-    logits = trainee.network(prepare_pixels(images.pixels, trainee.scale))
-    probabilities = logits.softmax(1)[torch.arange(360), images.labels]
-    torch.testing.assert_close(first.true_class_probability, probabilities.detach())
-    assert first.num_correct == int((logits.argmax(1) == images.labels).sum())
-    assert first.loss == pytest.approx(functional.cross_entropy(logits, images.labels).item())
-
-
-def test_input_scale(digits: Dataset) -> None:
-    images, _ = load_images(digits, TARGET_TRAINING, CPU)
-    scaled = prepare_pixels(images.pixels, InputScale(digits.mean, digits.std))
-    assert abs(scaled.mean()) < 1e-3
-    assert scaled.std() == pytest.approx(1, abs=1e-3)
-    raw = prepare_pixels(images.pixels, InputScale())
-    assert raw.min() == 0
-    assert raw.max() == 1
-    run_spec = run_specs_on(digits, "no-input-normalisation")[0]
-    assert prepare_training(run_spec, digits, CPU).scale == InputScale(0.0, 1.0)
+@pytest.mark.parametrize("name", ["target", "no-input-normalisation"])
+def test_inputs_are_normalised_unless_that_is_removed(digits: Dataset, name: str) -> None:
+    trainee = prepare_training(run_specs_on(digits, name)[0], digits, CPU)
+    images, _ = load_images(digits, trainee.recipe, CPU)
+    inputs = prepare_pixels(images.pixels, trainee.scale)
+    mean, std = (0, 1) if name == "target" else (digits.mean, digits.std)
+    assert inputs.mean() == pytest.approx(mean, abs=1e-3)
+    assert inputs.std() == pytest.approx(std, abs=1e-3)
 
 
 def test_epochs_are_recorded_and_reported(digits: Dataset) -> None:
@@ -258,13 +245,11 @@ def test_epochs_are_recorded_and_reported(digits: Dataset) -> None:
 
 
 def test_it_learns_mnist(mnist_folder: Path) -> None:
-    # Trained on a twentieth of the images, tested on all.
+    # A twentieth of the images.
     mnist = load_dataset("mnist", mnist_folder)
     run_spec = run_specs_on(mnist, "no-gap", num_epochs=2, num_train_images=3000)[0]
     trained = train(run_spec, mnist, CPU)
-    assert len(trained.test_result.predicted_class) == 10_000
     assert trained.epochs[-1].test_accuracy_pct > 80
-    assert trained.epochs[-1].test_correct == trained.test_result.num_correct
 
 
 def test_divergence_is_a_result(digits: Dataset) -> None:

@@ -1,26 +1,27 @@
 """Groups of seeds: each replica trains as its seed does alone."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
 from ablations.training import gpu_memory, replicas
-from ablations.training.batches import load_images
+from ablations.training.batches import load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
 from ablations.training.gpu_memory import train_as_fits
-from ablations.training.loop import TrainedNetwork, Trainee, prepare_training, train, train_epoch
+from ablations.training.loop import TrainedNetwork, prepare_training, train, train_epoch
 from ablations.training.replicas import (
     STEPS_PER_CHUNK,
     ReplicaGroup,
+    classify,
     draw_epoch,
     draw_masks,
     mask_streams,
@@ -37,9 +38,12 @@ from tests.factories import run_specs_on
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-every_network = pytest.mark.parametrize(
-    "name", [ablation.name for ablation in CATALOGUE if ablation.kind != "training"]
-)
+NETWORKS = [ablation.name for ablation in CATALOGUE if ablation.kind != "training"]
+every_network = pytest.mark.parametrize("name", NETWORKS)
+close = torch.testing.assert_close
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("simulated")
+CAPTURE_FAILED = RuntimeError("the capture's own error, after the first one")
+CAPTURE_FAILED.__context__ = OUT_OF_MEMORY
 
 
 def seeds_of(
@@ -72,87 +76,62 @@ def train_in_float64(
     return group
 
 
-def assert_replicas_agree(
-    group: ReplicaGroup,
-    replica: int,
-    other: ReplicaGroup,
-    other_replica: int,
-    rtol: float,
-    atol: float,
-) -> None:
-    ours, theirs = narrow(group.network, replica), narrow(other.network, other_replica)
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=rtol, atol=atol, msg=name)
-    torch.testing.assert_close(
-        group.loss_sum[replica], other.loss_sum[other_replica], rtol=rtol, atol=atol
-    )
-    assert group.num_correct[replica] == other.num_correct[other_replica]
+def results(group: ReplicaGroup) -> list[object]:
+    """All that training changes."""
+    return [group.network.state_dict(), group.velocities, group.loss_sum, group.num_correct]
 
 
-@every_network
-def test_replica_is_its_seed_alone(digits: Dataset, name: str) -> None:
-    # Two full batches and a smaller one, with augmentation and dropout.
-    run_specs = with_recipe(seeds_of(digits, name, images=75), batch_size=32)
-    together = train_in_float64(run_specs, digits)
-    for replica, run_spec in enumerate(run_specs):
-        alone = train_in_float64([run_spec], digits)
-        assert_replicas_agree(together, replica, alone, 0, rtol=1e-9, atol=1e-12)
-    assert len(set(together.loss_sum.tolist())) == 3
-
-
-def in_double(trainee: Trainee) -> Trainee:
-    """The same trainee, whose network computes in float64 from its float32 inputs."""
-
-    class ToDouble(nn.Module):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return inputs.double()
-
-    # The optimiser holds the same parameters, which change their type in place.
-    network = nn.Sequential(ToDouble(), trainee.network.double())
-    return replace(trainee, network=network, classify=network)
+def masks_of_epoch(group: ReplicaGroup, num_images: int) -> dict[str, Tensor]:
+    """The masks of the first epoch for each dropout layer: (replicas, images, *features)."""
+    streams = mask_streams(group, epoch=1)
+    drawn: dict[str, list[Tensor]] = {name: [] for name in streams}
+    for _, num_steps, batch_size in split_into_chunks(num_images, group.recipe.batch_size):
+        draw_masks(group, streams, num_steps, batch_size)
+        for name, masks in group.chunk.masks.items():
+            drawn[name].append(masks[:, :num_steps, :batch_size].flatten(1, 2).clone())
+    return {name: torch.cat(parts, dim=1) for name, parts in drawn.items()}
 
 
 ONE_CYCLE = {
-    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1, "affine_strength": 1.0,
+    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1,
+    "affine_strength": 1.0,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("target", {}), ("target", ONE_CYCLE), ("no-momentum", {}), ("no-fc-head", ONE_CYCLE)],
+    [*((name, {}) for name in NETWORKS), ("no-momentum", {}), ("target", ONE_CYCLE)],
 )
-def test_group_of_one_is_the_plain_loop(
+def test_replica_trains_as_its_seed_alone_in_the_plain_loop(
     digits: Dataset, name: str, changes: dict[str, object]
 ) -> None:
-    # 13 full batches of 20 and one of 4: two chunks and the smaller batch.
-    run_specs = with_recipe(seeds_of(digits, name, 1, images=264), batch_size=20, **changes)
+    # 13 full batches of 8 and one of 4: two chunks and the smaller batch.
+    run_specs = with_recipe(seeds_of(digits, name, images=108), batch_size=8, **changes)
     group = train_in_float64(run_specs, digits)
+    masks = masks_of_epoch(prepare_group(run_specs, digits, CPU, DOUBLE), num_images=108)
+    images, test_images = load_images(digits, run_specs[0].training, CPU)
+    logits = classify(group, test_images)
 
-    trainee = in_double(prepare_training(run_specs[0], digits, CPU))
-    masks = same_masks(prepare_group(run_specs, digits, CPU, DOUBLE), num_images=264)
-    for layer_name, layer in trainee.network.named_modules():
-        if isinstance(layer, nn.Dropout):
-            drawn = masks[layer_name.removeprefix("1.")]
-            layer.forward = lambda inputs, drawn=drawn: inputs * next(drawn) / 0.9  # type: ignore
-    images, _ = load_images(digits, run_specs[0].training, CPU)
-    loss, num_correct = train_epoch(trainee, images, epoch=1)
-
-    assert group.loss_sum.item() / 264 == pytest.approx(loss, rel=1e-6)  # summed in float32 there
-    assert group.num_correct.item() == num_correct
-    alone = trainee.network[1].state_dict()  # type: ignore[index,union-attr,operator]
-    for parameter_name, tensor in narrow(group.network, 0).items():
-        torch.testing.assert_close(tensor, alone[parameter_name], rtol=1e-9, atol=1e-12)
-
-
-def same_masks(group: ReplicaGroup, num_images: int) -> dict[str, Iterator[Tensor]]:
-    """The masks of a single replica's first epoch, step by step, for each dropout layer."""
-    streams = mask_streams(group, epoch=1)
-    steps: dict[str, list[Tensor]] = {name: [] for name in streams}
-    for _, num_steps, batch_size in split_into_chunks(num_images, group.recipe.batch_size):
-        draw_masks(group, streams, num_steps, batch_size)
-        for name, masks in group.chunk.masks.items():
-            steps[name] += masks[0, :num_steps, :batch_size].clone()
-    return {name: iter(masks) for name, masks in steps.items()}
+    for replica, run_spec in enumerate(run_specs):
+        trainee = prepare_training(run_spec, digits, CPU)
+        network = trainee.network.double()
+        trainee = replace(trainee, classify=lambda inputs, net=network: net(inputs.double()))
+        for layer_name, drawn in masks.items():
+            steps = iter(drawn[replica].split(8))
+            network.get_submodule(layer_name).register_forward_hook(
+                lambda layer, inputs, _, steps=steps: (
+                    inputs[0] * next(steps) / 0.9 if layer.training else None
+                )
+            )
+        loss, num_correct = train_epoch(trainee, images, epoch=1)
+        # The plain loop adds up losses in float32.
+        assert group.loss_sum[replica].item() / 108 == pytest.approx(loss, rel=1e-6)
+        assert group.num_correct[replica] == num_correct
+        close(narrow(group.network, replica), network.state_dict(), rtol=1e-9, atol=1e-12)
+        with torch.inference_mode():
+            expected = network.eval()(prepare_pixels(test_images.pixels, trainee.scale).double())
+        close(logits[replica], expected, rtol=1e-9, atol=1e-9)
+    assert len(set(group.loss_sum.tolist())) == 3
 
 
 def test_dropout_keeps_its_share_and_differs_by_replica_layer_and_epoch(digits: Dataset) -> None:
@@ -177,9 +156,9 @@ def test_records_are_those_of_the_plain_loop(digits: Dataset) -> None:
     for run_spec, ours in zip(run_specs, trained, strict=True):
         theirs = train(run_spec, digits, CPU)
         assert [record for other, record in reported if other == run_spec] == ours.epochs
-        assert [epoch.epoch for epoch in ours.epochs] == [1, 2, 3, 4]
         assert not ours.has_diverged
         for our_epoch, their_epoch in zip(ours.epochs, theirs.epochs, strict=True):
+            assert our_epoch.epoch == their_epoch.epoch
             assert our_epoch.learning_rate == their_epoch.learning_rate
             # Float32, and eight steps in which rounding errors grow.
             assert our_epoch.train_loss == pytest.approx(their_epoch.train_loss, rel=1e-3)
@@ -228,57 +207,34 @@ def test_only_seeds_of_one_experiment_are_a_group(digits: Dataset) -> None:
         train_replicas(mixed, digits, CPU)
 
 
-@pytest.mark.parametrize(
-    ("num_images", "expected"),
-    [
-        (60_000, [(i * 12 * 128, 12, 128) for i in range(39)] + [(468 * 128, 1, 96)]),
-        (1437, [(0, 11, 128), (1408, 1, 29)]),
-        (13 * 128, [(0, 12, 128), (1536, 1, 128)]),
-        (100, [(0, 1, 100)]),
-    ],
-)
-def test_chunks_cover_an_epoch(num_images: int, expected: list[tuple[int, int, int]]) -> None:
-    assert list(split_into_chunks(num_images, 128)) == expected
-
-
-@pytest.mark.parametrize("is_capturing", [False, True])
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, CAPTURE_FAILED], ids=str)
 def test_group_that_does_not_fit_is_halved(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, is_capturing: bool
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     sizes: list[int] = []
-
     networks = [object.__new__(TrainedNetwork) for _ in range(5)]
 
     def train_at_most_two(run_specs: list[RunSpec], *rest: object) -> list[TrainedNetwork]:
         sizes.append(len(run_specs))
-        try:
-            if len(run_specs) > 2:
-                raise torch.cuda.OutOfMemoryError("simulated")
-        finally:
-            if is_capturing and len(run_specs) > 2:
-                raise RuntimeError("capture failed")
+        if len(run_specs) > 2:
+            raise error
         return [networks[run_spec.seed] for run_spec in run_specs]
 
     monkeypatch.setattr(gpu_memory, "train_replicas", train_at_most_two)
     run_specs = seeds_of(digits, num_seeds=5)
-    ended = list(train_as_fits(run_specs, digits, CPU))
+    ended = [pair for part in train_as_fits(run_specs, digits, CPU) for pair in part]
     assert sizes == [5, 2, 2, 1]
-    assert [run_spec for part in ended for run_spec, _ in part] == run_specs
-    assert all(trained is networks[run_spec.seed] for part in ended for run_spec, trained in part)
+    assert ended == list(zip(run_specs, networks, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("error", "num_seeds"),
-    [(torch.cuda.OutOfMemoryError("simulated"), 1), (RuntimeError("something else"), 2)],
+    ("error", "num_seeds"), [(OUT_OF_MEMORY, 1), (RuntimeError("something else"), 2)]
 )
 def test_other_errors_and_a_single_replica_are_not_retried(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception, num_seeds: int
 ) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(gpu_memory, "train_replicas", fail)
-    with pytest.raises(type(error)):
+    monkeypatch.setattr(gpu_memory, "train_replicas", Mock(side_effect=error))
+    with pytest.raises(type(error), match=str(error)):
         list(train_as_fits(seeds_of(digits, num_seeds=num_seeds), digits, CPU))
 
 
@@ -311,17 +267,16 @@ def test_captured_steps_are_the_ordinary_ones(digits: Dataset, name: str) -> Non
     # learning rate drops to a tenth after the second.
     device = torch.device("cuda")
     run_specs = with_recipe(seeds_of(digits, name, images=500, epochs=3), batch_size=20)
-    groups = [
+    ordinary, captured = (
         train_in_float64(run_specs, digits, device, epochs=3, is_captured=is_captured)
         for is_captured in (False, True)
-    ]
-    for replica in range(3):
-        assert_replicas_agree(groups[0], replica, groups[1], replica, rtol=1e-9, atol=1e-9)
-    for one, other in zip(groups[0].velocities, groups[1].velocities, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    )
+    close(results(captured), results(ordinary), rtol=1e-9, atol=1e-9)
     for replica, run_spec in enumerate(run_specs if name == "target" else ()):
         alone = train_in_float64([run_spec], digits, device, epochs=3, is_captured=True)
-        assert_replicas_agree(groups[1], replica, alone, 0, rtol=1e-8, atol=1e-10)
+        weights = narrow(captured.network, replica), narrow(alone.network, 0)
+        close(*weights, rtol=1e-8, atol=1e-10)
+        close(captured.loss_sum[replica], alone.loss_sum[0], rtol=1e-8, atol=1e-10)
 
 
 @needs_cuda

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.records.study import plan_runs
-from ablations.training.seed_groups import Shard, even_parts, replicas_for_all, split_into_groups
+from ablations.training.seed_groups import Shard, replicas_for_all, split_into_groups
 from tests.factories import make_spec
 
 
@@ -19,8 +19,6 @@ def test_groups_are_even_parts_of_the_seeds_of_one_experiment() -> None:
     ]
     assert [len(group) for group in split_into_groups(run_specs, 2)] == [2, 1, 2, 1]
     assert split_into_groups(run_specs, 1) == [[run_spec] for run_spec in run_specs]
-    assert [len(part) for part in even_parts(run_specs, 4)] == [3, 3]
-    assert [one for part in even_parts(run_specs, 4) for one in part] == run_specs
 
 
 @given(

@@ -4,44 +4,30 @@ import base64
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
-from ablations.analysis.mechanisms import (
-    ErrorGap,
-    GapComparison,
-    ObservedPair,
-    SignalProfile,
-    compare_gaps,
-    observed_pair,
-)
-from ablations.analysis.statistics import estimate, paired_difference
+from ablations.analysis.mechanisms import SignalProfile, compare_gaps, observed_pair
 from ablations.analysis.summary import AblationResult, Results
 from ablations.analysis.verdicts import decide_verdicts
 from ablations.catalogue.entries import CATALOGUE
 from ablations.inspection.load import Exhibits
-from ablations.records.observations import Observations
 from reports.figures.mechanisms import signal_figure
 from reports.figures.pictures import SQUARE_PIXELS, evidence_picture, image_picture
 from reports.html.cards import confusion_of, finding
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.html.page import render_page
-from reports.text.mechanisms import gap_sentences
+from reports.text.predict import Outcome, choices
+from reports.text.templates import render_paragraphs
 from reports.text.wording import two_digits
-from tests.factories import make_exhibits, make_results
+from tests.ablations.analysis.test_verdicts import paired
 
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    return make_results({ablation.name: range(3) for ablation in CATALOGUE})
-
-
-@pytest.fixture(scope="module")
-def exhibits(results: Results) -> Exhibits:
-    return make_exhibits(results.study)
+RIGHT, WRONG, POSSIBLE = get_args(Outcome)
 
 
 def row_named(results: Results, name: str) -> AblationResult:
@@ -50,29 +36,42 @@ def row_named(results: Results, name: str) -> AblationResult:
 
 def with_differences(results: Results, by_seed: list[float]) -> AblationResult:
     """A row with other differences and the verdict that they get."""
-    difference = paired_difference(
-        dict(enumerate(by_seed)), dict.fromkeys(range(len(by_seed)), 0.0)
-    )
-    assert difference
+    difference = paired(by_seed)
     [verdict] = decide_verdicts({"one": difference}, 0.1).values()
     row = row_named(results, "no-batchnorm")
     return msgspec.structs.replace(row, difference_pct=difference, verdict=verdict)
 
 
 @pytest.mark.parametrize(
-    ("by_seed", "words"),
+    ("by_seed", "words", "outcomes"),
     [
-        ([-1.0, -1.1, -0.9], "Matters: without batch normalisation the network is worse by significantly more than 0.10 points"),
-        ([0.5, 0.6, 0.55], "is better by significantly more"),
-        ([-0.02, -0.021, -0.019], "Real but small"),
-        ([0.001, -0.001, 0.0], "equivalent to the target within ±0.10 points"),
-        ([-0.1, -0.11, -0.09], "is significantly worse. Whether"),
-        ([-0.5, 0.4, 0.1], "Inconclusive at this number of seeds"),
-        ([-0.5], "supports no conclusion"),
+        ([-1.0, -1.1, -0.9], "Matters: without batch normalisation the network is worse by significantly more than 0.10 points", [RIGHT, WRONG, WRONG]),
+        ([0.5, 0.6, 0.55], "is better by significantly more", [WRONG, WRONG, RIGHT]),
+        ([-0.02, -0.021, -0.019], "Real but small", [WRONG, RIGHT, WRONG]),
+        ([0.001, -0.001, 0.0], "equivalent to the target within ±0.10 points", [WRONG, RIGHT, WRONG]),
+        ([-0.1, -0.11, -0.09], "is significantly worse. Whether", [POSSIBLE, POSSIBLE, WRONG]),
+        ([0.1, 0.11, 0.09], "is significantly better. Whether", [WRONG, POSSIBLE, POSSIBLE]),
+        ([-0.5, 0.4, 0.1], "Inconclusive at this number of seeds", [POSSIBLE] * 3),
+        ([-0.5], "supports no conclusion", [POSSIBLE] * 3),
     ],
 )  # fmt: skip
-def test_finding_follows_the_verdict(results: Results, by_seed: list[float], words: str) -> None:
-    assert words in finding(with_differences(results, by_seed), 0.1)
+def test_finding_and_outcomes_of_guesses_follow_the_verdict(
+    results: Results, by_seed: list[float], words: str, outcomes: list[Outcome]
+) -> None:
+    row = with_differences(results, by_seed)
+    assert row.verdict and words in finding(row, 0.1)
+    for choice, outcome in zip(choices(row, 0.1), outcomes, strict=True):
+        assert choice.outcome == outcome and "0.10 points" in choice.words
+        verdict = "none" if row.verdict.kind == "one seed" else row.verdict.kind
+        assert choice.reason.startswith(f"{outcome.capitalize()}: the verdict is “{verdict}")
+
+
+def test_nothing_is_known_without_a_seed_of_the_target(results: Results) -> None:
+    row = row_named(results, "no-augmentation")
+    assert finding(row, 0.25) == ""
+    for choice in choices(row, 0.25):
+        assert choice.outcome == POSSIBLE and "no seed was run both" in choice.reason
+        assert "0.25 points" in choice.words
 
 
 def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) -> None:
@@ -85,16 +84,15 @@ def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) ->
     assert confusion_of(row, Exhibits()) is None
 
 
-def test_images_have_the_answers_of_both_networks(results: Results, exhibits: Exhibits) -> None:
-    page = render_page(results, exhibits)
-    cards = page.partition('id="entry-no-relu"')[2].partition("</article>")[0]
-    described = re.findall(
-        '<img src="data:image/png;base64,[^"]+".*? alt="(Test image[^"]+)"', cards
-    )
+def test_images_have_the_answers_of_both_networks(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    card = page.partition('id="entry-no-batchnorm"')[2].partition("</article>")[0]
+    images = r'<img src="data:image/png;base64,[^"]+".*? alt="(Test image[^"]+)"'
+    described = re.findall(images, card)
     assert len(described) == 16
     for words in described:
         assert words.count("with probability") == 2
-        assert "the network without the activation function" in words
+        assert "the network without batch normalisation" in words
 
 
 def test_pictures_are_the_images_and_maps_do_not_rely_on_colour() -> None:
@@ -116,14 +114,13 @@ def test_every_core_ingredient_is_explained_with_measured_numbers(
     results: Results, exhibits: Exhibits
 ) -> None:
     mechanisms = {
-        mechanism.row.ablation.name: mechanism for mechanism in make_mechanisms(results, exhibits)
+        mechanism.pair.row.ablation.name: mechanism
+        for mechanism in make_mechanisms(results, exhibits)
     }
     core = [ablation for ablation in CATALOGUE if ablation.is_core]
     assert list(mechanisms) == [ablation.name for ablation in core]
     assert all(set(ablation.network) & EXPLANATIONS.keys() for ablation in core)
-    texts = {name: mechanism.explanation.text for name, mechanism in mechanisms.items()}
-    tables = [mechanism.explanation.table for mechanism in mechanisms.values()]
-    assert all(len(row) == len(table.columns) for table in tables if table for row in table.rows)
+    texts = {name: mechanism.paragraphs[0] for name, mechanism in mechanisms.items()}
     for words in ("beyond the assignment’s limit of 20,000", "no-gap-matched", "25,274", "698"):
         assert words in texts["no-gap"]
     pooling = mechanisms["no-gap"]
@@ -132,84 +129,77 @@ def test_every_core_ingredient_is_explained_with_measured_numbers(
     assert f"{100 - sum(known) / 3:.2f} % of" in texts["no-dropout"]
     first = [exhibits.observations["target", seed].signals_at_start[0] for seed in range(3)]
     mean = sum(signal.output_rms or 0 for signal in first) / 3
-    assert tables[0] and f"{mean:.3g}" in tables[0].rows[0]
+    section = render_page(results, exhibits).partition('id="why"')[2].partition("</section>")[0]
+    tables = section.split("<table>")[1:]
+    assert f"<td>{mean:.3g}</td>" in tables[0]
+    for table in tables:
+        lines = re.findall("<tr>.*?</tr>", table.partition("</table>")[0])
+        assert len({len(re.findall("</t[hd]>", line)) for line in lines}) == 1
     assert "is 10 of at most 10; without the head it is 10" in texts["no-fc-head"]
     assert make_mechanisms(results, Exhibits()) == []
 
 
 def with_signals(exhibits: Exhibits, output_rms: float | None) -> Exhibits:
     """Other signals without batch normalisation; None as in a network that has diverged."""
-
-    def changed(found: Observations) -> Observations:
+    observations = dict(exhibits.observations)
+    for seed in range(3):
+        found = observations["no-batchnorm", seed]
         signals = [msgspec.structs.replace(one, output_rms=output_rms) for one in found.signals]
-        return msgspec.structs.replace(found, signals=signals)
-
-    observations = {
-        key: changed(found) if key[0] == "no-batchnorm" else found
-        for key, found in exhibits.observations.items()
-    }
+        observations["no-batchnorm", seed] = msgspec.structs.replace(found, signals=signals)
     return replace(exhibits, observations=observations)
 
 
 def test_diverged_networks_are_not_explained(results: Results, exhibits: Exhibits) -> None:
     found = make_mechanisms(results, with_signals(exhibits, None))
-    assert [mechanism.row.ablation.name for mechanism in found] == [
-        "no-dropout",
-        "no-gap",
-        "no-fc-head",
-    ]
+    names = [mechanism.pair.row.ablation.name for mechanism in found]
+    assert names == ["no-dropout", "no-gap", "no-fc-head"]
     even = make_mechanisms(results, with_signals(exhibits, 0.5))[0]
-    assert "These networks do not show this." in even.explanation.text
+    assert "These networks do not show this." in even.paragraphs[0]
 
 
 def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> None:
-    kept = {
-        key: found
-        for key, found in exhibits.observations.items()
-        if key[0] != "no-dropout" or key[1] == 1
-    }
+    kept = dict(exhibits.observations)
+    del kept["no-dropout", 0], kept["no-dropout", 2]
     pair = observed_pair(row_named(results, "no-dropout"), results.target, kept)
     assert pair and pair.seeds == [1] and results.target
     gaps = compare_gaps(pair)
     assert gaps.target.training_pct.by_seed == {1: 100 - kept["target", 1].known_accuracy_pct}
     assert gaps.target.test_pct.by_seed == {1: 100 - results.target.accuracy_pct.by_seed[1]}
-    assert "(1 seed)" in gap_sentences(pair, gaps)
+    assert "(1 seed)" in render_paragraphs("gap.jinja", pair=pair, gaps=gaps)[0]
 
 
 @pytest.mark.parametrize(
     ("known_with", "known_without", "effect", "is_raised", "is_memorised"),
     [
-        (0.60, 0.32, "unclear", True, False),
+        (0.60, 0.40, "unclear", True, False),
         (0.60, 0.10, "unclear", True, True),
-        (0.60, 0.32, "hurts", False, True),
-        (0.32, 0.60, "unclear", False, True),
+        (0.60, 0.40, "hurts", False, True),
+        (0.40, 0.60, "unclear", False, True),
     ],
 )
 def test_overfitting_is_mentioned_only_as_measured(
-    results: Results, known_with: float, known_without: float, effect: str, is_raised: bool, is_memorised: bool
+    results: Results, exhibits: Exhibits, known_with: float, known_without: float, effect: str, is_raised: bool, is_memorised: bool
 ) -> None:  # fmt: skip
+    observations = dict(exhibits.observations)
+    for seed in range(3):
+        errors_pct = {"target": known_with + 0.005 * seed, "no-dropout": known_without}
+        for name, error_pct in errors_pct.items():
+            observations[name, seed] = msgspec.structs.replace(
+                observations[name, seed], known_accuracy_pct=100 - error_pct
+            )
     row = row_named(results, "no-dropout")
     verdict = msgspec.structs.replace(row.verdict, effect=effect)
     row = msgspec.structs.replace(row, verdict=verdict)
-    with_it, without = (
-        estimate({seed: error + 0.005 * seed * (error == known_with) for seed in range(3)})
-        for error in (known_with, known_without)
-    )
-    added = paired_difference(with_it.by_seed, without.by_seed)
-    test, zero = estimate(dict.fromkeys(range(3), 0.59)), estimate(dict.fromkeys(range(3), 0.0))
-    assert added and results.target
-    gaps = GapComparison(ErrorGap(with_it, test, zero), ErrorGap(without, test, zero), added, added)
-    text = gap_sentences(ObservedPair(row, results.target, [0, 1, 2], [], []), gaps)
+    pair = observed_pair(row, results.target, observations)
+    assert pair
+    text = render_paragraphs("gap.jinja", pair=pair, gaps=compare_gaps(pair))[0]
     assert ("raises the error on training images" in text) == is_raised
     assert ("does not memorise" in text) == (not is_memorised)
 
 
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(0.0213, "0.021"), (2.0, "2"), (99.7, "100"), (0.0000187, "0.000019"), (43210.0, "43000")],
-)
-def test_measurements_have_two_digits(value: float, words: str) -> None:
-    assert two_digits(value) == words
+def test_measurements_have_two_digits() -> None:
+    words = {0.0213: "0.021", 2.0: "2", 99.7: "100", 0.0000187: "0.000019", 43210.0: "43000"}
+    assert {value: two_digits(value) for value in words} == words
 
 
 @pytest.mark.parametrize("values", [[0.0021, 0.0047], [1e-9, 100.0], [0.5, 0.5]])

@@ -1,52 +1,30 @@
 """Networks in the page: they compute as PyTorch does, from drawings and from test images."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 import torch
-from jinja2 import ChoiceLoader, DictLoader
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from safetensors.torch import load, save
 
-from ablations.catalogue.entries import CATALOGUE
-from ablations.data.dataset import Dataset
-from ablations.data.datasets import load_dataset
-from ablations.inspection.load import ShownImage
+from ablations.analysis.summary import AblationResult, Results, summarise
+from ablations.inspection.load import Exhibits, Gallery, ShownImage, load_exhibits
+from ablations.records.study import load_study
 from ablations.training.batches import InputScale, prepare_pixels
-from mnist_blocks import NetworkSpec
+from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
-from reports.html import page as pages
-from reports.html.live import NUM_DISPUTED, Live, disputed_images, live_network, live_sample
-from tests.factories import make_exhibits, make_results
-from tests.reports.html.test_page import HOSTILE
+from reports.html.live import NUM_DISPUTED, disputed_images, live_network, make_live
+from tests.reports.html.pages import HOSTILE, write_page
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
 FEW = ("target", "no-batchnorm", "no-gap-matched")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Bag", "Boot")
-BODY = (
-    '{% extends "base.html" %}{% block title %}Live{% endblock %}'
-    '{% block main %}{% include "draw.html" %}{% endblock %}'
-)
-NETWORKS = "JSON.parse(document.getElementById('live-data').textContent).networks"
-PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-
-class LiveVariant(NamedTuple):
-    """The arguments of `live_network`."""
-
-    name: str
-    label: str
-    spec: NetworkSpec
-    weights_safetensors: bytes
-    mean: float
-    std: float
-
 
 # Points of strokes, in shares of the board.
 Strokes = list[list[tuple[float, float]]]
@@ -54,63 +32,28 @@ ONE = [[(0.5, 0.1), (0.49, 0.5), (0.5, 0.9)]]
 SEVEN = [[(0.2, 0.2), (0.8, 0.2), (0.4, 0.9)]]
 
 
-@cache
-def variants() -> list[LiveVariant]:
-    """All entries of the catalogue with the weights of the committed study's seed 0."""
-    found = []
-    for entry in CATALOGUE:
-        weights = REPOSITORY / "docs/reference" / entry.name / "seed-0/weights.safetensors"
-        is_normalised = entry.training_spec.normalise_input
-        mean, std = (MNIST_MEAN, MNIST_STD) if is_normalised else (0.0, 1.0)
-        label = f"without {entry.removes}"
-        found.append(
-            LiveVariant(entry.name, label, entry.network_spec, weights.read_bytes(), mean, std)
-        )
-    return found
-
-
-def few_variants() -> list[LiveVariant]:
-    return [variant for variant in variants() if variant.name in FEW]
-
-
-def write_page(path: Path, live: Live) -> str:
-    """Write a page that has only live networks; returns its address."""
-    environment = pages.template_environment()
-    assert environment.loader
-    loader = ChoiceLoader([DictLoader({"body.html": BODY}), environment.loader])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "template_environment", lambda: environment.overlay(loader=loader))
-        path.write_text(pages.render_template("body.html", has_script=True, live=live))
-    return path.as_uri()
-
-
-def make_live(
-    dataset: Dataset, chosen: list[LiveVariant], class_names: tuple[str, ...] | None = None
-) -> Live:
-    names = class_names or dataset.class_names
-    shown = [
-        ShownImage(number, int(dataset.test_labels[number]) % len(names), image.tobytes())
-        for number, image in enumerate(dataset.test_images[:6])
-    ]
-    samples = [live_sample(image, names) for image in shown]
-    networks = [live_network(*variant) for variant in chosen]
-    return Live(networks, names, dataset.title, samples, seed=0)
+@pytest.fixture(scope="module")
+def exhibits() -> Exhibits:
+    """The trained networks of the committed study, and its images."""
+    return load_exhibits(REFERENCE, load_study(REFERENCE))
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> str:
-    """Of a page with three networks, and with images on which they disagree."""
-    live = make_live(digits, few_variants())
-    samples = [
-        sample._replace(is_disputed=number > 3) for number, sample in enumerate(live.samples)
-    ]
-    path = tmp_path_factory.mktemp("live") / "live.html"
-    return write_page(path, live._replace(samples=samples))
+def results(exhibits: Exhibits) -> Results:
+    """The runs of a few of these networks, which respond quickly."""
+    records = tuple(exhibits.shown_runs[name] for name in FEW)
+    return summarise(replace(load_study(REFERENCE), records=records))
 
 
-@pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    return open_page(address, viewport={"width": 1280, "height": 900})
+@pytest.fixture(scope="module")
+def gallery(exhibits: Exhibits) -> Gallery:
+    assert exhibits.gallery
+    return exhibits.gallery
+
+
+@pytest.fixture(scope="module")
+def report(results: Results, exhibits: Exhibits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(tmp_path_factory.mktemp("live") / "live.html", results, exhibits)
 
 
 def on_board(page: Page, strokes: Strokes) -> Strokes:
@@ -148,16 +91,19 @@ def draw_by_touch(page: Page, strokes: Strokes) -> None:
         touch("touchEnd")
 
 
-def prediction_of(page: Page, name: str) -> Locator:
-    card = page.locator(".draw-answer", has=page.get_by_text(name, exact=True))
-    return card.locator(".draw-class")
-
-
-def torch_logits(variant: LiveVariant, images: np.ndarray) -> torch.Tensor:
-    network = build_network(variant.spec).eval()
-    network.load_state_dict(load(variant.weights_safetensors))
+def torch_logits(row: AblationResult, exhibits: Exhibits, *images: ShownImage) -> torch.Tensor:
+    run_spec = row.runs[0].run_spec
+    network = build_network(run_spec.network).eval()
+    network.load_state_dict(load(exhibits.weights[row.ablation.name]))
+    scale = InputScale(0.1307, 0.3081) if run_spec.training.normalise_input else InputScale()
+    pixels = torch.tensor([list(image.pixels) for image in images], dtype=torch.uint8)
     with torch.no_grad():
-        return network(prepare_pixels(torch.tensor(images), InputScale(variant.mean, variant.std)))
+        return network(prepare_pixels(pixels.reshape(-1, 28, 28), scale))
+
+
+def predictions(results: Results, exhibits: Exhibits, image: ShownImage) -> list[int]:
+    """As PyTorch computes them."""
+    return [int(torch_logits(row, exhibits, image).argmax()) for row in results.rows]
 
 
 def read_grey(page: Page, selector: str) -> np.ndarray:
@@ -175,32 +121,28 @@ def read_grey(page: Page, selector: str) -> np.ndarray:
 
 
 def test_every_network_computes_as_in_pytorch(
-    open_page: Callable[..., Page], tmp_path: Path, mnist_folder: Path
+    page: Page, results: Results, exhibits: Exhibits, gallery: Gallery
 ) -> None:
-    dataset = load_dataset("mnist", mnist_folder)
-    assert (dataset.mean, dataset.std) == (MNIST_MEAN, MNIST_STD)
-    page = open_page(write_page(tmp_path / "all.html", make_live(dataset, variants())))
-    images = dataset.test_images[:10]
+    study = replace(results.study, records=tuple(exhibits.shown_runs.values()))
+    all_results, images = summarise(study), gallery.images[:10]
+    live = make_live(all_results, exhibits)
     logits = page.evaluate(
-        f"""images => {{
-            const networks = {NETWORKS}.map(prepareNetwork);
-            return images.map(image => {{
+        """([networks, images]) => networks.map(prepareNetwork).map(network =>
+            images.map(image => {
                 const pixels = Float32Array.from(image, byte => byte / 255);
-                return networks.map(network => [...runNetwork(network, pixels).logits]);
-            }});
-        }}""",
-        images.reshape(10, -1).tolist(),
+                return [...runNetwork(network, pixels).logits];
+            }))""",
+        [live.networks, [list(image.pixels) for image in images]],
     )
-    expected = torch.stack([torch_logits(variant, images) for variant in variants()], dim=1)
-    largest = (torch.tensor(logits) - expected).abs().amax(dim=(0, 2))
-    for variant, difference in zip(variants(), largest, strict=True):
-        assert difference < 1e-4, variant.name
+    for row, found in zip(all_results.rows, logits, strict=True):
+        expected = torch_logits(row, exhibits, *images)
+        assert (torch.tensor(found) - expected).abs().max() < 1e-4, row.ablation.name
 
 
 def test_drawing_by_mouse_and_touch(page: Page) -> None:
     predictions, status = page.locator(".draw-class"), page.locator("#draw-status")
     draw_by_mouse(page, ONE)
-    expect(prediction_of(page, "target")).to_have_text("1")
+    expect(predictions.first).to_have_text("1")
     expect(page.locator("#draw-hint")).to_be_hidden()
     # The visible sentence is updated at once, screen readers get one update after a pause.
     expect(page.locator("#draw-sentence")).to_have_attribute("aria-hidden", "true")
@@ -208,7 +150,7 @@ def test_drawing_by_mouse_and_touch(page: Page) -> None:
     expect(status).to_contain_text("The target predicts 1 (")
     draw_by_mouse(page, [[(0.1, 0.9), (0.9, 0.9), (0.9, 0.1), (0.1, 0.1)]])
     page.locator("#draw-undo").click()
-    expect(prediction_of(page, "target")).to_have_text("1")
+    expect(predictions.first).to_have_text("1")
     page.locator("#draw-clear").click()
     expect(predictions).to_have_text(["–"] * len(FEW))
     expect(status).to_have_text("Nothing is drawn yet.")
@@ -218,38 +160,40 @@ def test_drawing_by_mouse_and_touch(page: Page) -> None:
     # On a phone, too.
     page.set_viewport_size({"width": 360, "height": 740})
     draw_by_touch(page, SEVEN)
-    expect(prediction_of(page, "target")).to_have_text("7")
+    expect(predictions.first).to_have_text("7")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_picking_an_image_by_keyboard(page: Page, digits: Dataset) -> None:
-    label = digits.test_labels[2]
-    button = page.get_by_role("button", name=f"test image 2 (class {label})")
+def test_picking_an_image_by_keyboard(
+    page: Page, results: Results, exhibits: Exhibits, gallery: Gallery
+) -> None:
+    image = gallery.image(gallery.samples[2])
+    words = f"test image {image.number} (class {image.class_index})"
+    button = page.get_by_role("button", name=words)
     button.focus()
     page.keyboard.press("Enter")
     expect(button).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#draw-status")).to_contain_text("This is test image 2 (class")
-    expected = [
-        str(torch_logits(variant, digits.test_images[2:3]).argmax().item())
-        for variant in few_variants()
-    ]
+    expect(page.locator("#draw-status")).to_contain_text(f"This is {words}")
+    expected = [str(answer) for answer in predictions(results, exhibits, image)]
     expect(page.locator(".draw-class")).to_have_text(expected)
-    for card, found in zip(page.locator(".draw-answer").all()[1:], expected[1:], strict=True):
-        words = "✓ agrees" if found == expected[0] else "≠ differs"
+    disputed = page.get_by_role("group", name=re.compile("networks disagree")).locator("button")
+    expect(disputed).to_have_count(NUM_DISPUTED)
+    disputed.first.click()
+    image = gallery.image(disputed_images(gallery)[0])
+    expect(page.locator("#draw-sentence")).to_contain_text(f"This is test image {image.number} (")
+    target, *others = predictions(results, exhibits, image)
+    for card, found in zip(page.locator(".draw-answer").all()[1:], others, strict=True):
+        words = "✓ agrees" if found == target else "≠ differs"
         expect(card.locator(".draw-agreement")).to_have_text(words)
         expect(card.locator(".draw-sentence")).to_contain_text(f"Probabilities: {found} ")
-        expect(card.locator(".draw-top")).to_have_text(found)
-    disputed = page.get_by_role("group", name=re.compile("networks disagree")).locator("button")
-    expect(disputed).to_have_count(2)
-    disputed.last.click()
-    expect(page.locator("#draw-sentence")).to_contain_text("This is test image 5 (class")
+        expect(card.locator(".draw-top")).to_have_text(str(found))
     # A stroke begins a new drawing.
     draw_by_mouse(page, ONE)
-    expect(disputed.last).to_have_attribute("aria-pressed", "false")
-    expect(prediction_of(page, "target")).to_have_text("1")
+    expect(disputed.first).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".draw-class").first).to_have_text("1")
 
 
-def test_feature_maps(page: Page) -> None:
+def test_feature_maps(page: Page, results: Results, exhibits: Exhibits) -> None:
     draw_by_mouse(page, SEVEN)
     captions = page.locator("#draw-stages figcaption")
     expect(captions).to_have_text(
@@ -259,13 +203,12 @@ def test_feature_maps(page: Page) -> None:
     page.get_by_label("Feature maps of").select_option("no-gap-matched")
     expect(captions.last).to_have_text("stage 3: 14 maps of 7 × 7")
     # Every map shows its channel on the scale of its stage.
+    pixels = read_grey(page, "#draw-seen")[0] / 255
+    live = make_live(results, exhibits)
     values = page.evaluate(
-        f"""pixels => {{
-            const network = {NETWORKS}.find(({{ name }}) => name === "no-gap-matched");
-            const {{ stages }} = runNetwork(prepareNetwork(network), Float32Array.from(pixels));
-            return [...stages[2].values];
-        }}""",
-        (read_grey(page, "#draw-seen")[0] / 255).tolist(),
+        """([network, pixels]) =>
+            [...runNetwork(prepareNetwork(network), Float32Array.from(pixels)).stages[2].values]""",
+        [live.networks[FEW.index("no-gap-matched")], pixels.tolist()],
     )
     values = np.array(values).reshape(14, 49)
     expected = 255 * (values - values.min()) / (values.max() - values.min())
@@ -296,72 +239,55 @@ def test_drawings_are_prepared_as_mnist(page: Page) -> None:
 
 
 def test_classes_with_names(
-    open_page: Callable[..., Page], tmp_path: Path, digits: Dataset
+    open_page: Callable[..., Page], tmp_path: Path, results: Results, exhibits: Exhibits
 ) -> None:
-    class_names = (*CLOTHES, HOSTILE)
-    live = make_live(digits, variants()[:3], class_names)
-    live.networks[1]["label"] = HOSTILE
-    page = open_page(write_page(tmp_path / "clothes.html", live))
+    class_names = [*CLOTHES, HOSTILE]
+    gallery = msgspec.structs.replace(exhibits.gallery, class_names=class_names)
+    named = replace(exhibits, gallery=gallery)
+    page = open_page(write_page(tmp_path / "clothes.html", results, named))
     expect(page.locator("#draw h2")).to_have_text("Try the networks")
-    page.get_by_role(
-        "button", name=f"test image 0 (class {class_names[digits.test_labels[0]]})"
-    ).click()
-    expected = [
-        class_names[torch_logits(variant, digits.test_images[:1]).argmax()]
-        for variant in variants()[:3]
-    ]
+    image = next(image for image in gallery.images if class_names[image.class_index] == HOSTILE)
+    name = f"test image {image.number} (class {HOSTILE})"
+    page.get_by_role("button", name=name).click()
+    expected = [class_names[answer] for answer in predictions(results, exhibits, image)]
     expect(page.locator(".draw-class")).to_have_text(expected)
     # Images come before the board, for readers who do not know what to draw.
-    order = page.evaluate(
-        "document.querySelector('.draw-samples').compareDocumentPosition(document.getElementById('draw-board'))"
-    )
-    assert order == 4
-    expect(page.locator(".draw-answer").nth(1)).to_contain_text(HOSTILE)
-    assert page.locator("#draw img").count() == 0
+    expect(page.locator(".draw-samples ~ .draw-board")).to_have_count(1)
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_images_that_most_networks_dispute_are_offered() -> None:
-    results = make_results(
-        {name: range(2) for name in ("target", "no-relu", "no-gap", "no-dropout")}
+def test_images_that_most_networks_dispute_are_offered(gallery: Gallery) -> None:
+    counts = Counter(
+        number
+        for variant in gallery.variants.values()
+        for number, answer in variant.answers.items()
+        if answer.class_index != gallery.target_answers[number].class_index
     )
-    gallery = make_exhibits(results.study).gallery
-    assert gallery is not None
     found = disputed_images(gallery)
-
-    def num_disputing(number: int) -> int:
-        of_target = gallery.target_answers[number].class_index
-        answers = [one.answers.get(number) for one in gallery.variants.values()]
-        return sum(answer is not None and answer.class_index != of_target for answer in answers)
-
-    counts = [num_disputing(number) for number in found]
-    assert 0 < len(found) <= NUM_DISPUTED and min(counts) > 0
-    assert counts == sorted(counts, reverse=True)
-    assert not set(found) & set(gallery.samples)
-    rest = {image.number for image in gallery.images} - {*found, *gallery.samples}
-    assert max(map(num_disputing, rest)) <= counts[-1]
+    assert len(found) == NUM_DISPUTED and not set(found) & set(gallery.samples)
+    shown = [counts[number] for number in found]
+    rest = [counts[number] for number in counts if number not in (*found, *gallery.samples)]
+    assert shown == sorted(shown, reverse=True) and shown[-1] >= max(rest)
 
 
+@pytest.mark.parametrize("name", ["target", "no-batchnorm"])
 def test_a_network_that_diverged_has_no_prediction(
-    open_page: Callable[..., Page], tmp_path: Path, digits: Dataset
+    open_page: Callable[..., Page], tmp_path: Path, results: Results, exhibits: Exhibits, name: str
 ) -> None:
-    target, other = variants()[:2]
     nan = {
-        name: value * torch.nan if value.is_floating_point() else value
-        for name, value in load(other.weights_safetensors).items()
+        key: value * torch.nan if value.is_floating_point() else value
+        for key, value in load(exhibits.weights[name]).items()
     }
-    diverged = other._replace(weights_safetensors=save(nan))
-    for number, chosen in enumerate(([target, diverged], [diverged, target])):
-        live = make_live(digits, chosen)
-        page = open_page(write_page(tmp_path / f"diverged-{number}.html", live))
-        draw_by_mouse(page, ONE)
-        expect(prediction_of(page, "target")).to_have_text("1")
-        expect(prediction_of(page, other.name)).to_have_text("–")
-    expect(page.locator("#draw-status")).to_contain_text("The target has no prediction")
+    diverged = replace(exhibits, weights=exhibits.weights | {name: save(nan)})
+    page = open_page(write_page(tmp_path / "diverged.html", results, diverged))
+    draw_by_mouse(page, ONE)
+    found = ["–" if other == name else "1" for other in FEW]
+    expect(page.locator(".draw-class")).to_have_text(found)
+    words = "The target has no prediction" if name == "target" else "The target predicts 1"
+    expect(page.locator("#draw-status")).to_contain_text(words)
 
 
-def test_weights_of_another_network_are_refused() -> None:
-    target, other = variants()[:2]
+def test_weights_of_another_network_are_refused(exhibits: Exhibits) -> None:
     with pytest.raises(RuntimeError, match="Missing key"):
-        live_network(*target._replace(weights_safetensors=other.weights_safetensors))
+        live_network("target", "", TARGET, exhibits.weights["no-batchnorm"], 0.0, 1.0)

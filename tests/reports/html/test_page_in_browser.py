@@ -8,42 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from reports.html.page import render_page
-from tests.factories import make_exhibits, make_results, make_timing
+from ablations.analysis.summary import Results
+from tests.reports.html.pages import PAINTED
+from tests.reports.html.test_predict import cards, guess
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-OVERFLOWS = "frame => frame.scrollWidth > frame.clientWidth + 2"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with a factorial, live networks, images, times and divergence."""
-    single = ("target", "no-batchnorm", "no-dropout", "no-gap", "no-fc-head", "no-relu")
-    combined = ("no-batchnorm+no-dropout", "no-batchnorm+no-gap", "no-dropout+no-gap",
-                "no-batchnorm+no-dropout+no-gap")  # fmt: skip
-    results = make_results(
-        {**{name: range(3) for name in (*single, *combined)}, "no-momentum": [0]},
-        timing=make_timing(),
-        diverged=["no-momentum"],
-    )
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_page(results, make_exhibits(results.study)), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def open_report(open_page: Callable[..., Page], report: Path) -> Callable[..., Page]:
-    """Opens the report at a width and a fragment."""
-
-    def opened(width: int = 1300, fragment: str = "", **options: object) -> Page:
-        viewport = {"width": width, "height": 900}
-        page = open_page(report.as_uri() + fragment, viewport=viewport, **options)
-        if options.get("java_script_enabled", True):
-            page.evaluate(PAINTED)
-        return page
-
-    return opened
 
 
 def resize(page: Page, width: int) -> None:
@@ -55,28 +24,37 @@ def open_everything(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 360)])
-def test_axe_finds_nothing(open_report: Callable[..., Page], scheme: str, width: int) -> None:
-    page = open_report(width, "#numbers?sort=difference&show=no", color_scheme=scheme)
+@pytest.mark.parametrize(
+    ("fragment", "scheme", "width"),
+    [
+        ("#numbers?sort=difference&show=no", "light", 1300),
+        ("#numbers?sort=difference&show=no", "dark", 360),
+        # The results are hidden.
+        ("#predict", "light", 360),
+    ],
+)
+def test_axe_finds_nothing(
+    open_page: Callable[..., Page], report: Path, fragment: str, scheme: str, width: int
+) -> None:
+    page = open_page(report, fragment, width, color_scheme=scheme)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
-    open_everything(page)
-    # With a link to copy, and with predictions of the networks.
-    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')) }")
-    page.locator("#numbers-tools .copy").click()
+    for card, chosen in zip(cards(page).all(), ("worse", "hardly", "better"), strict=False):
+        guess(card, chosen)
+    if fragment != "#predict":
+        open_everything(page)
+        # With a link to copy.
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject() }")
+        page.locator("#numbers-tools .copy").click()
     page.locator(".draw-sample").first.click()
     expect(page.locator("#draw-status")).to_contain_text("The target predicts")
     results = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-    found = [
-        (violation["id"], node["html"][:200])
-        for violation in results.response["violations"]
-        for node in violation["nodes"]
-    ]
-    assert found == [] and results.response["passes"]
+    assert results.response["passes"]
+    assert results.violations_count == 0, results.generate_report()
 
 
-def test_everything_fits_every_width(open_report: Callable[..., Page]) -> None:
-    page = open_report(320)
+def test_everything_fits_every_width(open_page: Callable[..., Page], report: Path) -> None:
+    page = open_page(report, width=320)
     open_everything(page)
     for width in (320, 360, 768, 1600):
         resize(page, width)
@@ -95,13 +73,16 @@ def test_everything_fits_every_width(open_report: Callable[..., Page]) -> None:
             .filter(([, box]) => box.width && (box.width < 24 || box.height < 24)).map(([text]) => text)"""
         )
         assert small == []
+        boxes = page.locator(".diagram ol ol > li")
+        outside = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        assert boxes.evaluate_all(outside) == 0
     assert page.locator("svg text").count() > 100
 
 
 def test_keyboard_reaches_every_control_and_shows_the_focus(
-    open_report: Callable[..., Page],
+    open_page: Callable[..., Page], report: Path
 ) -> None:
-    page = open_report(900)
+    page = open_page(report, width=900)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     seen = set()
@@ -117,27 +98,42 @@ def test_keyboard_reaches_every_control_and_shows_the_focus(
 
 
 def test_figures_have_numbers_and_links_lead_to_their_cards(
-    open_report: Callable[..., Page],
+    open_page: Callable[..., Page], report: Path
 ) -> None:
-    page = open_report(fragment="#entry-no-gap")
+    page = open_page(report, "#entry-no-gap")
     top = page.locator("#entry-no-gap").bounding_box()
     assert top is not None and abs(top["y"]) < 100
-    without_numbers = page.evaluate(
-        """[...document.querySelectorAll('main .wide-plot')].filter(plot =>
-            !(plot.closest('article') || plot.closest('section')).querySelector('table')).length"""
-    )
-    assert without_numbers == 0
+    without_numbers = "main :is(section, article):has(.wide-plot):not(:has(table))"
+    expect(page.locator(without_numbers)).to_have_count(0)
 
 
-def test_paper_has_every_result_and_no_controls(open_report: Callable[..., Page]) -> None:
-    page = open_report(360, "#numbers?show=pool")
+def test_diagrams_mark_differences_by_shape(page: Page) -> None:
+    def look(selector: str, name: str) -> str:
+        box = page.locator(f".diagram ol ol > {selector}").first
+        return box.evaluate(f"element => getComputedStyle(element)['{name}']")
+
+    tiny = "parts => parts.filter(one => parseFloat(getComputedStyle(one).fontSize) < 12).length"
+    assert page.locator(".diagram *").evaluate_all(tiny) == 0
+    assert look("li.removed", "borderTopStyle") == "dashed"
+    assert look("li.removed del", "textDecorationLine") == "line-through"
+    assert look("li.added", "borderTopWidth") == "3px"
+    assert look("li.changed", "borderTopStyle") == "double"
+    assert look("li.kept", "borderTopStyle") == "solid"
+    assert look("li.kept", "borderTopWidth") == "1px"
+
+
+def test_paper_has_every_result_and_no_controls(
+    open_page: Callable[..., Page], report: Path, results: Results
+) -> None:
+    page = open_page(report, "#numbers?show=pool", 360)
     num_hints = page.locator(".frame-hint:visible").count()
     page.emulate_media(media="print")
     page.evaluate(PAINTED)
     expect(page.locator(".frame-hint:visible")).to_have_count(0)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    compared = [row for row in results.rows if row.difference_pct]
     findings = page.locator("article.entry .finding")
-    assert findings.count() == findings.locator("visible=true").count() == 6
+    assert findings.count() == findings.locator("visible=true").count() == len(compared)
     expect(
         page.locator("main button:not(th button):visible, input:visible, #draw:visible")
     ).to_have_count(0)
@@ -151,14 +147,16 @@ def test_paper_has_every_result_and_no_controls(open_report: Callable[..., Page]
     assert page.locator(".frame-hint:visible").count() == num_hints > 0
 
 
-def test_page_works_without_a_script(open_report: Callable[..., Page]) -> None:
-    page = open_report(fragment="#numbers?sort=accuracy", java_script_enabled=False)
+def test_page_works_without_a_script(
+    open_page: Callable[..., Page], report: Path, results: Results
+) -> None:
+    page = open_page(report, "#numbers?sort=accuracy", java_script_enabled=False)
     frames = page.locator("main .scroll")
     assert frames.count() == page.locator("main .scroll[tabindex='0']").count() > 0
     expect(page.locator("button:visible, input:visible, .frame-hint")).to_have_count(0)
     expect(page.locator("#draw-needs-script")).to_be_visible()
     expect(page.locator("#draw-live")).to_be_hidden()
-    assert page.locator("#numbers tbody tr:visible").count() == 7
+    assert page.locator("#numbers tbody tr:visible").count() == len(results.rows)
     card = page.locator("details.predict").first
     card.locator("> summary").click()
     expect(card.locator(".predicted")).to_be_visible()
@@ -170,12 +168,8 @@ def test_errors_in_one_part_leave_the_others_working(
 ) -> None:
     text = report.read_text(encoding="utf-8")
     broken = tmp_path / "broken.html"
-    for name in ("live-data", "results-data"):
-        begin = f'<script type="application/json" id="{name}">'
-        assert begin in text
-        text = text.replace(begin, f"{begin}broken")
-    broken.write_text(text, encoding="utf-8")
-    page = open_page(f"{broken.as_uri()}#numbers?sort=name&order=descending")
+    broken.write_text(re.sub('id="(live|results)-data">', r"\g<0>broken", text), encoding="utf-8")
+    page = open_page(broken, "#numbers?sort=name&order=descending")
     assert len(problems) == 2
     problems.clear()
     expect(page.locator("#downloads")).not_to_be_visible()
@@ -183,8 +177,8 @@ def test_errors_in_one_part_leave_the_others_working(
     expect(page.locator("#numbers [aria-sort=descending]")).to_have_count(1)
     expect(page.get_by_role("button", name="Predict first")).to_be_visible()
     # A changed script does not run at all.
-    broken.write_text(report.read_text(encoding="utf-8").replace('"use strict";', '"use  strict";'))
-    page = open_page(broken.as_uri())
+    broken.write_text(text.replace('"use strict";', '"use  strict";'), encoding="utf-8")
+    page = open_page(broken)
     assert problems and all("Content Security Policy" in problem for problem in problems)
     problems.clear()
     expect(page.locator("#draw-live")).to_be_hidden()
@@ -212,9 +206,9 @@ def check_frames(page: Page) -> tuple[int, int]:
 
 
 def test_only_frames_that_overflow_have_a_focus_and_a_hint(
-    open_report: Callable[..., Page],
+    open_page: Callable[..., Page], report: Path
 ) -> None:
-    page = open_report(360)
+    page = open_page(report, width=360)
     expect(page.locator(".frame-hint").first).to_have_attribute("aria-hidden", "true")
     num_wide, num_frames = check_frames(page)
     assert num_wide > num_frames / 2
@@ -235,8 +229,8 @@ def test_only_frames_that_overflow_have_a_focus_and_a_hint(
     assert frame.get_attribute("tabindex") == "0"
 
 
-def test_figures_begin_at_zero(open_report: Callable[..., Page]) -> None:
-    page = open_report(360)
+def test_figures_begin_at_zero(open_page: Callable[..., Page], report: Path) -> None:
+    page = open_page(report, width=360)
     is_shown = """frame => {
         const mark = frame.querySelector(".plot .zero");
         const inner = mark.getBoundingClientRect(), outer = frame.getBoundingClientRect();
