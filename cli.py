@@ -30,7 +30,7 @@ from ablations.commands.options import (
     dataset_option,
     parse_ablation,
     parse_network,
-    parse_seeds,
+    seeds_option,
 )
 from ablations.version import VERSION
 from ablations.words import in_one_line, plural
@@ -280,13 +280,7 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
 
 @main.command()
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
-@click.option(
-    "--seeds",
-    type=parse_seeds,
-    metavar="SEEDS",
-    default="0-4",
-    help="Seeds to train with, such as 0-4 or 0,3,7.",
-)
+@seeds_option("Seeds to train with, such as 0-4 or 0,3,7.", default="0-4")
 @click.option(
     "--epochs", "num_epochs", type=AT_LEAST_ONE, default=19, help="Fewer than 20 are required."
 )
@@ -380,7 +374,12 @@ def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
 @click.argument("others", nargs=-1, type=PATH, metavar="[OTHER_DIR]...")
 @clear_errors
 def readme(study_dir: Path, others: tuple[Path, ...]) -> None:
-    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md."""
+    """Insert a study's results, and their replication in others, into README.md and docs/lesson.md.
+
+    \b
+    Example:
+      python cli.py readme docs/reference docs/fashion-mnist
+    """
     from reports.documents.write import write_readme
 
     write_readme(study_dir, others, Path("README.md"), Path("docs/lesson.md"))

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,15 +26,26 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
 
 
-def run_cli(*arguments: str) -> Result:
+def run_cli(*arguments: object) -> Result:
     """Run a command in this process; worker processes are real."""
-    return CliRunner().invoke(cli.main, arguments)
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def ablate_digits(out: Path, *arguments: str) -> Result:
     # The quick preset times epochs quickly.
-    options = (*ON_DIGITS, "--preset", "quick", "--epochs", "1", "--out", str(out))
+    options = (*ON_DIGITS, "--preset", "quick", "--epochs", 1, "--out", out)
     return run_cli("ablate", *options, *arguments)
+
+
+def start_study(out: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start `ablate` in another process, and wait for its first finished run."""
+    command = [sys.executable, "cli.py", "ablate", *ON_DIGITS, "--epochs", "1", "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, **options
+    )
+    while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
+        time.sleep(0.05)
+    return process
 
 
 def records_of(study: Path) -> dict[str, RunRecord]:
@@ -53,11 +64,6 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, finished.stdout
 
 
-@pytest.fixture
-def study_copy(small_study: tuple[Path, str], tmp_path: Path) -> Path:
-    return shutil.copytree(small_study[0], tmp_path / "copy")
-
-
 def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     out, printed = small_study
     assert set(records_of(out)) == {f"{n}/seed-{k}" for n in ("target", "no-gap") for k in (0, 1)}
@@ -72,21 +78,9 @@ def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     assert "no-gap" in page
     assert "not MNIST" in page or "NOT MNIST" in page
     assert not list(out.rglob("*.tmp"))
-    rendered = run_cli("report", str(out))
+    rendered = run_cli("report", out)
     assert rendered.exit_code == 0, rendered.output
     assert (out / "report.html").read_text() == page
-
-
-def test_only_missing_runs_are_run(study_copy: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in study_copy.glob("*/seed-*/*")}
-    timing = (study_copy / "timing.json").read_bytes()
-    for seeds, message in (("0,1", "4 of 4 runs"), ("0-2", "4 of 6 runs")):
-        finished = ablate_digits(study_copy, "no-gap", "--seeds", seeds)
-        assert finished.exit_code == 0
-        assert f"{message} are there already" in finished.stdout
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(records_of(study_copy)) == 6
-    assert (study_copy / "timing.json").read_bytes() == timing
 
 
 def test_designs_share_a_folder_and_its_margin(
@@ -104,6 +98,7 @@ def test_designs_share_a_folder_and_its_margin(
         assert without_times(alone) == without_times(together[name])
     results = msgspec.json.decode((out / "results.json").read_bytes())
     assert results["study"]["margin_pct"] == 0.5
+    assert (len(results["ablations"]), len(results["combinations"])) == (3, 1)
     [attribution] = results["attributions"]
     assert attribution["is_factorial"]
     assert attribution["names"] == ["no-dropout", "no-gap"]
@@ -125,7 +120,7 @@ def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: 
     for seed, part in enumerate(parts):
         shutil.copytree(whole, part)
         shutil.rmtree(part / "no-gap" / f"seed-{seed}")
-    found = run_cli("merge", *map(str, parts), "--out", str(out))
+    found = run_cli("merge", *parts, "--out", out)
     assert "4 runs copied" in found.output
     assert "2 were there already" in found.output
     assert records_of(out) == records_of(whole)
@@ -146,17 +141,8 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:
     out = tmp_path / "study"
-    command = [sys.executable, str(REPOSITORY / "cli.py"), "ablate", *ON_DIGITS, "--epochs", "1"]
-    command += ["--jobs", "2", "--out", str(out)]
-    process = subprocess.Popen(
-        [*command, "--all", "--seeds", "0-9"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
-        time.sleep(0.05)
+    arguments = ("--jobs", "2", "--all", "--seeds", "0-9")
+    process = start_study(out, *arguments, start_new_session=True)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate()
     assert process.returncode == 130
@@ -174,81 +160,75 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ablate", "no-bn"], "did you mean 'no-batchnorm'?"),
-        (["show", "no-batchnrm"], "did you mean 'no-batchnorm'?"),
-        (["ablate"], "nothing to run"),
-        (["ablate", "--all", "no-gap"], "either names or --all"),
-        (["ablate", "--all", "--design", "factorial"], "32,768 networks; name at most 8"),
-        (["ablate", "--design", "fractional"], "is not one of"),
-        (["ablate", "gap+gap-matched"], "no-gap changes nothing where there is no-gap-matched"),
-        (["ablate", "gap+xyz"], "unknown ablation 'xyz'"),
-        (["ablate", "--all", "--margin", "0"], "0<x<=100"),
-        (["ablate", "--all", "--margin", "nan"], "'nan' is not a number"),
-        (["ablate", "--all", "--seeds", "a"], "not a list of seeds"),
-        (["ablate", "--all", "--seeds", "4-2"], "lower seed first"),
-        (["ablate", "--all", "--seeds", "1,1"], "names a seed twice"),
-        (["ablate", "--all", "--seeds", "0-100000000"], "at most 1,000"),
-        (["ablate", "--all", "--epochs", "0"], "x>=1"),
-        (["ablate", "--all", "--shard=4/3"], "write 1/8 to 8/8"),
-        (["ablate", "--all", "--dataset", "mnits"], "mnits"),
-        (["ablate", *ON_DIGITS, "target", "--out", "/dev/null"], "choose another folder"),
-        (["ablate", "--dataset", "digits", "--device", "cuda", "target"], "no cuda device"),
-        (["ablate", "--all", "--gpus-per-task", "0.5"], "need --backend ray"),
-        (["check", "net.py"], "write the file and the name in it"),
-        (["check", "net.py:"], "write the file and the name in it"),
-        (["check", "nowhere.py:Net"], "there is no file 'nowhere.py'"),
-        (["report", "."], "is not a study"),
-        (["report", "docs/reference", "--out", "page.html"], "--out needs several studies"),
-        (["report", "docs/reference", "docs/reference"], "given twice"),
-        (
-            [
-                "report",
-                "docs/reference",
-                "docs/fashion-mnist",
-                "--out",
-                "docs/reference/study.json",
-            ],
-            "that folder is a study",
-        ),
+        ("ablate no-bn", "did you mean 'no-batchnorm'?"),
+        ("show no-batchnrm", "did you mean 'no-batchnorm'?"),
+        ("ablate", "nothing to run"),
+        ("ablate --all no-gap", "either names or --all"),
+        ("ablate --all --design factorial", "32,768 networks; name at most 8"),
+        ("ablate --design fractional", "is not one of"),
+        ("ablate gap+gap-matched", "no-gap changes nothing where there is no-gap-matched"),
+        ("ablate gap+xyz", "unknown ablation 'xyz'"),
+        ("ablate --all --margin 0", "0<x<=100"),
+        ("ablate --all --margin nan", "'nan' is not a number"),
+        ("ablate --all --seeds a", "not a list of seeds"),
+        ("ablate --all --seeds 4-2", "lower seed first"),
+        ("ablate --all --seeds 1,1", "names a seed twice"),
+        ("ablate --all --seeds 0-100000000", "at most 1,000"),
+        ("ablate --all --epochs 0", "x>=1"),
+        ("ablate --all --shard=4/3", "write 1/8 to 8/8"),
+        ("ablate --all --dataset mnits", "mnits"),
+        ("ablate --dataset digits --device cpu target --out /dev/null", "choose another folder"),
+        ("ablate --dataset digits --device cuda target", "no cuda device"),
+        ("ablate --all --gpus-per-task 0.5", "need --backend ray"),
+        ("check net.py", "write the file and the name in it"),
+        ("check net.py:", "write the file and the name in it"),
+        ("check nowhere.py:Net", "there is no file 'nowhere.py'"),
+        ("plan --power nan", "'nan' is not a number"),
+        ("report .", "is not a study"),
+        ("report docs/reference --out page.html", "--out needs several studies"),
+        ("report docs/reference docs/reference", "given twice"),
+        ("report docs/reference docs/fashion-mnist --out docs/reference/a", "folder is a study"),
     ],
 )
-def test_mistake_is_one_clear_line(arguments: Sequence[str], message: str) -> None:
+def test_mistake_is_one_clear_line(arguments: str, message: str) -> None:
     import torch
 
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("this machine has a cuda device")
-    result = run_cli(*arguments)
+    result = run_cli(*arguments.split())
     assert result.exit_code not in (0, None)
     assert isinstance(result.exception, SystemExit), result.exception
     assert message in result.output
-    assert "Traceback" not in result.output
 
 
 def test_version() -> None:
     assert re.fullmatch(r"mnist-ablations, version \S+\n", run_cli("--version").output)
 
 
-def test_damaged_runs_are_quarantined_and_run_again(
-    small_study: tuple[Path, str], study_copy: Path
+def test_damaged_and_missing_runs_are_run_and_no_others(
+    small_study: tuple[Path, str], tmp_path: Path
 ) -> None:
+    study_copy = shutil.copytree(small_study[0], tmp_path / "copy")
     path = study_copy / "no-gap" / "seed-1" / "weights.safetensors"
     weights = path.read_bytes()[:-1]
     path.write_bytes(weights)
-    rendered = run_cli("report", str(study_copy))
+    rendered = run_cli("report", study_copy)
     assert rendered.exit_code == 1
     assert rendered.stderr.count("Left out: ") == 1
     planned = ablate_digits(study_copy, "no-gap", "--seeds", "0,1", "--dry-run")
     assert planned.stdout.count("would run") == 1
     assert not (study_copy / "quarantine").exists()
-    again = ablate_digits(study_copy, "no-gap", "--seeds", "0,1")
+    timing = (study_copy / "timing.json").read_bytes()
+    again = ablate_digits(study_copy, "no-gap", "--seeds", "0-2")
     assert again.exit_code == 0, again.output
-    assert "3 of 4 runs are there already" in again.stdout
+    assert "3 of 6 runs are there already" in again.stdout
+    assert (study_copy / "timing.json").read_bytes() == timing
     assert "kept as quarantine/no-gap-seed-1-1" in again.stdout
     [quarantined] = (study_copy / "quarantine").iterdir()
     assert quarantined.name == "no-gap-seed-1-1"
     assert (quarantined / "weights.safetensors").read_bytes() == weights
     before, after = records_of(small_study[0]), records_of(study_copy)
-    assert before.keys() == after.keys()
+    assert len(after) == 6
     for name, record in before.items():
         assert without_times(record) == without_times(after[name])
         assert (record == after[name]) == (name != "no-gap/seed-1"), "only this one is run again"
@@ -270,7 +250,7 @@ def test_data_lists_verified_files(
     tmp_path: Path, mnist_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_DATA_DIR", str(mnist_folder))
-    result = run_cli("data", "--data-dir", str(tmp_path / "nowhere"))
+    result = run_cli("data", "--data-dir", tmp_path / "nowhere")
     assert result.exit_code == 0
     assert result.output.count("verified") >= 4
     assert "60,000 training and 10,000 test images" in result.output

@@ -122,6 +122,13 @@ def choice_option(
     return click.option(*names.split(), type=click.Choice(values), default=values[0], help=text)
 
 
+def seeds_option(
+    text: str, default: str | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--seeds`."""
+    return click.option("--seeds", type=parse_seeds, metavar="SEEDS", default=default, help=text)
+
+
 dataset_option = choice_option(
     "--dataset dataset_name",
     ("auto", *DATASET_NAMES),
@@ -145,12 +152,7 @@ _ABLATE_OPTIONS = (
         "alone. ladder: the ingredients added one after another. factorial: every combination of "
         "up to 8 ingredients. Without names, the last three use the assignment's four concepts.",
     ),
-    click.option(
-        "--seeds",
-        type=parse_seeds,
-        metavar="SEEDS",
-        help="Seeds to run, such as 0-4, 0,3,7 or 0-2,7.",
-    ),
+    seeds_option("Seeds to run, such as 0-4, 0,3,7 or 0-2,7."),
     click.option("--epochs", "num_epochs", type=AT_LEAST_ONE, help="Epochs of training."),
     choice_option(
         "--preset preset_name",

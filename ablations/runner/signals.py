@@ -21,7 +21,7 @@ class StopRequest:
     """Which signals have been received.
 
     The handler raises SystemExit wherever the main thread happens to be. In a finaliser or a
-    callback of the garbage collector it is printed and dropped. Long loops therefore call `check`.
+    callback of the garbage collector it is dropped. Long loops therefore call `check`.
     """
 
     def __init__(self) -> None:
@@ -100,9 +100,17 @@ def set_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, 
 def handle_signals() -> Iterator[StopRequest]:
     """Turn signals that end a program into SystemExit, and record them."""
     request = StopRequest()
+    print_dropped = sys.unraisablehook
+
+    def print_errors(dropped: Any) -> None:
+        if dropped.exc_type is not SystemExit:
+            print_dropped(dropped)
+
+    sys.unraisablehook = print_errors
     previous = set_handlers(request.receive)
     try:
         yield request
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        sys.unraisablehook = print_dropped

@@ -18,7 +18,8 @@ def render_readme(results: Results, others: Sequence[Results] = ()) -> str:
     attribution = next((found for found in results.attributions if len(found.seeds) > 1), None)
     return render_markdown(
         "README.jinja",
-        **_shared(results),
+        results=results,
+        environments=_environments(results),
         removing_all=together_sentence(attribution) if attribution else "",
         replication=replication_lead(replication_rows(studies)) if others else "",
         labels=study_labels([one.study for one in studies]),
@@ -33,21 +34,17 @@ def render_summary(results: Results) -> str:
         *filter(None, [timing_notice(results)]),
         *(f"Left out: {problem}." for problem in left_out(study)),
     ]
-    return render_markdown("report.jinja", **_shared(results), notes=notes)
+    return render_markdown(
+        "report.jinja", results=results, environments=_environments(results), notes=notes
+    )
 
 
-def _shared(results: Results) -> dict[str, object]:
-    """What both documents state about a study."""
+def _environments(results: Results) -> list[tuple[object, ...]]:
+    """Device, threads of a run, version of PyTorch and arithmetic, of all that were used."""
     runs = [run.environment for row in results.rows for run in row.runs]
-    return {
-        "results": results,
-        "spec": results.study.spec,
-        "target": results.target,
-        "timing": results.study.timing,
-        "environments": sorted(
-            {(run.device_name, run.num_threads, run.torch_version, run.arithmetic) for run in runs}
-        ),
-    }
+    return sorted(
+        {(run.device_name, run.num_threads, run.torch_version, run.arithmetic) for run in runs}
+    )
 
 
 def standalone_svg(svg: str) -> str:

@@ -62,7 +62,6 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         contents=answer.contents(results),
         compared=compared,
         with_images=[row for row in results.rows if row.variance or row.images],
-        has_wrong_images=any(run.wrong_test_images is not None for run in study.records),
         differences=difference_figure(compared, spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
@@ -113,19 +112,9 @@ def render_template(name: str, *, has_script: bool = False, **values: object) ->
 
     Its content security policy names the digests of both, so a browser runs nothing else.
     """
-    style = read_static(".css")
-    script = '"use strict";\n' + read_static(".js") if has_script else None
-    return (
-        template_environment()
-        .get_template(name)
-        .render(
-            style=Markup(style),
-            style_digest=_policy_digest(style),
-            script=Markup(script) if script else None,
-            script_digest=_policy_digest(script) if script else None,
-            **values,
-        )
-    )
+    script = Markup('"use strict";\n' + read_static(".js")) if has_script else None
+    template = template_environment().get_template(name)
+    return template.render(style=Markup(read_static(".css")), script=script, **values)
 
 
 def read_static(suffix: str) -> str:
@@ -169,6 +158,7 @@ def template_environment() -> Environment:
         spec_changes,
         totals,
     )
+    environment.filters["policy_digest"] = _policy_digest
     environment.globals |= {one.__name__: one for one in functions}
     environment.globals |= {
         "effect_symbols": wording.EFFECT_SYMBOLS,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
+from reports.figures.differences import replication_figure
 from reports.html.page import render_template
 from reports.text.answer import notices
 from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_labels
@@ -11,8 +12,6 @@ from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_la
 
 def render_replication(studies: Sequence[Results]) -> str:
     """The whole HTML document. The same results give the same bytes."""
-    from reports.figures.differences import replication_figure
-
     rows = replication_rows(studies)
     labels = study_labels([results.study for results in studies])
     return render_template(

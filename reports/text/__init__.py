@@ -1,1 +1,1 @@
-"""Sentences and tables of a report."""
+"""Sentences of a report."""

@@ -4,12 +4,11 @@ A guess is right only where the verdict supports it. Where the verdict is undeci
 opposite significant direction is wrong, and every other guess is still possible.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from ablations.analysis.summary import AblationResult
 from ablations.analysis.verdicts import Verdict
-from reports.text.evidence import verdict_name
-from reports.text.wording import decimal, interval
+from reports.text.templates import render_paragraphs
 
 Guess = Literal["worse", "hardly", "better"]
 """What the network does without the ingredient, relative to the equivalence margin."""
@@ -29,26 +28,12 @@ class Choice(NamedTuple):
 
 def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
     """The three guesses about an ablation, in the order in which they are offered."""
-    margin = f"{decimal(margin_pct)} points"
-    words: dict[Guess, str] = {
-        "worse": f"worse, by more than {margin}",
-        "hardly": f"hardly any difference (within {margin})",
-        "better": f"better, by more than {margin}",
-    }
+    *words, reason = render_paragraphs("guesses.jinja", row=row, margin_pct=margin_pct)
     found = []
-    for guess, text in words.items():
+    for guess, text in zip(get_args(Guess), words, strict=True):
         outcome = guess_outcome(guess, row.verdict)
-        found.append(Choice(guess, text, outcome, f"{outcome.capitalize()}: {_reason(row)}."))
+        found.append(Choice(guess, text, outcome, f"{outcome.capitalize()}: {reason}"))
     return found
-
-
-def _reason(row: AblationResult) -> str:
-    """The verdict that decides on the guesses, and its interval."""
-    if row.difference_pct is None or row.verdict is None:
-        return "no seed was run both with it and without it"
-    bounds = row.difference_pct.interval_95
-    evidence = f" (95 % interval {interval(bounds)} points)" if bounds else ""
-    return f"the verdict is “{verdict_name(row.verdict)}”{evidence}"
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:

@@ -106,24 +106,20 @@ def test_baseline_is_counted_by_its_epochs(tmp_path: Path) -> None:
 def test_seconds_of_a_study(
     tmp_path: Path, written_at: list[float], num_replicas: int, training_seconds: float
 ) -> None:
-    write_canned_study(tmp_path / "study", written_at, num_replicas)
-    outcome = read_study(tmp_path / "study")
+    study = make_study({"target": range(len(written_at))}, spec=make_spec(num_epochs=2))
+    # Two epochs of 24 s each, and 1.5 s outside of them.
+    times = {"wall_seconds": 49.5, "num_replicas": num_replicas}
+    records = [msgspec.structs.replace(record, **times) for record in study.records]
+    write_study(tmp_path, replace(study, records=tuple(records)))
+    for seed, seconds in enumerate(written_at):
+        os.utime(tmp_path / "target" / f"seed-{seed}" / RECORD_FILE, (seconds, seconds))
+    outcome = read_study(tmp_path)
     assert outcome.num_images == 120_000 * len(written_at)
     assert outcome.training_seconds == pytest.approx(training_seconds)
     assert outcome.finished_at == max(written_at)
-    (tmp_path / "study" / "target" / "seed-0" / RECORD_FILE).write_text("{}")
+    (tmp_path / "target" / "seed-0" / RECORD_FILE).write_text("{}")
     with pytest.raises(MethodFailed, match="not all runs finished"):
-        read_study(tmp_path / "study")
-
-
-def write_canned_study(study_dir: Path, written_at: list[float], num_replicas: int = 1) -> None:
-    """Runs of 2 epochs of 24 s each, and 1.5 s outside of them."""
-    study = make_study({"target": range(len(written_at))}, spec=make_spec(num_epochs=2))
-    times = {"wall_seconds": 49.5, "num_replicas": num_replicas}
-    records = [msgspec.structs.replace(record, **times) for record in study.records]
-    write_study(study_dir, replace(study, records=tuple(records)))
-    for seed, seconds in enumerate(written_at):
-        os.utime(study_dir / "target" / f"seed-{seed}" / RECORD_FILE, (seconds, seconds))
+        read_study(tmp_path)
 
 
 def test_method_is_measured_from_its_launch_or_shows_its_output(tmp_path: Path) -> None:

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 
 from ablations.analysis.replication import agreement, replication_rows
 from ablations.analysis.summary import Results
 from ablations.analysis.verdicts import Verdict
-from cli import main
 from reports.html.replication import render_replication
 from reports.text.replication import study_labels
 from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing, write_study
 from tests.reports.html.pages import HOSTILE, PageReader
+from tests.test_cli import run_cli
 
 HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
 HELPS = Verdict("real but small", "helps", 1.0, 0.0, 0.0, None)
@@ -98,6 +97,6 @@ def test_labels_tell_studies_apart(studies: list[Results]) -> None:
 def test_command(tmp_path: Path) -> None:
     study, out = make_study({"target": range(3), "no-relu": range(3)}), tmp_path / "page.html"
     one, other = (write_study(tmp_path / name, study) for name in ("one", "other"))
-    result = CliRunner().invoke(main, ["report", str(one), str(other), "--out", str(out)])
+    result = run_cli("report", one, other, "--out", out)
     assert result.exit_code == 0, result.output
     assert "no-relu" in out.read_text()

@@ -1,20 +1,13 @@
-"""Summaries of studies: results, requirements and tables."""
+"""Summaries of studies: results and requirements."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 
-import msgspec
 import pytest
 
 from ablations.analysis.requirements import Requirement, in_pct
-from ablations.analysis.summary import (
-    CSV_COLUMNS,
-    accuracy_by_seed,
-    results_csv,
-    results_json,
-    summarise,
-)
+from ablations.analysis.summary import accuracy_by_seed, summarise
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.records.study import Study, plan_runs
 from tests.factories import ALL_NAMES, make_record, make_spec, make_study
@@ -111,13 +104,3 @@ def test_accuracy_is_printed_on_the_right_side_of_the_limit() -> None:
     assert in_pct(99.4) == "99.40 %"
     assert in_pct(99.3967) == "99.397 %"
     assert in_pct(99.39) == "99.39 %"
-
-
-def test_tables_hold_every_run() -> None:
-    results = summarise(make_study(dict.fromkeys(ALL_NAMES, range(2))))
-    lines = results_csv(results).splitlines()
-    assert lines[0] == ",".join(CSV_COLUMNS)
-    assert len(lines) == 1 + 2 * len(CATALOGUE)
-    content = msgspec.json.decode(results_json(results))
-    assert len(content["ablations"]) == len(CATALOGUE)
-    assert results_csv(results) == results_csv(results)

@@ -76,7 +76,6 @@ def test_recipes_lose_what_either_removes() -> None:
     [
         ("no-batchnorm+relu-before-batchnorm", "relu-before-batchnorm changes nothing"),
         ("no-fc-head+single-fc", "single-fc changes nothing where there is no-fc-head"),
-        ("no-gap+no-gap-matched", "no-gap changes nothing"),
     ],
 )
 def test_combinations_with_a_redundant_part_are_an_error(name: str, message: str) -> None:

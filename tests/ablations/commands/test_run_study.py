@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -13,7 +15,7 @@ from ablations.commands.prepare import StudyRequest
 from ablations.commands.run_study import run_study
 from ablations.records.checksums import write_with_checksum
 from ablations.records.study import load_study
-from ablations.records.timing import TIMING_FILE, Timing
+from ablations.records.timing import TIMING_FILE
 from ablations.runner.scheduler import execute
 from tests.factories import make_request
 
@@ -46,14 +48,8 @@ def test_failed_run_is_printed_and_sets_the_exit_code(
 def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[Path] = []
-
-    def write_report(folder: Path) -> Path:
-        calls.append(folder)
-        if len(calls) == 1:
-            raise PermissionError(13, "Permission denied", "results.csv")
-        return folder / "report.html"
-
+    error = PermissionError(13, "Permission denied", "results.csv")
+    write_report = mock.Mock(side_effect=chain([error], repeat(Path("report.html"))))
     out = tmp_path / "study"
     assert run_study(request(out), write_report) == 0
     assert "No report for now: results.csv: Permission denied" in capsys.readouterr().out
@@ -62,20 +58,12 @@ def test_interim_report_that_cannot_be_written_does_not_stop_the_study(
 
 def test_epoch_times_of_another_definition_are_measured_again(tmp_path: Path) -> None:
     out = tmp_path / "study"
-
-    def run_again() -> Timing:
-        assert run_study(request(out), lambda folder: folder) == 0
-        timing = load_study(out).timing
-        assert timing
-        return timing
-
-    measured = run_again()
+    assert run_study(request(out), lambda folder: folder) == 0
     # As after a change of the ablation's definition: its run is deleted, its time is an old one.
     shutil.rmtree(out / "no-gap")
-    times = measured.by_ablation
-    old = msgspec.structs.replace(times["no-gap"], digest="0" * 16)
-    path = out / TIMING_FILE
-    write_with_checksum(
-        path, msgspec.structs.replace(measured, by_ablation=times | {"no-gap": old})
-    )
-    assert run_again().by_ablation["no-gap"].digest == times["no-gap"].digest
+    timing = load_study(out).timing
+    measured = timing.by_ablation["no-gap"]
+    timing.by_ablation["no-gap"] = msgspec.structs.replace(measured, digest="0" * 16)
+    write_with_checksum(out / TIMING_FILE, timing)
+    assert run_study(request(out), lambda folder: folder) == 0
+    assert load_study(out).timing.by_ablation["no-gap"].digest == measured.digest

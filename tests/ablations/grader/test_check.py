@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from click.testing import CliRunner
 
 from ablations.data.datasets import DataError
 from ablations.grader import supervisor
@@ -23,7 +22,7 @@ from ablations.grader.protocol import (
     WorkerTask,
 )
 from ablations.grader.supervisor import check_network, end_process_group
-from cli import main
+from tests.test_cli import run_cli
 
 StudentTask = Callable[..., WorkerTask]
 NEVER_REACHED_SECONDS = 3600.0
@@ -44,7 +43,7 @@ def test_command_shows_progress_and_prints_and_writes_the_grade(
     prints = """print('{"trained": 1}', end="", flush=True); return super().forward(x)"""
     network = f"{student_task('Net', forward=prints).file}:Net"
     options = ["--dataset", "digits", "--epochs", "1", "--seeds", "0-1", "--json", "grade.json"]
-    result = CliRunner().invoke(main, ["check", network, *options])
+    result = run_cli("check", network, *options)
     assert result.exit_code == 3, result.output
     assert "the assignment requires MNIST" in result.output
     grade = json.loads(Path("grade.json").read_text())
@@ -125,7 +124,7 @@ def test_other_errors_are_no_grade(
 ) -> None:
     monkeypatch.setattr("ablations.grader.command.check_network", mock.Mock(side_effect=error))
     network = f"{student_task('Layers').file}:Layers"
-    result = CliRunner().invoke(main, ["check", network, "--dataset", "digits"])
+    result = run_cli("check", network, "--dataset", "digits")
     assert result.exit_code == exit_code
     assert message in result.output
 

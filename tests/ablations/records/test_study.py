@@ -69,9 +69,8 @@ def test_runs_of_other_places_and_studies_are_left_out(tmp_path: Path) -> None:
     [longer] = plan_runs(make_spec(num_epochs=21), [find_ablation("no-gap")], [0])
     write_record(study_dir, make_record(longer))
     elsewhere = plan(["target"], [2, 3])
-    for run_spec, (field, value) in zip(
-        elsewhere, [("device_type", "cuda"), ("arithmetic", "float32")], strict=True
-    ):
+    differing = {"device_type": "cuda", "arithmetic": "float32"}
+    for run_spec, (field, value) in zip(elsewhere, differing.items(), strict=True):
         environment = msgspec.structs.replace(ENVIRONMENT, **{field: value})
         write_record(study_dir, make_record(run_spec, environment=environment, last_error_pct=50.0))
         count_fault(
@@ -110,15 +109,12 @@ def test_runs_of_two_definitions_are_not_averaged(tmp_path: Path) -> None:
 
 
 def test_runs_of_two_protocols_are_not_mixed(tmp_path: Path) -> None:
-    run_specs = plan(["target", "no-gap"], [0])
-    newer = PROTOCOL_VERSION + 1
-    create_study(tmp_path, make_spec())
-    for run_spec, version in zip(run_specs, (PROTOCOL_VERSION, newer), strict=True):
-        digest = run_spec.digest_under(version)
-        record = make_record(run_spec)
-        write_record(
-            tmp_path, msgspec.structs.replace(record, protocol_version=version, digest=digest)
-        )
+    write_study(tmp_path, TARGET_ALONE)
+    [newer] = plan(["no-gap"], [0])
+    version = PROTOCOL_VERSION + 1
+    digest = newer.digest_under(version)
+    record = msgspec.structs.replace(make_record(newer), protocol_version=version, digest=digest)
+    write_record(tmp_path, record)
     study = load_study(tmp_path)
     assert [record.run_spec.ablation for record in study.records] == ["no-gap"]
     [problem] = study.problems
@@ -126,9 +122,9 @@ def test_runs_of_two_protocols_are_not_mixed(tmp_path: Path) -> None:
         f"target/seed-0: was trained under protocol version {PROTOCOL_VERSION}"
     )
     with pytest.raises(StudyError, match=r"under another protocol version than .*--out"):
-        missing_runs(study, run_specs[1:])
+        missing_runs(study, [newer])
     with pytest.raises(RecordError, match="they are not mixed"):
-        missing_runs(study, run_specs[:1])
+        missing_runs(study, plan(["target"], [0]))
     assert quarantine_damaged_runs(tmp_path, study) == [], "both are intact"
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -28,17 +29,12 @@ def experiments_on(dataset: Dataset) -> list[RunSpec]:
 def test_rounds_are_interleaved_and_the_warm_up_is_not_counted(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count()
-    order: list[str] = []
-
-    def fake_time(run_spec: RunSpec, *rest: object) -> float:
-        order.append(run_spec.ablation)
-        return float(next(clock))
-
-    monkeypatch.setattr(timing, "time_epoch", fake_time)
+    measured = mock.Mock(side_effect=itertools.count())
+    monkeypatch.setattr(timing, "time_epoch", measured)
     result = measure_epoch_times(
         experiments_on(digits), digits, CPU, "plain", TimingPlan(num_rounds=2)
     )
+    order = [call.args[0].ablation for call in measured.call_args_list]
     assert order[:3] == ["target", "no-gap", "no-relu"]
     assert order[3:6] == ["no-gap", "no-relu", "target"]
     assert order[6:] == ["no-relu", "target", "no-gap"]
@@ -51,17 +47,14 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A clock that advances by one second for each training image, and two for each test image.
-    now = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
-
-    def fake_train(trainee: object, images: object, epoch: int) -> None:
-        now[0] += len(images)  # type: ignore[arg-type]
-
-    def fake_evaluate(trainee: object, images: object) -> None:
-        now[0] += 2 * len(images)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(timing.loop, "train_epoch", fake_train)
-    monkeypatch.setattr(timing.loop, "evaluate", fake_evaluate)
+    seconds: list[int] = []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: sum(seconds))
+    monkeypatch.setattr(
+        timing.loop, "train_epoch", lambda trainee, images, epoch: seconds.append(len(images))
+    )
+    monkeypatch.setattr(
+        timing.loop, "evaluate", lambda trainee, images: seconds.append(2 * len(images))
+    )
     run_spec = experiments_on(digits)[0]
     for plan in (TimingPlan(1, 1, 100), TimingPlan(1, 100, 10_000)):
         assert time_epoch(run_spec, digits, CPU, "plain", plan) == pytest.approx(1437 + 2 * 360)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from tests.ablations.runner.test_chaos import records_in
 from tests.ablations.runner.test_process_pool import OTHER_DATA, SETUP, kinds, runs_on
 from tests.factories import without_times
 from tests.faults import count_fault
-from tests.test_cli import ON_DIGITS, REPOSITORY, run_cli
+from tests.test_cli import ablate_digits, start_study
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +111,11 @@ def test_killed_node_loses_no_run_and_a_new_node_is_used(
 def test_study_ends_when_ray_does_and_keeps_its_runs(tmp_path: Path) -> None:
     """Ray ends the driver when the head has not answered for a while, here for 2 seconds."""
     out = tmp_path / "study"
-    options = [*ON_DIGITS, "--preset", "quick", "--epochs", "1", "--seeds", "0-39"]
-    options += ["--jobs", "1", "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "cli.py"), "ablate", "target", *options, "--backend=ray"],
-        cwd=REPOSITORY,
-        env=os.environ | {"RAY_gcs_rpc_server_reconnect_timeout_s": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    arguments = ("target", "--preset", "quick", "--seeds", "0-39", "--jobs", "1")
+    environment = os.environ | {"RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
+    process = start_study(
+        out, *arguments, "--backend=ray", env=environment, stderr=subprocess.STDOUT
     )
-    while process.poll() is None and not records_in(out):
-        time.sleep(0.05)
     for child in psutil.Process(process.pid).children(recursive=True):
         if child.name() == "gcs_server":
             child.kill()
@@ -133,7 +125,7 @@ def test_study_ends_when_ray_does_and_keeps_its_runs(tmp_path: Path) -> None:
     num_kept = len(records_in(out))
     assert 1 <= num_kept < 40
     # Without Ray the same command does the rest.
-    planned = run_cli("ablate", "target", *options, "--dry-run").output
+    planned = ablate_digits(out, *arguments, "--dry-run").output
     assert f"{num_kept} of 40 runs are there already" in planned
     assert planned.count("would run") == 40 - num_kept
     count_fault(

@@ -44,8 +44,12 @@ def test_signal_interrupts_and_the_previous_handler_is_restored(name: str, exit_
     assert signal.getsignal(number) is previous
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_in_a_callback_is_recorded() -> None:
+def test_ctrl_c_in_a_callback_is_recorded_and_not_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+
     class Thing:
         pass
 
@@ -56,6 +60,7 @@ def test_ctrl_c_in_a_callback_is_recorded() -> None:
         assert reference() is None
         with pytest.raises(SystemExit):
             request.check()
+    assert printed == []
 
 
 def test_first_ctrl_c_finishes_and_the_second_stops() -> None:
