@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import msgspec
 
 from mnist_blocks import NetworkSpec
+from mnist_blocks.spec import check_fields
 
 PROTOCOL_VERSION = 1
 """The version of everything in training that no field of a run spec sets: initial weights, random
@@ -63,31 +64,24 @@ class TrainingSpec:
     """Train on this many images, the first of the data set's training images; None is all."""
 
     def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs={self.num_epochs}: needs at least 1")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size={self.batch_size}: batch norm needs at least 2")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate}: needs a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum}: needs a number in [0, 1)")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov=True: needs a momentum above 0")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay={self.weight_decay}: needs a number from 0 on")
-        share = self.drop_learning_rate_after
-        if share is not None and not 0 < share <= 1:
-            raise ValueError(f"drop_learning_rate_after={share}: needs a share in (0, 1], or None")
-        if self.warm_up is not None and not 0 <= self.warm_up < 1:
-            raise ValueError(f"warm_up={self.warm_up}: needs a share in [0, 1), or None")
-        if self.warm_up is not None and share is not None:
-            raise ValueError(f"warm_up={self.warm_up}: needs drop_learning_rate_after=None")
-        if self.affine_strength is not None and not 0 < self.affine_strength <= 2:
-            raise ValueError(
-                f"affine_strength={self.affine_strength}: needs a number in (0, 2], or None"
-            )
-        if self.num_train_images is not None and self.num_train_images < 2:
-            raise ValueError(f"num_train_images={self.num_train_images}: needs at least 2")
+        drop, warm_up = self.drop_learning_rate_after, self.warm_up
+        strength, count = self.affine_strength, self.num_train_images
+        check_fields(
+            self,
+            num_epochs=(self.num_epochs >= 1, "at least 1"),
+            batch_size=(self.batch_size >= 2, "at least 2, for batch norm"),
+            learning_rate=(self.learning_rate > 0, "a positive number"),
+            momentum=(0 <= self.momentum < 1, "a number in [0, 1)"),
+            nesterov=(self.momentum > 0 or not self.nesterov, "a momentum above 0"),
+            weight_decay=(self.weight_decay >= 0, "a number from 0 on"),
+            drop_learning_rate_after=(drop is None or 0 < drop <= 1, "a share in (0, 1], or None"),
+            warm_up=(
+                warm_up is None or (0 <= warm_up < 1 and drop is None),
+                "a share in [0, 1) and drop_learning_rate_after=None, or None",
+            ),
+            affine_strength=(strength is None or 0 < strength <= 2, "a number in (0, 2], or None"),
+            num_train_images=(count is None or count >= 2, "at least 2, or None"),
+        )
 
     def learning_rates(self, epoch: int, num_steps: int) -> list[float]:
         """The learning rate of each step of an epoch: that of the step's middle."""

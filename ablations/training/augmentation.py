@@ -88,26 +88,6 @@ def _draw_inverse_maps(
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
-def zoom_centre(images: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 1 28 28"]:
-    """The central 22x22 pixels of each image, resized to 28x28."""
-    margin = (images.shape[-1] - ZOOM_CROP_PIXELS) // 2
-    crop = images[..., margin:-margin, margin:-margin]
-    return functional.interpolate(crop, size=images.shape[-2:], mode="bilinear")
-
-
-def rotate(
-    images: Float[Tensor, "batch 1 28 28"], angle_radians: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch 1 28 28"]:
-    """Each image rotated counter-clockwise about its centre by its own angle.
-
-    Each pixel of the result takes the nearest pixel of the image.
-    """
-    cos, sin = angle_radians.cos(), angle_radians.sin()
-    zero = torch.zeros_like(cos)
-    inverse = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
-    return _sample(images, inverse, "nearest")
-
-
 def _sample(
     images: Float[Tensor, "batch 1 side side"], inverse: Float[Tensor, "batch 2 3"], mode: str
 ) -> Float[Tensor, "batch 1 side side"]:
@@ -140,6 +120,12 @@ def augment_by_operations(
         half_side = images.shape[-1] / 2
         units = augmentation.inverse.new_tensor([1.0, 1.0, half_side])
         return _sample(images, (augmentation.inverse / units).to(images.dtype), "bilinear")
-    is_zoomed = augmentation.is_zoomed.view(-1, 1, 1, 1)
-    images = torch.where(is_zoomed, zoom_centre(images), images)
-    return rotate(images, augmentation.angle_radians)
+    margin = (images.shape[-1] - ZOOM_CROP_PIXELS) // 2
+    crop = images[..., margin:-margin, margin:-margin]
+    zoomed = functional.interpolate(crop, size=images.shape[-2:], mode="bilinear")
+    images = torch.where(augmentation.is_zoomed.view(-1, 1, 1, 1), zoomed, images)
+    # Counter-clockwise about the centre.
+    cos, sin = augmentation.angle_radians.cos(), augmentation.angle_radians.sin()
+    zero = torch.zeros_like(cos)
+    inverse = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
+    return _sample(images, inverse, "nearest")
