@@ -54,8 +54,7 @@ class NetworkSpec:
             self,
             channels=(
                 1 <= len(self.channels) <= 5 and min(self.channels) >= 1,
-                "a positive number for each stage, and at most five stages: a 28x28 image can be "
-                "halved four times",
+                "a positive number for each stage, at most five: an image can be halved four times",
             ),
             convs_per_stage=(self.convs_per_stage >= 1, "at least 1"),
             downsample=(self.downsample in ("maxpool", "stride"), "'maxpool' or 'stride'"),
