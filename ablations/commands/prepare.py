@@ -20,7 +20,7 @@ from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.progress import print_line
 from ablations.runner.scheduler import WorkerSetup
 from ablations.training.seed_groups import Shard, default_num_replicas, replicas_for_all
-from speed.arithmetic import choose_arithmetic
+from speed.arithmetic import Arithmetic, choose_arithmetic
 
 if TYPE_CHECKING:
     from ablations.runner.ray_pool import Cluster
@@ -93,20 +93,8 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
     except ValueError as error:
         raise StudyError(str(error)) from error
     preset = choose_preset(request.preset_name, dataset.id)
-    spec = StudySpec(
-        dataset=dataset.id,
-        dataset_title=dataset.title,
-        num_epochs=request.num_epochs or preset.num_epochs,
-        num_train_images=preset.num_train_images,
-        device_type=device_name,
-        arithmetic=arithmetic,
-    )
-    study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
-    found = load_study(study_dir) if is_study(study_dir) else None
-    margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
-    spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
-    check_folder(study_dir, found.spec if found else None, spec)
-    on_disk = found or Study(study_dir.name, spec, records=(), timing=None, problems=())
+    study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
+    spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
     run_specs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
     if request.shard:
@@ -139,6 +127,34 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         shard=request.shard,
         is_device_here=has_device(device_name),
     )
+
+
+def _open_study(
+    request: StudyRequest,
+    preset: Preset,
+    dataset: Dataset,
+    device_name: str,
+    arithmetic: Arithmetic,
+) -> tuple[Path, Study]:
+    """The folder of a request, and the study in it, which is empty if there is none yet.
+
+    Raises:
+        StudyError, RecordError: the folder cannot be used.
+    """
+    spec = StudySpec(
+        dataset=dataset.id,
+        dataset_title=dataset.title,
+        num_epochs=request.num_epochs or preset.num_epochs,
+        num_train_images=preset.num_train_images,
+        device_type=device_name,
+        arithmetic=arithmetic,
+    )
+    study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
+    found = load_study(study_dir) if is_study(study_dir) else None
+    margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
+    spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
+    check_folder(study_dir, found.spec if found else None, spec)
+    return study_dir, found or Study(study_dir.name, spec, records=(), timing=None, problems=())
 
 
 def _find_device(name: str, cluster: "Cluster | None") -> str:
