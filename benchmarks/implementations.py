@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ablations.catalogue.experiment import TARGET_TRAINING
 from ablations.training.augmentation import (
     Augmentation,
     augment,
@@ -76,7 +77,10 @@ def _training_steps(
         stream = torch.Generator().manual_seed(0)
         images = torch.rand(BATCH_SIZE, 1, 28, 28, generator=stream)
         labels = torch.randint(10, (BATCH_SIZE,), generator=stream)
-        draws = draw_augmentation(BATCH_SIZE, seed=0, epoch=1, device=torch.device("cpu"))
+        draws = draw_augmentation(
+            TARGET_TRAINING, BATCH_SIZE, seed=0, epoch=1, device=torch.device("cpu")
+        )
+        assert draws
 
         def step() -> None:
             inputs = (augmentation(images, draws) - 0.1307) / 0.3081

@@ -49,26 +49,20 @@ class NetworkSpec:
     """Widths of the linear layers before the last one, with no activation between them."""
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels={self.channels}: needs one positive number for each stage")
-        if len(self.channels) > 5:
-            raise ValueError(
-                f"channels={self.channels}: a 28x28 image can be halved four times, so at most "
-                "five stages"
-            )
-        if self.convs_per_stage < 1:
-            raise ValueError(f"convs_per_stage={self.convs_per_stage}: needs at least 1")
         parse_recipe(self.block)
-        if self.downsample not in ("maxpool", "stride"):
-            raise ValueError(f"downsample={self.downsample!r}: needs 'maxpool' or 'stride'")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: needs a probability in [0, 1)")
-        if self.pooling not in ("gap", "flatten"):
-            raise ValueError(f"pooling={self.pooling!r}: needs 'gap' or 'flatten'")
-        if self.head not in ("fc", "conv"):
-            raise ValueError(f"head={self.head!r}: needs 'fc' or 'conv'")
-        if any(width < 1 for width in self.hidden_features):
-            raise ValueError(f"hidden_features={self.hidden_features}: needs positive widths")
+        check_fields(
+            self,
+            channels=(
+                1 <= len(self.channels) <= 5 and min(self.channels) >= 1,
+                "a positive number for each stage, at most five: an image can be halved four times",
+            ),
+            convs_per_stage=(self.convs_per_stage >= 1, "at least 1"),
+            downsample=(self.downsample in ("maxpool", "stride"), "'maxpool' or 'stride'"),
+            dropout=(0 <= self.dropout < 1, "a probability in [0, 1)"),
+            pooling=(self.pooling in ("gap", "flatten"), "'gap' or 'flatten'"),
+            head=(self.head in ("fc", "conv"), "'fc' or 'conv'"),
+            hidden_features=(all(width >= 1 for width in self.hidden_features), "positive widths"),
+        )
 
     @property
     def feature_size(self) -> int:
@@ -78,6 +72,13 @@ class NetworkSpec:
             # A stride-2 convolution with padding 1 rounds up, 2x2 pooling rounds down.
             size = (size + 1) // 2 if self.downsample == "stride" else size // 2
         return size
+
+
+def check_fields(spec: object, **needs: tuple[bool, str]) -> None:
+    """Raise ValueError for the first field that is not valid: whether it is, and what it needs."""
+    for name, (is_valid, need) in needs.items():
+        if not is_valid:
+            raise ValueError(f"{name}={getattr(spec, name)!r}: needs {need}")
 
 
 def parse_recipe(recipe: str) -> tuple[str, ...]:

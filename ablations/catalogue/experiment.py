@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import msgspec
 
 from mnist_blocks import NetworkSpec
+from mnist_blocks.spec import check_fields
 
 PROTOCOL_VERSION = 1
 """The version of everything in training that no field of a run spec sets: initial weights, random
@@ -33,12 +34,27 @@ class TrainingSpec:
     momentum: float = 0.9
     """Share of the previous step that is added to each step; 0 is plain gradient descent."""
 
+    nesterov: bool = False
+    """Whether momentum looks one step ahead (Sutskever et al., ICML 2013, section 2.1)."""
+
+    weight_decay: float = 0.0
+    """This times each weight is added to its gradient. Biases and batch norm have no decay."""
+
     drop_learning_rate_after: float | None = 0.75
     """Share of the epochs after which the learning rate is divided by ten (0.75 of 20 epochs:
-    from epoch 16 on), or None for a constant rate."""
+    from epoch 16 on), or None for a rate without drop."""
+
+    warm_up: float | None = None
+    """One cycle of the learning rate: over this share of the steps it rises from 0 to
+    `learning_rate`, then it falls linearly to 0 (Smith and Topin, 2017, arXiv:1708.07120). None:
+    no cycle."""
 
     augment: bool = True
-    """Whether training images are zoomed and rotated at random (see `training/augmentation.py`)."""
+    """Whether training images are changed at random (see `training/augmentation.py`)."""
+
+    affine_strength: float | None = None
+    """Strength of affine augmentation: rotation, scale, shear and shift. None: the published zoom and
+    rotation."""
 
     normalise_input: bool = True
     """Whether images are shifted and scaled to about zero mean and unit variance; if not, pixels
@@ -48,22 +64,36 @@ class TrainingSpec:
     """Train on this many images, the first of the data set's training images; None is all."""
 
     def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs={self.num_epochs}: needs at least 1")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size={self.batch_size}: batch norm needs at least 2")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate}: needs a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum}: needs a number in [0, 1)")
-        share = self.drop_learning_rate_after
-        if share is not None and not 0 < share <= 1:
-            raise ValueError(f"drop_learning_rate_after={share}: needs a share in (0, 1], or None")
-        if self.num_train_images is not None and self.num_train_images < 2:
-            raise ValueError(f"num_train_images={self.num_train_images}: needs at least 2")
+        drop, warm_up = self.drop_learning_rate_after, self.warm_up
+        strength, count = self.affine_strength, self.num_train_images
+        check_fields(
+            self,
+            num_epochs=(self.num_epochs >= 1, "at least 1"),
+            batch_size=(self.batch_size >= 2, "at least 2, for batch norm"),
+            learning_rate=(self.learning_rate > 0, "a positive number"),
+            momentum=(0 <= self.momentum < 1, "a number in [0, 1)"),
+            nesterov=(self.momentum > 0 or not self.nesterov, "a momentum above 0"),
+            weight_decay=(self.weight_decay >= 0, "a number from 0 on"),
+            drop_learning_rate_after=(drop is None or 0 < drop <= 1, "a share in (0, 1], or None"),
+            warm_up=(
+                warm_up is None or (0 <= warm_up < 1 and drop is None),
+                "a share in [0, 1) and drop_learning_rate_after=None, or None",
+            ),
+            affine_strength=(strength is None or 0 < strength <= 2, "a number in (0, 2], or None"),
+            num_train_images=(count is None or count >= 2, "at least 2, or None"),
+        )
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate in an epoch, which is counted from 1."""
+    def learning_rates(self, epoch: int, num_steps: int) -> list[float]:
+        """The learning rate of each step of an epoch: that of the step's middle."""
+        return [self.learning_rate_at(epoch, (step + 0.5) / num_steps) for step in range(num_steps)]
+
+    def learning_rate_at(self, epoch: int, position: float = 0.5) -> float:
+        """The learning rate in an epoch, counted from 1, at a position from 0 (start) to 1 (end)."""
+        if self.warm_up is not None:
+            progress = (epoch - 1 + position) / self.num_epochs
+            if progress < self.warm_up:
+                return self.learning_rate * progress / self.warm_up
+            return self.learning_rate * (1 - progress) / (1 - self.warm_up)
         share = self.drop_learning_rate_after
         # A run of one epoch has no later one to drop in.
         has_dropped = share is not None and epoch > max(1, math.floor(share * self.num_epochs))

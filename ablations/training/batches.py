@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ablations.catalogue.experiment import TrainingSpec
 from ablations.data.dataset import Dataset
-from ablations.training.augmentation import Augmentation, augment
+from ablations.training.augmentation import Augmentation, augment, choose
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def prepare_batch(
     augmentation: Augmentation | None,
 ) -> Float[Tensor, "batch 1 28 28"]:
     """The network's input for a batch of training images, which is given as their indices."""
-    draws = None if augmentation is None else augmentation[batch]
+    draws = None if augmentation is None else choose(augmentation, batch)
     return prepare_pixels(images.pixels[batch], scale, draws)
 
 

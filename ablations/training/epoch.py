@@ -10,6 +10,7 @@ class EpochRecord(msgspec.Struct, frozen=True):
 
     epoch: int
     learning_rate: float
+    """In the middle of the epoch."""
     train_loss: float | None
     """Mean over the epoch's images, each with the weights of its own step."""
     train_accuracy_pct: float

@@ -10,6 +10,7 @@ machine as processes of one thread each (`runner/scheduler.py`).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,22 +102,22 @@ def train_epoch(trainee: Trainee, images: Images, epoch: int) -> tuple[float, in
     """
     optimizer, recipe = trainee.optimizer, trainee.recipe
     trainee.network.train()
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate_at(epoch)
     device = images.pixels.device
     stream = random_stream(trainee.seed, f"order.epoch{epoch}")
     order = torch.randperm(len(images), generator=stream).to(device)
-    augmentation = (
-        draw_augmentation(len(images), trainee.seed, epoch, device) if recipe.augment else None
-    )
+    augmentation = draw_augmentation(recipe, len(images), trainee.seed, epoch, device)
     # Sums stay on the device: reading a number from a GPU would make it wait at every step.
     loss_sum = torch.zeros((), device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
-    for batch in order.split(recipe.batch_size):
+    batches = order.split(recipe.batch_size)
+    rates = recipe.learning_rates(epoch, len(batches))
+    for batch, learning_rate in zip(batches, rates, strict=True):
         inputs = prepare_batch(images, batch, trainee.scale, augmentation)
         labels = images.labels[batch]
         logits = trainee.classify(inputs)
         loss = functional.cross_entropy(logits, labels)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -152,8 +153,19 @@ def make_trainee(
 ) -> Trainee:
     """A network that has its initial weights, ready for training on a device."""
     network = network.to(device)
+    # Weights are matrices or kernels; a bias or batch norm has one number for each channel.
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others},
+    ]
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
+        groups,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True,
     )
     torch.manual_seed(derive_seed(seed, "dropout"))
     classify = accelerate(network, arithmetic)

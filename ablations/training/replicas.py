@@ -11,6 +11,7 @@ alone, so a GPU can capture and replay them (`speed/gpu/capture.py`). Nothing is
 device before the end of an epoch.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec, TrainingSpec
 from ablations.data.dataset import Dataset
-from ablations.training.augmentation import Augmentation, draw_augmentation
+from ablations.training.augmentation import Augmentation, choose, draw_augmentation, join
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import EpochRecord
 from ablations.training.loop import TrainedNetwork
@@ -51,6 +52,8 @@ class _Chunk:
     labels: Int64[Tensor, "steps replicas batch"]
     masks: dict[str, Bool[Tensor, "replicas steps batch ..."]]
     """By dropout layer: True where an activation is kept."""
+    learning_rates: Float[Tensor, " steps"]
+    """On the device, so that a replayed step reads its current value."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,6 @@ class ReplicaGroup:
     parameters: list[Tensor]
     velocities: list[Tensor]
     """The momentum buffer of each parameter, initially 0."""
-    learning_rate: Float[Tensor, ""]
-    """On the device, so that a replayed step reads its current value."""
     loss_sum: Float[Tensor, " replicas"]
     """Over the epoch's images so far, each with the weights of its own step."""
     num_correct: Int64[Tensor, " replicas"]
@@ -74,10 +75,12 @@ class ReplicaGroup:
 
 @dataclass(frozen=True)
 class EpochDraws:
-    """The random choices of an epoch except dropout: one replica's after another's, in order."""
+    """What an epoch's steps need besides dropout masks, on the device."""
 
     order: Int64[Tensor, " draws"]
+    """One replica's after another's, as is the augmentation."""
     augmentation: Augmentation | None
+    learning_rates: Float[Tensor, " steps"]
 
 
 def train_replicas(
@@ -166,12 +169,12 @@ def prepare_group(
                 name: torch.empty(num_replicas, steps, batch, *shape, dtype=torch.bool)
                 for name, shape in dropout_shapes(first).items()
             },
+            learning_rates=torch.empty(steps, dtype=dtype),
         )
     return ReplicaGroup(
         network=wide,
         parameters=parameters,
         velocities=[torch.zeros_like(parameter) for parameter in parameters],
-        learning_rate=torch.tensor(recipe.learning_rate, device=device, dtype=dtype),
         loss_sum=torch.zeros(num_replicas, device=device, dtype=dtype),
         num_correct=torch.zeros(num_replicas, device=device, dtype=torch.int64),
         chunk=chunk,
@@ -191,23 +194,20 @@ def dropout_shapes(run_spec: RunSpec) -> dict[str, tuple[int, ...]]:
 
 
 def draw_epoch(group: ReplicaGroup, num_images: int, epoch: int) -> EpochDraws:
-    """Each replica's order of images and augmentation, as for its seed alone."""
+    """Each replica's order of images and augmentation, as for its seed alone, and the schedule."""
     cpu = torch.device("cpu")
     orders, augmentations = [], []
     for seed in group.seeds:
         stream = random_stream(seed, f"order.epoch{epoch}")
         orders.append(torch.randperm(num_images, generator=stream))
-        if group.recipe.augment:
-            augmentations.append(draw_augmentation(num_images, seed, epoch, cpu)[orders[-1]])
+        if drawn := draw_augmentation(group.recipe, num_images, seed, epoch, cpu):
+            augmentations.append(choose(drawn, orders[-1]))
     # Copied only now: a copy waits for the GPU, which may still be at work on the epoch before.
     device = group.loss_sum.device
-    augmentation = None
-    if augmentations:
-        augmentation = Augmentation(
-            torch.cat([draws.is_zoomed for draws in augmentations]).to(device),
-            torch.cat([draws.angle_radians for draws in augmentations]).to(device),
-        )
-    return EpochDraws(torch.cat(orders).to(device), augmentation)
+    augmentation = join(augmentations, device) if augmentations else None
+    rates = group.recipe.learning_rates(epoch, math.ceil(num_images / group.recipe.batch_size))
+    learning_rates = torch.tensor(rates, dtype=group.chunk.learning_rates.dtype)
+    return EpochDraws(torch.cat(orders).to(device), augmentation, learning_rates.to(device))
 
 
 def mask_streams(group: ReplicaGroup, epoch: int) -> dict[str, list[torch.Generator]]:
@@ -235,7 +235,6 @@ def train_group_epoch(
     on a GPU perhaps only after this function returns.
     """
     group.network.train()
-    group.learning_rate.fill_(group.recipe.learning_rate_at(epoch))
     group.loss_sum.zero_()
     group.num_correct.zero_()
     streams = mask_streams(group, epoch)
@@ -270,11 +269,14 @@ def _fill_chunk(
     replica_starts = torch.arange(0, len(draws.order), len(images), device=device)
     positions = (places + replica_starts).flatten()
     chosen = draws.order[positions]
-    augmentation = draws.augmentation and draws.augmentation[positions]
+    augmentation = draws.augmentation and choose(draws.augmentation, positions)
     inputs = prepare_pixels(images.pixels[chosen], group.scale, augmentation)
     labels = images.labels[chosen].view(shape).transpose(1, 2)
     group.chunk.inputs[:num_steps, :batch_size] = inputs.view(*shape, IMAGE_SIZE, IMAGE_SIZE)
     group.chunk.labels[:num_steps, :, :batch_size] = labels
+    first_step = first // group.recipe.batch_size
+    rates = draws.learning_rates[first_step : first_step + num_steps]
+    group.chunk.learning_rates[:num_steps] = rates
 
 
 def draw_masks(
@@ -300,21 +302,31 @@ def train_steps(group: ReplicaGroup, num_steps: int, batch_size: int) -> None:
         losses = losses.view(labels.shape).mean(dim=1)
         # A replica's loss depends on its own weights alone, so the sum's gradient is theirs.
         gradients = torch.autograd.grad(losses.sum(), group.parameters)
-        descend(group, list(gradients))
+        descend(group, list(gradients), chunk.learning_rates[step])
         group.loss_sum.add_(losses.detach() * batch_size)
         group.num_correct.add_((logits.detach().argmax(dim=2) == labels).sum(dim=1))
 
 
 @torch.no_grad()
-def descend(group: ReplicaGroup, gradients: list[Tensor]) -> None:
+def descend(group: ReplicaGroup, gradients: list[Tensor], learning_rate: Float[Tensor, ""]) -> None:
     """A step of gradient descent with momentum, by the formula of `torch.optim.SGD`.
 
-    v <- momentum * v + gradient; w <- w - learning_rate * v. Written out because that optimiser
-    reads its learning rate when a step is captured instead of when it is replayed.
+    g <- gradient + weight_decay * w; v <- momentum * v + g; w <- w - learning_rate * v, or with
+    Nesterov's momentum w <- w - learning_rate * (g + momentum * v). Written out because that
+    optimiser reads its learning rate when a step is captured instead of when it is replayed.
     """
-    torch._foreach_mul_(group.velocities, group.recipe.momentum)
+    recipe = group.recipe
+    if recipe.weight_decay:
+        gradients = [
+            gradient.add(parameter, alpha=recipe.weight_decay) if parameter.ndim > 1 else gradient
+            for parameter, gradient in zip(group.parameters, gradients, strict=True)
+        ]
+    torch._foreach_mul_(group.velocities, recipe.momentum)
     torch._foreach_add_(group.velocities, gradients)
-    steps = torch._foreach_mul(group.velocities, group.learning_rate)
+    directions = group.velocities
+    if recipe.nesterov:
+        directions = list(torch._foreach_add(gradients, group.velocities, alpha=recipe.momentum))
+    steps = torch._foreach_mul(directions, learning_rate)
     torch._foreach_sub_(group.parameters, steps)
 
 

@@ -12,7 +12,7 @@ from torchvision import transforms
 
 from ablations.catalogue.experiment import TARGET_TRAINING
 from ablations.data.dataset import Dataset
-from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, Augmentation
+from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, ZoomAndRotation
 from ablations.training.batches import InputScale, prepare_pixels
 from benchmarks.baselines.recipe import (
     BaselineResult,
@@ -33,7 +33,7 @@ def train_baseline(name: str, digits: Dataset, **options: object) -> BaselineRes
     return trained
 
 
-def scaled(pixels: np.ndarray, digits: Dataset, *augmentation: Augmentation) -> torch.Tensor:
+def scaled(pixels: np.ndarray, digits: Dataset, *augmentation: ZoomAndRotation) -> torch.Tensor:
     """This project's inputs of the network."""
     scale = InputScale(digits.mean, digits.std)
     return prepare_pixels(torch.as_tensor(pixels), scale, *augmentation)
@@ -103,7 +103,7 @@ def test_augmentation_is_the_projects(
     )
     originals = digits.train_images[:64]
     theirs = torch.stack([transform(Image.fromarray(pixels)) for pixels in originals])
-    augmentation = Augmentation(
+    augmentation = ZoomAndRotation(
         torch.full((64,), is_zoomed), torch.full((64,), math.radians(degrees))
     )
     ours = scaled(originals, digits, augmentation)

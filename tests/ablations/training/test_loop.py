@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,11 @@ from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
 from ablations.training import loop
 from ablations.training.augmentation import (
+    AFFINE_SHIFT_PIXELS,
     MAX_ROTATION_DEGREES,
+    Affine,
     Augmentation,
+    ZoomAndRotation,
     augment,
     augment_by_operations,
     draw_augmentation,
@@ -48,7 +52,7 @@ def test_augmentation_is_torchvisions(
     degrees = torch.linspace(-30, 30, 300)
     degrees[1] = 0
     is_zoomed = torch.arange(300) % 2 == 0
-    ours = apply(images, Augmentation(is_zoomed, degrees.deg2rad()))
+    ours = apply(images, ZoomAndRotation(is_zoomed, degrees.deg2rad()))
     zoomed = transforms.resize(transforms.center_crop(images, [22, 22]), [28, 28])
     unrotated = torch.where(is_zoomed.view(-1, 1, 1, 1), zoomed, images)
     pairs = zip(unrotated, degrees.tolist(), strict=True)
@@ -58,8 +62,38 @@ def test_augmentation_is_torchvisions(
     assert torch.equal(ours[1], images[1]), "no zoom and no angle is no change"
 
 
+def test_affine_kernel_gives_what_the_operations_give() -> None:
+    images = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    # Twice the strength moves many pixels out of the image.
+    recipe = replace(TARGET_TRAINING, affine_strength=2.0)
+    draws = draw_augmentation(recipe, 300, seed=0, epoch=1, device=CPU)
+    assert isinstance(draws, Affine)
+    torch.testing.assert_close(
+        augment(images, draws), augment_by_operations(images, draws), rtol=0, atol=2e-5
+    )
+    identity = Affine(torch.eye(2, 3).expand(300, 2, 3))
+    torch.testing.assert_close(augment(images, identity), images)
+    shifted = Affine(torch.tensor([[1.0, 0, 3], [0, 1, -40]]).expand(300, 2, 3).contiguous())
+    assert not augment(images, shifted).any()
+
+
+def test_affine_maps_have_their_distribution() -> None:
+    recipe = replace(TARGET_TRAINING, affine_strength=0.5)
+    draws = draw_augmentation(recipe, 4000, seed=3, epoch=2, device=CPU)
+    assert isinstance(draws, Affine)
+    shifts, areas = draws.inverse[:, :, 2], torch.linalg.det(draws.inverse[:, :, :2])
+    assert shifts.abs().max().item() == pytest.approx(AFFINE_SHIFT_PIXELS / 2, rel=1e-3)
+    assert shifts.mean().abs() < 0.05
+    # The scale is 0.95 to 1.05, and neither rotation nor shear changes an area.
+    assert areas.min().item() == pytest.approx(1 / 1.05**2, rel=1e-2)
+    assert areas.max().item() == pytest.approx(1 / 0.95**2, rel=1e-2)
+    angles = torch.atan2(draws.inverse[:, 1, 0], draws.inverse[:, 0, 0]).rad2deg()
+    assert angles.abs().max().item() == pytest.approx(5, rel=1e-2)
+
+
 def test_draws_have_their_distribution() -> None:
-    draws = draw_augmentation(4000, seed=3, epoch=2, device=CPU)
+    draws = draw_augmentation(TARGET_TRAINING, 4000, seed=3, epoch=2, device=CPU)
+    assert isinstance(draws, ZoomAndRotation)
     degrees = draws.angle_radians.rad2deg()
     assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
     # Four standard deviations.
@@ -111,10 +145,28 @@ def test_order_covers_all_images_is_new_in_each_epoch_and_the_same_for_every_var
     assert first != order("target", 2)
 
 
-def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("changes", "rates", "options"),
+    [
+        ({}, [0.01] * 3, {}),
+        (
+            # The first of two epochs: half of it rises, then it falls.
+            {
+                "num_epochs": 2, "drop_learning_rate_after": None, "warm_up": 0.25,
+                "nesterov": True, "weight_decay": 0.1,
+            },
+            [0.01 / 3, 0.01, 0.01 * 7 / 9],
+            {"nesterov": True},
+        ),
+    ],
+    ids=["published", "one cycle"],
+)  # fmt: skip
+def test_one_epoch_is_the_textbook_loop(
+    digits: Dataset, changes: dict[str, Any], rates: list[float], options: dict[str, bool]
+) -> None:
     # Three steps, the last one smaller, in the plainest PyTorch: no augmentation, no dropout.
     run_spec = run_specs_on(digits, "no-dropout")[0]
-    recipe = replace(run_spec.training, augment=False, num_train_images=300)
+    recipe = replace(run_spec.training, augment=False, num_train_images=300, **changes)
     run_spec = replace(run_spec, training=recipe)
     images, _ = load_images(digits, run_spec.training, CPU)
     trainee = prepare_training(run_spec, digits, CPU)
@@ -122,12 +174,12 @@ def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
 
     network = build_network(run_spec.network)
     initialise_weights(network, 0)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, **options)
     order = torch.randperm(
         300, generator=torch.Generator().manual_seed(derive_seed(0, "order.epoch1"))
     )
     loss_sum, expected_correct = 0.0, 0
-    for start in range(0, 300, 128):
+    for start, rate in zip(range(0, 300, 128), rates, strict=True):
         batch = order[start : start + 128]
         inputs = torch.from_numpy(digits.train_images)[batch][:, None] / 255
         inputs = (inputs - digits.mean) / digits.std
@@ -136,6 +188,11 @@ def test_one_epoch_is_the_textbook_loop(digits: Dataset) -> None:
         batch_loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         batch_loss.backward()
+        optimizer.param_groups[0]["lr"] = rate
+        for name, parameter in network.named_parameters():
+            if name.endswith("weight") and ".bn." not in name:
+                assert parameter.grad is not None
+                parameter.grad += recipe.weight_decay * parameter.detach()
         optimizer.step()
         loss_sum += batch_loss.item() * len(batch)
         expected_correct += int((logits.argmax(1) == labels).sum())
@@ -151,6 +208,17 @@ def test_learning_rate_drops_after_epoch_15() -> None:
     assert rates == pytest.approx([0.01] * 15 + [0.001] * 5)
     constant = replace(TARGET_TRAINING, drop_learning_rate_after=None)
     assert {constant.learning_rate_at(epoch) for epoch in range(1, 21)} == {0.01}
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    recipe = replace(TARGET_TRAINING, drop_learning_rate_after=None, warm_up=0.2)
+    ends = [recipe.learning_rate_at(epoch, 1.0) for epoch in (1, 2, 4, 8, 12, 20)]
+    assert ends == pytest.approx([0.0025, 0.005, 0.01, 0.0075, 0.005, 0.0])
+    rates = [rate for epoch in range(1, 21) for rate in recipe.learning_rates(epoch, 10)]
+    assert sum(rates) / len(rates) == pytest.approx(0.005, rel=1e-3)
+    assert min(rates) > 0
+    without_warm_up = replace(recipe, warm_up=0.0)
+    assert without_warm_up.learning_rate_at(1, 0.0) == 0.01
 
 
 @pytest.mark.parametrize("name", ["target", "no-input-normalisation"])

@@ -92,10 +92,21 @@ def masks_of_epoch(group: ReplicaGroup, num_images: int) -> dict[str, Tensor]:
     return {name: torch.cat(parts, dim=1) for name, parts in drawn.items()}
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "no-momentum"])
-def test_replica_trains_as_its_seed_alone_in_the_plain_loop(digits: Dataset, name: str) -> None:
+ONE_CYCLE = {
+    "drop_learning_rate_after": None, "warm_up": 0.3, "nesterov": True, "weight_decay": 0.1,
+    "affine_strength": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [*((name, {}) for name in NETWORKS), ("no-momentum", {}), ("target", ONE_CYCLE)],
+)
+def test_replica_trains_as_its_seed_alone_in_the_plain_loop(
+    digits: Dataset, name: str, changes: dict[str, object]
+) -> None:
     # 13 full batches of 8 and one of 4: two chunks and the smaller batch.
-    run_specs = with_recipe(seeds_of(digits, name, images=108), batch_size=8)
+    run_specs = with_recipe(seeds_of(digits, name, images=108), batch_size=8, **changes)
     group = train_in_float64(run_specs, digits)
     masks = masks_of_epoch(prepare_group(run_specs, digits, CPU, DOUBLE), num_images=108)
     images, test_images = load_images(digits, run_specs[0].training, CPU)
