@@ -17,6 +17,15 @@ class StudyError(Exception):
     """A folder cannot be used as requested; the message gives the reason and the fix."""
 
 
+class SeedPlan(msgspec.Struct, frozen=True):
+    """When a study's verdicts are decided, fixed before its first run."""
+
+    looks: tuple[int, ...]
+    """Numbers of seeds of an ablation at which results are looked at, increasing."""
+    ablations: tuple[str, ...]
+    """The ablations that are compared with the target."""
+
+
 class StudySpec(msgspec.Struct, frozen=True):
     """What all runs of a study share, so that their results are comparable."""
 
@@ -31,6 +40,8 @@ class StudySpec(msgspec.Struct, frozen=True):
     """Runs of different arithmetic are not mixed either; older studies do not have this field."""
     margin_pct: float = DEFAULT_MARGIN_PCT
     """Equivalence margin for differences in accuracy, in points; fixed before there are results."""
+    seed_plan: SeedPlan | None = None
+    """None in older studies, which had no plan."""
     schema_version: SchemaVersion = 2
 
     @property
@@ -50,6 +61,8 @@ def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) ->
     `found` is the spec of the study that it holds; None: it holds no study.
     """
     if found is not None:
+        # The plan is that of the first command; later ones may name other ablations.
+        wanted = msgspec.structs.replace(wanted, seed_plan=found.seed_plan)
         if found != wanted:
             raise StudyError(
                 f"{study_dir} holds a study with {describe_difference(found, wanted)} as requested; "
