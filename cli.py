@@ -22,12 +22,12 @@ from ablations.commands.options import (
     FILE,
     FOLDER,
     PATH,
-    POINTS,
     Number,
     ablate_options,
     clear_errors,
     data_dir_option,
     dataset_option,
+    effects_option,
     parse_ablation,
     parse_network,
     seeds_option,
@@ -214,7 +214,7 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 @click.argument("sides", nargs=-1, metavar="[A B] RUN_DIR...")
 @clear_errors
 def compare(sides: tuple[str, ...]) -> None:
-    """Compare two ablations of a study, or two studies, seed by seed.
+    """Compare two ablations of a study, or two studies.
 
     Two ablations: A minus B in RUN_DIR. Two studies: each ablation that both contain, the first
     study minus the second. Studies on other data or with another number of epochs are refused;
@@ -254,12 +254,12 @@ def compare(sides: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("study_dir", type=PATH, metavar="[RUN_DIR]", required=False)
-@click.option("--effect", type=POINTS, default=0.1, help="Difference to detect, in points.")
-@click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability of detecting it.")
+@effects_option
+@click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability of deciding it.")
 @data_dir_option
 @clear_errors
-def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | None) -> None:
-    """Estimate how many seeds are needed to detect a difference, and how long they take here.
+def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: Path | None) -> None:
+    """Estimate how many seeds decide if an effect is larger than the margin, and their time here.
 
     The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
     docs/reference.
@@ -271,13 +271,12 @@ def plan(study_dir: Path | None, effect: float, power: float, data_dir: Path | N
     """
     from ablations.analysis.power import plan_seeds, seconds_a_run
     from ablations.records.study import load_study
-    from reports.text.terminal import plan_text, time_text
+    from reports.text.terminal import plan_text
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
-    found = plan_seeds(study, effect, power)
-    click.echo(plan_text(found, study, effect, power))
-    if found.num_seeds is not None:
-        click.echo(time_text(found, *seconds_a_run(study, data_dir)))
+    found = plan_seeds(study, effects, power)
+    timing = seconds_a_run(study, data_dir) if any(need.of_one for need in found.needs) else None
+    click.echo(plan_text(found, study, power, timing))
 
 
 @main.command()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from ablations.analysis.statistics import PairedDifference, paired_difference
+from ablations.analysis.intervals import Difference, single_difference
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.experiment import DatasetId, RunSpec
@@ -115,8 +115,8 @@ class AccuracyRow(NamedTuple):
     title: str
     num_seeds: int
     accuracy_pct: float
-    difference: PairedDifference | None
-    """From the reference; None for the reference itself, and without common seeds."""
+    difference: Difference | None
+    """From the reference; None for the reference itself, and without its runs."""
 
 
 def accuracy_rows(accuracy: Accuracy) -> list[AccuracyRow]:
@@ -136,7 +136,7 @@ def accuracy_rows(accuracy: Accuracy) -> list[AccuracyRow]:
             accuracy_pct=fmean(by_precision[one].values()),
             difference=None
             if one == accuracy.reference
-            else paired_difference(by_precision[one], reference),
+            else single_difference(by_precision[one], reference),
         )
         for one in order
     ]

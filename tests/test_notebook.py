@@ -9,7 +9,7 @@ import pytest
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
-from ablations.analysis.statistics import paired_difference
+from ablations.analysis.intervals import difference, pool_variance, resolution_pct
 from reports.text.wording import interval, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -18,7 +18,7 @@ OTHER_SETTINGS = """
 import sys
 print("kernel:", sys.executable)
 DATASET_NAME = "digits"
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 NUM_IMAGES_SHORT = 1_000
 """
 
@@ -60,10 +60,12 @@ def test_it_prints_the_network_and_the_comparison(executed: nbformat.NotebookNod
         {int(line[0]): round(float(line[column]) * 3.6) / 3.6 for line in found}
         for column in (1, 2)
     )
-    difference = paired_difference(variant, target)
-    assert difference and difference.interval_95 and len(found) == 2
-    assert f"paired difference: {signed(difference.mean, 3)} points, mean of 2 seeds\n" in text
-    assert f"95 % interval: {interval(difference.interval_95)}\n" in text
+    runs = {"no-gap": variant, "target": target}
+    groups = {name: list(by_seed.values()) for name, by_seed in runs.items()}
+    expected = difference("no-gap", "target", runs, pool_variance(groups, resolution_pct(360)))
+    assert expected.interval_95 and len(found) == 3
+    assert f"difference of the means: {signed(expected.mean, 3)} points, 3 seeds each\n" in text
+    assert f"95 % interval: {interval(expected.interval_95)}\n" in text
     assert "verdict on removing it, in a run of this length: " in text
     assert re.search(r"The target predicts \d; the true class is \d\.", text)
     drawn = {

@@ -2,7 +2,8 @@
 
 A cell of a design is the set of removed ingredients, with the accuracy of each seed. A contribution
 is what *having* the ingredient adds, in percentage points: the opposite sign of an ablation's
-difference.
+difference. Every measure is a contrast of cell means over all seeds that each cell has, with the
+standard deviation pooled over the design's cells (Montgomery, section 3.5; `analysis.intervals`).
 
 - left out: the full network minus the one without the ingredient
 - alone: the bare network with the ingredient minus the bare network
@@ -15,24 +16,22 @@ difference.
   other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations, product
 from math import factorial
-from operator import itemgetter
-from statistics import fmean
 
 import msgspec
 
-from ablations.analysis.statistics import Estimate, estimate, holm, paired_difference
+from ablations.analysis.intervals import Effect, contrast, pool_variance
 from ablations.catalogue.designs import Design, removed_sets, subsets
 
 Removed = frozenset[str]
 """Names of the ablations that remove ingredients; the empty set is the full network."""
 Cells = Mapping[Removed, Mapping[int, float]]
 """Accuracy by seed of each network."""
-Accuracies = Mapping[Removed, float]
-"""Accuracy of each network at one seed."""
+Coefficients = Mapping[Removed, float]
+"""Of the mean of each network, in a contrast."""
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -40,20 +39,17 @@ class Contribution(msgspec.Struct, frozen=True):
 
     name: str
     """Of the ablation that removes it."""
-    left_out: Estimate | None
-    alone: Estimate | None
-    main_effect: Estimate | None
-    shapley: Estimate | None
-    alone_minus_left_out_p: float | None = None
-    """Paired t-test of the difference between these two contributions, Holm-adjusted over the
-    ingredients; None where one is unknown or their difference has no spread."""
+    left_out: Effect | None
+    alone: Effect | None
+    main_effect: Effect | None
+    shapley: Effect | None
 
 
 class Interaction(msgspec.Struct, frozen=True):
     """Of two ingredients."""
 
     names: tuple[str, str]
-    effect: Estimate
+    effect: Effect
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -61,8 +57,8 @@ class Step(msgspec.Struct, frozen=True):
 
     adds: str | None
     """Of the ablation that removes it; None: the bare network."""
-    accuracy_pct: Estimate
-    gain: Estimate | None
+    accuracy_pct: Effect
+    gain: Effect | None
     """Over the step before."""
 
 
@@ -71,9 +67,9 @@ class Attribution(msgspec.Struct, frozen=True):
 
     names: list[str]
     """Of the ablations that remove them, in the order of the catalogue."""
-    seeds: list[int]
-    """Those that every compared network has."""
-    full_minus_bare: Estimate
+    num_seeds: tuple[int, ...]
+    """Of each network of the design."""
+    full_minus_bare: Effect
     contributions: list[Contribution] = msgspec.field(name="worths")
     interactions: list[Interaction]
     """Of every two; empty without all combinations."""
@@ -82,11 +78,14 @@ class Attribution(msgspec.Struct, frozen=True):
     is_factorial: bool
 
 
-def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
-    """The contributions of every set of ingredients whose networks share seeds, factorials first.
+def attribute(
+    cells: Cells, order: Sequence[str], floor: float = 0.0, diverged: Collection[Removed] = ()
+) -> list[Attribution]:
+    """The contributions of every set of ingredients whose networks were run, factorials first.
 
-    A set is identified by its bare network. A set within a known one is listed only if it has more
-    seeds and is the largest such set. `order` is that of the catalogue.
+    A set is identified by its bare network. A factorial within a known one is listed only if it has
+    more seeds and is the largest such set. `order` is that of the catalogue; `floor` the least standard
+    deviation; `diverged` are networks with a diverged run.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
@@ -96,115 +95,107 @@ def attribute(cells: Cells, order: Sequence[str]) -> list[Attribution]:
     designs: tuple[Design, ...] = ("factorial", "add-one-in", "ladder")
     for design, bare in product(designs, bare_sets):
         names = sorted(bare, key=order.index)
-        networks = [cells.get(removed, {}) for removed in removed_sets(design, names)]
-        seeds = sorted(set.intersection(*map(set, networks)))
+        fewest = min(len(cells.get(removed, {})) for removed in removed_sets(design, names))
         within = [known for known in found if bare <= set(known.names)]
-        is_known = any(
-            bare == set(known.names) or set(seeds) <= set(known.seeds) for known in within
-        )
-        if seeds and not is_known and len(within) < 2:
-            found.append(_attribute_among(cells, names, seeds))
+        is_known = any(design != "factorial" or fewest <= min(known.num_seeds) for known in within)
+        if fewest and not is_known and len(within) < 2:
+            found.append(_attribute_among(cells, names, design, floor, diverged))
     return found
 
 
-def _attribute_among(cells: Cells, names: Sequence[str], seeds: Sequence[int]) -> Attribution:
-    """The contributions of these ingredients over these seeds, by every measure that was run."""
-    accuracies = {
-        seed: {removed: found[seed] for removed, found in cells.items() if seed in found}
-        for seed in seeds
+def _attribute_among(
+    cells: Cells,
+    names: Sequence[str],
+    design: Design,
+    floor: float,
+    diverged: Collection[Removed],
+) -> Attribution:
+    """The contributions of these ingredients, by every measure that was run."""
+    groups = {
+        removed: list(cells[removed].values()) for removed in subsets(names) if cells.get(removed)
     }
+    pool = pool_variance(groups, floor, diverged)
 
-    def over_seeds(measure: Callable[[Accuracies], float]) -> Estimate | None:
-        """None where the measure needs a network that was not run with all the seeds."""
-        try:
-            return estimate({seed: measure(found) for seed, found in accuracies.items()})
-        except KeyError:
-            return None
+    def measure(coefficients: Coefficients) -> Effect | None:
+        """None where the measure needs a network that was not run."""
+        return (
+            contrast(coefficients, groups, pool) if coefficients.keys() <= groups.keys() else None
+        )
 
-    def gain(name: str, removed: Sequence[str]) -> Estimate | None:
-        return over_seeds(partial(_gain, name=name, removed=frozenset(removed)))
+    def gain(name: str, removed: Sequence[str]) -> Effect | None:
+        return measure(_gain(name, frozenset(removed)))
 
-    left_out = {name: gain(name, [name]) for name in names}
-    alone = {name: gain(name, names) for name in names}
-    p_values = _test_differences(alone, left_out)
     contributions = [
         Contribution(
             name,
-            left_out[name],
-            alone[name],
-            main_effect=over_seeds(partial(_main_effect, names=names, name=name)),
-            shapley=over_seeds(partial(_shapley_value, names=names, name=name)),
-            alone_minus_left_out_p=p_values.get(name),
+            gain(name, [name]),
+            gain(name, names),
+            main_effect=measure(_main_effect(names, name)),
+            shapley=measure(_shapley_value(names, name)),
         )
         for name in names
     ]
     ladder = [
         Step(adds, accuracy_pct, gain(adds, names[number - 1 :]) if adds else None)
         for number, adds in enumerate((None, *names))
-        if (accuracy_pct := over_seeds(itemgetter(frozenset(names[number:]))))
+        if (accuracy_pct := measure({frozenset(names[number:]): 1.0}))
     ]
+    full_minus_bare = measure({frozenset(): 1.0, frozenset(names): -1.0})
+    assert full_minus_bare, "every design has the full and the bare network"
     return Attribution(
         names=list(names),
-        seeds=list(seeds),
-        full_minus_bare=estimate(
-            {
-                seed: found[frozenset()] - found[frozenset(names)]
-                for seed, found in accuracies.items()
-            }
-        ),
+        num_seeds=tuple(len(groups[removed]) for removed in removed_sets(design, names)),
+        full_minus_bare=full_minus_bare,
         contributions=contributions,
         interactions=[
             Interaction(pair, effect)
             for pair in combinations(names, 2)
-            if (effect := over_seeds(partial(_interaction, names=names, pair=pair)))
+            if (effect := measure(_interaction(names, pair)))
         ],
         ladder=ladder if len(ladder) > len(names) else [],
         is_factorial=all(one.shapley for one in contributions),
     )
 
 
-def _test_differences(
-    alone: Mapping[str, Estimate | None], left_out: Mapping[str, Estimate | None]
-) -> dict[str, float]:
-    """Test of each ingredient whether it contributes differently alone than left out."""
-    tests = {}
-    for name, one in alone.items():
-        other = left_out[name]
-        gap = paired_difference(one.by_seed, other.by_seed) if one and other else None
-        if gap and gap.t_test_p is not None:
-            tests[name] = gap.t_test_p
-    return holm(tests)
-
-
-def _gain(accuracy: Accuracies, name: str, removed: Removed) -> float:
+def _gain(name: str, removed: Removed) -> Coefficients:
     """What adding an ingredient gains for the network without all these."""
-    return accuracy[removed - {name}] - accuracy[removed]
+    return {removed - {name}: 1.0, removed: -1.0}
 
 
-def _main_effect(accuracy: Accuracies, names: Sequence[str], name: str) -> float:
-    """The mean gain over all combinations of the others."""
-    return fmean(_gain(accuracy, name, removed) for removed in _all_without(names, name))
-
-
-def _shapley_value(accuracy: Accuracies, names: Sequence[str], name: str) -> float:
-    """The mean gain over all orders of adding them: a combination's weight is its share of orders."""
-    total = 0.0
-    for removed in _all_without(names, name):
-        num_present, num_missing = len(names) - len(removed), len(removed) - 1
-        weight = factorial(num_present) * factorial(num_missing) / factorial(len(names))
-        total += weight * _gain(accuracy, name, removed)
+def _weighted(terms: Sequence[tuple[float, Coefficients]]) -> Coefficients:
+    """The weighted sum of contrasts."""
+    total: Counter[Removed] = Counter()
+    for weight, coefficients in terms:
+        for removed, coefficient in coefficients.items():
+            total[removed] += weight * coefficient  # type: ignore[assignment]
     return total
 
 
-def _interaction(accuracy: Accuracies, names: Sequence[str], pair: tuple[str, str]) -> float:
+def _main_effect(names: Sequence[str], name: str) -> Coefficients:
+    """The mean gain over all combinations of the others."""
+    every = _all_without(names, name)
+    return _weighted([(1 / len(every), _gain(name, removed)) for removed in every])
+
+
+def _shapley_value(names: Sequence[str], name: str) -> Coefficients:
+    """The mean gain over all orders of adding them: a combination's weight is its share of orders."""
+    terms = []
+    for removed in _all_without(names, name):
+        num_present, num_missing = len(names) - len(removed), len(removed) - 1
+        weight = factorial(num_present) * factorial(num_missing) / factorial(len(names))
+        terms.append((weight, _gain(name, removed)))
+    return _weighted(terms)
+
+
+def _interaction(names: Sequence[str], pair: tuple[str, str]) -> Coefficients:
     """Half the increase of one ingredient's gain when the other is present."""
     one, other = pair
-    rest = [name for name in names if name not in pair]
-    increases = (
-        _gain(accuracy, one, removed | {one}) - _gain(accuracy, one, removed | {one, other})
-        for removed in subsets(rest)
+    rests = subsets([name for name in names if name not in pair])
+    half = 0.5 / len(rests)
+    return _weighted(
+        [(half, _gain(one, rest | {one})) for rest in rests]
+        + [(-half, _gain(one, rest | {one, other})) for rest in rests]
     )
-    return fmean(increases) / 2
 
 
 def contribution_with_and_without(

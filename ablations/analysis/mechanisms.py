@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from ablations.analysis.statistics import Estimate, PairedDifference, estimate, paired_difference
+from ablations.analysis.intervals import Difference, single_difference
+from ablations.analysis.statistics import Estimate, estimate
 from ablations.analysis.summary import AblationResult
 from ablations.records.observations import BlockSignal, Observations
 from mnist_blocks.spec import NetworkSpec
@@ -43,9 +44,9 @@ class GapComparison(NamedTuple):
 
     target: ErrorGap
     ablation: ErrorGap
-    gap_change: PairedDifference
+    gap_change: Difference
     """The ablation's gap minus the target's."""
-    training_error_added: PairedDifference
+    training_error_added: Difference
     """The target's error on training images minus the ablation's."""
 
 
@@ -100,8 +101,8 @@ def compare_gaps(pair: ObservedPair) -> GapComparison:
         gap = {seed: test[seed] - training[seed] for seed in pair.seeds}
         gaps.append(ErrorGap(estimate(training), estimate(test), estimate(gap)))
     target, ablation = gaps
-    gap_change = paired_difference(ablation.gap_pct.by_seed, target.gap_pct.by_seed)
-    added = paired_difference(target.training_pct.by_seed, ablation.training_pct.by_seed)
+    gap_change = single_difference(ablation.gap_pct.by_seed, target.gap_pct.by_seed)
+    added = single_difference(target.training_pct.by_seed, ablation.training_pct.by_seed)
     assert gap_change and added, "a pair has a seed"
     return GapComparison(target, ablation, gap_change, added)
 

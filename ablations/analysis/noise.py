@@ -11,6 +11,8 @@ from statistics import variance
 
 import msgspec
 
+from ablations.analysis.intervals import Difference, around
+
 
 class VarianceSplit(msgspec.Struct, frozen=True):
     """The spread of an accuracy over seeds, as standard deviations in percentage points."""
@@ -24,18 +26,6 @@ class VarianceSplit(msgspec.Struct, frozen=True):
     """The rest: differences in accuracy on all possible images; 0 where nothing is left."""
     training_interval_95_pct: tuple[float, float]
     """From the chi-squared interval of the total variance."""
-
-
-class ImageComparison(msgspec.Struct, frozen=True):
-    """On which test images a variant and the target differ, over the seeds that both have."""
-
-    num_seeds: int
-    rescued: list[int]
-    """Images that the target gets right and the variant wrong in most seeds, most seeds first."""
-    lost: list[int]
-    """The opposite. Chance puts images into both lists: only the difference counts."""
-    coin_flips: int
-    """Number of other images on which they differ at some seed."""
 
 
 def split_variance(
@@ -72,22 +62,33 @@ def split_variance(
     )
 
 
-def compare_images(
-    variant_wrong: Mapping[int, Sequence[int]], target_wrong: Mapping[int, Sequence[int]]
-) -> ImageComparison | None:
-    """Compare image by image over the shared seeds; None without one."""
-    seeds = sorted(variant_wrong.keys() & target_wrong.keys())
-    if not seeds:
-        return None
-    rescued, lost = (
-        Counter(image for seed in seeds for image in {*one[seed]} - {*other[seed]})
-        for one, other in ((variant_wrong, target_wrong), (target_wrong, variant_wrong))
-    )
+def with_new_images(
+    found: Difference,
+    wrong_by_seed: Mapping[int, Sequence[int]],
+    other_wrong_by_seed: Mapping[int, Sequence[int]],
+    num_images: int,
+) -> Difference:
+    """The difference with the interval for other seeds and other test images of the same kind.
 
-    def in_most(counts: Counter[int]) -> list[int]:
-        found = [image for image, count in counts.items() if count > len(seeds) / 2]
-        return sorted(found, key=lambda image: (-counts[image], image))
-
-    most_rescued, most_lost = in_most(rescued), in_most(lost)
-    num_in_few = len(rescued.keys() | lost.keys()) - len(most_rescued) - len(most_lost)
-    return ImageComparison(len(seeds), most_rescued, most_lost, num_in_few)
+    Images and seeds are crossed, so the variances of the mean over images and over seeds add up,
+    less that of their interaction, which both contain (Owen 2007, Annals of Applied Statistics 1,
+    386-411). Unchanged where a run does not name its wrong images.
+    """
+    sides = (wrong_by_seed, other_wrong_by_seed)
+    if not found.interval_95 or found.num_seeds != tuple(map(len, sides)):
+        return found
+    assert found.standard_error and found.critical_value
+    differences: Counter[int] = Counter()
+    interaction = 0.0
+    for sign, number, wrong in zip((-1, 1), found.num_seeds, sides, strict=True):
+        times_wrong = Counter(image for images in wrong.values() for image in images)
+        for image, times in times_wrong.items():
+            share = times / number
+            differences[image] += sign * share  # type: ignore[assignment]
+            interaction += share * (1 - share) / (number - 1)
+    mean = sum(differences.values()) / num_images
+    squares = sum(one**2 for one in differences.values()) - num_images * mean**2
+    of_images = squares / (num_images - 1) - interaction / num_images
+    error = sqrt(found.standard_error**2 + 100**2 * max(0.0, of_images) / num_images)
+    bounds = around(found.mean, found.critical_value * error)
+    return msgspec.structs.replace(found, new_images_interval_95=bounds)

@@ -1,11 +1,13 @@
-"""How many seeds detect a difference, and how long they take on this machine (`cli.py plan`)."""
+"""How many seeds decide an effect, and how long they take on this machine (`cli.py plan`)."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean
 from typing import NamedTuple
 
+from ablations.analysis.intervals import LEVEL, family_level, t_critical_value
 from ablations.analysis.summary import summarise
-from ablations.analysis.verdicts import seeds_to_detect
+from ablations.analysis.verdicts import MOST_SEEDS, seeds_to_decide, target_seeds
 from ablations.catalogue.entries import CATALOGUE
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.records.study import Study, plan_runs
@@ -17,46 +19,51 @@ from ablations.training.seed_groups import default_num_replicas
 from speed.arithmetic import choose_arithmetic
 
 
-class SeedPlan(NamedTuple):
-    """How many seeds detect an effect, given the spread in a study."""
+class SeedNeed(NamedTuple):
+    """How many seeds decide the size of one effect; None: more than 1,000, or none at all."""
 
-    spread_pct: dict[str, float]
-    """Standard deviation over seeds of each ablation's paired difference."""
-    typical_pct: float
-    """Their median."""
-    num_seeds: int | None
-    """With the typical spread; None: more than 1,000."""
-    num_seeds_largest: int | None
-    """With the largest."""
-    num_seeds_of_all: int | None
-    """With the typical spread, where every ablation of the catalogue is tested (Holm-adjusted)."""
+    effect_pct: float
+    of_one: int | None
+    """Of one ablation, and as many of the target."""
+    of_all: int | None
+    """Of each ablation of the catalogue, and `target_seeds` of the target."""
 
 
-def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
-    """How many seeds detect a difference of this size in that share of studies.
+class PowerPlan(NamedTuple):
+    """How many seeds decide effects of several sizes, given the spread in a study."""
+
+    spread_pct: float
+    """Pooled, over seeds."""
+    margin_pct: float
+    num_ablations: int
+    """Of the catalogue."""
+    needs: list[SeedNeed]
+
+
+def plan_seeds(study: Study, effects_pct: Sequence[float], power: float) -> PowerPlan:
+    """How many seeds decide effects of these sizes in that share of studies, with one look.
 
     Raises:
-        StudyError: the study has no ablation with two seeds whose differences vary.
+        StudyError: the study has no network with two seeds.
     """
-    # Without combinations, which would count a design's ingredients several times.
-    spread_pct = {
-        row.ablation.name: stdev(row.difference_pct.by_seed.values())
-        for row in summarise(study).rows
-        if row.difference_pct and row.difference_pct.interval_95
-    }
-    if not spread_pct:
+    model, margin_pct = summarise(study).model, study.spec.margin_pct
+    if model is None:
         raise StudyError(
-            f"{study.name} has no spread of differences over seeds: it needs an ablation with at "
-            "least two seeds that the target also has"
+            f"{study.name} has no spread over seeds: it needs the target and an ablation, and one "
+            "of them with at least two seeds"
         )
-    typical_pct = median(spread_pct.values())
-    return SeedPlan(
-        spread_pct,
-        typical_pct,
-        seeds_to_detect(effect_pct, typical_pct, power),
-        seeds_to_detect(effect_pct, max(spread_pct.values()), power),
-        seeds_to_detect(effect_pct, typical_pct, power, num_compared=len(CATALOGUE) - 1),
-    )
+    num_ablations, freedom = len(CATALOGUE) - 1, model.degrees_of_freedom
+
+    def needed(effect_pct: float, num_compared: int) -> int | None:
+        level = family_level(
+            [MOST_SEEDS] * num_compared, target_seeds(MOST_SEEDS, num_compared), freedom, LEVEL
+        )
+        spreads = model.spread_pct, model.spread_pct
+        critical = t_critical_value(level, freedom)
+        return seeds_to_decide(effect_pct, margin_pct, spreads, critical, num_compared, power)
+
+    needs = [SeedNeed(one, needed(one, 1), needed(one, num_ablations)) for one in effects_pct]
+    return PowerPlan(model.spread_pct, margin_pct, num_ablations, needs)
 
 
 def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]:

@@ -13,7 +13,9 @@ from ablations.analysis.summary import AblationResult, Results
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
 
-Agreement = Literal["replicated", "reversed", "different", "inconclusive", "missing"]
+Agreement = Literal[
+    "replicated", "same direction", "reversed", "different", "inconclusive", "missing"
+]
 
 
 class ReplicationRow(msgspec.Struct, frozen=True):
@@ -23,14 +25,17 @@ class ReplicationRow(msgspec.Struct, frozen=True):
     rows: list[AblationResult | None]
     """In the order of the studies; None where it was not run."""
     agreement: Agreement
-    """`replicated`: decided in every study, with the same verdict. `reversed`: significantly worse
-    in one study and significantly better in another. `different`: decided in every study, with
-    other verdicts. `inconclusive`: undecided in some study. `missing`: not run in some study."""
+    """`replicated`: the same verdict in every study, with a decided size. `same direction`: hurts, or
+    helps, in every study, with other or uncertain sizes. `reversed`: hurts in one study and helps in
+    another. `inconclusive`: too few seeds or an uncertain size in some study. `different`: decided in
+    every study, with other verdicts. `missing`: not run in some study."""
 
 
 def replication_rows(studies: Sequence[Results]) -> list[ReplicationRow]:
     """Every ablation that at least one of the studies compares, in the order of the catalogue."""
-    by_name = [{row.ablation.name: row for row in study.rows if row.verdict} for study in studies]
+    by_name = [
+        {row.ablation.name: row for row in study.rows if row.difference_pct} for study in studies
+    ]
     found = []
     for ablation in CATALOGUE:
         rows = [study.get(ablation.name) for study in by_name]
@@ -42,11 +47,16 @@ def replication_rows(studies: Sequence[Results]) -> list[ReplicationRow]:
 def agreement(rows: Sequence[AblationResult | None]) -> Agreement:
     """How the verdicts on one ablation compare."""
     verdicts = [row.verdict for row in rows if row and row.verdict]
-    if {"hurts", "helps"} <= {verdict.effect for verdict in verdicts}:
+    directions = {verdict.direction for verdict in verdicts}
+    sizes = {verdict.size for verdict in verdicts}
+    if {"hurts", "helps"} <= directions:
         return "reversed"
-    if len(verdicts) < len(rows):
+    if not all(rows):
         return "missing"
-    if any(verdict.kind in ("undecided", "one seed") for verdict in verdicts):
+    if len(verdicts) < len(rows):
         return "inconclusive"
-    same = len({(verdict.kind, verdict.effect) for verdict in verdicts}) == 1
-    return "replicated" if same else "different"
+    if len(directions) == 1 and len(sizes) == 1 and "uncertain" not in sizes:
+        return "replicated"
+    if len(directions) == 1 and "no clear effect" not in directions:
+        return "same direction"
+    return "inconclusive" if "uncertain" in sizes else "different"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from ablations.analysis.statistics import sampling_noise_pct, t_interval_95
+from ablations.analysis.statistics import t_interval_95
 from ablations.records.run import RunRecord
 from ablations.words import plural
 from mnist_blocks import NetworkSpec
@@ -43,7 +43,7 @@ class Requirement(msgspec.Struct, frozen=True):
     verdict: RequirementVerdict
     measured: str
     note: str = ""
-    """By how much it was missed."""
+    """How many runs reached it, where the mean does not."""
     reached_and_kept: list[str] = []
     """Ablations that reach what the target misses and meet the other requirements."""
     reached_and_broke: list[str] = []
@@ -55,9 +55,8 @@ def check_requirements(
 ) -> list[Requirement]:
     """The assignment's four requirements against the target's runs.
 
-    The assignment asks for fewer than 20 epochs, and the reference recipe has 20. Its learning rate
-    is constant after epoch 15, so after epoch 19 it is exactly the same run stopped there: the check
-    uses that fixed epoch, not the best one. `other_runs` are those of each ablation.
+    The assignment asks for fewer than 20 epochs: a longer recipe is checked after epoch 19, a shorter
+    one after its last. That epoch is fixed, not the best one. `other_runs` are those of each ablation.
     """
     final_pct = [run.last_epoch.test_accuracy_pct for run in target_runs]
     num_epochs = [min(len(run.epochs), EPOCH_LIMIT - 1) for run in target_runs]
@@ -71,6 +70,7 @@ def check_requirements(
     if len(target_runs) > 1:
         over_seeds, lowest = f"mean of {over_seeds}", f" (lowest {min(final_pct):.2f} %)"
     diverged = ", or where a run diverged," if min(num_epochs) < max(num_epochs) else ""
+    is_last = ", the last," if max(len(run.epochs) for run in target_runs) < EPOCH_LIMIT else ""
     used = _used_concepts(target_runs[0])
     return [
         Requirement(
@@ -85,8 +85,8 @@ def check_requirements(
         Requirement(
             f"that accuracy in fewer than {EPOCH_LIMIT} epochs",
             judge_accuracy(allowed_pct),
-            f"{in_pct(fmean(allowed_pct))} after epoch {max(num_epochs)}{diverged} of the same runs, "
-            f"{over_seeds}{interval_words(allowed_pct)}",
+            f"{in_pct(fmean(allowed_pct))} after epoch {max(num_epochs)}{is_last}{diverged} of the same "
+            f"runs, {over_seeds}{interval_words(allowed_pct)}",
         ),
     ]
 
@@ -119,25 +119,15 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
         return f", 95 % interval {in_pct(low)} to {in_pct(high)}"
     if len(accuracies_pct) == 1:
         return "; an interval needs at least two seeds"
-    return "; all seeds agree, so there is no interval"
+    return f"; all {len(accuracies_pct)} seeds agree, so there is no interval"
 
 
 def _shortfall(target_runs: Sequence[RunRecord]) -> str:
-    """By how much the target misses the accuracy, relative to chance; empty if it does not."""
-    num_test = target_runs[0].run_spec.dataset.num_test
-    accuracy_pct = mean_accuracy_pct(target_runs)
-    shortfall_pct = WANTED_ACCURACY_PCT - accuracy_pct
-    if shortfall_pct <= 0:
+    """How many runs reach the accuracy, where the mean does not; empty if it does."""
+    if mean_accuracy_pct(target_runs) >= WANTED_ACCURACY_PCT:
         return ""
-    noise_pct = sampling_noise_pct(accuracy_pct, num_test)
     reached = [run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs]
-    num_short = f"{shortfall_pct * num_test / 100:,.1f}".removesuffix(".0")
-    return (
-        f"{num_short} images of {num_test:,} short{' on average' if len(reached) > 1 else ''}, "
-        f"{'less' if shortfall_pct < noise_pct else 'more'} than another draw of as many test images "
-        f"would change one accuracy (±{noise_pct:.2f} points); "
-        f"{sum(reached)} of {plural(len(reached), 'run')} reached it."
-    )
+    return f"{sum(reached)} of {plural(len(reached), 'run')} reached it."
 
 
 def _others_that_reach_it(

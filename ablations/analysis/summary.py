@@ -2,21 +2,30 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from math import isfinite
 
 import msgspec
 
 from ablations.analysis.attribution import Attribution, attribute
-from ablations.analysis.noise import ImageComparison, VarianceSplit, compare_images, split_variance
+from ablations.analysis.intervals import (
+    Difference,
+    Pool,
+    difference,
+    family_level,
+    pool_variance,
+    resolution_pct,
+    seed_correlation,
+    t_critical_value,
+)
+from ablations.analysis.looks import between_looks, family, level_of_look
+from ablations.analysis.noise import VarianceSplit, split_variance, with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
     Estimate,
-    PairedDifference,
     Ratio,
     estimate,
-    mcnemar_p,
-    paired_difference,
     paired_ratio,
 )
 from ablations.analysis.verdicts import Verdict, decide_verdicts
@@ -43,21 +52,34 @@ class AblationResult(msgspec.Struct, frozen=True):
     multiply_adds: int
     epoch_time: EpochTime | None
     """Measured alone; None until then."""
-    difference_pct: PairedDifference | None
-    """Accuracy minus the target's at the same seeds, in percentage points. None for the target
-    itself, and without a shared seed."""
-    loss_difference: PairedDifference | None
-    """The same of the test loss, over the seeds at which neither diverged."""
+    difference_pct: Difference | None
+    """Mean accuracy minus the target's, in percentage points. None for the target itself, and until
+    the target has a run. All intervals of a study's ablations hold together."""
     time_ratio: Ratio | None
     """Epoch time over the target's, round by round."""
-    images: ImageComparison | None
-    """None also where a record does not name the wrong images."""
-    mcnemar_p: float | None
-    """Only for one seed: it compares two networks, not two recipes."""
     variance: VarianceSplit | None
     num_diverged: int
     verdict: Verdict | None = None
-    """None where there is no difference, and for combinations."""
+    """None for fewer than three seeds of the ablation or of the target, and for combinations."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What the intervals of a study have in common."""
+
+    spread_pct: float
+    """The pooled standard deviation over seeds, in points."""
+    degrees_of_freedom: int
+    weight: float | None
+    """Of the pooled variance in each group's, in degrees of freedom; None: groups do not differ more
+    than by chance."""
+    num_compared: int
+    num_looks: int
+    level: float
+    """Of each comparison."""
+    critical_value: float
+    """Of a comparison of two groups with the pooled spread."""
+    seed_correlation: tuple[float, float] | None
+    """Of target and ablation at the same seeds, mean and standard error: a check of the model only."""
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -72,6 +94,8 @@ class Results(msgspec.Struct, frozen=True):
     """What ingredients contribute in combination, where their combinations were run."""
     requirements: list[Requirement]
     """Empty until the target has a run."""
+    model: Model | None
+    """None where no interval is possible: every network has one run, or the target has none."""
 
     @property
     def target(self) -> AblationResult | None:
@@ -88,50 +112,118 @@ def summarise(study: Study) -> Results:
     known = [ablation for name in names if (ablation := _known_ablation(name))]
     order = [ablation.name for ablation in CATALOGUE]
     known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
-    all_rows = [_summarise_ablation(ablation, study) for ablation in known]
+    accuracies = {found.name: accuracy_by_seed(runs_of(study, found.name)) for found in known}
+    comparisons, model = _compare_with_target(study, accuracies)
+    all_rows = [_summarise_ablation(ablation, study, comparisons) for ablation in known]
     rows = [row for row in all_rows if not row.ablation.parts]
-    differences = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
-    verdicts = decide_verdicts(differences, study.spec.margin_pct)
+    num_seeds = {row.ablation.name: len(row.runs) for row in rows}
+    verdicts = decide_verdicts(
+        {row.ablation.name: row.difference_pct for row in rows if row.difference_pct},
+        study.spec.margin_pct,
+        between_looks(study.spec.seed_plan, num_seeds),
+    )
     runs = {row.ablation.name: row.runs for row in rows}
     target_runs = runs.pop("target", [])
     cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
+    diverged = [frozenset(names_of(row.ablation)) for row in all_rows if row.num_diverged]
     return Results(
         study=study,
         rows=[
             msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
-        attributions=attribute(cells, order),
+        attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), diverged),
         requirements=check_requirements(target_runs, runs) if target_runs else [],
+        model=model,
     )
 
 
-def _summarise_ablation(ablation: Ablation, study: Study) -> AblationResult:
+def pool_runs(study: Study, names: Collection[str]) -> Pool:
+    """The spread over seeds that these networks share; those with a diverged run have their own."""
+    groups = {name: list(accuracy_by_seed(runs_of(study, name)).values()) for name in names}
+    diverged = {record.run_spec.ablation for record in study.records if record.status == "diverged"}
+    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), diverged)
+
+
+def open_ablations(results: Results) -> list[str]:
+    """The planned ablations whose size is not decided, and which have fewer seeds than the last look."""
+    plan = results.study.spec.seed_plan
+    rows = {row.ablation.name: row for row in results.rows}
+    if plan is None:
+        return []
+    return [
+        name
+        for name in plan.ablations
+        if (row := rows.get(name)) is None
+        or (len(row.runs) < plan.looks[-1] and (not row.verdict or row.verdict.size == "uncertain"))
+    ]
+
+
+def _compare_with_target(
+    study: Study, accuracies: Mapping[str, Mapping[int, float]]
+) -> tuple[dict[str, Difference], Model | None]:
+    """Every ablation and combination minus the target, and what their intervals have in common.
+
+    Intervals of combinations have the same level, but do not count as comparisons.
+    """
+    target = accuracies.get("target")
+    if not target:
+        return {}, None
+    plan = study.spec.seed_plan
+    single = {name: by_seed for name, by_seed in accuracies.items() if "+" not in name}
+    pool, wide_pool = pool_runs(study, single), pool_runs(study, accuracies)
+    num_seeds = {name: len(by_seed) for name, by_seed in single.items() if name != "target"}
+    compared = family(plan, num_seeds)
+    model, level = None, level_of_look(plan)
+    if not pool.degrees_of_freedom:
+        # Every network has a diverged run: by Bonferroni's bound.
+        level /= max(len(compared), 1)
+    elif compared:
+        level = family_level([*compared.values()], len(target), pool.degrees_of_freedom, level)
+        model = Model(
+            pool.standard_deviation,
+            pool.degrees_of_freedom,
+            pool.weight if isfinite(pool.weight) else None,
+            len(compared),
+            len(plan.looks) if plan else 1,
+            level,
+            t_critical_value(level, pool.degrees_of_freedom),
+            seed_correlation(single),
+        )
+    found = {
+        name: difference(name, "target", accuracies, pool if name in single else wide_pool, level)
+        for name in accuracies
+        if name != "target"
+    }
+    return found, model
+
+
+def _summarise_ablation(
+    ablation: Ablation, study: Study, comparisons: Mapping[str, Difference]
+) -> AblationResult:
     is_target = ablation.kind == "target"
     runs = runs_of(study, ablation.name)
     target_runs = [] if is_target else runs_of(study, "target")
-    accuracy_pct = accuracy_by_seed(runs)
-    wrong = _wrong_by_seed(runs)
+    wrong, target_wrong = _wrong_by_seed(runs), _wrong_by_seed(target_runs)
+    num_test = study.spec.dataset.num_test
+    found = comparisons.get(ablation.name)
     times = study.timing.by_ablation if study.timing else {}
     epoch_time, target_time = times.get(ablation.name), times.get("target")
     return AblationResult(
         ablation=ablation,
         runs=runs,
-        accuracy_pct=estimate(accuracy_pct),
+        accuracy_pct=estimate(accuracy_by_seed(runs)),
         best_epoch_accuracy_pct=estimate(
             {run.run_spec.seed: run.best_epoch.test_accuracy_pct for run in runs}
         ),
         parameters=runs[0].parameters,
         multiply_adds=runs[0].multiply_adds,
         epoch_time=epoch_time,
-        difference_pct=paired_difference(accuracy_pct, accuracy_by_seed(target_runs)),
-        loss_difference=paired_difference(loss_by_seed(runs), loss_by_seed(target_runs)),
+        difference_pct=with_new_images(found, wrong, target_wrong, num_test) if found else None,
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        images=compare_images(wrong, _wrong_by_seed(target_runs)),
-        mcnemar_p=mcnemar_p_of_one_seed(runs, target_runs),
-        variance=split_variance(wrong, study.spec.dataset.num_test),
+        variance=split_variance(wrong, num_test),
         num_diverged=sum(run.status == "diverged" for run in runs),
     )
 
@@ -165,25 +257,6 @@ def accuracy_by_seed(runs: Sequence[RunRecord], epoch: int | None = None) -> dic
     return {run.run_spec.seed: run.epochs[index].test_accuracy_pct for run in reached}
 
 
-def loss_by_seed(runs: Sequence[RunRecord]) -> dict[int, float]:
-    """Test loss after the last epoch, of the runs that did not diverge."""
-    return {
-        run.run_spec.seed: run.last_epoch.test_loss
-        for run in runs
-        if run.last_epoch.test_loss is not None
-    }
-
-
-def mcnemar_p_of_one_seed(one: Sequence[RunRecord], other: Sequence[RunRecord]) -> float | None:
-    """McNemar's p where the two share one seed, whose records name the wrong images."""
-    seeds = accuracy_by_seed(one).keys() & accuracy_by_seed(other).keys()
-    wrong, other_wrong = _wrong_by_seed(one), _wrong_by_seed(other)
-    if len(seeds) != 1 or not seeds <= wrong.keys() & other_wrong.keys():
-        return None
-    [seed] = seeds
-    return mcnemar_p(wrong[seed], other_wrong[seed])
-
-
 def _wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
     """The wrong test images, of the runs whose records name them."""
     return {
@@ -207,8 +280,8 @@ def unknown_ablations(study: Study) -> list[str]:
     return sorted(name for name in names if _known_ablation(name) is None)
 
 
-def _interval(row: AblationResult) -> tuple[float | None, float | None]:
-    return (row.difference_pct and row.difference_pct.interval_95) or (None, None)
+def _edges(row: AblationResult, field: str) -> tuple[float | None, float | None]:
+    return getattr(row.difference_pct, field, None) or (None, None)
 
 
 Column = Callable[[AblationResult, RunRecord], object]
@@ -217,8 +290,8 @@ CSV_COLUMNS: dict[str, Column] = {
     "seed": lambda _, run: run.run_spec.seed,
     "status": lambda _, run: run.status,
     "test_accuracy_pct": lambda _, run: run.last_epoch.test_accuracy_pct,
-    "difference_from_target_points": lambda row, run: (
-        row.difference_pct.by_seed.get(run.run_spec.seed) if row.difference_pct else None
+    "difference_from_target_mean_points": lambda row, run: (
+        row.difference_pct.by_seed[run.run_spec.seed] if row.difference_pct else None
     ),
     "test_loss": lambda _, run: run.last_epoch.test_loss,
     "best_epoch": lambda _, run: run.best_epoch.epoch,
@@ -233,16 +306,17 @@ CSV_COLUMNS: dict[str, Column] = {
     "device": lambda _, run: run.environment.device_type,
     # The same in all lines of an ablation:
     "mean_difference_points": lambda row, _: getattr(row.difference_pct, "mean", None),
-    "interval_95_low": lambda row, _: _interval(row)[0],
-    "interval_95_high": lambda row, _: _interval(row)[1],
-    "cohens_d_z": lambda row, _: getattr(row.difference_pct, "cohens_d_z", None),
-    "t_test_p": lambda row, _: getattr(row.difference_pct, "t_test_p", None),
-    "t_test_p_holm": lambda row, _: getattr(row.verdict, "differs_p", None),
-    "sign_flip_p": lambda row, _: getattr(row.difference_pct, "sign_flip_p", None),
-    "verdict": lambda row, _: getattr(row.verdict, "kind", None),
+    "interval_95_low": lambda row, _: _edges(row, "interval_95")[0],
+    "interval_95_high": lambda row, _: _edges(row, "interval_95")[1],
+    "new_images_interval_95_low": lambda row, _: _edges(row, "new_images_interval_95")[0],
+    "new_images_interval_95_high": lambda row, _: _edges(row, "new_images_interval_95")[1],
+    "spread_used": lambda row, _: getattr(row.difference_pct, "spreads", (None,))[0],
+    "target_seeds": lambda row, _: getattr(row.difference_pct, "num_seeds", (None, None))[1],
+    "direction": lambda row, _: getattr(row.verdict, "direction", None),
+    "size": lambda row, _: getattr(row.verdict, "size", None),
 }
 """Of `results.csv`: name, and value of one run."""
-TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "verdict")
+TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "direction", "size")
 """The columns without numbers."""
 
 
@@ -263,6 +337,7 @@ def results_json(results: Results) -> bytes:
     """Every row of the results with its runs' epochs, and the requirement check."""
     content = {
         "study": results.study.spec,
+        "model": results.model,
         "requirements": results.requirements,
         "ablations": results.rows,
         "combinations": results.combinations,

@@ -41,6 +41,16 @@ POINTS = Number(min=0, max=100, min_open=True)
 """Percentage points."""
 
 
+effects_option = click.option(
+    "--effect",
+    "effects",
+    type=Number(min=0, max=100),
+    multiple=True,
+    default=(0, 0.05, 0.15, 0.2, 0.3),
+    help="Size of an effect, in points; can be repeated.",
+)
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
     seeds: list[int] = []

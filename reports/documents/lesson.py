@@ -6,14 +6,9 @@ from functools import partial
 import torch
 
 from ablations.analysis.attribution import Attribution, attribute
+from ablations.analysis.intervals import Difference, resolution_pct
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.statistics import (
-    Estimate,
-    PairedDifference,
-    estimate,
-    paired_difference,
-    sampling_noise_pct,
-)
+from ablations.analysis.statistics import Estimate, estimate, sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results, accuracy_by_seed
 from ablations.catalogue.designs import subsets
 from ablations.catalogue.entries import combine_entries, find_ablation
@@ -49,25 +44,28 @@ def render_lesson(studies: Sequence[Results]) -> str:
         result_of=partial(_result_of, results),
         choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
-        paired=partial(_paired_example, results),
+        by_hand=partial(_example_by_hand, results),
         interaction=partial(_interaction_of, results),
-        difference_after=lambda name, epoch: paired_difference(
-            accuracy_by_seed(_result_of(results, name).runs, epoch),
-            accuracy_by_seed(target.runs, epoch),
-        ),
+        difference_after=partial(_difference_after, results),
     )
+
+
+def _difference_after(results: Results, name: str, epoch: int) -> float | None:
+    """Mean accuracy minus the target's after an epoch; None where no run of one of them reached it."""
+    sides = [accuracy_by_seed(_result_of(results, one).runs, epoch) for one in (name, "target")]
+    return estimate(sides[0]).mean - estimate(sides[1]).mean if all(sides) else None
 
 
 def _result_of(results: Results, name: str) -> AblationResult:
     """The result of an entry of the catalogue, or of a combination of entries.
 
     Raises:
-        ValueError: the study has no run of it with a seed of the target.
+        ValueError: the study has no run of it, or none of the target.
     """
     rows = {row.ablation.name: row for row in (*results.rows, *results.combinations)}
     row = rows.get(name)
     if row is None or (name != "target" and row.difference_pct is None):
-        raise ValueError(f"lesson: the study has no run of {name!r} with a seed of the target")
+        raise ValueError(f"lesson: the study has no run of {name!r} or of the target")
     return row
 
 
@@ -83,23 +81,25 @@ def parameter_counts(spec: NetworkSpec = TARGET) -> list[tuple[str, str, int]]:
     return found
 
 
-def _paired_example(results: Results, name: str) -> tuple[Estimate, Estimate, PairedDifference]:
-    """Correct test images of the target, of a variant, and their differences.
+def _example_by_hand(results: Results, name: str) -> tuple[Estimate, Estimate, Difference]:
+    """Correct test images of the target and of a variant, by seed, and the difference in points.
 
     Raises:
         ValueError: there is no interval.
     """
     target, variant = (
-        {run.run_spec.seed: run.last_epoch.test_correct for run in _result_of(results, one).runs}
+        estimate(
+            {
+                run.run_spec.seed: run.last_epoch.test_correct
+                for run in _result_of(results, one).runs
+            }
+        )
         for one in ("target", name)
     )
-    found = paired_difference(variant, target)
+    found = _result_of(results, name).difference_pct
     if found is None or found.interval_95 is None:
-        raise ValueError(f"lesson: {name!r} needs two seeds with different differences")
-    one, other = (
-        estimate({seed: side[seed] for seed in found.by_seed}) for side in (target, variant)
-    )
-    return one, other, found
+        raise ValueError(f"lesson: {name!r} and the target need three seeds")
+    return target, variant, found
 
 
 def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution, dict[str, float]]:
@@ -108,11 +108,9 @@ def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution
         removed: _result_of(results, combine_entries(removed).name).accuracy_pct.by_seed
         for removed in subsets([one, other])
     }
-    [found] = attribute(by_seed, [one, other])
+    [found] = attribute(by_seed, [one, other], resolution_pct(results.study.spec.dataset.num_test))
     accuracy_pct = {
-        combine_entries(removed).name: estimate(
-            {seed: accuracies[seed] for seed in found.seeds}
-        ).mean
+        combine_entries(removed).name: estimate(accuracies).mean
         for removed, accuracies in by_seed.items()
     }
     return found, accuracy_pct

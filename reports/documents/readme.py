@@ -15,7 +15,7 @@ from reports.text.templates import render_markdown
 def render_readme(results: Results, others: Sequence[Results] = ()) -> str:
     """README.md with the numbers of the reference study, and what other studies replicate."""
     studies = [results, *others]
-    attribution = next((found for found in results.attributions if len(found.seeds) > 1), None)
+    attribution = next((found for found in results.attributions if min(found.num_seeds) > 1), None)
     return render_markdown(
         "README.jinja",
         results=results,

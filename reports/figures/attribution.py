@@ -20,7 +20,7 @@ MEASURES = (
 
 
 def contributions_figure(found: Attribution, words: Mapping[str, str], name: str) -> Markup:
-    """Each ingredient's contribution by every measure, with intervals and seeds."""
+    """Each ingredient's contribution by every measure, with intervals."""
     labels, descriptions = [words[one.name] for one in found.contributions], []
     measures = MEASURES if found.is_factorial else MEASURES[:2]
     with figure_style():

@@ -7,14 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ablations.analysis.statistics import Estimate, PairedDifference
+from ablations.analysis.intervals import Difference, Effect
+from ablations.analysis.statistics import Estimate
 from reports.figures.svg import COLOURS, ZERO_LINE
 from reports.text.wording import two_digits
 
 
 def draw_estimate(
     axes: Axes,
-    found: Estimate | PairedDifference,
+    found: Estimate | Effect,
     height: float,
     label: str,
     *,
@@ -22,7 +23,7 @@ def draw_estimate(
     marker: str = "o",
     spread: float = 0.5,
 ) -> None:
-    """A mean with its 95 % interval (a hollow mark if there is none), and one dot for each seed.
+    """A mean with its 95 % interval (a hollow mark if there is none), and a dot for each known seed.
 
     The dots are spread over the height `spread`, so that dots of equal value do not overlap.
     """
@@ -33,6 +34,8 @@ def draw_estimate(
         markerfacecolor=COLOURS[colour] if found.interval_95 else "none",
     )  # fmt: skip
     mean.set_zorder(4)  # Above the seeds, which are above the interval.
+    if not isinstance(found, Estimate | Difference):
+        return
     values = list(found.by_seed.values())
     heights = height + spread * ((np.arange(len(values)) + 0.5) / len(values) - 0.5)
     axes.scatter(

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
+from ablations.analysis.intervals import Difference
 from ablations.analysis.replication import ReplicationRow
-from ablations.analysis.statistics import PairedDifference
 from ablations.analysis.summary import AblationResult, Results
 from ablations.words import plural
 from reports.figures.axes import add_legend, draw_estimate, finish_rows
@@ -24,7 +24,7 @@ FAR = 20
 def difference_figure(rows: Sequence[AblationResult], margin_pct: float) -> Markup | None:
     """Every ablation's difference from the target, in the order of the differences.
 
-    None when no ablation shares a seed with the target.
+    None when nothing can be compared.
     """
     compared = [(row.difference_pct.mean, row) for row in rows if row.difference_pct]
     if not compared:
@@ -80,7 +80,7 @@ def _draw_differences(
     finish_rows(axes, labels)
     for edge in (-margin_pct, margin_pct):
         axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
-    axes.set_xlabel("test accuracy minus the target's (points)")
+    axes.set_xlabel("test accuracy minus the target's mean (points)")
     if found:
         _scale_differences(axes, [difference for _, difference in found])
     return "; ".join(f"{name} {signed(difference.mean)}" for name, difference in found)
@@ -88,13 +88,13 @@ def _draw_differences(
 
 def _row_label(row: AblationResult) -> str:
     """An ablation's name and seeds, and whether it is a core concept or diverged."""
-    words = [plural(len(row.difference_pct.by_seed), "seed")] if row.difference_pct else []
+    words = [plural(row.difference_pct.num_seeds[0], "seed")] if row.difference_pct else []
     words += ["core"] if row.ablation.is_core else []
     words += ["diverged"] if row.num_diverged else []
     return f"{row.ablation.name} ({', '.join(words)})"
 
 
-def _scale_differences(axes: Axes, differences: Sequence[PairedDifference]) -> None:
+def _scale_differences(axes: Axes, differences: Sequence[Difference]) -> None:
     """Use a linear axis or, if one row is far from zero, an axis that is logarithmic far from zero.
 
     On a linear axis, one network that fails would hide the differences of all others.

@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
 
 
 def finding(row: AblationResult, margin_pct: float) -> str:
-    """What removing the ingredient did; empty without a comparison. Significant: Holm-adjusted p < 0.05."""
+    """What removing the ingredient did; empty without a comparison."""
     return render_sentences("finding.jinja", row=row, margin_pct=margin_pct)
 
 

@@ -65,7 +65,8 @@ def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
 def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     """The gap between training and test images (Srivastava et al. 2014)."""
     gaps = compare_gaps(pair)
-    paragraphs = render_paragraphs("gap.jinja", pair=pair, gaps=gaps)
+    margin_pct = results.study.spec.margin_pct
+    paragraphs = render_paragraphs("gap.jinja", pair=pair, gaps=gaps, margin_pct=margin_pct)
     figure = gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
     return Mechanism(pair, paragraphs, figure, gaps=gaps)
 
@@ -78,6 +79,7 @@ def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
         split_parameters=split_parameters,
         parameter_limit=PARAMETER_LIMIT,
         matched=matched_size(pair.row, pair.target, results.rows),
+        margin_pct=results.study.spec.margin_pct,
     )
     return Mechanism(pair, paragraphs, evidence=_evidence(pair, exhibits.gallery))
 

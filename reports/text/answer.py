@@ -1,11 +1,13 @@
 """The sentences of a report about a whole study: what it found, what it contains, what to know first."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from ablations.analysis.attribution import Attribution
+from ablations.analysis.looks import between_looks, outside_plan
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
@@ -18,18 +20,16 @@ from ablations.catalogue.entries import CATALOGUE
 from ablations.catalogue.presets import FULL
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
+from reports.text.evidence import verdict_name
 from reports.text.templates import render_paragraphs, render_sentences
 from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
 
-ROUNDING_CAUSES: dict[str, Callable[[RunRecord], object]] = {
-    "device": lambda run: run.environment.device_name,
-    "PyTorch version": lambda run: run.environment.torch_version,
-    "NumPy version": lambda run: run.environment.numpy_version,
-    "Numba version": lambda run: run.environment.numba_version,
-    "number of seeds in a network": lambda run: run.num_replicas,
+CLEAR_WORDS = {"hurts": "worse without it", "helps": "better without it"}
+SIZE_WORDS = {
+    "above": "by more than the margin",
+    "below": "within the margin",
+    "uncertain": "size uncertain",
 }
-"""What may round sums differently in two runs of one study. Arithmetic, kind of device and protocol
-are the same throughout a study (`ablations/records/study.py`)."""
 
 
 class Removal(NamedTuple):
@@ -46,7 +46,7 @@ class StudyAnswer(NamedTuple):
     removals: Sequence[Removal]
     lead: str
     lowest: str = ""
-    """Which removal costs most, and how many are significant; empty where nothing is compared."""
+    """Which removal costs most, and how many have a clear effect; empty where nothing is compared."""
     caveats: str = ""
 
 
@@ -55,14 +55,20 @@ def answer(results: Results) -> StudyAnswer:
     target = results.target
     compared = [row for row in results.rows if row.difference_pct]
     paragraphs = render_paragraphs("answer.jinja", results=results, compared=compared)
+    margin_pct = results.study.spec.margin_pct
     removals = [
-        _removal(row, target, compared) for row in compared if target and row.ablation.is_core
+        _removal(row, target, compared, margin_pct)
+        for row in compared
+        if target and row.ablation.is_core
     ]
     return StudyAnswer(removals, *paragraphs)
 
 
 def _removal(
-    row: AblationResult, target: AblationResult, compared: Sequence[AblationResult]
+    row: AblationResult,
+    target: AblationResult,
+    compared: Sequence[AblationResult],
+    margin_pct: float,
 ) -> Removal:
     """One removal, also at the target's size where it changes the size."""
     matched = matched_size(row, target, compared)
@@ -72,18 +78,17 @@ def _removal(
         is_same_size=has_similar_size(row, target),
         parameter_limit=PARAMETER_LIMIT,
         matched=matched,
-        matched_effect=_effect_words(matched) if matched else "",
+        matched_effect=_effect_words(matched, margin_pct) if matched else "",
     )
-    return Removal(row, _effect_words(row), measured)
+    return Removal(row, _effect_words(row, margin_pct), measured)
 
 
-def _effect_words(row: AblationResult) -> str:
+def _effect_words(row: AblationResult, margin_pct: float) -> str:
     """What the network is without an ingredient."""
-    assert row.verdict
-    if row.verdict.kind == "one seed":
-        return "inconclusive with one seed"
-    words = {"hurts": "significantly worse without it", "helps": "significantly better without it"}
-    return words.get(row.verdict.effect, "no significant difference")
+    if row.verdict is None:
+        return verdict_name(row, margin_pct)
+    direction = CLEAR_WORDS.get(row.verdict.direction, row.verdict.direction)
+    return f"{direction}, {SIZE_WORDS[row.verdict.size]}"
 
 
 def contents(results: Results) -> str:
@@ -92,18 +97,12 @@ def contents(results: Results) -> str:
 
 
 def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
-    """What to know before any number: other data, another length, an untrained target, mixed runs."""
+    """What to know before any number: other data or length, an untrained target, seeds outside the plan."""
     num_images = spec.num_train_images or spec.dataset.num_train
-    target = {
-        record.run_spec.seed: record for record in records if record.run_spec.ablation == "target"
-    }
-    mean_pct = mean_accuracy_pct(list(target.values())) if target else None
-    causes_by_pair = [
-        {cause for cause, value in ROUNDING_CAUSES.items() if value(record) != value(partner)}
-        for record in records
-        if record.run_spec.ablation != "target"
-        and (partner := target.get(record.run_spec.seed)) is not None
-    ]
+    target = [record for record in records if record.run_spec.ablation == "target"]
+    mean_pct = mean_accuracy_pct(target) if target else None
+    names = [record.run_spec.ablation for record in records]
+    num_seeds = Counter(name for name in names if name != "target" and "+" not in name)
     return render_paragraphs(
         "notices.jinja",
         spec=spec,
@@ -113,9 +112,8 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         target_pct=mean_pct,
         guessing_pct=GUESSING_PCT,
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
-        causes=[cause for cause in ROUNDING_CAUSES if any(cause in one for one in causes_by_pair)],
-        num_pairs=len(causes_by_pair),
-        num_mixed=sum(map(bool, causes_by_pair)),
+        outside=outside_plan(spec.seed_plan, num_seeds),
+        between=between_looks(spec.seed_plan, num_seeds),
     )
 
 

@@ -1,38 +1,39 @@
-"""Verdicts and p-values in words. Pure functions of results, without markup."""
+"""Verdicts in words. Pure functions of results, without markup."""
 
-from ablations.analysis.verdicts import Verdict
+from ablations.analysis.comparison import Comparison
+from ablations.analysis.intervals import MIN_SEEDS
+from ablations.analysis.summary import AblationResult
 from ablations.words import plural
-from reports.text.wording import decimal
 
-MANY_SEEDS = 100
-"""A prediction from a few seeds is too rough to distinguish larger numbers of seeds."""
-
-
-def verdict_name(verdict: Verdict) -> str:
-    """The verdict, with the direction of a significant difference."""
-    if verdict.kind == "one seed":
-        return "none: one seed"
-    if verdict.effect == "unclear":
-        return verdict.kind
-    return f"{verdict.kind}: {verdict.effect}"
+LARGE = 10
+"""A difference this many margins from zero is called large without an interval."""
 
 
-def verdict_details(verdict: Verdict, margin_pct: float) -> str:
-    """What an undecided verdict leaves open, and how many seeds would decide it."""
-    if verdict.kind != "undecided":
+def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
+    """Direction and size, such as `hurts, above the margin`; without a verdict the number of seeds."""
+    verdict, difference = found.verdict, found.difference_pct
+    if verdict:
+        size = "size uncertain" if verdict.size == "uncertain" else f"{verdict.size} the margin"
+        words = f"{verdict.direction}, {size}"
+        return f"provisional: {words}" if verdict.is_provisional else words
+    if difference is None:
+        return "no comparison"
+    number, of_target = difference.num_seeds
+    words = "one seed" if number == 1 else plural(number, "seed")
+    if number >= MIN_SEEDS:
+        words = f"{'one seed' if of_target == 1 else plural(of_target, 'seed')} of the target"
+    if abs(difference.mean) <= LARGE * margin_pct:
+        return words
+    return f"large in {'this run' if number == 1 else 'these runs'}; {words}"
+
+
+def verdict_details(found: AblationResult | Comparison) -> str:
+    """How many runs diverged; else, what would decide an uncertain size."""
+    if found.num_diverged:
+        return f"{found.num_diverged} of {plural(len(found.runs), 'run')} diverged"
+    if found.verdict is None or found.verdict.size != "uncertain":
         return ""
-    if verdict.differs_p is None:
-        return "all seeds gave the same difference; more seeds are needed to estimate its spread"
-    question = ""
-    if verdict.effect != "unclear":
-        question = f"significantly different from zero, but not shown to be beyond {decimal(margin_pct)} points; "
-    if verdict.more_seeds is None or verdict.more_seeds > MANY_SEEDS:
-        return f"{question}close to the margin: a verdict needs over {MANY_SEEDS} more seeds"
-    return f"{question}a verdict needs about {plural(verdict.more_seeds, 'more seed')}"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value with three digits."""
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    needed = found.verdict.seeds_to_decide
+    if needed is None:
+        return "so near to the margin that more than 1,000 seeds would be needed"
+    return f"a new study with about {plural(needed, 'seed')} would decide it"

@@ -1,7 +1,7 @@
 """Predict first: what a reader may guess before a result, and what the study shows about the guess.
 
-A guess is right only where the verdict supports it. Where the verdict is undecided, a guess of the
-opposite significant direction is wrong, and every other guess is still possible.
+A guess is right only where the verdict supports it. Where the size is uncertain, a guess of the opposite
+direction is wrong, and every other guess is still possible.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -37,12 +37,12 @@ def choices(row: AblationResult, margin_pct: float) -> list[Choice]:
 
 
 def guess_outcome(guess: Guess, verdict: Verdict | None) -> Outcome:
-    """Whether the verdict, or its significant direction if it is undecided, supports a guess."""
+    """Whether the verdict's size, or its direction where the size is uncertain, supports a guess."""
     if verdict is None:
         return "still possible"
-    direction = DIRECTIONS.get(verdict.effect)
-    if verdict.kind in ("real but small", "negligible"):
+    direction = DIRECTIONS.get(verdict.direction)
+    if verdict.size == "below":
         return "right" if guess == "hardly" else "wrong"
-    if verdict.kind == "matters":
+    if verdict.size == "above":
         return "right" if guess == direction else "wrong"
     return "wrong" if direction and guess not in (direction, "hardly") else "still possible"

@@ -8,7 +8,8 @@ from reports.text.templates import render_sentences
 
 AGREEMENT_WORDS: dict[Agreement, str] = {
     "replicated": "same verdict in every study",
-    "reversed": "significantly worse in one study and significantly better in another",
+    "same direction": "same direction in every study, with other or uncertain sizes",
+    "reversed": "hurts in one study and helps in another",
     "different": "different verdicts",
     "inconclusive": "inconclusive in at least one study",
     "missing": "not run in every study",

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ablations.words import duration, plural
 from reports.text import wording
-from reports.text.evidence import p_value, verdict_details, verdict_name
+from reports.text.evidence import verdict_details, verdict_name
 
 
 def render_markdown(template: str, **data: object) -> str:
@@ -51,8 +51,8 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
         wording.enumerate_words,
         wording.estimate_words,
         wording.interval,
-        p_value,
         plural,
+        wording.seeds_words,
         wording.signed,
         wording.two_digits,
     )

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from ablations.analysis.comparison import Comparison
-from ablations.analysis.power import SeedPlan
-from ablations.analysis.verdicts import MOST_SEEDS
+from ablations.analysis.power import PowerPlan
+from ablations.analysis.verdicts import MOST_SEEDS, target_seeds
 from ablations.catalogue.ablation import Ablation, spec_changes
-from ablations.catalogue.entries import CATALOGUE
 from ablations.records.study import Study
 from mnist_blocks.summary import layer_table
 from reports.text.templates import render_text
@@ -23,30 +22,20 @@ def ablation_text(ablation: Ablation) -> str:
 
 
 def comparison_text(found: Sequence[Comparison], margin_pct: float) -> str:
-    """Each comparison with its tests and verdict, a few lines each."""
+    """Each comparison with its interval and verdict, a few lines each."""
     return render_text("compare.jinja", found=found, margin_pct=margin_pct)
 
 
-def plan_text(plan: SeedPlan, study: Study, effect_pct: float, power: float) -> str:
-    """The spread of the study, and how many seeds detect the effect."""
+def plan_text(
+    plan: PowerPlan, study: Study, power: float, timing: tuple[float, int, str] | None
+) -> str:
+    """How many seeds decide each effect, and how long they take: seconds of a run, jobs, and where."""
     return render_text(
         "plan.jinja",
         plan=plan,
         study=study,
-        effect_pct=effect_pct,
         power=power,
+        timing=timing,
         most_seeds=MOST_SEEDS,
-        num_ablations=len(CATALOGUE) - 1,
-    )
-
-
-def time_text(plan: SeedPlan, seconds: float, num_jobs: int, where: str) -> str:
-    """How long the planned seeds take, for one ablation and for all; one run takes `seconds`."""
-    return render_text(
-        "time.jinja",
-        plan=plan,
-        seconds=seconds,
-        num_jobs=num_jobs,
-        where=where,
-        num_variants=len(CATALOGUE),
+        target_seeds=target_seeds,
     )

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ablations.analysis.statistics import Estimate, PairedDifference
+from ablations.analysis.attribution import Attribution
+from ablations.analysis.intervals import Effect
 from ablations.catalogue.entries import CATALOGUE
 from ablations.words import plural
 
@@ -13,8 +14,8 @@ VERDICT_WORDS = {"pass": "Met", "fail": "Not met", "undecided": "Undecided"}
 """Of a requirement."""
 REMOVED_WORDS = {entry.name: entry.removes for entry in CATALOGUE}
 """What each entry of the catalogue removes, in words that fit after \"without\"."""
-EFFECT_SYMBOLS = {"hurts": MINUS, "helps": "+", "unclear": "?"}
-"""The sign of a significant difference; always printed next to a word."""
+EFFECT_SYMBOLS = {"hurts": MINUS, "helps": "+", "no clear effect": "?"}
+"""The sign of a clear difference; always printed next to a word."""
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -44,9 +45,15 @@ def interval(bounds: tuple[float, float], digits: int = 2) -> str:
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
-def estimate_words(found: Estimate | PairedDifference) -> str:
+def seeds_words(found: Effect | Attribution) -> str:
+    """`5 seeds`, or `3 to 5 seeds` where the networks have different numbers."""
+    fewest, most = min(found.num_seeds), max(found.num_seeds)
+    return plural(most, "seed") if fewest == most else f"{fewest:,} to {plural(most, 'seed')}"
+
+
+def estimate_words(found: Effect) -> str:
     """A difference with its evidence: `+0.13 points (3 seeds, 95 % interval +0.09 to +0.23)`."""
-    details = [plural(len(found.by_seed), "seed")]
+    details = [seeds_words(found)]
     if found.interval_95:
         details.append(f"95 % interval {interval(found.interval_95)}")
     return f"{signed(found.mean)} points ({', '.join(details)})"

@@ -1,6 +1,7 @@
 """Main effects, interactions and Shapley values of ingredients."""
 
-from itertools import permutations, product
+from collections.abc import Sequence
+from itertools import cycle, permutations
 from statistics import fmean
 
 import numpy as np
@@ -8,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas import DataFrame
-from scipy import stats
 from statsmodels.formula.api import ols
-from statsmodels.stats.multitest import multipletests
 
 from ablations.analysis.attribution import (
     Attribution,
@@ -69,28 +68,55 @@ def test_two_by_two_worked_by_hand() -> None:
 @given(cells_of_factorials)
 def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
     found = factorial_of(cells)
-    for one, seed in product(found.contributions, found.seeds):
+    means = {removed: fmean(by_seed.values()) for removed, by_seed in cells.items()}
+    for one in found.contributions:
         gains = []
         for order in permutations(found.names):
             removed = frozenset(found.names) - set(order[: order.index(one.name)])
-            gains.append(cells[removed - {one.name}][seed] - cells[removed][seed])
-        assert one.shapley.by_seed[seed] == pytest.approx(fmean(gains))
+            gains.append(means[removed - {one.name}] - means[removed])
+        assert one.shapley.mean == pytest.approx(fmean(gains), abs=1e-8)
 
 
-@given(cells_of_factorials)
-def test_effects_agree_with_least_squares(cells: Cells) -> None:
+def unequal_cells(names: list[str], sizes: Sequence[int]) -> Cells:
+    """Cells with one standard deviation and several numbers of seeds."""
+    chance = np.random.default_rng(7)
+    cells = {}
+    for removed, size in zip(subsets(names), cycle(sizes), strict=False):
+        values = chance.normal(0, 1, size)
+        values = 99 - len(removed) ** 2 + (values - values.mean()) / values.std(ddof=1)
+        cells[removed] = dict(enumerate(map(float, values)))
+    return cells
+
+
+@pytest.mark.parametrize("sizes", [(3,), (5, 3, 4)])
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c"]])
+def test_effects_and_intervals_are_those_of_least_squares(
+    names: list[str], sizes: Sequence[int]
+) -> None:
     # Coded -1 and +1, coefficients are half of the effects (Montgomery, section 6.3).
-    found = factorial_of(cells)
+    cells = unequal_cells(names, sizes)
+    found, *_ = attribute(cells, ORDER)
     runs = [
         {name: -1 if name in removed else 1 for name in ORDER} | {"accuracy": accuracy}
         for removed, by_seed in cells.items()
         for accuracy in by_seed.values()
     ]
-    fitted = ols(f"accuracy ~ {' * '.join(found.names)}", DataFrame(runs)).fit().params
+    fitted = ols(f"accuracy ~ {' * '.join(found.names)}", DataFrame(runs)).fit()
+    intervals = fitted.conf_int(0.05)
+    effects = {one.name: one.main_effect for one in found.contributions}
+    effects |= {":".join(one.names): one.effect for one in found.interactions}
+    for term, effect in effects.items():
+        assert effect.mean == pytest.approx(2 * fitted.params[term])
+        assert effect.interval_95 == pytest.approx(2 * intervals.loc[term], abs=1e-5)
+    # A contribution is a contrast of dummy-coded cells.
     for one in found.contributions:
-        assert one.main_effect.mean == pytest.approx(2 * fitted[one.name])
-    for interaction in found.interactions:
-        assert interaction.effect.mean == pytest.approx(2 * fitted[":".join(interaction.names)])
+        frame = DataFrame(runs)
+        frame["cell"] = frame[names].astype(str).agg("".join, axis=1)
+        means = ols("accuracy ~ 0 + cell", frame).fit()
+        code = "".join("-1" if name == one.name else "1" for name in names)
+        test = means.t_test(f"cell[{'1' * len(names)}] - cell[{code}] = 0")
+        assert one.left_out.interval_95 == pytest.approx(test.conf_int(0.05)[0], abs=1e-5)
+    assert sorted(set(found.num_seeds)) == sorted(set(sizes))
 
 
 TWO, THREE = random_cells(0, ["a", "b"]), random_cells(1, ["a", "b", "c"])
@@ -103,50 +129,39 @@ LADDER = {frozenset("acd"): {0: 96.0}, frozenset("cd"): {0: 97.0}, frozenset("d"
     [
         pytest.param({}, [], id="nothing"),
         pytest.param({removed: TWO[removed] for removed in TWO if len(removed) < 2}, [], id="singles"),
-        pytest.param({**TWO, frozenset(): {9: 99.0}}, [], id="no seed of both the full and the bare"),
+        pytest.param({**TWO, frozenset(): {}}, [], id="no run of the full network"),
         pytest.param(
-            {**TWO, frozenset("a"): {0: 1.0, 2: 1.0, 7: 1.0}}, [("ab", [0, 2], True)],
-            id="shared seeds only",
+            {**TWO, frozenset("a"): {0: 1.0, 7: 1.0}}, [("ab", 2, True)],
+            id="the fewest seeds, shared or not",
         ),
         pytest.param(
             {frozenset("ad"): {0: 1.0}, **dict(reversed(THREE.items()))},
-            [("abc", [0, 1, 2], True)],
+            [("abc", 3, True)],
             id="the largest set",
         ),
         pytest.param(
-            {**FIRST_SEED, **TWO}, [("abc", [0], True), ("ab", [0, 1, 2], True)],
+            {**FIRST_SEED, **TWO}, [("abc", 1, True), ("ab", 3, True)],
             id="a smaller set with more seeds",
         ),
         pytest.param(
             {**TWO, frozenset("cd"): {0: 97.0}, frozenset("d"): {0: 98.0}},
-            [("ab", [0, 1, 2], True), ("cd", [0], False)],
+            [("ab", 3, True), ("cd", 1, False)],
             id="a ladder of other ingredients",
         ),
         pytest.param(
-            {**TWO, **LADDER}, [("ab", [0, 1, 2], True), ("acd", [0], False)],
+            {**TWO, **LADDER}, [("ab", 3, True), ("acd", 1, False)],
             id="a longer ladder",
         ),
         pytest.param(
             {**THREE, frozenset("a"): {0: 1.0, 2: 1.0}},
-            [("abc", [0, 2], True), ("bc", [0, 1, 2], True),
-             ("ab", [0, 1, 2], False), ("ac", [0, 1, 2], False)],
+            [("abc", 2, True), ("bc", 3, True)],
             id="a factorial design with fewer seeds than the ladder of the same set",
         ),
     ],
 )  # fmt: skip
 def test_sets_that_are_attributed(cells: Cells, expected: list[object]) -> None:
     found = attribute(cells, ORDER)
-    assert [("".join(one.names), one.seeds, one.is_factorial) for one in found] == expected
-
-
-def test_contributions_alone_and_left_out_are_compared_by_paired_tests() -> None:
-    found = factorial_of(random_cells(3, ["a", "b"]))
-    p_values = [
-        stats.ttest_rel([*one.alone.by_seed.values()], [*one.left_out.by_seed.values()]).pvalue
-        for one in found.contributions
-    ]
-    expected = multipletests(p_values, method="holm")[1]
-    assert [one.alone_minus_left_out_p for one in found.contributions] == pytest.approx(expected)
+    assert [("".join(one.names), min(one.num_seeds), one.is_factorial) for one in found] == expected
 
 
 def test_ladder_and_add_one_in_need_no_factorial() -> None:

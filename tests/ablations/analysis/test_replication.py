@@ -14,13 +14,13 @@ from tests.factories import DIGITS, make_results, make_spec, make_study, make_ti
 from tests.reports.html.pages import HOSTILE, PageReader
 from tests.test_cli import run_cli
 
-HURTS = Verdict("matters", "hurts", 0.0, 0.0, 1.0, None)
-HELPS = Verdict("real but small", "helps", 1.0, 0.0, 0.0, None)
-SMALL = Verdict("real but small", "hurts", 1.0, 0.0, 0.0, None)
-NOTHING = Verdict("negligible", "unclear", 1.0, 1.0, 0.0, None)
-OPEN = Verdict("undecided", "unclear", 1.0, 1.0, 1.0, 7)
-OPEN_HELPS = Verdict("undecided", "helps", 1.0, 0.0, 1.0, 7)
-ONE_SEED = Verdict("one seed", "unclear", None, None, None, None)
+HURTS = Verdict("hurts", "above")
+HELPS = Verdict("helps", "above")
+SMALL = Verdict("hurts", "below")
+NOTHING = Verdict("no clear effect", "below")
+OPEN = Verdict("no clear effect", "uncertain")
+OPEN_HURTS = Verdict("hurts", "uncertain")
+OPEN_HELPS = Verdict("helps", "uncertain")
 
 
 @pytest.mark.parametrize(
@@ -30,20 +30,23 @@ ONE_SEED = Verdict("one seed", "unclear", None, None, None, None)
         ([NOTHING, NOTHING], "replicated"),
         ([HURTS, HELPS], "reversed"),
         ([HURTS, OPEN_HELPS], "reversed"),
-        ([HURTS, HELPS, None], "reversed"),
-        ([HURTS, SMALL], "different"),
+        ([HURTS, SMALL], "same direction"),
+        ([HURTS, OPEN_HURTS], "same direction"),
+        ([OPEN_HURTS, OPEN_HURTS], "same direction"),
         ([HURTS, NOTHING], "different"),
         ([HURTS, OPEN], "inconclusive"),
-        ([NOTHING, ONE_SEED], "inconclusive"),
-        ([HURTS, None], "missing"),
+        ([OPEN, OPEN], "inconclusive"),
+        ([NOTHING, None], "inconclusive"),
         ([HURTS, HURTS, NOTHING], "different"),
     ],
 )
 def test_agreement(verdicts: list[Verdict | None], expected: str) -> None:
     [_, row] = make_results({"target": [0], "no-gap": [0]}).rows
-    rows = [msgspec.structs.replace(row, verdict=one) if one else None for one in verdicts]
+    rows = [msgspec.structs.replace(row, verdict=one) for one in verdicts]
     assert agreement(rows) == expected
     assert agreement(rows[::-1]) == expected
+    missing = "reversed" if expected == "reversed" else "missing"
+    assert agreement([*rows, None]) == missing
 
 
 @pytest.fixture(scope="module")

@@ -1,112 +1,250 @@
-"""Verdicts: which conclusions the tests support."""
+"""Verdicts: what an interval decides, the words for it, and how many seeds would decide the rest."""
 
 from collections.abc import Sequence
-from unittest import mock
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
-from ablations.analysis.statistics import PairedDifference, paired_difference, t_interval_95
+from ablations.analysis.intervals import Difference, difference, pool_variance, resolution_pct
+from ablations.analysis.looks import between_looks, family, level_of_look, outside_plan
+from ablations.analysis.summary import Results, open_ablations, summarise
 from ablations.analysis.verdicts import (
     Verdict,
-    beyond_margin_p,
     decide_verdicts,
+    judge_direction,
+    judge_size,
     seeds_to_decide,
     seeds_to_detect,
-    within_margin_p,
+    target_seeds,
 )
+from ablations.records.study import Study
+from ablations.records.study_spec import SeedPlan
+from reports.text.answer import notices
+from reports.text.evidence import verdict_details, verdict_name
+from tests.factories import make_record, make_results, make_spec, make_study
 
-differences = st.lists(
-    st.integers(-60, 60).map(lambda images: images / 100), min_size=2, max_size=10
-)
+PLAN = SeedPlan((5, 10, 20), ("no-gap", "no-relu"))
 
 
-def paired(values: Sequence[float]) -> PairedDifference:
-    return paired_difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))
-
-
-def verdict(values: Sequence[float], margin: float = 0.1) -> Verdict:
-    return decide_verdicts({"one": paired(values)}, margin)["one"]
+def between(low: float, high: float) -> Difference:
+    """A difference of five seeds with this interval."""
+    half = (high - low) / 2
+    return Difference(low + half, (5, 5), half / 3, 3.0, (low, high), {0: 0.0}, (half, half))
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "effect"),
+    ("interval", "direction", "size"),
     [
-        ([-0.50, -0.45, -0.55, -0.52, -0.48], "matters", "hurts"),
-        ([0.50, 0.45, 0.55, 0.52, 0.48], "matters", "helps"),
-        ([-0.05, -0.04, -0.06, -0.05, -0.04], "real but small", "hurts"),
-        ([0.02, -0.02, 0.01, -0.01, 0.01], "negligible", "unclear"),
-        ([-0.3, 0.1, -0.1, 0.2, -0.2], "undecided", "unclear"),
-        # Significantly worse, and not shown to be beyond the margin.
-        ([-0.14, -0.12, -0.13, -0.11, -0.08], "undecided", "hurts"),
-        ([-3.0], "one seed", "unclear"),
-        ([-0.2, -0.2, -0.2], "undecided", "unclear"),
+        ((-0.6, -0.4), "hurts", "above"),
+        ((0.4, 0.6), "helps", "above"),
+        ((-0.08, -0.02), "hurts", "below"),
+        ((0.02, 0.08), "helps", "below"),
+        ((-0.05, 0.05), "no clear effect", "below"),
+        ((-0.3, 0.1), "no clear effect", "uncertain"),
+        ((-0.3, -0.05), "hurts", "uncertain"),
+        # Exactly at zero and at the margin.
+        ((0.0, 0.1), "no clear effect", "uncertain"),
+        ((-0.5, -0.1), "hurts", "uncertain"),
     ],
 )
-def test_verdicts(values: list[float], kind: str, effect: str) -> None:
-    found = verdict(values)
-    assert (found.kind, found.effect) == (kind, effect)
-    assert (found.more_seeds is not None) == (kind == "undecided" and len(set(values)) > 1)
+def test_the_interval_decides(interval: tuple[float, float], direction: str, size: str) -> None:
+    verdict = decide_verdicts({"one": between(*interval)}, 0.1)["one"]
+    assert (verdict.direction, verdict.size) == (direction, size)
+    assert (judge_direction(interval), judge_size(interval, 0.1)) == (direction, size)
+    if size != "uncertain":
+        assert verdict.seeds_to_decide is None
 
 
-@given(differences)
-def test_verdicts_on_one_ablation_follow_its_interval(values: list[float]) -> None:
-    interval = t_interval_95(values)
-    assume(interval is not None)
-    low, high = interval
-    assert (beyond_margin_p(values, 0.1) < 0.05) == (high < -0.1 or low > 0.1)
-    # Without the number of seeds that would decide, which is slow to compute.
-    with mock.patch("ablations.analysis.verdicts.seeds_to_decide", return_value=None):
-        found = verdict(values)
-    assert (found.kind == "matters") == (high < -0.1 or low > 0.1)
-    if found.kind == "real but small":
-        assert not low <= 0 <= high
-    if found.kind == "negligible":
-        assert low <= 0 <= high
+@given(st.floats(-1, 1), st.floats(0.001, 1), st.floats(0.01, 1))
+def test_no_verdict_contradicts_its_interval(middle: float, half: float, margin: float) -> None:
+    verdict = decide_verdicts({"one": between(middle - half, middle + half)}, margin)["one"]
+    assert not (verdict.direction == "no clear effect" and verdict.size == "above")
+    assert (verdict.direction == "hurts") == (middle + half < 0)
 
 
-@given(differences)
-def test_two_one_sided_tests_agree_with_the_library(values: list[float]) -> None:
-    assume(len(set(values)) > 1)
-    from statsmodels.stats.weightstats import DescrStatsW
+def results_of(accuracies: dict[str, Sequence[float]], diverged: Sequence[str] = ()) -> Results:
+    """A study with exactly these accuracies, one for each seed."""
+    study = make_study({name: range(len(found)) for name, found in accuracies.items()})
+    records = [
+        make_record(
+            record.run_spec,
+            last_error_pct=100 - accuracies[record.run_spec.ablation][record.run_spec.seed],
+            diverges_after=3 if record.run_spec.ablation in diverged else None,
+        )
+        for record in study.records
+    ]
+    for index, record in enumerate(records):
+        # The factory adds noise to every epoch.
+        wanted = accuracies[record.run_spec.ablation][record.run_spec.seed]
+        last = msgspec.structs.replace(record.epochs[-1], test_accuracy_pct=wanted)
+        records[index] = msgspec.structs.replace(record, epochs=[*record.epochs[:-1], last])
+    return summarise(Study("s", study.spec, tuple(records), None, ()))
 
-    assert within_margin_p(values, 0.1) == pytest.approx(
-        DescrStatsW(values).ttost_mean(-0.1, 0.1)[0], abs=1e-9
+
+@pytest.mark.parametrize(
+    ("target", "ablation", "words"),
+    [
+        # Without any spread.
+        ([100.0] * 3, [50.0] * 3, "hurts, above the margin"),
+        ([100.0] * 3, [100.0] * 3, "no clear effect, below the margin"),
+        ([99.4] * 5, [99.4] * 5, "no clear effect, below the margin"),
+        # Too few seeds.
+        ([99.4], [99.3], "one seed"),
+        ([99.4] * 3, [99.3], "one seed"),
+        ([99.4] * 3, [99.3, 99.2], "2 seeds"),
+        ([99.4] * 3, [11.0], "large in this run; one seed"),
+        ([99.4] * 3, [11.0, 12.0], "large in these runs; 2 seeds"),
+        ([99.4], [99.3] * 5, "one seed of the target"),
+        ([99.4] * 2, [50.0] * 5, "large in these runs; 2 seeds of the target"),
+    ],
+)
+def test_degenerate_studies_have_fitting_words(
+    target: list[float], ablation: list[float], words: str
+) -> None:
+    results = results_of({"target": target, "no-relu": ablation})
+    [_, row] = results.rows
+    assert verdict_name(row, 0.1) == words
+    assert (row.verdict is None) == (row.difference_pct.interval_95 is None) == ("seed" in words)
+
+
+def test_diverged_runs_are_results_without_a_number_of_seeds() -> None:
+    results = results_of(
+        {"target": [99.4, 99.3, 99.5], "no-relu": [11.0, 98.0, 60.0]}, diverged=["no-relu"]
+    )
+    [_, row] = results.rows
+    assert row.verdict and verdict_details(row) == "3 of 3 runs diverged"
+
+
+def test_details_of_an_uncertain_size_invite_no_further_seeds() -> None:
+    [_, row] = make_results({"target": range(3), "no-gap": range(3)}).rows
+    for needed, words in (
+        (14, "a new study with about 14 seeds would decide it"),
+        (None, "more than 1,000 seeds"),
+    ):
+        verdict = Verdict("hurts", "uncertain", seeds_to_decide=needed)
+        found = msgspec.structs.replace(row, verdict=verdict)
+        assert words in verdict_details(found)
+        assert "more seeds" not in verdict_details(found)
+        assert verdict_name(found, 0.1) == "hurts, size uncertain"
+    assert verdict_details(msgspec.structs.replace(row, verdict=Verdict("hurts", "above"))) == ""
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan"), float("inf")])
+def test_margin_must_be_positive(margin: float) -> None:
+    with pytest.raises(ValueError, match=f"margin {margin}: needs a positive number"):
+        decide_verdicts({}, margin)
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.05, 0.25])
+def test_predicted_seeds_decide_80_percent_of_studies(effect: float) -> None:
+    needed = seeds_to_decide(effect, 0.1, (0.25, 0.25), 2.5)
+    chance, decided = np.random.default_rng(4), 0
+    for _ in range(400):
+        runs = {
+            name: dict(enumerate(chance.normal(99 + mean, 0.25, needed)))
+            for name, mean in (("one", effect), ("target", 0.0))
+        }
+        pool = pool_variance({name: list(found.values()) for name, found in runs.items()})
+        found = difference("one", "target", runs, pool, level=0.0124)
+        decided += judge_size(found.interval_95, 0.1) != "uncertain"
+    assert decided / 400 == pytest.approx(0.8, abs=0.07)
+
+
+def test_no_number_of_seeds_decides_an_effect_at_the_margin() -> None:
+    assert seeds_to_decide(-0.1, 0.1, (0.05, 0.05), 2.5) is None
+    assert seeds_to_decide(0.1001, 0.1, (0.05, 0.05), 2.5) is None
+    assert seeds_to_decide(0.2, 0.1, (0.05, 0.05), 2.5, num_open=9) < seeds_to_decide(
+        0.2, 0.1, (0.05, 0.05), 2.5
     )
 
 
-def test_more_comparisons_need_more_evidence() -> None:
-    values = [-0.30, -0.20, -0.35, -0.25, -0.15]
-    chance = np.random.default_rng(1)
-    others = {f"other-{n}": paired(list(chance.normal(0, 0.3, 5).round(2))) for n in range(15)}
-    among = decide_verdicts({"one": paired(values)} | others, 0.1)["one"]
-    assert verdict(values).kind == "matters"
-    assert among.kind == "undecided"
+def test_target_gets_dunnetts_share() -> None:
+    assert [target_seeds(5, number) for number in (0, 1, 4, 15)] == [5, 5, 10, 20]
 
 
-def test_predicted_seeds_decide_80_percent_of_studies() -> None:
-    values = [-0.30, -0.10, -0.20, -0.02, -0.25]
-    needed = seeds_to_decide(values, 0.1, num_compared=1)
-    mean, deviation = np.mean(values), np.std(values, ddof=1)
-    chance = np.random.default_rng(4)
-    draws = chance.normal(mean, deviation, (400, needed))
-    settled = [beyond_margin_p(list(row), 0.1) < 0.05 for row in draws]
-    assert np.mean(settled) == pytest.approx(0.8, abs=0.06)
-
-
-def test_seeds_to_detect_is_the_librarys_answer() -> None:
-    needed = seeds_to_detect(0.05, 0.06, 0.8)
-    exact = TTestPower().solve_power(0.05 / 0.06, alpha=0.05, power=0.8)
-    assert needed - 1 < exact <= needed
-    assert seeds_to_detect(-0.05, 0.06, 0.8) == needed
-    assert seeds_to_detect(1e-6, 1.0) is None
+def test_seeds_to_detect_is_about_the_librarys_answer() -> None:
+    exact = TTestPower().solve_power(0.02 / 0.06, alpha=0.05, power=0.8)
+    assert seeds_to_detect(0.02, 0.06) == pytest.approx(exact, abs=2)
+    assert seeds_to_detect(-0.02, 0.06) == seeds_to_detect(0.02, 0.06)
     assert seeds_to_detect(1.0, 1e-6) == 2
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan")])
-def test_margin_must_be_positive(margin: float) -> None:
-    with pytest.raises(ValueError, match="needs a positive number"):
-        decide_verdicts({}, margin)
+def test_looks_share_the_level() -> None:
+    assert level_of_look(None) == 0.05
+    assert level_of_look(PLAN) == pytest.approx(0.05 / 3)
+    assert family(PLAN, {"no-gap": 5, "no-maxpool": 3}) == {
+        "no-gap": 5,
+        "no-relu": 0,
+        "no-maxpool": 3,
+    }
+    assert family(None, {"no-gap": 5}) == {"no-gap": 5}
+
+
+def test_departures_from_the_plan_are_found_and_stated() -> None:
+    num_seeds = {"no-gap": 21, "no-relu": 7, "no-maxpool": 5, "no-dropout": 0}
+    assert outside_plan(PLAN, num_seeds) == ["no-gap", "no-maxpool"]
+    assert between_looks(PLAN, num_seeds) == ["no-relu"]
+    assert outside_plan(None, num_seeds) == between_looks(None, num_seeds) == []
+    spec = msgspec.structs.replace(make_spec(), seed_plan=PLAN)
+    study = make_study({"target": range(8), "no-relu": range(7), "no-maxpool": range(5)}, spec=spec)
+    after_plan, provisional = notices(spec, study.records)
+    assert after_plan == (
+        "Seeds or ablations were added after the plan (no-maxpool), so verdicts no longer hold their "
+        "error rate of 5 %."
+    )
+    assert (
+        "no-relu is between two planned looks (5, 10, 20 seeds), so its verdict is provisional"
+        in provisional
+    )
+    row = next(row for row in summarise(study).rows if row.ablation.name == "no-relu")
+    assert verdict_name(row, 0.1).startswith("provisional: hurts")
+    assert notices(make_spec(), study.records) == []
+
+
+def test_planned_looks_widen_intervals_and_planned_ablations_count() -> None:
+    seeds = {"target": range(5), "no-gap": range(5)}
+    planned = make_results(seeds, spec=msgspec.structs.replace(make_spec(), seed_plan=PLAN))
+    one_look = make_results(seeds)
+    assert (planned.model.num_compared, planned.model.num_looks) == (2, 3)
+    assert (one_look.model.num_compared, one_look.model.num_looks) == (1, 1)
+    [wide, narrow] = [found.rows[1].difference_pct for found in (planned, one_look)]
+    assert wide.standard_error == narrow.standard_error
+    assert wide.critical_value > narrow.critical_value
+    assert wide.interval_95 == pytest.approx(
+        [wide.mean + side * wide.critical_value * wide.standard_error for side in (-1, 1)]
+    )
+
+
+def test_open_ablations_are_planned_undecided_and_before_the_last_look() -> None:
+    spec = msgspec.structs.replace(
+        make_spec(),
+        seed_plan=SeedPlan((5, 10), ("no-gap", "no-relu", "no-maxpool", "no-conv-bias")),
+    )
+    results = make_results(
+        # Decided; undecided; at the last look; without runs; not planned.
+        {
+            "target": range(10),
+            "no-relu": range(5),
+            "no-gap": range(3),
+            "no-maxpool": range(10),
+            "no-dropout": range(2),
+        },
+        spec=spec,
+    )
+    rows = [
+        msgspec.structs.replace(row, verdict=Verdict("no clear effect", "uncertain"))
+        if row.ablation.name in ("no-gap", "no-maxpool", "no-dropout")
+        else row
+        for row in results.rows
+    ]
+    assert open_ablations(msgspec.structs.replace(results, rows=rows)) == ["no-gap", "no-conv-bias"]
+    assert open_ablations(make_results({"target": range(3), "no-gap": range(3)})) == []
+
+
+def test_resolution_is_a_uniform_error_of_one_image() -> None:
+    chance = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000) / 360 * 100
+    assert resolution_pct(360) == pytest.approx(chance.std(), rel=0.01)

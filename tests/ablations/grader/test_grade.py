@@ -24,7 +24,7 @@ def trained(*accuracies_pct: float, num_epochs: int = 19) -> list[TrainedSeed]:
         ((99.39,), 19, "undecided", "use more --seeds"),
         ((99.60, 99.60), 19, "undecided", "use more --seeds"),
         ((10.0,), 19, "fail", "a guess among ten classes"),
-        ((9.8, 9.8, 9.8), 19, "fail", "all seeds agree"),
+        ((9.8, 9.8, 9.8), 19, "fail", "all 3 seeds agree"),
         ((99.50, 99.50, 99.52, 99.48, 9.8), 19, "fail", "mean of 5 seeds"),
         ((99.50, 99.52, 99.48), 20, "fail", "mean of 3 seeds"),
     ],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ablations.analysis.mechanisms import SignalProfile, compare_gaps, observed_pair
 from ablations.analysis.summary import AblationResult, Results
-from ablations.analysis.verdicts import decide_verdicts
+from ablations.analysis.verdicts import Verdict
 from ablations.catalogue.entries import CATALOGUE
 from ablations.inspection.load import Exhibits
 from reports.figures.mechanisms import signal_figure
@@ -22,10 +22,11 @@ from reports.figures.pictures import SQUARE_PIXELS, evidence_picture, image_pict
 from reports.html.cards import confusion_of, finding
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.html.page import render_page
+from reports.text.evidence import verdict_name
 from reports.text.predict import Outcome, choices
 from reports.text.templates import render_paragraphs
 from reports.text.wording import two_digits
-from tests.ablations.analysis.test_verdicts import paired
+from tests.factories import make_results
 
 RIGHT, WRONG, POSSIBLE = get_args(Outcome)
 
@@ -34,43 +35,43 @@ def row_named(results: Results, name: str) -> AblationResult:
     return next(row for row in results.rows if row.ablation.name == name)
 
 
-def with_differences(results: Results, by_seed: list[float]) -> AblationResult:
-    """A row with other differences and the verdict that they get."""
-    difference = paired(by_seed)
-    [verdict] = decide_verdicts({"one": difference}, 0.1).values()
+def with_verdict(results: Results, verdict: Verdict | None) -> AblationResult:
+    """A row with another verdict; None: as with one seed."""
     row = row_named(results, "no-batchnorm")
+    difference = msgspec.structs.replace(row.difference_pct, num_seeds=(3 if verdict else 1, 3))
     return msgspec.structs.replace(row, difference_pct=difference, verdict=verdict)
 
 
 @pytest.mark.parametrize(
-    ("by_seed", "words", "outcomes"),
+    ("verdict", "words", "outcomes"),
     [
-        ([-1.0, -1.1, -0.9], "Matters: without batch normalisation the network is worse by significantly more than 0.10 points", [RIGHT, WRONG, WRONG]),
-        ([0.5, 0.6, 0.55], "is better by significantly more", [WRONG, WRONG, RIGHT]),
-        ([-0.02, -0.021, -0.019], "Real but small", [WRONG, RIGHT, WRONG]),
-        ([0.001, -0.001, 0.0], "equivalent to the target within ±0.10 points", [WRONG, RIGHT, WRONG]),
-        ([-0.1, -0.11, -0.09], "is significantly worse. Whether", [POSSIBLE, POSSIBLE, WRONG]),
-        ([0.1, 0.11, 0.09], "is significantly better. Whether", [WRONG, POSSIBLE, POSSIBLE]),
-        ([-0.5, 0.4, 0.1], "Inconclusive at this number of seeds", [POSSIBLE] * 3),
-        ([-0.5], "supports no conclusion", [POSSIBLE] * 3),
+        (Verdict("hurts", "above"), "Without batch normalisation the network is worse, by more than 0.10 points.", [RIGHT, WRONG, WRONG]),
+        (Verdict("helps", "above"), "is better, by more than", [WRONG, WRONG, RIGHT]),
+        (Verdict("hurts", "below"), "is worse, and the difference is less than 0.10 points.", [WRONG, RIGHT, WRONG]),
+        (Verdict("no clear effect", "below"), "neither clearly worse nor clearly better, and the difference is less than", [WRONG, RIGHT, WRONG]),
+        (Verdict("hurts", "uncertain"), "is worse. Whether the difference is larger than 0.10 points is uncertain.", [POSSIBLE, POSSIBLE, WRONG]),
+        (Verdict("helps", "uncertain"), "is better. Whether", [WRONG, POSSIBLE, POSSIBLE]),
+        (Verdict("no clear effect", "uncertain"), "neither clearly worse nor clearly better. Whether", [POSSIBLE] * 3),
+        (Verdict("hurts", "above", is_provisional=True), "Provisional, between two planned looks: Without", [RIGHT, WRONG, WRONG]),
+        (None, "ne seed: a verdict needs three seeds", [POSSIBLE] * 3),
     ],
 )  # fmt: skip
 def test_finding_and_outcomes_of_guesses_follow_the_verdict(
-    results: Results, by_seed: list[float], words: str, outcomes: list[Outcome]
+    results: Results, verdict: Verdict | None, words: str, outcomes: list[Outcome]
 ) -> None:
-    row = with_differences(results, by_seed)
-    assert row.verdict and words in finding(row, 0.1)
+    row = with_verdict(results, verdict)
+    assert words in finding(row, 0.1)
     for choice, outcome in zip(choices(row, 0.1), outcomes, strict=True):
         assert choice.outcome == outcome and "0.10 points" in choice.words
-        verdict = "none" if row.verdict.kind == "one seed" else row.verdict.kind
-        assert choice.reason.startswith(f"{outcome.capitalize()}: the verdict is “{verdict}")
+        known = f"the verdict is “{verdict_name(row, 0.1)}”" if verdict else "there is no verdict ("
+        assert choice.reason.startswith(f"{outcome.capitalize()}: {known}")
 
 
-def test_nothing_is_known_without_a_seed_of_the_target(results: Results) -> None:
-    row = row_named(results, "no-augmentation")
+def test_nothing_is_known_without_a_run_of_the_target() -> None:
+    row = row_named(make_results({"no-augmentation": range(3)}), "no-augmentation")
     assert finding(row, 0.25) == ""
     for choice in choices(row, 0.25):
-        assert choice.outcome == POSSIBLE and "no seed was run both" in choice.reason
+        assert choice.outcome == POSSIBLE and "there is no verdict (no comparison)" in choice.reason
         assert "0.25 points" in choice.words
 
 
@@ -165,16 +166,16 @@ def test_explanations_pair_the_seeds(results: Results, exhibits: Exhibits) -> No
     gaps = compare_gaps(pair)
     assert gaps.target.training_pct.by_seed == {1: 100 - kept["target", 1].known_accuracy_pct}
     assert gaps.target.test_pct.by_seed == {1: 100 - results.target.accuracy_pct.by_seed[1]}
-    assert "(1 seed)" in render_paragraphs("gap.jinja", pair=pair, gaps=gaps)[0]
+    assert "(1 seed)" in render_paragraphs("gap.jinja", pair=pair, gaps=gaps, margin_pct=0.1)[0]
 
 
 @pytest.mark.parametrize(
     ("known_with", "known_without", "effect", "is_raised", "is_memorised"),
     [
-        (0.60, 0.40, "unclear", True, False),
-        (0.60, 0.10, "unclear", True, True),
+        (0.60, 0.40, "no clear effect", True, False),
+        (0.60, 0.10, "no clear effect", True, True),
         (0.60, 0.40, "hurts", False, True),
-        (0.40, 0.60, "unclear", False, True),
+        (0.40, 0.60, "no clear effect", False, True),
     ],
 )
 def test_overfitting_is_mentioned_only_as_measured(
@@ -188,11 +189,11 @@ def test_overfitting_is_mentioned_only_as_measured(
                 observations[name, seed], known_accuracy_pct=100 - error_pct
             )
     row = row_named(results, "no-dropout")
-    verdict = msgspec.structs.replace(row.verdict, effect=effect)
+    verdict = msgspec.structs.replace(row.verdict, direction=effect)
     row = msgspec.structs.replace(row, verdict=verdict)
     pair = observed_pair(row, results.target, observations)
     assert pair
-    text = render_paragraphs("gap.jinja", pair=pair, gaps=compare_gaps(pair))[0]
+    text = render_paragraphs("gap.jinja", pair=pair, gaps=compare_gaps(pair), margin_pct=0.1)[0]
     assert ("raises the error on training images" in text) == is_raised
     assert ("does not memorise" in text) == (not is_memorised)
 

@@ -151,7 +151,7 @@ def test_screen_readers_get_one_update_after_typing(page: Page, results: Results
 
 def test_an_address_restores_the_view(open_page: Callable[..., Page], report: Path) -> None:
     page = open_page(report)
-    click(page, "evidence", "effect-size")
+    click(page, "evidence", "spread")
     field(page, "evidence").fill("pool")
     page.get_by_label("core concepts only").check()
     field(page, "numbers").fill("no-")
@@ -206,7 +206,7 @@ def test_anchors_and_history(open_page: Callable[..., Page], report: Path) -> No
 
 
 def test_link_to_a_view_is_copied_or_shown(page: Page) -> None:
-    click(page, "evidence", "loss")
+    click(page, "evidence", "spread")
     click(page, "numbers", "accuracy")
     page.evaluate(
         "() => { navigator.clipboard.writeText = async (text) => { window.copied = text } }"
@@ -215,14 +215,14 @@ def test_link_to_a_view_is_copied_or_shown(page: Page) -> None:
     copy.click()
     status = page.locator("#evidence-tools .copied")
     expect(status).to_have_text("Link copied.")
-    assert page.evaluate("copied").endswith("report.html#evidence?sort=loss&order=ascending")
-    click(page, "evidence", "loss")
+    assert page.evaluate("copied").endswith("report.html#evidence?sort=spread&order=ascending")
+    click(page, "evidence", "spread")
     expect(status).to_have_text("")
     page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error() } }")
     copy.click()
     expect(page.locator("#evidence-tools .link")).to_be_focused()
     selected = page.evaluate("getSelection().toString()")
-    assert selected.endswith("report.html#evidence?sort=loss&order=descending")
+    assert selected.endswith("report.html#evidence?sort=spread&order=descending")
 
 
 def downloaded(page: Page, button: str) -> tuple[str, str]:

@@ -1,0 +1,307 @@
+"""Differences between groups of runs, with intervals that hold together: pure functions of numbers.
+
+A group is one network's accuracies, one for each seed. Seeds are independent replicates, and groups
+are never paired by seed: two networks with one seed share initial weights and the order of images,
+but training amplifies every difference, and the committed studies show no correlation that can be
+told from zero (`seed_correlation`; docs/statistics.md). If there were a positive one, the intervals
+would be wider than necessary, never too narrow.
+
+1. The variance over seeds is pooled over the groups. Each group's own counts besides it, the more so
+   the more unequal the groups are (`pool_variance`; Smyth 2004), and a noisier group keeps its own.
+2. A contrast of means has a standard error and a critical value that follow from it (`contrast`).
+3. The intervals of all comparisons with the target hold together (`family_level`; Dunnett 1955). Each
+   has the same level, with its own degrees of freedom (as in Hasler and Hothorn 2008).
+
+Full pooling, as Dunnett's own test assumes it, misses a true difference far more often than in 5 % of
+studies when spreads are as unequal as in the committed ones; nor does it help to take out groups that an
+F test finds noisier, since the test is blind to most of them at 3 to 5 seeds (docs/statistics.md).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from functools import cache
+from math import sqrt
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+LEVEL = 0.05
+MIN_SEEDS = 3
+"""Of each side; fewer support no interval."""
+CAUTION = 0.5
+"""The weight of the pooled variance is estimated, so it is halved. benchmarks/validity.py shows that
+intervals then hold their level."""
+DIGITS = 9
+"""Means are rounded to these decimals: accuracies in percent are not exact in binary."""
+
+Name = TypeVar("Name", bound=Hashable)
+"""Of a group: one network, with its accuracies, one for each seed."""
+
+
+class Pool(NamedTuple):
+    """The spread over seeds that groups share."""
+
+    standard_deviation: float
+    degrees_of_freedom: int
+    """Of all groups together; 0 where each has one run, so that there is no spread."""
+    weight: float
+    """How many degrees of freedom of a group's own the pooled variance counts for. Infinite: groups do
+    not differ more than by chance."""
+    floor: float
+    """The least standard deviation: that of rounding to whole test images."""
+    apart: frozenset[Any] = frozenset()
+    """Groups with a diverged run: each has only its own spread."""
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """A sum of group means with coefficients, such as a difference."""
+
+    mean: float
+    num_seeds: tuple[int, ...]
+    """Of each group."""
+    standard_error: float | None
+    """None without any spread."""
+    critical_value: float | None
+    """Half of the interval's width, in standard errors."""
+    interval_95: tuple[float, float] | None
+
+
+class Difference(Effect, frozen=True):
+    """The mean of one group minus that of another; no interval for fewer than three seeds of either."""
+
+    by_seed: dict[int, float]
+    """The first group's value at each seed, minus the other's mean."""
+    spreads: tuple[float, float]
+    """The standard deviations of both that the interval is made from."""
+    new_images_interval_95: tuple[float, float] | None = None
+    """For other test images of the same kind, too; None where the wrong images are unknown."""
+
+
+def resolution_pct(num_test_images: int) -> float:
+    """The standard deviation of rounding an accuracy to whole test images, in points."""
+    return 100 / num_test_images / sqrt(12)
+
+
+def variance(values: Sequence[float]) -> float:
+    """Of a sample; the library's is exact, and too slow for simulations."""
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def pool_variance(
+    groups: Mapping[Name, Sequence[float]], floor: float = 0.0, apart: Collection[Name] = ()
+) -> Pool:
+    """Pool the variance within groups, and estimate how far it holds for each of them.
+
+    The groups' true variances are taken to vary as a scaled inverse chi-squared distribution, which is
+    fitted to the logarithms of the measured ones (Smyth 2004, Statistical Applications in Genetics
+    and Molecular Biology 3, article 3, section 6.2). If they vary no more than by chance, it is the
+    usual pooled variance.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    # scipy takes most of a second to import; most commands need no interval.
+    from scipy.optimize import brentq
+    from scipy.special import digamma, polygamma
+
+    for name, values in groups.items():
+        if wrong := [value for value in values if not math.isfinite(value)]:
+            raise ValueError(f"{name} has the accuracy {wrong[0]}: needs finite numbers")
+    shared = [values for name, values in groups.items() if name not in apart and len(values) > 1]
+    total = sum(len(values) - 1 for values in shared)
+    # Runs that differ by less than rounding show no spread to fit.
+    found = [
+        (one, len(values) - 1) for values in shared if (one := variance(values)) and one >= floor**2
+    ]
+    measured = sum(freedom for _, freedom in found)
+    pooled = sqrt(sum(freedom * one for one, freedom in found) / measured) if found else 0.0
+    weight = math.inf
+    if len(found) > 1:
+        logarithms = [
+            math.log(one) - digamma(freedom / 2) + math.log(freedom / 2) for one, freedom in found
+        ]
+        excess = variance(logarithms) - fmean(polygamma(1, freedom / 2) for _, freedom in found)
+        if excess > polygamma(1, 1e6):
+            half = brentq(lambda half: polygamma(1, half) - excess, 1e-4, 1e6)
+            pooled = sqrt(math.exp(fmean(logarithms) + digamma(half) - math.log(half)))
+            weight = CAUTION * 2 * half
+    deviation = round(max(pooled, floor), DIGITS)
+    return Pool(deviation, measured or total, round(weight, 6), floor, frozenset(apart))
+
+
+def spread_of(
+    name: Name, groups: Mapping[Name, Sequence[float]], pool: Pool
+) -> tuple[float, float]:
+    """A group's standard deviation and its degrees of freedom.
+
+    The variance is the mean of the pooled one and the group's own, weighted by degrees of freedom. A
+    noisier group keeps its own: a mean would be too small for it.
+    """
+    values = groups[name]
+    freedom = len(values) - 1
+    own = variance(values) if freedom else 0.0
+    if name in pool.apart:
+        return round(max(sqrt(own), pool.floor), DIGITS), freedom
+    shared = pool.standard_deviation**2
+    if math.isfinite(pool.weight) and pool.weight + freedom:
+        shared = (pool.weight * shared + freedom * own) / (pool.weight + freedom)
+    deviation = max(sqrt(max(own, shared)), pool.floor)
+    return round(deviation, DIGITS), min(pool.weight + freedom, pool.degrees_of_freedom)
+
+
+def contrast(
+    coefficients: Mapping[Name, float],
+    groups: Mapping[Name, Sequence[float]],
+    pool: Pool,
+    level: float = LEVEL,
+) -> Effect:
+    """A sum of group means with coefficients, with its interval at this two-sided level.
+
+    Where degrees of freedom differ, the critical value is the mean of Student's for each group, weighted
+    by their parts in the variance (Cochran and Cox 1957, Experimental Designs, section 4.14): on the
+    safe side, which Welch's approximation is not for few seeds and small levels.
+    """
+    mean = round(sum(one * fmean(groups[name]) for name, one in coefficients.items()), DIGITS)
+    num_seeds = tuple(len(groups[name]) for name in coefficients)
+    parts = []
+    for name, weight in coefficients.items():
+        deviation, freedom = spread_of(name, groups, pool)
+        parts.append((weight**2 * deviation**2 / len(groups[name]), freedom))
+    total = sum(part for part, _ in parts)
+    if not total or not all(freedom for _, freedom in parts):
+        return Effect(mean, num_seeds, None, None, None)
+    critical = sum(part * t_critical_value(level, freedom) for part, freedom in parts) / total
+    critical, error = round(critical, 6), sqrt(total)
+    return Effect(mean, num_seeds, error, critical, around(mean, critical * error))
+
+
+def t_critical_value(level: float, degrees_of_freedom: float) -> float:
+    """Of Student's distribution, two-sided; rounded, so that every machine finds the same."""
+    from scipy.special import stdtrit
+
+    return round(float(stdtrit(degrees_of_freedom, 1 - level / 2)), 6)
+
+
+def difference(
+    one: Name,
+    other: Name,
+    runs: Mapping[Name, Mapping[int, float]],
+    pool: Pool,
+    level: float = LEVEL,
+) -> Difference:
+    """One group minus another, with the interval of this two-sided level. `runs`: accuracies by seed."""
+    groups = {name: list(runs[name].values()) for name in (one, other)}
+    found = contrast({one: 1.0, other: -1.0}, groups, pool, level)
+    reference = fmean(groups[other])
+    return Difference(
+        found.mean,
+        found.num_seeds,
+        found.standard_error,
+        found.critical_value,
+        found.interval_95 if min(found.num_seeds) >= MIN_SEEDS else None,
+        {seed: round(value - reference, DIGITS) for seed, value in sorted(runs[one].items())},
+        (spread_of(one, groups, pool)[0], spread_of(other, groups, pool)[0]),
+    )
+
+
+def around(mean: float, half_width: float) -> tuple[float, float]:
+    """The interval with this middle."""
+    return mean - half_width, mean + half_width
+
+
+def single_difference(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
+    """One group minus another, each with its own variance, for itself. None where a side is empty."""
+    if not one or not other:
+        return None
+    return difference(
+        "one",
+        "other",
+        {"one": one, "other": other},
+        Pool(0.0, 0, 0.0, 0.0, frozenset(("one", "other"))),
+    )
+
+
+def family_level(
+    num_seeds: Sequence[int], num_target_seeds: int, degrees_of_freedom: float, level: float
+) -> float:
+    """The level of each comparison with the target, so that all intervals hold together at `level`.
+
+    `num_seeds`: of every ablation that is compared; 0 for one without runs, which then counts as
+    independent of the others.
+    """
+    from scipy.special import stdtr
+
+    critical = dunnett_critical_value(
+        tuple(sorted(num_seeds)), num_target_seeds, degrees_of_freedom, level
+    )
+    return 2 * float(stdtr(degrees_of_freedom, -critical))
+
+
+@cache
+def dunnett_critical_value(
+    num_seeds: tuple[int, ...], num_target_seeds: int, degrees_of_freedom: float, level: float
+) -> float:
+    """The two-sided critical value of comparisons with one target (Dunnett 1955, JASA 50, 1096-1121).
+
+    Given the target's deviation z and the ratio s of the estimated to the true standard deviation,
+    the comparisons are independent, so their probability is a product, which is integrated over both.
+    """
+    import numpy as np
+    from scipy.optimize import brentq
+    from scipy.special import chdtri, ndtr
+
+    def nodes(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        points, weights = np.polynomial.legendre.leggauss(64)
+        return (high - low) / 2 * points + (high + low) / 2, weights
+
+    z, z_weights = nodes(-8.5, 8.5)
+    z_weights = z_weights * np.exp(-(z**2) / 2)
+    # From the lowest to the highest value with any probability.
+    s, s_weights = nodes(
+        *(
+            sqrt(chdtri(degrees_of_freedom, tail) / degrees_of_freedom)
+            for tail in (1 - 1e-13, 1e-13)
+        )
+    )
+    log_density = (degrees_of_freedom - 1) * np.log(s) - degrees_of_freedom * s**2 / 2
+    s_weights = s_weights * np.exp(log_density - log_density.max())
+    weights = np.outer(z_weights / z_weights.sum(), s_weights / s_weights.sum())
+
+    def beyond(critical: float) -> float:
+        """The excess of the probability that all lie within the critical value."""
+        inside = np.ones_like(weights)
+        for number, times in Counter(num_seeds).items():
+            share = number / (number + num_target_seeds)
+            middle = sqrt(share / (1 - share)) * z[:, None]
+            half = critical * s[None, :] / sqrt(1 - share)
+            inside *= (ndtr(middle + half) - ndtr(middle - half)) ** times
+        return float((weights * inside).sum()) - (1 - level)
+
+    # One comparison needs less than all of them, and independent ones need less than Bonferroni.
+    lowest, highest = (
+        t_critical_value(level / count, degrees_of_freedom) for count in (1, len(num_seeds) or 1)
+    )
+    return round(float(brentq(beyond, 0.99 * lowest, 1.01 * highest)), 6)
+
+
+def seed_correlation(
+    runs: Mapping[str, Mapping[int, float]], target: str = "target"
+) -> tuple[float, float] | None:
+    """The mean correlation of the target and each ablation over their shared seeds; a check only.
+
+    With its standard error if they are independent. None where none has three shared seeds that vary.
+    """
+    from statistics import correlation
+
+    found = []
+    for name, accuracies in runs.items():
+        shared = sorted(accuracies.keys() & runs.get(target, {}).keys())
+        sides = [[runs[side][seed] for seed in shared] for side in (name, target)]
+        if name != target and len(shared) >= MIN_SEEDS and all(len(set(one)) > 1 for one in sides):
+            found.append((correlation(*sides), 1 / (len(shared) - 1)))
+    if not found:
+        return None
+    return fmean(one for one, _ in found), sqrt(sum(one for _, one in found)) / len(found)

@@ -1,0 +1,267 @@
+"""Differences and intervals: against libraries, and against an own recomputation of the whole study."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf, sqrt
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, special, stats
+from statsmodels.stats.libqsturng import qsturng
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+from ablations.analysis.intervals import (
+    CAUTION,
+    difference,
+    dunnett_critical_value,
+    family_level,
+    pool_variance,
+    resolution_pct,
+    seed_correlation,
+    single_difference,
+    spread_of,
+)
+from ablations.analysis.summary import Results, summarise
+from ablations.records.study import load_study
+from tests.factories import make_results
+
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+FLOOR = resolution_pct(10_000)
+
+
+def with_spread(size: int, mean: float, deviation: float) -> list[float]:
+    """Values with exactly this mean and standard deviation."""
+    values = np.linspace(-1, 1, size)
+    return list(mean + deviation * values / values.std(ddof=1))
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (3, 5, 8, 4), (10,) * 9, (4, 30)])
+def test_critical_values_are_those_of_scipys_dunnett_test(sizes: Sequence[int]) -> None:
+    # With equal spreads, the library's pooled one is known, so its interval gives its critical value.
+    groups = [with_spread(size, 99.0 + index, 0.1) for index, size in enumerate(sizes)]
+    target = with_spread(6, 99.0, 0.1)
+    found = stats.dunnett(*groups, control=target, random_state=1).confidence_interval(0.95)
+    errors = 0.1 * np.sqrt(1 / np.array(sizes) + 1 / 6)
+    expected = (found.high - found.low) / 2 / errors
+    freedom = sum(sizes) + 6 - len(sizes) - 1
+    ours = dunnett_critical_value(tuple(sizes), 6, freedom, 0.05)
+    # The library integrates at random points.
+    assert expected == pytest.approx(np.full(len(sizes), ours), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("num_compared", "freedom", "expected"),
+    # Dunnett 1964, Biometrics 20, table II (two-sided 5 %, equal numbers).
+    [(1, 10, 2.23), (2, 10, 2.57), (3, 16, 2.59), (5, 20, 2.73), (9, 60, 2.77), (9, 20, 2.95)],
+)
+def test_critical_values_are_the_published_ones(
+    num_compared: int, freedom: int, expected: float
+) -> None:
+    found = dunnett_critical_value((7,) * num_compared, 7, freedom, 0.05)
+    assert found == pytest.approx(expected, abs=0.006)
+
+
+def test_two_independent_comparisons_are_integrated_by_scipy() -> None:
+    # Comparisons without runs are independent: the studentised maximum of normal deviates.
+    critical = dunnett_critical_value((0, 0), 1, 7, 0.01)
+
+    def inside(s: float) -> float:
+        density = stats.chi2.pdf(7 * s**2, 7) * 14 * s
+        return density * (1 - 2 * stats.norm.sf(critical * s)) ** 2
+
+    assert integrate.quad(inside, 0, 8)[0] == pytest.approx(0.99, abs=1e-6)
+    assert critical < stats.t.isf(0.0025, 7)
+
+
+def test_more_comparisons_and_fewer_degrees_of_freedom_need_more() -> None:
+    by_number = [dunnett_critical_value((5,) * count, 5, 40, 0.05) for count in (1, 2, 5, 15, 40)]
+    by_freedom = [
+        dunnett_critical_value((5,) * 15, 5, freedom, 0.05) for freedom in (2, 4, 40, 400)
+    ]
+    assert all(one < other for one, other in pairwise(by_number))
+    assert all(one > other for one, other in pairwise(by_freedom))
+    level = family_level((5,) * 15, 5, 40, 0.05)
+    assert stats.t.isf(level / 2, 40) == pytest.approx(by_number[3], abs=1e-5)
+
+
+def test_equal_spreads_are_pooled() -> None:
+    groups = {"a": with_spread(4, 9.0, 0.1), "b": with_spread(8, 9.5, 0.1), "c": [9.0]}
+    pool = pool_variance(groups, FLOOR)
+    assert pool[:4] == pytest.approx((0.1, 10, inf, FLOOR))
+    assert {spread_of(name, groups, pool) for name in groups} == {(0.1, 10)}
+
+
+def test_pooled_interval_is_that_of_statsmodels() -> None:
+    one, other = with_spread(4, 99.1, 0.1), with_spread(8, 99.5, 0.1)
+    runs = {"one": dict(enumerate(one)), "other": dict(enumerate(other))}
+    found = difference("one", "other", runs, pool_variance({"one": one, "other": other}, FLOOR))
+    means = CompareMeans(DescrStatsW(one), DescrStatsW(other))
+    assert found.interval_95 == pytest.approx(means.tconfint_diff(0.05), abs=1e-6)
+    assert found.mean == pytest.approx(-0.4)
+    assert found.by_seed == pytest.approx({seed: value - 99.5 for seed, value in enumerate(one)})
+
+
+def test_seeds_are_not_paired() -> None:
+    values = [99.1, 99.3, 99.2, 99.5]
+    target = dict(enumerate(values))
+    for runs in (
+        target,
+        dict(enumerate(reversed(values))),
+        dict(zip((7, 8, 9, 10), values, strict=True)),
+    ):
+        found = single_difference(runs, target)
+        assert found and found.mean == 0
+        assert found.interval_95 == single_difference(target, target).interval_95
+
+
+def fitted_weight(variances: Sequence[float], freedom: Sequence[int]) -> float:
+    """Smyth's prior degrees of freedom, by a search on a grid."""
+    halves = np.array(freedom) / 2
+    logarithms = np.log(variances) - special.digamma(halves) + np.log(halves)
+    excess = logarithms.var(ddof=1) - special.polygamma(1, halves).mean()
+    grid = np.geomspace(1e-3, 1e5, 400_001)
+    return float(grid[np.abs(special.polygamma(1, grid / 2) - excess).argmin()])
+
+
+def test_unequal_spreads_count_for_themselves() -> None:
+    deviations = (0.02, 0.05, 0.1, 0.4, 0.9)
+    groups = {str(one): with_spread(5, 99.0, one) for one in deviations}
+    pool = pool_variance(groups, FLOOR)
+    assert pool.weight == pytest.approx(
+        CAUTION * fitted_weight([one**2 for one in deviations], [4] * 5), rel=1e-3
+    )
+    used = [spread_of(name, groups, pool) for name in groups]
+    # The quiet ones are raised towards the pooled one, and noisier ones keep their own.
+    assert all(one > own for (one, _), own in zip(used[:2], deviations, strict=False))
+    assert [one for one, _ in used[3:]] == pytest.approx([0.4, 0.9])
+    assert {freedom for _, freedom in used} == {pool.weight + 4}
+
+
+def test_weight_is_recovered_from_many_groups() -> None:
+    chance = np.random.default_rng(0)
+    deviations = 0.05 * np.sqrt(8 / chance.chisquare(8, 3000))
+    groups = {index: list(chance.normal(0, one, 5)) for index, one in enumerate(deviations)}
+    pool = pool_variance(groups)
+    assert pool.weight == pytest.approx(8 * CAUTION, rel=0.15)
+    assert pool.standard_deviation == pytest.approx(0.05, rel=0.05)
+
+
+def test_diverged_networks_do_not_change_the_spread_of_others() -> None:
+    groups = {
+        "target": with_spread(5, 99.4, 0.05),
+        "a": with_spread(5, 99.0, 0.05),
+        "b": [99.0, 98.9, 9.8],
+    }
+    without = pool_variance({name: groups[name] for name in ("target", "a")}, FLOOR)
+    pool = pool_variance(groups, FLOOR, ["b"])
+    assert pool[:3] == without[:3] == pytest.approx((0.05, 8, inf))
+    assert spread_of("b", groups, pool) == (pytest.approx(np.std(groups["b"], ddof=1)), 2)
+    # Runs that all agree, such as networks that answer with one class, show no spread to share.
+    assert pool_variance({**groups, "b": [9.8] * 3}, FLOOR)[:3] == pytest.approx((0.05, 8, inf))
+
+
+def test_values_without_spread_have_the_spread_of_rounding() -> None:
+    runs = {"target": dict.fromkeys(range(3), 100.0), "one": dict.fromkeys(range(3), 50.0)}
+    pool = pool_variance({name: list(found.values()) for name, found in runs.items()}, FLOOR)
+    assert pool.standard_deviation == pytest.approx(0.01 / sqrt(12), abs=1e-9)
+    found = difference("one", "target", runs, pool)
+    assert found.mean == -50
+    assert found.interval_95[0] < -50 < found.interval_95[1] < -49.9
+
+
+def test_one_run_of_each_has_no_interval_and_two_seeds_neither() -> None:
+    runs = {"target": {0: 99.0}, "one": {0: 98.0}}
+    found = difference(
+        "one",
+        "target",
+        runs,
+        pool_variance({name: [*v.values()] for name, v in runs.items()}, FLOOR),
+    )
+    assert (found.mean, found.interval_95, found.standard_error) == (-1, None, None)
+    few = make_results({"target": range(3), "no-relu": range(2), "no-gap": range(3)})
+    by_name = {row.ablation.name: row.difference_pct for row in few.rows}
+    assert by_name["no-relu"].interval_95 is None and by_name["no-relu"].standard_error
+    assert by_name["no-gap"].interval_95
+    assert single_difference({}, {0: 1.0}) is None
+
+
+@pytest.mark.parametrize("value", [inf, float("nan")])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"no-gap has the accuracy {value}"):
+        pool_variance({"target": [99.0], "no-gap": [99.0, value]})
+
+
+@given(
+    st.lists(st.lists(st.integers(9000, 10_000), min_size=1, max_size=6), min_size=2, max_size=6)
+)
+def test_intervals_are_around_the_difference_of_means(counts: list[list[int]]) -> None:
+    runs = {
+        index: {seed: one / 100 for seed, one in enumerate(row)} for index, row in enumerate(counts)
+    }
+    pool = pool_variance({name: list(found.values()) for name, found in runs.items()}, FLOOR)
+    found = difference(1, 0, runs, pool)
+    assert found.mean == pytest.approx(fmean(runs[1].values()) - fmean(runs[0].values()), abs=1e-8)
+    if found.interval_95:
+        assert sum(found.interval_95) / 2 == pytest.approx(found.mean)
+        assert found.interval_95[0] < found.interval_95[1]
+        assert found.spreads[0] >= np.std(list(runs[1].values()), ddof=1) - 1e-8
+
+
+@pytest.fixture(scope="module", params=["reference", "unequal"])
+def study(request: pytest.FixtureRequest) -> Results:
+    """The committed study; and one with unequal numbers of seeds."""
+    if request.param == "reference":
+        return summarise(load_study(REFERENCE))
+    names = ("no-gap", "no-relu", "no-batchnorm", "no-momentum", "no-maxpool")
+    return make_results({"target": range(10)} | {name: range(n) for n, name in enumerate(names, 4)})
+
+
+def test_every_interval_of_a_study_is_recomputed(study: Results) -> None:
+    # With numpy and scipy only.
+    groups = {row.ablation.name: [*row.accuracy_pct.by_seed.values()] for row in study.rows}
+    sizes = np.array([len(values) for values in groups.values()])
+    variances = np.array([np.var(values, ddof=1) for values in groups.values()])
+    total = sum(sizes - 1)
+    pooled = sum((sizes - 1) * variances) / total
+    logarithms = np.log(variances) - special.digamma((sizes - 1) / 2) + np.log((sizes - 1) / 2)
+    # Both studies are homogeneous, so the pooled variance counts in full.
+    assert logarithms.var(ddof=1) < special.polygamma(1, (sizes - 1) / 2).mean()
+    rows = [row for row in study.rows if row.difference_pct]
+    [critical] = {row.difference_pct.critical_value for row in rows}
+    for row in rows:
+        values, target = groups[row.ablation.name], groups["target"]
+        used = [max(pooled, np.var(side, ddof=1)) / len(side) for side in (values, target)]
+        middle, half = fmean(values) - fmean(target), critical * sqrt(sum(used))
+        assert row.difference_pct.interval_95 == pytest.approx(
+            (middle - half, middle + half), abs=1e-6
+        )
+    # The critical value is that of the multivariate t distribution with Dunnett's correlations.
+    num_seeds = [len(groups[row.ablation.name]) for row in rows]
+    shares = np.sqrt([n / (n + len(groups["target"])) for n in num_seeds])
+    correlations = np.outer(shares, shares)
+    np.fill_diagonal(correlations, 1)
+    distribution = stats.multivariate_t(shape=correlations, df=total, seed=3)
+    bound = np.full(len(rows), critical)
+    inside = distribution.cdf(bound, lower_limit=-bound, maxpts=200_000)
+    assert inside == pytest.approx(0.95, abs=1e-3)
+
+
+def test_level_is_below_that_of_the_studentised_range() -> None:
+    # Comparing all pairs (Tukey) needs a larger critical value than those with one target.
+    assert dunnett_critical_value((5,) * 15, 5, 60, 0.05) < qsturng(0.95, 16, 60) / sqrt(2)
+
+
+def test_correlation_over_seeds_is_a_mean_over_ablations() -> None:
+    runs = {
+        "target": {0: 1.0, 1: 2.0, 2: 3.0},
+        "a": {0: 2.0, 1: 4.0, 2: 6.0},
+        "b": {0: 3.0, 1: 2.0, 2: 1.0, 9: 7.0},
+    }
+    correlation, error = seed_correlation(runs)
+    assert correlation == pytest.approx(0)
+    assert error == pytest.approx(0.5)
+    assert seed_correlation({"target": {0: 1.0}, "a": {0: 1.0}}) is None
