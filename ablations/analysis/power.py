@@ -17,7 +17,7 @@ from ablations.training.seed_groups import default_num_replicas
 from speed.arithmetic import choose_arithmetic
 
 
-class SeedPlan(NamedTuple):
+class SeedsNeeded(NamedTuple):
     """How many seeds detect an effect, given the spread in a study."""
 
     spread_pct: dict[str, float]
@@ -32,7 +32,7 @@ class SeedPlan(NamedTuple):
     """With the typical spread, where every ablation of the catalogue is tested (Holm-adjusted)."""
 
 
-def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
+def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedsNeeded:
     """How many seeds detect a difference of this size in that share of studies.
 
     Raises:
@@ -50,7 +50,7 @@ def plan_seeds(study: Study, effect_pct: float, power: float) -> SeedPlan:
             "least two seeds that the target also has"
         )
     typical_pct = median(spread_pct.values())
-    return SeedPlan(
+    return SeedsNeeded(
         spread_pct,
         typical_pct,
         seeds_to_detect(effect_pct, typical_pct, power),

@@ -14,8 +14,8 @@ from ablations.analysis.requirements import (
 )
 from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
-from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.presets import FULL
+from ablations.catalogue.entries import entries_under
+from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
 from reports.text.templates import render_paragraphs, render_sentences
@@ -88,7 +88,8 @@ def _effect_words(row: AblationResult) -> str:
 
 def contents(results: Results) -> str:
     """What the study contains, and which entries of the catalogue it lacks."""
-    return render_sentences("contents.jinja", results=results, catalogue=CATALOGUE)
+    entries = entries_under(results.study.spec.recipe, with_retuned=False)
+    return render_sentences("contents.jinja", results=results, catalogue=entries)
 
 
 def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
@@ -97,6 +98,7 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
     target = {
         record.run_spec.seed: record for record in records if record.run_spec.ablation == "target"
     }
+    full = RECIPES[spec.recipe]
     mean_pct = mean_accuracy_pct(list(target.values())) if target else None
     causes_by_pair = [
         {cause for cause, value in ROUNDING_CAUSES.items() if value(record) != value(partner)}
@@ -108,8 +110,8 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         "notices.jinja",
         spec=spec,
         num_images=num_images,
-        full=FULL,
-        is_shorter=num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs,
+        full=full,
+        is_shorter=num_images * spec.num_epochs < spec.dataset.num_train * full.num_epochs,
         target_pct=mean_pct,
         guessing_pct=GUESSING_PCT,
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
