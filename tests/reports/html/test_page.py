@@ -286,7 +286,7 @@ def test_commands_reproduce_the_study(seeds_by_name: dict[str, range], command: 
     assert f"python cli.py ablate {command.replace('...', options)}" in found
     quick = methods.reproduce_commands(results_of("one epoch"))
     assert quick[0].endswith(
-        "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
+        "--preset quick --dataset mnist --recipe published --epochs 1 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
     )
 
 
