@@ -151,35 +151,68 @@ def search(
 @EPOCHS
 @JOBS
 @OUT
-@click.option("--seeds", "num_seeds", type=int, default=5)
+@click.option("--seeds", "num_seeds", type=int, default=4)
+@click.option("--best", "num_best", type=int, help="The best recipes of the search, not variants.")
 @click.argument("names", nargs=-1)
 def compare(
-    network: str, num_epochs: int, num_jobs: int, out: Path, num_seeds: int, names: Sequence[str]
+    network: str,
+    num_epochs: int,
+    num_jobs: int,
+    out: Path,
+    num_seeds: int,
+    num_best: int | None,
+    names: Sequence[str],
 ) -> None:
     """Train variants of the tuned recipe with several seeds; add them to OUT/variants.json."""
     dataset_name, folder = resolve_dataset("mnist", log=click.echo)
     path = out / "variants.json"
-    known = msgspec.json.decode(path.read_bytes(), type=list[Trial]) if path.exists() else []
+    known = read_trials(path) if path.exists() else []
+    variants = VARIANTS
+    if num_best:
+        trials = best_recipes(read_trials(out / f"{network}.json"))[:num_best]
+        variants = {f"trial {trial.name}": Variant(trial.fields) for trial in trials}
     done = {(one.network, one.num_epochs, one.name) for one in known}
     seeds = range(1000, 1000 + num_seeds)
     with ProcessPoolExecutor(num_jobs, mp_context=SPAWN) as pool:
         tasks = {
             name: {
                 seed: pool.submit(
-                    train_held_out, network, _on_tuned(VARIANTS[name]), num_epochs, seed,
+                    train_held_out, network, _on_tuned(variants[name]), num_epochs, seed,
                     dataset_name, folder,
                 )
                 for seed in seeds
             }
-            for name in names or VARIANTS
+            for name in names or variants
             if (network, num_epochs, name) not in done
         }  # fmt: skip
         for name, by_seed in tasks.items():
             found = {seed: task.result() for seed, task in by_seed.items()}
-            fields = dict(VARIANTS[name].fields)
+            fields = dict(variants[name].fields)
             known.append(Trial(network, name, num_epochs, fields, found))
             write_json(path, known)
             click.echo(f"{known[-1].accuracy_pct:.3f} % (n = {num_seeds}) {name}")
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """The trials in a file."""
+    return msgspec.json.decode(path.read_bytes(), type=list[Trial])
+
+
+def best_recipes(trials: Sequence[Trial]) -> list[Trial]:
+    """Different recipes, the best first; a recipe that was tried twice counts with its mean."""
+    by_fields: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_fields.setdefault(str(trial.fields), []).append(trial)
+    merged = [
+        msgspec.structs.replace(
+            same[0],
+            accuracy_pct_by_seed={
+                seed: value for one in same for seed, value in one.accuracy_pct_by_seed.items()
+            },
+        )
+        for same in by_fields.values()
+    ]
+    return sorted(merged, key=lambda trial: -trial.accuracy_pct)
 
 
 def _on_tuned(variant: Variant) -> Variant:

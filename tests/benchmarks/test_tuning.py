@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Self
 
-import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -68,16 +67,20 @@ def test_a_search_goes_on_and_a_comparison_keeps_what_it_has(
     for num_trials in (3, 5):
         result = CliRunner().invoke(tuning.main, [*searching, "--trials", str(num_trials)])
         assert result.exit_code == 0, result.output
-        trials = msgspec.json.decode(
-            (tmp_path / "target.json").read_bytes(), type=list[tuning.Trial]
-        )
+        trials = tuning.read_trials(tmp_path / "target.json")
         assert [trial.name for trial in trials] == [str(n) for n in range(num_trials)]
     assert trials[0].fields == tuning.STARTING_POINT
     assert len({str(trial.fields) for trial in trials}) == 5
+    assert tuning.best_recipes(trials)[0].accuracy_pct == max(one.accuracy_pct for one in trials)
+    result = CliRunner().invoke(
+        tuning.main, ["compare", *options, "--best", "2", "--seeds", "1", "--out", str(tmp_path)]
+    )
+    assert result.exit_code == 0 and result.output.count("trial ") == 2, result.output
+    (tmp_path / "variants.json").unlink()
     for names in (["no Nesterov"], ["no Nesterov", "label smoothing 0.1"]):
         result = CliRunner().invoke(tuning.main, ["compare", *options, "--seeds", "2", *names])
         assert result.exit_code == 0, result.output
-    trials = msgspec.json.decode((tmp_path / "variants.json").read_bytes(), type=list[tuning.Trial])
+    trials = tuning.read_trials(tmp_path / "variants.json")
     assert [trial.name for trial in trials] == ["no Nesterov", "label smoothing 0.1"]
     assert trials[0].accuracy_pct_by_seed.keys() == {1000, 1001}
 
