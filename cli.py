@@ -16,7 +16,7 @@ import click
 
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import CORE, Design, design_ablations
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import CATALOGUE, entries_under
 from ablations.commands.options import (
     AT_LEAST_ONE,
     FILE,
@@ -30,6 +30,7 @@ from ablations.commands.options import (
     effects_option,
     parse_ablation,
     parse_network,
+    recipe_option,
     seeds_option,
 )
 from ablations.version import VERSION
@@ -50,7 +51,7 @@ def main() -> None:
     \b
     Examples:
       python cli.py ablate --preset quick      a first report, in a few minutes
-      python cli.py ablate --all               the target and 15 ablations, 20 epochs, 3 seeds
+      python cli.py ablate --all               the target and all ablations, 19 epochs, 3 seeds
       python cli.py show no-gap                what an ablation changes
     """
 
@@ -72,8 +73,6 @@ def ablate(
       python cli.py ablate --all
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
       python cli.py ablate --design ladder batchnorm dropout augmentation
-      python cli.py ablate --all --dry-run
-      python cli.py ablate --all --seeds 0-29 --backend ray --ray-address auto
       python cli.py ablate --all --seeds 0-29 --shard 3/8
     """
     if all_ablations and names:
@@ -83,9 +82,10 @@ def ablate(
     has_default = design != "leave-one-out" or options["preset_name"] == "quick"
     if not (all_ablations or names or has_default):
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
+    entries = entries_under(options["recipe"], with_retuned=options.pop("with_retuned"))
     uses_core = design != "leave-one-out" and not all_ablations
     try:
-        ablations = design_ablations(design, names or (CORE if uses_core else CATALOGUE))
+        ablations = design_ablations(design, names or (CORE if uses_core else entries))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -292,6 +292,7 @@ def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: P
     "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
 )
 @click.option("--json", "json_file", type=FILE, help="Also write the grade to this file.")
+@recipe_option
 @dataset_option
 @data_dir_option
 @clear_errors
@@ -304,7 +305,7 @@ def check(
     arguments and returns an nn.Module. The command runs the file, in separate processes with limits of time and memory.
     This is no sandbox: check only files that you would run yourself.
 
-    The reference recipe trains the network once for each seed, in one thread. Exit codes: 0 pass,
+    The network trains once for each seed, in one thread. Exit codes: 0 pass,
     1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
     misused command, 4 problem with the data or the machine.
 

@@ -129,7 +129,7 @@ def main(
         raise click.ClickException("PyTorch Lightning is missing: pip install -e '.[test]'")
     device = open_device(device_name)
     dataset, folder = open_dataset(dataset_name, data_dir)
-    preset = choose_preset("quick" if quick else "full", dataset.id)
+    preset = choose_preset("quick" if quick else "full", dataset.id, "published")
     plan = Plan(
         dataset_name=dataset.id.name,
         num_epochs=epochs,

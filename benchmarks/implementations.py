@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.training.augmentation import (
     Augmentation,
     augment,
@@ -78,7 +78,7 @@ def _training_steps(
         images = torch.rand(BATCH_SIZE, 1, 28, 28, generator=stream)
         labels = torch.randint(10, (BATCH_SIZE,), generator=stream)
         draws = draw_augmentation(
-            TARGET_TRAINING, BATCH_SIZE, seed=0, epoch=1, device=torch.device("cpu")
+            PUBLISHED, BATCH_SIZE, seed=0, epoch=1, device=torch.device("cpu")
         )
         assert draws
 

@@ -25,6 +25,7 @@ from statistics import fmean
 import click
 import msgspec
 
+from ablations.catalogue.recipes import RecipeName
 from ablations.records.run import RECORD_FILE
 from ablations.records.study import load_study, run_folder
 from ablations.words import plural
@@ -76,20 +77,23 @@ def all_methods(plan: Plan) -> list[Method]:
         (TUNED_BASELINE_NAME, "tuned PyTorch loop", ["dataloader"]),
         ("lightning", "PyTorch Lightning, tuned", ["lightning"]),
     ]
-    projects = [
-        ("one-run", f"this project, one run, {precision}", 1, "auto"),
-        ("study", f"{study}, {precision}", plan.num_study_runs, "auto"),
+    num_runs = plan.num_study_runs
+    projects: list[tuple[str, str, int, str, RecipeName]] = [
+        ("one-run", f"this project, one run, {precision}", 1, "auto", "published"),
+        ("study", f"{study}, {precision}", num_runs, "auto", "published"),
+        ("one-run-tuned", f"this project, one run, {precision}, tuned recipe", 1, "auto", "tuned"),
+        ("study-tuned", f"{study}, {precision}, tuned recipe", num_runs, "auto", "tuned"),
     ]
     if precision == "bfloat16":  # The baselines compute in float32.
-        projects.append(("study-float32", f"{study}, float32", plan.num_study_runs, "float32"))
+        projects.append(("study-float32", f"{study}, float32", num_runs, "float32", "published"))
     return [
         *(
             Method(name, title, partial(_baseline_command, arguments), read_baseline)
             for name, title, arguments in baselines
         ),
         *(
-            Method(name, title, partial(_project_command, num_runs, option), read_study)
-            for name, title, num_runs, option in projects
+            Method(name, title, partial(_project_command, num_runs, option, recipe), read_study)
+            for name, title, num_runs, option, recipe in projects
         ),
     ]
 
@@ -136,10 +140,15 @@ def _baseline_command(
 
 
 def _project_command(
-    num_runs: int, precision: str, plan: Plan, data_dir: Path | None, results: Path
+    num_runs: int,
+    precision: str,
+    recipe: RecipeName,
+    plan: Plan,
+    data_dir: Path | None,
+    results: Path,
 ) -> list[str]:
     options = _common_options(plan, data_dir, plan.num_project_epochs or plan.num_epochs)
-    options += ["--seeds", f"0-{num_runs - 1}", "--arithmetic", precision]
+    options += ["--seeds", f"0-{num_runs - 1}", "--arithmetic", precision, "--recipe", recipe]
     options += ["--preset", "quick"] if plan.is_quick else []
     options += ["--jobs", "1"] if num_runs == 1 else []
     return [sys.executable, "cli.py", "ablate", "target", *options, "--out", str(results)]

@@ -13,8 +13,8 @@ from statistics import median
 import click
 
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import TARGET_TRAINING
 from ablations.catalogue.presets import FULL
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.commands.options import clear_errors
 from ablations.records.atomic_io import Decoded, load_json, write_atomically
 from ablations.records.study import load_study
@@ -85,7 +85,7 @@ def render_document(measured: Measured) -> str:
         num_variants=len(CATALOGUE),
         preset=FULL,
         study_images=derived.full_study_images(),
-        recipe=TARGET_TRAINING,
+        recipe=PUBLISHED,
         flop_of_an_image=training_flop(TARGET),
     )
 

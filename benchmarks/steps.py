@@ -46,7 +46,7 @@ class Configuration:
         return RunSpec(
             ablation=target.name,
             network=replace(target.network_spec, channels=self.channels),
-            training=replace(target.training_spec, batch_size=self.batch_size),
+            training=replace(target.training_spec("published"), batch_size=self.batch_size),
             dataset=dataset.id,
             seed=0,
         )

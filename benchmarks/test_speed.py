@@ -14,7 +14,7 @@ from torch.nn import functional
 from ablations.analysis.summary import summarise
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.data.datasets import load_dataset
 from ablations.training.augmentation import augment, draw_augmentation
 from ablations.training.batches import Images
@@ -73,7 +73,7 @@ def test_forward_and_backward(benchmark: BenchmarkFixture, ablation: Ablation) -
 
 def test_augmentation(benchmark: BenchmarkFixture) -> None:
     images, _ = _random_batch()
-    draws = draw_augmentation(TARGET_TRAINING, BATCH_SIZE, seed=0, epoch=1, device=CPU)
+    draws = draw_augmentation(PUBLISHED, BATCH_SIZE, seed=0, epoch=1, device=CPU)
     assert draws
     assert benchmark(augment, images, draws).shape == images.shape
 

@@ -1,12 +1,13 @@
 """Search for a recipe on held-out training images: `python -m benchmarks.tuning search`.
 
-A network trains on the first 50,000 training images and is judged on the other 10,000. The test
-images are never loaded into a trial. Optuna proposes recipes and keeps every trial in a file, so
-that a search that was stopped goes on (Akiba et al., 2019, arXiv:1907.10902).
+Every trial trains on 50,000 training images and is judged on the other 10,000 (`held_out.py`). Optuna
+proposes recipes and keeps every trial in a file, so that a search that was stopped goes on (Akiba et
+al., 2019, arXiv:1907.10902). `compare` measures single changes over several seeds, and `report`
+writes docs/tuning.md.
 """
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -16,34 +17,64 @@ from typing import Any
 import click
 import msgspec
 import optuna
-import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from ablations.catalogue.entries import find_ablation
-from ablations.catalogue.experiment import RunSpec, TrainingSpec
-from ablations.data.dataset import Dataset
-from ablations.data.datasets import load_dataset, resolve_dataset
+from ablations.catalogue.recipes import TUNED
+from ablations.data.datasets import resolve_dataset
 from ablations.records.atomic_io import write_json
 from ablations.runner.process_pool import default_num_jobs
-from ablations.training.loop import train
-from speed.arithmetic import keep_freed_memory
+from benchmarks.held_out import Variant, train_held_out
 
-NUM_HELD_OUT = 10_000
+SPACE: dict[str, BaseDistribution] = {
+    "learning_rate": FloatDistribution(0.005, 0.5, log=True),
+    "batch_size": CategoricalDistribution((32, 64, 128)),
+    "warm_up": FloatDistribution(0.0, 0.5, step=0.1),
+    "weight_decay": FloatDistribution(1e-5, 3e-3, log=True),
+    "affine_strength": FloatDistribution(0.2, 1.6, step=0.2),
+}
+"""One cycle of the learning rate with Nesterov momentum, and affine augmentation."""
 STARTING_POINT = {
     "learning_rate": 0.1, "batch_size": 64, "warm_up": 0.2, "weight_decay": 5e-4,
     "affine_strength": 0.8,
 }  # fmt: skip
 """The first trial."""
+VARIANTS = {
+    "the recipe": Variant(),
+    "batches of 32": Variant({"batch_size": 32}),
+    "batches of 128": Variant({"batch_size": 128}),
+    "half the peak rate": Variant({"learning_rate": TUNED.learning_rate / 2}),
+    "twice the peak rate": Variant({"learning_rate": 2 * TUNED.learning_rate}),
+    "no warm-up": Variant({"warm_up": 0.0}),
+    "constant rate, half the peak": Variant(
+        {"warm_up": None, "learning_rate": TUNED.learning_rate / 2}
+    ),
+    "cosine in place of linear": Variant(is_cosine=True),
+    "no Nesterov": Variant({"nesterov": False}),
+    "no weight decay": Variant({"weight_decay": 0.0}),
+    "published augmentation": Variant({"affine_strength": None}),
+    "no augmentation": Variant({"augment": False}),
+    "no augmentation in the last 2 epochs": Variant(num_plain_epochs=2),
+    "label smoothing 0.1": Variant(label_smoothing=0.1),
+    "average of weights, decay 0.999": Variant(average_decay=0.999),
+    "no dropout (for information)": Variant(network={"dropout": 0.0}),
+    "dropout 0.05 (for information)": Variant(network={"dropout": 0.05}),
+}
+"""Changes of the recipe that were compared with it."""
+SPAWN = multiprocessing.get_context("spawn")
 
 
 class Trial(msgspec.Struct, frozen=True):
     """A recipe, and the accuracy on held-out images after its last epoch, for each seed."""
 
-    ablation: str
+    network: str
+    """Name in the catalogue."""
+    name: str
+    """Number of the trial, or name of the variant."""
     num_epochs: int
-    changes: dict[str, Any]
-    """Fields of `TrainingSpec`."""
+    fields: dict[str, Any]
+    """Of `TrainingSpec`."""
     accuracy_pct_by_seed: dict[int, float]
 
     @property
@@ -52,59 +83,15 @@ class Trial(msgspec.Struct, frozen=True):
         return fmean(self.accuracy_pct_by_seed.values())
 
 
-def hold_out(dataset: Dataset) -> Dataset:
-    """The data set with its last training images in the place of the test images."""
-    kept = len(dataset.train_labels) - NUM_HELD_OUT
-    return replace(
-        dataset,
-        id=replace(dataset.id, name=f"{dataset.id.name}-held-out", num_train=kept, num_test=NUM_HELD_OUT),
-        train_images=dataset.train_images[:kept],
-        train_labels=dataset.train_labels[:kept],
-        test_images=dataset.train_images[kept:],
-        test_labels=dataset.train_labels[kept:],
-    )  # fmt: skip
-
-
-def propose(trial: optuna.Trial) -> dict[str, Any]:
-    """A recipe from the search space: one cycle of the learning rate, affine augmentation."""
-    return {
-        "learning_rate": trial.suggest_float("learning_rate", 0.005, 0.5, log=True),
-        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128]),
-        "warm_up": trial.suggest_float("warm_up", 0.0, 0.5, step=0.1),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-5, 3e-3, log=True),
-        "affine_strength": trial.suggest_float("affine_strength", 0.2, 1.6, step=0.2),
-    }
-
-
-def train_held_out(
-    ablation: str,
-    changes: Mapping[str, Any],
-    num_epochs: int,
-    seed: int,
-    dataset_name: str,
-    folder: Path | None,
-) -> float:
-    """Accuracy in percent on the held-out images after the last epoch; the body of a worker."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    dataset = hold_out(load_dataset(dataset_name, folder))
-    entry = find_ablation(ablation)
-    fields = {"drop_learning_rate_after": None, "nesterov": True, **changes}
-    recipe = TrainingSpec(num_epochs=num_epochs, **fields)
-    run_spec = RunSpec(ablation, entry.network_spec, recipe, dataset.id, seed)
-    trained = train(run_spec, dataset, torch.device("cpu"), arithmetic="float32")
-    return trained.epochs[-1].test_accuracy_pct
-
-
 @click.group()
 def main() -> None:
     """Search for a recipe on held-out training images, and compare recipes over seeds."""
 
 
 NETWORK = click.option("--network", default="target", help="Name in the catalogue.")
-EPOCHS = click.option("--epochs", "num_epochs", type=int, default=19)
+EPOCHS = click.option("--epochs", "num_epochs", type=int, default=8)
 JOBS = click.option("--jobs", "num_jobs", type=int, default=default_num_jobs("cpu"))
-OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs/tuning"))
+OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("docs/tuning"))
 
 
 @main.command()
@@ -112,18 +99,24 @@ OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("runs/
 @EPOCHS
 @JOBS
 @OUT
-@click.option("--trials", "num_trials", type=int, default=60, help="In all, earlier ones included.")
-def search(network: str, num_epochs: int, num_jobs: int, out: Path, num_trials: int) -> None:
+@click.option("--trials", "num_trials", type=int, default=24, help="In all, earlier ones included.")
+@click.option("--journal", type=click.Path(path_type=Path), default=Path("runs/tuning/journal.log"))
+def search(
+    network: str, num_epochs: int, num_jobs: int, out: Path, num_trials: int, journal: Path
+) -> None:
     """Propose and train recipes, one seed each; write all trials to OUT/NETWORK.json."""
     name, folder = resolve_dataset("mnist", log=click.echo)
-    out.mkdir(parents=True, exist_ok=True)
+    journal.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=f"{network}-{num_epochs}-epochs",
-        storage=JournalStorage(JournalFileBackend(str(out / "journal.log"))),
-        sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True),
+        storage=JournalStorage(JournalFileBackend(str(journal))),
         direction="maximize",
         load_if_exists=True,
+    )
+    # A search that goes on must not propose its first recipes again.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=len(study.trials), multivariate=True, constant_liar=True
     )
     if not study.trials:
         study.enqueue_trial(STARTING_POINT)
@@ -131,23 +124,23 @@ def search(network: str, num_epochs: int, num_jobs: int, out: Path, num_trials: 
     def completed() -> list[optuna.trial.FrozenTrial]:
         return study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
 
-    spawn = multiprocessing.get_context("spawn")
     running: dict[Future[float], optuna.Trial] = {}
-    with ProcessPoolExecutor(num_jobs, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(num_jobs, mp_context=SPAWN) as pool:
         while (num_done := len(completed())) < num_trials:
             while len(running) < min(num_jobs, num_trials - num_done):
-                trial = study.ask()
+                trial = study.ask(SPACE)
                 # Another seed for each trial: a lucky seed must not favour a recipe.
                 task = pool.submit(
-                    train_held_out, network, propose(trial), num_epochs, trial.number, name, folder
-                )
+                    train_held_out, network, Variant(trial.params), num_epochs, trial.number,
+                    name, folder,
+                )  # fmt: skip
                 running[task] = trial
             for task in wait(running, return_when=FIRST_COMPLETED).done:
                 trial = running.pop(task)
                 study.tell(trial, task.result())
                 click.echo(f"{trial.number}: {task.result():.2f} % {trial.params}")
     trials = [
-        Trial(network, num_epochs, one.params, {one.number: one.value or 0.0})
+        Trial(network, str(one.number), num_epochs, one.params, {one.number: one.value or 0.0})
         for one in completed()
     ]
     write_json(out / f"{network}.json", trials)
@@ -158,48 +151,74 @@ def search(network: str, num_epochs: int, num_jobs: int, out: Path, num_trials: 
 @EPOCHS
 @JOBS
 @OUT
-@click.option("--seeds", type=int, default=5)
-@click.argument("recipes", nargs=-1, required=True)
-def confirm(
-    network: str, num_epochs: int, num_jobs: int, out: Path, seeds: int, recipes: Sequence[str]
-) -> None:
-    """Train each recipe, a JSON object of changes to the starting point, with several seeds."""
-    name, folder = resolve_dataset("mnist", log=click.echo)
-    path = out / f"{network}-confirmed.json"
-    known = msgspec.json.decode(path.read_bytes(), type=list[Trial]) if path.exists() else []
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_jobs, mp_context=spawn) as pool:
-        for trial in _confirm_all(
-            pool, network, [STARTING_POINT | msgspec.json.decode(one) for one in recipes],
-            num_epochs, range(1000, 1000 + seeds), name, folder,
-        ):  # fmt: skip
-            known.append(trial)
-            write_json(path, known)
-            click.echo(f"{trial.accuracy_pct:.3f} % (n = {seeds}) {trial.changes}")
-
-
-def _confirm_all(
-    pool: ProcessPoolExecutor,
+@click.option("--seeds", "num_seeds", type=int, default=4)
+@click.option("--best", "num_best", type=int, help="The best recipes of the search, not variants.")
+@click.argument("names", nargs=-1)
+def compare(
     network: str,
-    recipes: Sequence[dict[str, Any]],
     num_epochs: int,
-    seeds: range,
-    dataset_name: str,
-    folder: Path | None,
-) -> Iterator[Trial]:
-    """Each recipe over the seeds, in order; all runs share the workers."""
-    tasks = [
-        {
-            seed: pool.submit(
-                train_held_out, network, changes, num_epochs, seed, dataset_name, folder
-            )
-            for seed in seeds
-        }
-        for changes in recipes
+    num_jobs: int,
+    out: Path,
+    num_seeds: int,
+    num_best: int | None,
+    names: Sequence[str],
+) -> None:
+    """Train variants of the tuned recipe with several seeds; add them to OUT/variants.json."""
+    dataset_name, folder = resolve_dataset("mnist", log=click.echo)
+    path = out / "variants.json"
+    known = read_trials(path) if path.exists() else []
+    variants = VARIANTS
+    if num_best:
+        trials = best_recipes(read_trials(out / f"{network}.json"))[:num_best]
+        variants = {f"trial {trial.name}": Variant(trial.fields) for trial in trials}
+    done = {(one.network, one.num_epochs, one.name) for one in known}
+    seeds = range(1000, 1000 + num_seeds)
+    with ProcessPoolExecutor(num_jobs, mp_context=SPAWN) as pool:
+        tasks = {
+            name: {
+                seed: pool.submit(
+                    train_held_out, network, _on_tuned(variants[name]), num_epochs, seed,
+                    dataset_name, folder,
+                )
+                for seed in seeds
+            }
+            for name in names or variants
+            if (network, num_epochs, name) not in done
+        }  # fmt: skip
+        for name, by_seed in tasks.items():
+            found = {seed: task.result() for seed, task in by_seed.items()}
+            fields = dict(variants[name].fields)
+            known.append(Trial(network, name, num_epochs, fields, found))
+            write_json(path, known)
+            click.echo(f"{known[-1].accuracy_pct:.3f} % (n = {num_seeds}) {name}")
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """The trials in a file."""
+    return msgspec.json.decode(path.read_bytes(), type=list[Trial])
+
+
+def best_recipes(trials: Sequence[Trial]) -> list[Trial]:
+    """Different recipes, the best first; a recipe that was tried twice counts with its mean."""
+    by_fields: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_fields.setdefault(str(trial.fields), []).append(trial)
+    merged = [
+        msgspec.structs.replace(
+            same[0],
+            accuracy_pct_by_seed={
+                seed: value for one in same for seed, value in one.accuracy_pct_by_seed.items()
+            },
+        )
+        for same in by_fields.values()
     ]
-    for changes, by_seed in zip(recipes, tasks, strict=True):
-        accuracies = {seed: task.result() for seed, task in by_seed.items()}
-        yield Trial(network, num_epochs, changes, accuracies)
+    return sorted(merged, key=lambda trial: -trial.accuracy_pct)
+
+
+def _on_tuned(variant: Variant) -> Variant:
+    """The tuned recipe with a variant's changes."""
+    tuned = {name: getattr(TUNED, name) for name in (*SPACE, "nesterov")}
+    return replace(variant, fields={**tuned, **variant.fields})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import msgspec
 from safetensors.torch import save
 
 from ablations.analysis.summary import Results, summarise
-from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.entries import entries_under, find_ablation
 from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import TimingPlan
 from ablations.commands.prepare import StudyRequest
@@ -33,7 +33,7 @@ from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 
-ALL_NAMES = tuple(ablation.name for ablation in CATALOGUE)
+ALL_NAMES = tuple(entry.name for entry in entries_under("published", with_retuned=False))
 MNIST = DatasetId("mnist", "5f" * 32, num_train=60_000, num_test=10_000)
 DIGITS = DatasetId("digits", "a0" * 32, num_train=1_437, num_test=360)
 
@@ -313,6 +313,7 @@ def make_request(study_dir: Path, names: Iterable[str], **differing: Any) -> Stu
         **dict.fromkeys(field.name for field in fields(StudyRequest)),
         "ablations": [find_ablation(name) for name in names],
         "preset_name": "full",
+        "recipe": "published",
         "seeds": [0],
         "num_epochs": 1,
         "dataset_name": "digits",

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 import cli
 from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord, load_record
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
 from tests.factories import without_times
@@ -164,7 +165,7 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         ("show no-batchnrm", "did you mean 'no-batchnorm'?"),
         ("ablate", "nothing to run"),
         ("ablate --all no-gap", "either names or --all"),
-        ("ablate --all --design factorial", "32,768 networks; name at most 8"),
+        ("ablate --all --design factorial", "524,288 networks; name at most 8"),
         ("ablate --design fractional", "is not one of"),
         ("ablate gap+gap-matched", "no-gap changes nothing where there is no-gap-matched"),
         ("ablate gap+xyz", "unknown ablation 'xyz'"),
@@ -239,8 +240,11 @@ def test_list_and_show_print_each_ablation(ablation: Ablation) -> None:
     assert ablation.name in run_cli("list").output
     shown = run_cli("show", ablation.name)
     assert shown.exit_code == 0
-    for change in spec_changes(ablation.network_spec, ablation.training_spec):
-        assert f"{change.field}: {change.target_value!r} -> {change.value!r}" in shown.output
+    for recipe in ablation.recipes:
+        for change in spec_changes(
+            ablation.network_spec, ablation.training_spec(recipe), RECIPES[recipe]
+        ):
+            assert f"{change.field}: {change.target_value!r} -> {change.value!r}" in shown.output
     if ablation.name == "target":
         assert re.search(r"total +18,962 +1,863,456", shown.output)
         assert re.search(r"conv 3x3, 32 -> 32 +32, 7, 7 +9,248", shown.output)

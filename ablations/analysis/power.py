@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ablations.analysis.intervals import LEVEL, family_level, t_critical_value
 from ablations.analysis.summary import summarise
 from ablations.analysis.verdicts import MOST_SEEDS, seeds_to_decide, target_seeds
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
 from ablations.records.study import Study, plan_runs
 from ablations.records.study_spec import StudyError
@@ -52,7 +52,7 @@ def plan_seeds(study: Study, effects_pct: Sequence[float], power: float) -> Powe
             f"{study.name} has no spread over seeds: it needs the target and an ablation, and one "
             "of them with at least two seeds"
         )
-    num_ablations, freedom = len(CATALOGUE) - 1, model.degrees_of_freedom
+    num_ablations, freedom = len(ENTRIES) - 1, model.degrees_of_freedom
 
     def needed(effect_pct: float, num_compared: int) -> int | None:
         level = family_level(
@@ -82,7 +82,7 @@ def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]
     device = choose_device("auto")
     arithmetic = choose_arithmetic("auto", device)
     num_jobs, num_replicas = default_num_jobs(device), default_num_replicas(device)
-    group = plan_runs(study.spec, CATALOGUE[:1], range(num_replicas))
+    group = plan_runs(study.spec, ENTRIES[:1], range(num_replicas))
     seconds = trial_epoch_seconds(group, dataset, device, arithmetic)
     seconds *= study.spec.num_epochs
     return seconds, num_jobs, f"on this machine ({device}, {arithmetic}, {num_jobs} at a time)"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
-from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from ablations.catalogue.experiment import TrainingSpec
+from ablations.catalogue.recipes import RECIPES, RecipeName
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.spec import common_steps
 
@@ -37,6 +38,14 @@ class Ablation:
     """Whether the ingredient is one of the four concepts that the assignment asks for."""
     network: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    training_under: Mapping[RecipeName, Mapping[str, Any]] = field(default_factory=dict)
+    """Further changes that depend on the recipe. If not empty, the entry exists under these recipes
+    only."""
+    control: Literal["negative", "positive"] | None = None
+    """`negative`: known to change nothing; `positive`: known to hurt."""
+    retuned: Mapping[str, Any] = field(default_factory=dict)
+    """The changes of the tuned recipe that the same search found for the network without this
+    ingredient (see docs/tuning.md)."""
     parts: tuple[str, ...] = ()
     """For a combination, the names of its entries."""
 
@@ -48,7 +57,9 @@ class Ablation:
                 "digits and single hyphens"
             )
         try:
-            changes_nothing = self.network_spec == TARGET and self.training_spec == TARGET_TRAINING
+            changes_nothing = self.network_spec == TARGET and any(
+                self.training_spec(recipe) == RECIPES[recipe] for recipe in self.recipes
+            )
         except (TypeError, ValueError) as error:
             raise ValueError(f"catalogue entry {self.name!r}: {error}") from error
         if changes_nothing and self.name != "target":
@@ -59,7 +70,7 @@ class Ablation:
         """What the entry changes."""
         if self.network:
             return "network"
-        return "training" if self.training else "target"
+        return "training" if self.training or self.training_under else "target"
 
     @property
     def network_spec(self) -> NetworkSpec:
@@ -67,13 +78,18 @@ class Ablation:
         return replace(TARGET, **self.network)
 
     @property
-    def training_spec(self) -> TrainingSpec:
-        """The target's recipe with this entry's changes."""
-        return replace(TARGET_TRAINING, **self.training)
+    def recipes(self) -> tuple[RecipeName, ...]:
+        """The recipes under which the entry is defined."""
+        return tuple(self.training_under or RECIPES)
+
+    def training_spec(self, recipe: RecipeName) -> TrainingSpec:
+        """A recipe with this entry's changes; KeyError where the entry is not defined under it."""
+        changes = self.training_under[recipe] if self.training_under else {}
+        return replace(RECIPES[recipe], **self.training, **changes)
 
 
 def spec_changes(
-    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
+    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec
 ) -> list[Change]:
     """The fields in which a network and its recipe differ from the target's, network first."""
     pairs: list[tuple[Any, Any]] = [(TARGET, network), (target_training, training)]
@@ -83,6 +99,22 @@ def spec_changes(
         for field in fields(target)
         if (before := getattr(target, field.name)) != (after := getattr(variant, field.name))
     ]
+
+
+def retune(ablation: Ablation) -> Ablation:
+    """The ablation with the recipe that was searched for it, in place of the target's."""
+    return replace(
+        ablation,
+        name=f"{ablation.name}-retuned",
+        removes=f"{ablation.removes}, with its own recipe",
+        question=f"Is the network better without {ablation.removes} when its recipe is its own?",
+        expectation=(
+            "A smaller loss than at the target's settings, which were tuned with the ingredient."
+        ),
+        is_core=False,
+        training_under={"tuned": ablation.retuned},
+        retuned={},
+    )
 
 
 def combine(ablations: Sequence[Ablation]) -> Ablation:
@@ -98,7 +130,10 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
     for ablation in ablations:
         rest = [other for other in ablations if other is not ablation]
         without = _join(rest)
-        if combined.training_spec != without.training_spec:
+        if any(
+            combined.training_spec(recipe) != without.training_spec(recipe)
+            for recipe in combined.recipes
+        ):
             continue
         from mnist_blocks.summary import layer_table  # It imports torch, which takes seconds.
 
@@ -121,8 +156,20 @@ def _join(ablations: Sequence[Ablation]) -> Ablation:
         source="That of each entry.",
         network=_merge_changes([ablation.network for ablation in ablations], name),
         training=_merge_changes([ablation.training for ablation in ablations], name),
+        training_under=_merge_by_recipe(ablations, name),
         parts=parts,
     )
+
+
+def _merge_by_recipe(ablations: Sequence[Ablation], name: str) -> dict[RecipeName, dict[str, Any]]:
+    """The changes that depend on the recipe, under those recipes that all ablations have."""
+    dependent = [one.training_under for one in ablations if one.training_under]
+    shared = [recipe for recipe in RECIPES if all(recipe in one for one in dependent)]
+    if not shared:
+        raise ValueError(f"{name} is not possible: no recipe has all of them")
+    if not dependent:
+        return {}
+    return {recipe: _merge_changes([one[recipe] for one in dependent], name) for recipe in shared}
 
 
 def _merge_changes(changes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:

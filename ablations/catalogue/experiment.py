@@ -24,7 +24,7 @@ of each version, and fails if they change without a new version.
 class TrainingSpec:
     """How a network is trained: stochastic gradient descent on cross entropy.
 
-    The defaults are the reference recipe. Raises ValueError for invalid values; the message names
+    The defaults are those of the published recipe (`recipes.py`). Raises ValueError for invalid values; the message names
     the field and the value.
     """
 
@@ -63,6 +63,9 @@ class TrainingSpec:
     num_train_images: int | None = None
     """Train on this many images, the first of the data set's training images; None is all."""
 
+    seed_offset: int = 0
+    """Added to the run's seed: the same recipe with other random numbers, for a control."""
+
     def __post_init__(self) -> None:
         drop, warm_up = self.drop_learning_rate_after, self.warm_up
         strength, count = self.affine_strength, self.num_train_images
@@ -100,10 +103,6 @@ class TrainingSpec:
         return self.learning_rate * (0.1 if has_dropped else 1.0)
 
 
-TARGET_TRAINING = TrainingSpec()
-"""The reference recipe: 20 epochs, learning rate 0.01, a tenth of it from epoch 16 on."""
-
-
 DATASET_NAMES = ("mnist", "fashion-mnist", "kmnist", "digits")
 """The data sets that `data/datasets.py` finds and loads."""
 
@@ -130,6 +129,11 @@ class RunSpec:
     training: TrainingSpec
     dataset: DatasetId
     seed: int
+
+    @property
+    def stream_seed(self) -> int:
+        """The seed of the run's random streams."""
+        return self.seed + self.training.seed_offset
 
     @property
     def digest(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ablations.catalogue.experiment import DatasetId
+from ablations.catalogue.recipes import RECIPES, TUNED, RecipeName
 
 DEFAULT_MARGIN_PCT = 0.10
 """In percentage points: ten of 10,000 test images."""
@@ -32,8 +33,14 @@ class Preset:
     timing: TimingPlan
 
 
-FULL = Preset("full", num_epochs=20, seeds=(0, 1, 2), num_train_images=None, timing=TimingPlan())
-"""The reference recipe."""
+FULL = Preset(
+    "full",
+    num_epochs=TUNED.num_epochs,
+    seeds=(0, 1, 2),
+    num_train_images=None,
+    timing=TimingPlan(),
+)
+"""The whole recipe."""
 
 QUICK = Preset(
     "quick",
@@ -45,13 +52,14 @@ QUICK = Preset(
 """A first impression in a few minutes; its numbers are far from final."""
 
 
-def choose_preset(name: str, dataset: DatasetId) -> Preset:
-    """A preset by name, fitted to a data set.
+def choose_preset(name: str, dataset: DatasetId, recipe: RecipeName) -> Preset:
+    """A preset by name, fitted to a data set and a recipe.
 
     A data set smaller than the part that `quick` uses is used whole, for as many epochs as `full`:
     that takes no longer, and the network learns too little in three epochs of few images.
     """
-    preset = QUICK if name == "quick" else FULL
+    full = replace(FULL, num_epochs=RECIPES[recipe].num_epochs)
+    preset = QUICK if name == "quick" else full
     if preset.num_train_images and preset.num_train_images >= dataset.num_train:
-        return replace(preset, num_train_images=None, num_epochs=FULL.num_epochs)
+        return replace(preset, num_train_images=None, num_epochs=full.num_epochs)
     return preset

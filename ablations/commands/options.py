@@ -13,6 +13,7 @@ from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import DESIGNS
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import DATASET_NAMES
+from ablations.catalogue.recipes import RECIPES
 from ablations.runner.backends import BACKENDS
 from ablations.runner.signals import handle_signals
 from ablations.training.seed_groups import Shard
@@ -144,6 +145,12 @@ dataset_option = choice_option(
     ("auto", *DATASET_NAMES),
     "auto: MNIST; for ablate, if MNIST is not available, small bundled digits, with a warning.",
 )
+recipe_option = choice_option(
+    "--recipe recipe",
+    tuple(RECIPES),
+    "How networks are trained. tuned: found by a search on held-out training images (see "
+    "docs/tuning.md). published: the assignment's notebook.",
+)
 data_dir_option = click.option(
     "--data-dir",
     type=FOLDER,
@@ -162,13 +169,20 @@ _ABLATE_OPTIONS = (
         "alone. ladder: the ingredients added one after another. factorial: every combination of "
         "up to 8 ingredients. Without names, the last three use the assignment's four concepts.",
     ),
+    recipe_option,
+    click.option(
+        "--retuned",
+        "with_retuned",
+        is_flag=True,
+        help="With --all: also the four concepts with recipes that were searched without them.",
+    ),
     seeds_option("Seeds to run, such as 0-4, 0,3,7 or 0-2,7."),
     click.option("--epochs", "num_epochs", type=AT_LEAST_ONE, help="Epochs of training."),
     choice_option(
         "--preset preset_name",
         ("full", "quick"),
-        "Defaults. full: 20 epochs, seeds 0-2. quick, for a first look: 9,000 training images, 3 "
-        "epochs, seed 0; a smaller data set is used whole, for 20 epochs; without names, all "
+        "Defaults. full: all epochs of the recipe, seeds 0-2. quick, for a first look: 9,000 training images, 3 "
+        "epochs, seed 0; a smaller data set is used whole, for all epochs; without names, all "
         "ablations.",
     ),
     dataset_option,

@@ -11,6 +11,7 @@ from rich.console import Console
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
+from ablations.catalogue.recipes import RecipeName
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.study import Study, load_study, missing_runs, plan_runs
@@ -32,6 +33,7 @@ class StudyRequest:
 
     ablations: Sequence[Ablation]
     preset_name: str
+    recipe: RecipeName
     seeds: Sequence[int] | None
     num_epochs: int | None
     dataset_name: str
@@ -92,7 +94,12 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
-    preset = choose_preset(request.preset_name, dataset.id)
+    if undefined := [one.name for one in request.ablations if request.recipe not in one.recipes]:
+        raise StudyError(
+            f"{', '.join(undefined)}: not defined under --recipe {request.recipe}; leave it out, or "
+            "choose the other recipe"
+        )
+    preset = choose_preset(request.preset_name, dataset.id, request.recipe)
     study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
     spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
@@ -148,6 +155,7 @@ def _open_study(
         num_train_images=preset.num_train_images,
         device_type=device_name,
         arithmetic=arithmetic,
+        recipe=request.recipe,
     )
     study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
     found = load_study(study_dir) if is_study(study_dir) else None
@@ -178,6 +186,8 @@ def _default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> 
     parts = [spec.dataset.name]
     if preset.name != "full":
         parts.append(preset.name)
+    if spec.recipe != "tuned":
+        parts.append(spec.recipe)
     if spec.num_epochs != preset.num_epochs:
         parts.append(f"{spec.num_epochs}-epochs")
     if spec.device_type != "cpu":

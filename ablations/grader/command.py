@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from ablations.catalogue.recipes import RecipeName
 from ablations.data.datasets import resolve_dataset
 from ablations.grader.grade import EXIT_CODES
 from ablations.grader.protocol import WorkerTask
@@ -20,6 +21,7 @@ def check_and_print(
     name: str,
     seeds: Sequence[int],
     num_epochs: int,
+    recipe: RecipeName,
     limit_seconds: float,
     num_jobs: int | None,
     dataset_name: str,
@@ -38,11 +40,16 @@ def check_and_print(
     dataset_name = "mnist" if dataset_name == "auto" else dataset_name
     found_name, folder = resolve_dataset(dataset_name, data_dir, log=console.print)
     task = WorkerTask(
-        str(file.resolve()), name, num_epochs, found_name, str(folder.resolve()) if folder else None
+        str(file.resolve()),
+        name,
+        num_epochs,
+        recipe,
+        found_name,
+        str(folder.resolve()) if folder else None,
     )
     console.print(
         f"Running {file} in separate processes: one inspection, then {plural(len(seeds), 'training')} "
-        f"on {found_name} for {plural(num_epochs, 'epoch')}."
+        f"on {found_name} for {plural(num_epochs, 'epoch')} by the {recipe} recipe."
     )
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("epochs", total=num_epochs * len(seeds))

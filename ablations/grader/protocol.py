@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ablations.catalogue.recipes import RecipeName
+
 
 class NetworkError(Exception):
     """The network cannot be checked; the message gives the reason in one line."""
@@ -32,6 +34,7 @@ class WorkerTask(msgspec.Struct, frozen=True):
     """Absolute path."""
     name: str
     num_epochs: int
+    recipe: RecipeName
     dataset_name: str
     dataset_folder: str | None = None
     seed: int | None = None

@@ -15,7 +15,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import RECIPES
 from ablations.data.datasets import load_dataset
 from ablations.grader.concepts import ConceptObserver, parameters_behind
 from ablations.grader.loader import IMAGES_SHAPE, explain_errors, load_student_network
@@ -132,14 +132,14 @@ def _check_logits(logits: object) -> None:
 
 
 def train_student_network(task: WorkerTask, seed: int, send: Send) -> TrainedSeed:
-    """Train the network with the reference recipe for the requested epochs.
+    """Train the network by the requested recipe and for the requested epochs.
 
     Raises:
         NetworkError: it raises an exception.
         DataError: the data set cannot be used.
     """
     keep_freed_memory()
-    recipe = replace(TARGET_TRAINING, num_epochs=task.num_epochs)
+    recipe = replace(RECIPES[task.recipe], num_epochs=task.num_epochs)
     folder = Path(task.dataset_folder) if task.dataset_folder else None
     dataset = load_dataset(task.dataset_name, folder)
     device = torch.device("cpu")

@@ -54,7 +54,7 @@ def measure_network(
         for count in (NUM_SIGNAL_IMAGES, NUM_KNOWN_IMAGES)
     )
     untrained = build_network(run_spec.network)
-    initialise_weights(untrained, run_spec.seed)
+    initialise_weights(untrained, run_spec.stream_seed)
     known_result = score_images(network.eval(), known_images, scale)
     singular_values, rank = head_spectrum(network)
     maps = [

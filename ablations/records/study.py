@@ -46,11 +46,7 @@ def plan_runs(
         RunSpec(
             ablation=ablation.name,
             network=ablation.network_spec,
-            training=replace(
-                ablation.training_spec,
-                num_epochs=spec.num_epochs,
-                num_train_images=spec.num_train_images,
-            ),
+            training=spec.at_length(ablation.training_spec(spec.recipe)),
             dataset=spec.dataset,
             seed=seed,
         )

@@ -1,11 +1,13 @@
 """What all runs of a study share: the file `study.json` of its folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from ablations.catalogue.experiment import DatasetId
-from ablations.catalogue.presets import DEFAULT_MARGIN_PCT, FULL
+from ablations.catalogue.experiment import DatasetId, TrainingSpec
+from ablations.catalogue.presets import DEFAULT_MARGIN_PCT
+from ablations.catalogue.recipes import RECIPES, RecipeName
 from ablations.records.atomic_io import DamagedFileError, is_leftover
 from ablations.records.checksums import SchemaVersion, load_with_checksum, write_with_checksum
 from speed.arithmetic import Arithmetic
@@ -40,6 +42,8 @@ class StudySpec(msgspec.Struct, frozen=True):
     """Runs of different arithmetic are not mixed either; older studies do not have this field."""
     margin_pct: float = DEFAULT_MARGIN_PCT
     """Equivalence margin for differences in accuracy, in points; fixed before there are results."""
+    recipe: RecipeName = "published"
+    """Older studies do not have this field."""
     seed_plan: SeedPlan | None = None
     """None in older studies, which had no plan."""
     schema_version: SchemaVersion = 2
@@ -51,8 +55,17 @@ class StudySpec(msgspec.Struct, frozen=True):
 
     @property
     def is_full_length(self) -> bool:
-        """Whether runs have the reference recipe's length: 20 epochs of all training images."""
-        return self.num_epochs == FULL.num_epochs and self.num_train_images is None
+        """Whether runs have their recipe's length: all of its epochs, of all training images."""
+        return self.target_training == RECIPES[self.recipe]
+
+    @property
+    def target_training(self) -> TrainingSpec:
+        """The target's recipe at the study's length."""
+        return self.at_length(RECIPES[self.recipe])
+
+    def at_length(self, training: TrainingSpec) -> TrainingSpec:
+        """A recipe with the study's number of epochs and images."""
+        return replace(training, num_epochs=self.num_epochs, num_train_images=self.num_train_images)
 
 
 def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) -> None:

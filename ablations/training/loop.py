@@ -137,10 +137,12 @@ def prepare_training(
 ) -> Trainee:
     """The run's network with its initial weights, ready for training on a device."""
     network = build_network(run_spec.network)
-    initialise_weights(network, run_spec.seed)
+    initialise_weights(network, run_spec.stream_seed)
     # The fastest convolutions want the channels of a pixel side by side in memory.
     network = network.to(memory_format=torch.channels_last)
-    return make_trainee(network, run_spec.training, run_spec.seed, dataset, device, arithmetic)
+    return make_trainee(
+        network, run_spec.training, run_spec.stream_seed, dataset, device, arithmetic
+    )
 
 
 def make_trainee(
@@ -161,7 +163,7 @@ def make_trainee(
         {"params": others},
     ]
     optimizer = torch.optim.SGD(
-        groups,
+        [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,

@@ -156,7 +156,7 @@ def prepare_group(
         use_plain_float32()
     networks = [build_network(run_spec.network) for run_spec in run_specs]
     for network, run_spec in zip(networks, run_specs, strict=True):
-        initialise_weights(network, run_spec.seed)
+        initialise_weights(network, run_spec.stream_seed)
     wide = widen(networks).to(device=device, dtype=dtype)
     parameters: list[Tensor] = list(wide.parameters())
     recipe, num_replicas = first.training, len(run_specs)
@@ -180,7 +180,7 @@ def prepare_group(
         chunk=chunk,
         scale=InputScale.of(dataset, recipe),
         recipe=recipe,
-        seeds=[run_spec.seed for run_spec in run_specs],
+        seeds=[run_spec.stream_seed for run_spec in run_specs],
     )
 
 

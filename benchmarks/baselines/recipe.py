@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_CROP_PIXELS, ZOOM_PROBABILITY
 from mnist_blocks import TARGET
@@ -131,7 +131,7 @@ def make_loaders(
         )
 
     return (
-        loader(train_images, TARGET_TRAINING.batch_size, shuffle=True),
+        loader(train_images, PUBLISHED.batch_size, shuffle=True),
         loader(test_images, TEST_BATCH_SIZE, shuffle=False),
     )
 
@@ -146,7 +146,7 @@ def make_optimizer(
     network: nn.Module, num_epochs: int, is_tuned: bool = True
 ) -> tuple[torch.optim.SGD, MultiStepLR]:
     """The recipe's optimiser, and its learning rate schedule, stepped after each epoch."""
-    recipe = TARGET_TRAINING
+    recipe = PUBLISHED
     assert recipe.drop_learning_rate_after is not None
     optimizer = torch.optim.SGD(
         network.parameters(),

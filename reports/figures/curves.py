@@ -79,7 +79,9 @@ def _draw_runs(axes: Axes, runs: Sequence[RunRecord], colour: str, linewidth: fl
 
 
 def _draw_learning_rate_drop(axes: Axes, run: RunRecord) -> None:
-    """A line between the last epoch at the first learning rate and the first at another."""
+    """A line between the last epoch at the first learning rate and the first at a tenth of it."""
+    if run.run_spec.training.drop_learning_rate_after is None:
+        return
     rates = [epoch.learning_rate for epoch in run.epochs]
     drop = next((i for i, rate in enumerate(rates) if rate < rates[0]), None)
     if drop is not None:

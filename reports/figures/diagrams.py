@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from ablations.catalogue.experiment import TrainingSpec
 from ablations.words import plural
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.spec import IMAGE_SIZE
@@ -47,7 +47,7 @@ def totals(network: NetworkSpec) -> list[tuple[str, int, int]]:
 
 
 def columns(
-    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec = TARGET_TRAINING
+    network: NetworkSpec, training: TrainingSpec, target_training: TrainingSpec
 ) -> dict[str, list[Box]]:
     """Images, stages, head and training from left to right, each part compared with the target."""
     before, after = _columns(TARGET, target_training), _columns(network, training)
@@ -61,7 +61,7 @@ def _columns(network: NetworkSpec, training: TrainingSpec) -> dict[str, Parts]:
     count = training.num_train_images
     images = {
         "num_train_images": "all images" if count is None else f"first {count:,} images",
-        "augment": "zoom and rotate" if training.augment else "",
+        "augment": _augmentation_label(training),
         "normalise_input": "normalise" if training.normalise_input else "",
         "output": f"output 1 × {IMAGE_SIZE} × {IMAGE_SIZE}",
     }
@@ -71,21 +71,36 @@ def _columns(network: NetworkSpec, training: TrainingSpec) -> dict[str, Parts]:
         labels = {row.name.removeprefix(f"{name}."): _label(row) for row in rows}
         labels["output"] = f"output {' × '.join(map(str, rows[-1].output_shape))}"
         layers[name.replace("stage", "stage ").capitalize()] = labels
-    share = training.drop_learning_rate_after
     recipe = {
         "loss": "cross entropy",
         "optimiser": "gradient descent",
         "momentum": f"momentum {training.momentum}" if training.momentum else "",
-        "learning_rate": f"learning rate {training.learning_rate}",
-        "drop": "" if share is None else f"÷ 10 after {100 * share:g} % of the epochs",
+        "nesterov": "Nesterov" if training.nesterov else "",
+        "weight_decay": f"weight decay {training.weight_decay:g}" if training.weight_decay else "",
+        "learning_rate": f"learning rate {training.learning_rate:g}",
+        "schedule": _schedule_label(training),
         "batch_size": f"batches of {training.batch_size}",
         "num_epochs": plural(training.num_epochs, "epoch"),
+        "seed_offset": "other random numbers" if training.seed_offset else "",
     }
     parts = {"Images": images, **layers, "Training": recipe}
     return {
         title: {key: label for key, label in column.items() if label}
         for title, column in parts.items()
     }
+
+
+def _augmentation_label(training: TrainingSpec) -> str:
+    if not training.augment:
+        return ""
+    return "zoom and rotate" if training.affine_strength is None else "rotate, scale, shear, shift"
+
+
+def _schedule_label(training: TrainingSpec) -> str:
+    if training.warm_up is not None:
+        return f"{100 * training.warm_up:g} % warm-up, then linearly to 0"
+    share = training.drop_learning_rate_after
+    return "" if share is None else f"÷ 10 after {100 * share:g} % of the epochs"
 
 
 def _label(row: LayerRow) -> str:

@@ -39,7 +39,7 @@ NO_EXHIBITS = Exhibits()
 def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
     """The HTML document. The same results and exhibits give the same bytes."""
     study, target, spec = results.study, results.target, results.study.spec
-    training = methods.target_training(spec)
+    training = spec.target_training
     published = published_errors_pct() if spec.is_mnist and spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
     limits_pct = [error for row in results.rows for run in row.runs for error in errors_pct(run)]

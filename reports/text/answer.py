@@ -16,8 +16,8 @@ from ablations.analysis.requirements import (
 )
 from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
-from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.presets import FULL
+from ablations.catalogue.entries import entries_under
+from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
 from reports.text.evidence import verdict_name
@@ -93,12 +93,14 @@ def _effect_words(row: AblationResult, margin_pct: float) -> str:
 
 def contents(results: Results) -> str:
     """What the study contains, and which entries of the catalogue it lacks."""
-    return render_sentences("contents.jinja", results=results, catalogue=CATALOGUE)
+    entries = entries_under(results.study.spec.recipe, with_retuned=False)
+    return render_sentences("contents.jinja", results=results, catalogue=entries)
 
 
 def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
     """What to know before any number: other data or length, an untrained target, seeds outside the plan."""
     num_images = spec.num_train_images or spec.dataset.num_train
+    full = RECIPES[spec.recipe]
     target = [record for record in records if record.run_spec.ablation == "target"]
     mean_pct = mean_accuracy_pct(target) if target else None
     names = [record.run_spec.ablation for record in records]
@@ -107,8 +109,8 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         "notices.jinja",
         spec=spec,
         num_images=num_images,
-        full=FULL,
-        is_shorter=num_images * spec.num_epochs < spec.dataset.num_train * FULL.num_epochs,
+        full=full,
+        is_shorter=num_images * spec.num_epochs < spec.dataset.num_train * full.num_epochs,
         target_pct=mean_pct,
         guessing_pct=GUESSING_PCT,
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,

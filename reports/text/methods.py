@@ -2,22 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from ablations.analysis.summary import AblationResult, Results, unknown_ablations
 from ablations.catalogue.designs import design_ablations
-from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.experiment import TARGET_TRAINING, TrainingSpec
+from ablations.catalogue.entries import entries_under, find_ablation
 from ablations.catalogue.presets import QUICK
+from ablations.catalogue.recipes import RecipeName
 from ablations.records.study import Study
-from ablations.records.study_spec import StudySpec
-
-
-def target_training(spec: StudySpec) -> TrainingSpec:
-    """The target's recipe at the length of a study."""
-    return replace(
-        TARGET_TRAINING, num_epochs=spec.num_epochs, num_train_images=spec.num_train_images
-    )
 
 
 def seed_groups(rows: Sequence[AblationResult]) -> list[tuple[tuple[int, ...], list[str]]]:
@@ -36,14 +27,14 @@ def reproduce_commands(results: Results) -> list[str]:
     """
     spec = results.study.spec
     options = (
-        f"--dataset {spec.dataset.name} --epochs {spec.num_epochs} --device {spec.device_type} "
+        f"--dataset {spec.dataset.name} --recipe {spec.recipe} --epochs {spec.num_epochs} --device {spec.device_type} "
         f"--arithmetic {spec.arithmetic} --margin {spec.margin_pct:g}"
     )
     # The command line has no option for the number of images: it comes with this preset.
     if spec.num_train_images == QUICK.num_train_images:
         options = f"--preset {QUICK.name} {options}"
     groups = [
-        (_names_argument(names), seeds)
+        (_names_argument(names, spec.recipe), seeds)
         for seeds, names in seed_groups(results.rows)
         if names != ["target"] or len(results.rows) == 1
     ]
@@ -56,9 +47,9 @@ def reproduce_commands(results: Results) -> list[str]:
     ]
 
 
-def _names_argument(names: Sequence[str]) -> str:
+def _names_argument(names: Sequence[str], recipe: RecipeName) -> str:
     """The names of a command; `--all` for the whole catalogue."""
-    if set(names) >= {ablation.name for ablation in CATALOGUE}:
+    if set(names) == {entry.name for entry in entries_under(recipe, with_retuned=False)}:
         return "--all"
     return " ".join(name for name in names if name != "target" or len(names) == 1)
 

@@ -6,6 +6,7 @@ from ablations.analysis.comparison import Comparison
 from ablations.analysis.power import PowerPlan
 from ablations.analysis.verdicts import MOST_SEEDS, target_seeds
 from ablations.catalogue.ablation import Ablation, spec_changes
+from ablations.catalogue.recipes import RECIPES
 from ablations.records.study import Study
 from mnist_blocks.summary import layer_table
 from reports.text.templates import render_text
@@ -16,7 +17,12 @@ def ablation_text(ablation: Ablation) -> str:
     return render_text(
         "show.jinja",
         ablation=ablation,
-        changes=spec_changes(ablation.network_spec, ablation.training_spec),
+        changes={
+            recipe: spec_changes(
+                ablation.network_spec, ablation.training_spec(recipe), RECIPES[recipe]
+            )
+            for recipe in ablation.recipes
+        },
         layers=layer_table(ablation.network_spec),
     )
 

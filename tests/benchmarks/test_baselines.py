@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.data.dataset import Dataset
 from ablations.training.augmentation import MAX_ROTATION_DEGREES, ZOOM_PROBABILITY, ZoomAndRotation
 from ablations.training.batches import InputScale, prepare_pixels
@@ -48,7 +48,7 @@ def test_baseline_learns(digits: Dataset) -> None:
 @pytest.mark.parametrize("name", ["dataloader", "lightning"])
 def test_baseline_is_the_target_trained_by_the_recipe(name: str, digits: Dataset) -> None:
     result = train_baseline(name, digits, num_epochs=4)
-    recipe = replace(TARGET_TRAINING, num_epochs=4)
+    recipe = replace(PUBLISHED, num_epochs=4)
     assert (result.parameters, result.num_train_images) == (18_962, 300)
     assert [epoch.epoch for epoch in result.epochs] == [1, 2, 3, 4]
     for epoch in result.epochs:
@@ -71,14 +71,14 @@ def test_baselines_do_the_same_steps(digits: Dataset) -> None:
     assert lightning == pytest.approx(tuned, abs=1)
     assert make_network(is_tuned=False)[0][0][0].weight.is_contiguous()
     settings = make_optimizer(make_network(), 1, is_tuned=False)[0].defaults
-    assert settings["momentum"] == TARGET_TRAINING.momentum
+    assert settings["momentum"] == PUBLISHED.momentum
     assert not (settings["weight_decay"] or settings["nesterov"] or settings["fused"])
 
 
 def test_loaders_yield_every_image(digits: Dataset) -> None:
     train_loader, test_loader = make_loaders(digits, CPU, num_workers=0)
     labels = torch.cat([batch for _, batch in train_loader])
-    assert train_loader.batch_size == TARGET_TRAINING.batch_size
+    assert train_loader.batch_size == PUBLISHED.batch_size
     assert sorted(labels.tolist()) == sorted(digits.train_labels.tolist())
     assert labels.tolist() != digits.train_labels.tolist(), "in a random order"
     images, labels = (torch.cat(parts) for parts in zip(*test_loader, strict=True))

@@ -1,23 +1,30 @@
 """The contract of the catalogue's entries, new ones included; presets of a study's length."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ablations.catalogue.ablation import Ablation, spec_changes
-from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import DatasetId
+from ablations.catalogue.entries import CATALOGUE, entries_under
+from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import choose_preset
+from ablations.catalogue.recipes import PUBLISHED, RECIPES, TUNED, RecipeName
 from ablations.data.dataset import Dataset
 from ablations.training.batches import load_images
 from ablations.training.loop import prepare_training, train_epoch
 from mnist_blocks import TARGET
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, layer_table
-from tests.factories import DIGITS, MNIST, run_specs_on
+from tests.factories import DIGITS, MNIST
 
 every_ablation = pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+every_definition = pytest.mark.parametrize(
+    ("ablation", "recipe"),
+    [(ablation, recipe) for ablation in CATALOGUE for recipe in ablation.recipes],
+    ids=lambda value: getattr(value, "name", value),
+)
 
 
 def test_the_target_is_first_and_names_are_unique() -> None:
@@ -33,11 +40,34 @@ def test_entry_has_all_texts(ablation: Ablation) -> None:
     assert ablation.expectation.endswith(".")
 
 
-@every_ablation
-def test_entry_has_one_kind_of_change(ablation: Ablation) -> None:
-    changes = spec_changes(ablation.network_spec, ablation.training_spec)
-    assert {change.field for change in changes} == {*ablation.network, *ablation.training}
-    assert not (ablation.network and ablation.training)
+@every_definition
+def test_entry_has_one_kind_of_change(ablation: Ablation, recipe: RecipeName) -> None:
+    training = {**ablation.training, **ablation.training_under.get(recipe, {})}
+    changes = spec_changes(ablation.network_spec, ablation.training_spec(recipe), RECIPES[recipe])
+    assert {change.field for change in changes} == {*ablation.network, *training}
+    assert not (ablation.network and training) or ablation.name.endswith("-retuned")
+
+
+def test_each_recipe_has_its_entries() -> None:
+    tuned, published = (
+        {entry.name for entry in entries_under(recipe, with_retuned=False)}
+        for recipe in ("tuned", "published")
+    )
+    assert published < tuned
+    assert tuned - published == {"no-warm-up", "no-weight-decay", "no-nesterov"}
+    retuned = entries_under("tuned", with_retuned=True)[len(tuned) :]
+    assert {entry.name.removesuffix("-retuned") for entry in retuned} == {
+        entry.name for entry in CATALOGUE if entry.retuned
+    }
+    with pytest.raises(KeyError):
+        next(entry for entry in CATALOGUE if entry.name == "no-warm-up").training_spec("published")
+
+
+def test_recipes_fit_the_exercise() -> None:
+    assert TUNED.num_epochs < 20
+    assert (PUBLISHED.learning_rate, PUBLISHED.num_epochs) == (0.01, 20)
+    rates = TUNED.learning_rates(1, 100) + TUNED.learning_rates(TUNED.num_epochs, 100)
+    assert max(rates[0], rates[-1]) < 0.01 * TUNED.learning_rate
 
 
 @every_ablation
@@ -66,9 +96,10 @@ def test_only_the_changed_layers_differ_from_the_targets(ablation: Ablation) -> 
     assert touched <= set().union(*(allowed[field] for field in ablation.network))
 
 
-@every_ablation
-def test_entry_trains_one_step(ablation: Ablation, digits: Dataset) -> None:
-    [run_spec] = run_specs_on(digits, ablation.name, num_train_images=128)
+@every_definition
+def test_entry_trains_one_step(ablation: Ablation, recipe: RecipeName, digits: Dataset) -> None:
+    training = replace(ablation.training_spec(recipe), num_epochs=1, num_train_images=128)
+    run_spec = RunSpec(ablation.name, ablation.network_spec, training, digits.id, seed=0)
     cpu = torch.device("cpu")
     images, _ = load_images(digits, run_spec.training, cpu)
     trainee = prepare_training(run_spec, digits, cpu)
@@ -118,9 +149,16 @@ def test_invalid_entry_is_an_error(changes: dict[str, object], message: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "dataset", "num_images", "num_epochs"),
-    [("full", MNIST, None, 20), ("quick", MNIST, 9000, 3), ("quick", DIGITS, None, 20)],
+    ("name", "recipe", "dataset", "num_images", "num_epochs"),
+    [
+        ("full", "published", MNIST, None, 20),
+        ("full", "tuned", MNIST, None, 19),
+        ("quick", "tuned", MNIST, 9000, 3),
+        ("quick", "published", DIGITS, None, 20),
+    ],
 )
-def test_presets(name: str, dataset: DatasetId, num_images: int | None, num_epochs: int) -> None:
-    preset = choose_preset(name, dataset)
+def test_presets(
+    name: str, recipe: RecipeName, dataset: DatasetId, num_images: int | None, num_epochs: int
+) -> None:
+    preset = choose_preset(name, dataset, recipe)
     assert (preset.num_train_images, preset.num_epochs) == (num_images, num_epochs)

@@ -27,6 +27,6 @@ def student_task(tmp_path: Path) -> Callable[..., WorkerTask]:
             source = f"class {name}(Layers):\n    def forward(self, x):\n        {forward}\n"
         path = tmp_path / "my network.py"
         path.write_text(f"{STUDENT_NETWORKS}\n{source}")
-        return WorkerTask(str(path), name, num_epochs=1, dataset_name="digits")
+        return WorkerTask(str(path), name, num_epochs=1, recipe="published", dataset_name="digits")
 
     return make

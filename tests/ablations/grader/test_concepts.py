@@ -71,6 +71,6 @@ def test_concepts_of_the_catalogue_match_its_specs(tmp_path: Path) -> None:
         "globals().update({entry.name: entry.network_spec for entry in CATALOGUE})\n"
     )
     for name in ("target", "no-batchnorm", "no-dropout", "no-fc-head", "no-gap"):
-        inspection = inspect_network(WorkerTask(str(path), name, 1, "digits"))
+        inspection = inspect_network(WorkerTask(str(path), name, 1, "published", "digits"))
         network = find_ablation(name).network_spec
         assert inspection.concepts == [name for name, uses in CONCEPTS.items() if uses(network)]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ablations.analysis.summary import summarise
-from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.entries import entries_under, find_ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.records.atomic_io import RecordError, write_json
 from ablations.records.checksums import write_with_checksum
@@ -49,9 +49,10 @@ TWO_SEEDS = make_study({"target": [0, 1], "no-gap": [0, 1]})
 
 
 def test_runs_are_planned_seed_by_seed() -> None:
-    run_specs = plan_runs(make_spec(), CATALOGUE, [0, 1])
-    assert [run_spec.seed for run_spec in run_specs] == [0] * len(CATALOGUE) + [1] * len(CATALOGUE)
-    assert [one.ablation for one in run_specs[: len(CATALOGUE)]] == [a.name for a in CATALOGUE]
+    entries = entries_under("published", with_retuned=False)
+    run_specs = plan_runs(make_spec(), entries, [0, 1])
+    assert [run_spec.seed for run_spec in run_specs] == [0] * len(entries) + [1] * len(entries)
+    assert [one.ablation for one in run_specs[: len(entries)]] == [a.name for a in entries]
     assert all(run_spec.training.num_epochs == 20 for run_spec in run_specs)
 
 

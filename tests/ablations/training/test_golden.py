@@ -38,7 +38,7 @@ Losses = list[tuple[float | None, float | None]]
 def short_run(name: str, dataset: Dataset) -> RunSpec:
     """Four epochs of three full batches and a smaller one; the learning rate drops in the last."""
     ablation = find_ablation(name)
-    recipe = replace(ablation.training_spec, num_epochs=4, num_train_images=500)
+    recipe = replace(ablation.training_spec("published"), num_epochs=4, num_train_images=500)
     return RunSpec(name, ablation.network_spec, recipe, dataset.id, seed=7)
 
 

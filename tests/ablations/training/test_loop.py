@@ -14,7 +14,7 @@ from torchvision.transforms import functional as transforms
 
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import CATALOGUE
-from ablations.catalogue.experiment import TARGET_TRAINING
+from ablations.catalogue.recipes import PUBLISHED
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset
 from ablations.training import loop
@@ -65,7 +65,7 @@ def test_augmentation_is_torchvisions(
 def test_affine_kernel_gives_what_the_operations_give() -> None:
     images = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     # Twice the strength moves many pixels out of the image.
-    recipe = replace(TARGET_TRAINING, affine_strength=2.0)
+    recipe = replace(PUBLISHED, affine_strength=2.0)
     draws = draw_augmentation(recipe, 300, seed=0, epoch=1, device=CPU)
     assert isinstance(draws, Affine)
     torch.testing.assert_close(
@@ -78,7 +78,7 @@ def test_affine_kernel_gives_what_the_operations_give() -> None:
 
 
 def test_affine_maps_have_their_distribution() -> None:
-    recipe = replace(TARGET_TRAINING, affine_strength=0.5)
+    recipe = replace(PUBLISHED, affine_strength=0.5)
     draws = draw_augmentation(recipe, 4000, seed=3, epoch=2, device=CPU)
     assert isinstance(draws, Affine)
     shifts, areas = draws.inverse[:, :, 2], torch.linalg.det(draws.inverse[:, :, :2])
@@ -92,7 +92,7 @@ def test_affine_maps_have_their_distribution() -> None:
 
 
 def test_draws_have_their_distribution() -> None:
-    draws = draw_augmentation(TARGET_TRAINING, 4000, seed=3, epoch=2, device=CPU)
+    draws = draw_augmentation(PUBLISHED, 4000, seed=3, epoch=2, device=CPU)
     assert isinstance(draws, ZoomAndRotation)
     degrees = draws.angle_radians.rad2deg()
     assert degrees.abs().max() <= MAX_ROTATION_DEGREES * 1.0001
@@ -204,14 +204,14 @@ def test_one_epoch_is_the_textbook_loop(
 
 
 def test_learning_rate_drops_after_epoch_15() -> None:
-    rates = [TARGET_TRAINING.learning_rate_at(epoch) for epoch in range(1, 21)]
+    rates = [PUBLISHED.learning_rate_at(epoch) for epoch in range(1, 21)]
     assert rates == pytest.approx([0.01] * 15 + [0.001] * 5)
-    constant = replace(TARGET_TRAINING, drop_learning_rate_after=None)
+    constant = replace(PUBLISHED, drop_learning_rate_after=None)
     assert {constant.learning_rate_at(epoch) for epoch in range(1, 21)} == {0.01}
 
 
 def test_one_cycle_rises_and_falls() -> None:
-    recipe = replace(TARGET_TRAINING, drop_learning_rate_after=None, warm_up=0.2)
+    recipe = replace(PUBLISHED, drop_learning_rate_after=None, warm_up=0.2)
     ends = [recipe.learning_rate_at(epoch, 1.0) for epoch in (1, 2, 4, 8, 12, 20)]
     assert ends == pytest.approx([0.0025, 0.005, 0.01, 0.0075, 0.005, 0.0])
     rates = [rate for epoch in range(1, 21) for rate in recipe.learning_rates(epoch, 10)]

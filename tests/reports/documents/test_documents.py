@@ -9,8 +9,7 @@ import pytest
 
 from ablations.analysis.summary import Results, results_csv, summarise
 from ablations.catalogue.designs import CORE
-from ablations.catalogue.entries import CATALOGUE, find_ablation
-from ablations.catalogue.presets import FULL
+from ablations.catalogue.entries import ENTRIES, find_ablation
 from ablations.inspection.load import load_exhibits
 from ablations.records.run import load_predictions
 from ablations.records.study import load_study
@@ -64,7 +63,8 @@ def test_reference_study_is_complete(reference: Results) -> None:
     assert set(attribution.names) == {entry.name for entry in CORE}
     assert study.timing and study.timing.by_ablation.keys() >= num_seeds(reference).keys()
     exhibits = load_exhibits(REFERENCE, reference.study)
-    names = {ablation.name for ablation in CATALOGUE}
+    names = {entry.name for entry in ENTRIES if entry.control != "negative"}
+    names -= {entry.name for entry in ENTRIES if "published" not in entry.recipes}
     assert set(exhibits.weights) == names and exhibits.problems == ()
     assert exhibits.gallery and exhibits.gallery.variants.keys() == names - {"target"}
 
@@ -72,17 +72,19 @@ def test_reference_study_is_complete(reference: Results) -> None:
 def test_study_of_other_data_is_complete(fashion: Results) -> None:
     spec = fashion.study.spec
     assert fashion.study.problems == () and spec.dataset.name == "fashion-mnist"
-    assert spec.num_epochs == FULL.num_epochs and spec.num_train_images is None
-    training = [entry for entry in CATALOGUE if entry.kind == "training"]
+    assert spec.is_full_length
     found = num_seeds(fashion)
-    assert found.keys() >= {entry.name for entry in (CATALOGUE[0], *CORE, *training)}
+    assert found.keys() >= {entry.name for entry in (ENTRIES[0], *CORE)}
     assert all(number >= 5 for number in found.values())
 
 
 def test_records_are_of_the_current_catalogue(reference: Results, fashion: Results) -> None:
     for record in (*reference.study.records, *fashion.study.records):
         run_spec, entry = record.run_spec, find_ablation(record.run_spec.ablation)
-        assert (run_spec.network, run_spec.training) == (entry.network_spec, entry.training_spec)
+        assert (run_spec.network, run_spec.training) == (
+            entry.network_spec,
+            entry.training_spec("published"),
+        )
     for row in reference.rows:
         load_predictions(REFERENCE / row.ablation.name / "seed-0", row.runs[0])
 
@@ -156,7 +158,7 @@ def test_lesson_needs_the_runs_that_it_shows() -> None:
 
 
 def test_parameter_formulas_give_the_counts() -> None:
-    for entry in CATALOGUE:
+    for entry in ENTRIES:
         for _, formula, number in parameter_counts(entry.network_spec):
             assert eval(formula.replace("×", "*")) == number
     assert sum(number for *_, number in parameter_counts()) == 18_962

@@ -285,12 +285,12 @@ def test_incomplete_studies_state_what_is_missing() -> None:
     ],
 )
 def test_commands_reproduce_the_study(seeds_by_name: dict[str, range], command: str) -> None:
-    options = "--dataset mnist --epochs 20 --device cpu --arithmetic plain --margin 0.1"
+    options = "--dataset mnist --recipe published --epochs 20 --device cpu --arithmetic plain --margin 0.1"
     found = methods.reproduce_commands(make_results(seeds_by_name))
     assert f"python cli.py ablate {command.replace('...', options)}" in found
     quick = methods.reproduce_commands(results_of("one epoch"))
     assert quick[0].endswith(
-        "--preset quick --dataset mnist --epochs 1 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
+        "--preset quick --dataset mnist --recipe published --epochs 1 --device cpu --arithmetic plain --margin 0.1 --seeds 0"
     )
 
 
