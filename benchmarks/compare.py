@@ -20,6 +20,7 @@ from ablations.catalogue.presets import choose_preset
 from ablations.commands.options import clear_errors
 from ablations.records.atomic_io import write_json
 from ablations.runner.run_one import describe_environment, utc_now
+from ablations.words import plural
 from benchmarks.measurements import (
     Comparison,
     Measurement,
@@ -44,6 +45,7 @@ from benchmarks.options import (
     out_option,
     rounds_option,
 )
+from benchmarks.time_to_accuracy import times_to_accuracy
 from speed.arithmetic import choose_arithmetic
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pillow")
@@ -147,6 +149,11 @@ def main(
         click.echo(
             f"{row.title}: {row.images_per_second.text()} images/s, {row.ratio.text(2)} times the "
             f"baseline, {row.last_accuracy_pct:.2f} %"
+        )
+    for found in times_to_accuracy(comparison):
+        click.echo(
+            f"99.4 % after {plural(found.num_epochs, 'epoch')}, {found.seconds:,.0f} s a run: "
+            f"{found.title} ({found.speedup:.1f} times as fast)"
         )
     click.echo(f"{comparison.environment.device_name}; all numbers: {out}")
 

@@ -74,8 +74,10 @@ def test_methods_get_the_same_options() -> None:
         )
         assert common in " ".join(command)
         assert ("0-1" in command, "--jobs" in command) == (
-            method.name.startswith("study"), method.name == "one-run",
+            method.name.startswith("study"), method.name.startswith("one-run"),
         )  # fmt: skip
+        recipe = "tuned" if method.name.endswith("tuned") else "published"
+        assert not is_project or f"--recipe {recipe}" in " ".join(command)
         parsed, arguments = (
             (cli.main, command[2:]) if is_project else (dataloader.COMMAND, command[3:])
         )
