@@ -114,6 +114,7 @@ def retune(ablation: Ablation) -> Ablation:
         is_core=False,
         training_under={"tuned": ablation.retuned},
         retuned={},
+        control=None,
     )
 
 

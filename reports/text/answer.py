@@ -45,9 +45,13 @@ class StudyAnswer(NamedTuple):
 
     removals: Sequence[Removal]
     lead: str
-    lowest: str = ""
+    lowest: str
     """Which removal costs most, and how many have a clear effect; empty where nothing is compared."""
-    caveats: str = ""
+    caveats: str
+    controls: str
+    """What the study's controls showed."""
+    retuned: Sequence[tuple[AblationResult, AblationResult]]
+    """An ablation, and the same with a recipe of its own."""
 
 
 def answer(results: Results) -> StudyAnswer:
@@ -61,7 +65,18 @@ def answer(results: Results) -> StudyAnswer:
         for row in compared
         if target and row.ablation.is_core
     ]
-    return StudyAnswer(removals, *paragraphs)
+    controls = [row for row in compared if row.ablation.control]
+    by_name = {row.ablation.name: row for row in compared}
+    own = ((row, by_name.get(f"{row.ablation.name}-retuned")) for row in compared)
+    lead, lowest, caveats = [*paragraphs, "", ""][:3]
+    return StudyAnswer(
+        removals,
+        lead,
+        lowest,
+        caveats,
+        controls=render_sentences("controls.jinja", controls=controls),
+        retuned=[(row, retuned) for row, retuned in own if retuned],
+    )
 
 
 def _removal(
