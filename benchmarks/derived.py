@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from ablations.analysis.intervals import Difference, single_difference
+from ablations.analysis.verdicts import target_seeds
 from ablations.catalogue.designs import design_ablations
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES, entries_under
 from ablations.catalogue.experiment import DatasetId, RunSpec
 from ablations.catalogue.presets import FULL
 from ablations.records.study import plan_runs
@@ -42,9 +43,14 @@ CLUSTER_CORES = (2, 16, 64, 256, 1000)
 CLUSTER_GPUS = (8, 1000)
 
 
+def full_study_runs() -> int:
+    """Runs of the first look of `ablate --all`."""
+    return FULL.looks[0] * (len(ENTRIES) - 1) + target_seeds(FULL.looks[0], len(ENTRIES) - 1)
+
+
 def full_study_images() -> int:
-    """Training images of the study in the README, counted once for each epoch and run."""
-    return len(CATALOGUE) * len(FULL.seeds) * FULL.num_epochs * NUM_MNIST_IMAGES
+    """Training images of these runs, counted once for each epoch."""
+    return full_study_runs() * FULL.num_epochs * NUM_MNIST_IMAGES
 
 
 def kept_choices(choices: Choices) -> list[Choice]:
@@ -200,7 +206,11 @@ def example_factorial() -> list[RunSpec]:
 
 def large_factorial(spec: StudySpec, num_seeds: int = FACTORIAL_SEEDS) -> list[RunSpec]:
     """A factorial of eight ingredients, the example of a large study."""
-    factors = [entry for entry in CATALOGUE if entry.is_core or entry.kind == "training"]
+    factors = [
+        entry
+        for entry in entries_under("published", with_retuned=False)
+        if entry.is_core or (entry.kind == "training" and not entry.control)
+    ]
     return plan_runs(spec, design_ablations("factorial", factors), range(num_seeds))
 
 

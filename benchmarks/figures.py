@@ -3,7 +3,7 @@
 Colour is never the only mark: each precision has its own marker and its name in the legend.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -28,6 +28,26 @@ COLOUR_OF: dict[Arithmetic, str] = {
 MARKER_OF: dict[Arithmetic, str] = {"plain": "o", "float32": "s", "bfloat16": "^"}
 ROW_INCHES = 0.46
 PANEL_INCHES = 4.8
+
+
+def search_figure(
+    settings: Mapping[str, tuple[Sequence[float], bool]], accuracies_pct: Sequence[float]
+) -> Markup:
+    """Accuracy of every trial against each setting, which has its values and whether its axis is
+    logarithmic."""
+    with figure_style():
+        figure = Figure(figsize=(11, 2.8))
+        panels = figure.subplots(1, len(settings), sharey=True)
+        for axes, (name, (values, is_log)) in zip(panels, settings.items(), strict=True):
+            axes.plot(values, accuracies_pct, "o", color=COLOURS["variant"], markersize=5)
+            axes.set_xscale("log" if is_log else "linear")
+            axes.set_xlabel(name)
+        # Recipes that hardly learn would hide the differences of the rest.
+        top = max(accuracies_pct)
+        panels[0].set_ylim(max(min(accuracies_pct), top - 1) - 0.05, top + 0.05)
+        panels[0].set_ylabel("held-out accuracy (%)")
+        description = f"{len(accuracies_pct)} trials; the best has {decimal(top)} %."
+        return to_svg(figure, "search", "Accuracy of each trial by setting", description)
 
 
 def comparison_figure(comparison: Comparison) -> Markup:

@@ -7,11 +7,11 @@ writes docs/tuning.md.
 """
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import click
@@ -21,11 +21,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from ablations.catalogue.recipes import TUNED
+from ablations.analysis.intervals import single_difference
+from ablations.catalogue.designs import CORE
+from ablations.catalogue.recipes import PUBLISHED, TUNED
 from ablations.data.datasets import resolve_dataset
-from ablations.records.atomic_io import write_json
+from ablations.records.atomic_io import write_atomically, write_json
 from ablations.runner.process_pool import default_num_jobs
-from benchmarks.held_out import Variant, train_held_out
+from benchmarks.held_out import NUM_HELD_OUT, Variant, train_held_out
+from reports.documents.readme import standalone_svg
+from reports.text.templates import make_environment
 
 SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0.005, 0.5, log=True),
@@ -35,6 +39,17 @@ SPACE: dict[str, BaseDistribution] = {
     "affine_strength": FloatDistribution(0.2, 1.6, step=0.2),
 }
 """One cycle of the learning rate with Nesterov momentum, and affine augmentation."""
+SETTING_NAMES = {
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "warm_up": "warm-up",
+    "weight_decay": "weight decay",
+    "affine_strength": "strength of affine augmentation",
+    "nesterov": "Nesterov momentum",
+    "momentum": "momentum",
+    "num_epochs": "epochs",
+    "drop_learning_rate_after": "drop of the learning rate after",
+}
 STARTING_POINT = {
     "learning_rate": 0.1, "batch_size": 64, "warm_up": 0.2, "weight_decay": 5e-4,
     "affine_strength": 0.8,
@@ -81,6 +96,11 @@ class Trial(msgspec.Struct, frozen=True):
     def accuracy_pct(self) -> float:
         """The mean over seeds."""
         return fmean(self.accuracy_pct_by_seed.values())
+
+    @property
+    def standard_deviation(self) -> float:
+        """Over seeds."""
+        return stdev(self.accuracy_pct_by_seed.values())
 
 
 @click.group()
@@ -191,6 +211,69 @@ def compare(
             known.append(Trial(network, name, num_epochs, fields, found))
             write_json(path, known)
             click.echo(f"{known[-1].accuracy_pct:.3f} % (n = {num_seeds}) {name}")
+
+
+@main.command()
+@OUT
+def report(out: Path) -> None:
+    """Write docs/tuning.md and its figure from the files in OUT."""
+    documents = render(out)
+    for name, text in documents.items():
+        write_atomically(out.parent / name, text.encode())
+        click.echo(f"{out.parent / name}")
+
+
+def render(folder: Path) -> dict[str, str]:
+    """The document and its figure, by path; the same files give the same text."""
+    from benchmarks.figures import search_figure
+
+    searches = {
+        name: read_trials(path)
+        for name in ("target", *(entry.name for entry in CORE))
+        if (path := folder / f"{name}.json").exists()
+    }
+    compared = read_trials(path) if (path := folder / "variants.json").exists() else []
+    confirmed = [trial for trial in compared if trial.name.startswith("trial ")]
+    variants = [trial for trial in compared if trial not in confirmed]
+    recipe = next((trial for trial in variants if trial.name in VARIANTS), None)
+    text = make_environment("benchmarks", is_html=False).get_template("tuning.md").render(
+        num_held_out=NUM_HELD_OUT,
+        settings=SETTING_NAMES,
+        tuned=TUNED,
+        published=PUBLISHED,
+        space={SETTING_NAMES[name]: _range_words(found) for name, found in SPACE.items()},
+        searches=[(name, trials, best_recipes(trials)[0]) for name, trials in searches.items()],
+        confirmed=confirmed,
+        variants=[
+            (
+                trial,
+                None
+                if recipe is None or trial is recipe
+                else single_difference(trial.accuracy_pct_by_seed, recipe.accuracy_pct_by_seed),
+            )
+            for trial in variants
+        ],
+        words=_recipe_words,
+    )  # fmt: skip
+    trials = searches["target"]
+    settings = {
+        SETTING_NAMES[name]: ([one.fields[name] for one in trials], getattr(found, "log", False))
+        for name, found in SPACE.items()
+    }
+    figure = search_figure(settings, [trial.accuracy_pct for trial in trials])
+    return {"tuning.md": text, f"{folder.name}/search.svg": standalone_svg(figure)}
+
+
+def _range_words(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return " or ".join(map(str, distribution.choices))
+    assert isinstance(distribution, FloatDistribution)
+    words = f"{distribution.low:g} to {distribution.high:g}"
+    return f"{words} (logarithmic)" if distribution.log else words
+
+
+def _recipe_words(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{SETTING_NAMES[name]} {fields[name]:.3g}" for name in SPACE)
 
 
 def read_trials(path: Path) -> list[Trial]:

@@ -27,7 +27,8 @@ class Preset:
 
     name: str
     num_epochs: int
-    seeds: tuple[int, ...]
+    looks: tuple[int, ...]
+    """Numbers of seeds at which results are looked at."""
     num_train_images: int | None
     """None: all of the training images."""
     timing: TimingPlan
@@ -36,7 +37,7 @@ class Preset:
 FULL = Preset(
     "full",
     num_epochs=TUNED.num_epochs,
-    seeds=(0, 1, 2),
+    looks=(5, 10, 20, 40),
     num_train_images=None,
     timing=TimingPlan(),
 )
@@ -45,7 +46,7 @@ FULL = Preset(
 QUICK = Preset(
     "quick",
     num_epochs=3,
-    seeds=(0,),
+    looks=(2,),
     num_train_images=9000,
     timing=TimingPlan(num_rounds=3, num_train_steps=8, num_test_images=500),
 )

@@ -2,10 +2,13 @@
 
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 
 from rich.console import Console
 
+from ablations.catalogue.experiment import RunSpec
 from ablations.commands.prepare import PreparedStudy
 from ablations.records.atomic_io import RecordError
 from ablations.records.study import load_study, missing_runs
@@ -19,14 +22,17 @@ def print_plan(study: PreparedStudy, console: Console) -> None:
     """Print what will run, where, and how long it will take."""
     spec, setup, run_specs = study.spec, study.setup, study.run_specs
     num_images = spec.num_train_images or spec.dataset.num_train
-    num_variants = len({run_spec.ablation for run_spec in run_specs})
-    num_seeds = len({run_spec.seed for run_spec in run_specs})
+    seeds = Counter(run_spec.ablation for run_spec in run_specs)
+    of_ablations = sorted({number for name, number in seeds.items() if name != "target"})
+    num_seeds = " or ".join(map(str, of_ablations))
     shard = ""
     if part := study.shard:
         shard = f"part {part.number} of {part.count}: {plural(len(run_specs), 'run')} of "
     print_line(
         console,
-        f"{shard}{plural(num_variants, 'variant')} x {plural(num_seeds, 'seed')}, "
+        f"{shard}the target with {plural(seeds['target'], 'seed')}"
+        + (f", {plural(len(seeds) - 1, 'ablation')} with {num_seeds} each" if num_seeds else "")
+        + f"; the {spec.recipe} recipe, "
         f"{plural(spec.num_epochs, 'epoch')} of {num_images:,} images of {spec.dataset_title} "
         f"({study.dataset.source}), tested on {spec.dataset.num_test:,}.",
     )
@@ -42,6 +48,23 @@ def print_plan(study: PreparedStudy, console: Console) -> None:
     )
     if study.missing:
         _print_duration(study, console)
+
+
+def print_look(study: PreparedStudy, more: Sequence[RunSpec], console: Console) -> None:
+    """Print what a look at the results decided, and what the plan has next."""
+    plan = study.spec.seed_plan
+    if study.shard or plan is None or len(plan.looks) < 2:
+        return
+    seeds = Counter(run_spec.ablation for run_spec in more)
+    names = [name for name in seeds if name != "target"]
+    if names:
+        line = f"{len(plan.ablations) - len(names)} of {plural(len(plan.ablations), 'ablation')} decided. "
+        line += (
+            f"Next in the plan: {seeds[names[0]]} seeds of {', '.join(names)} (--until-decided)."
+        )
+    else:
+        line = "The plan is complete: all ablations are decided, or have the most seeds."
+    print_line(console, line)
 
 
 def _print_duration(study: PreparedStudy, console: Console) -> None:

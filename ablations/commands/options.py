@@ -176,13 +176,21 @@ _ABLATE_OPTIONS = (
         is_flag=True,
         help="With --all: also the four concepts with recipes that were searched without them.",
     ),
-    seeds_option("Seeds to run, such as 0-4, 0,3,7 or 0-2,7."),
+    seeds_option(
+        "Seeds to run, such as 0-4, 0,3,7 or 0-2,7: one look. [default: the first of the planned looks]"
+    ),
+    click.option(
+        "--until-decided",
+        is_flag=True,
+        help="Go on with the planned looks (5, 10, 20 and 40 seeds): add seeds to the target and to "
+        "the ablations that are not decided.",
+    ),
     click.option("--epochs", "num_epochs", type=AT_LEAST_ONE, help="Epochs of training."),
     choice_option(
         "--preset preset_name",
         ("full", "quick"),
-        "Defaults. full: all epochs of the recipe, seeds 0-2. quick, for a first look: 9,000 training images, 3 "
-        "epochs, seed 0; a smaller data set is used whole, for all epochs; without names, all "
+        "Defaults. full: all epochs of the recipe, 5 seeds, more of the target. quick, for a first look: 9,000 training images, 3 "
+        "epochs, 2 seeds; a smaller data set is used whole, for all epochs; without names, all "
         "ablations.",
     ),
     dataset_option,

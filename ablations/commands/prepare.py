@@ -12,6 +12,7 @@ from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
 from ablations.catalogue.recipes import RecipeName
+from ablations.commands.looks import first_look, make_plan
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.study import Study, load_study, missing_runs, plan_runs
@@ -35,6 +36,7 @@ class StudyRequest:
     preset_name: str
     recipe: RecipeName
     seeds: Sequence[int] | None
+    until_decided: bool
     num_epochs: int | None
     dataset_name: str
     data_dir: Path | None
@@ -103,7 +105,10 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
     study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
     spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
-    run_specs = plan_runs(spec, request.ablations, request.seeds or preset.seeds)
+    if request.seeds:
+        run_specs = plan_runs(spec, request.ablations, request.seeds)
+    else:
+        run_specs = first_look(spec, request.ablations, preset.looks[0])
     if request.shard:
         run_specs = request.shard.part_of(run_specs, num_replicas)
         if not run_specs:
@@ -156,6 +161,9 @@ def _open_study(
         device_type=device_name,
         arithmetic=arithmetic,
         recipe=request.recipe,
+        seed_plan=make_plan(
+            request.ablations, (len(request.seeds),) if request.seeds else preset.looks
+        ),
     )
     study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
     found = load_study(study_dir) if is_study(study_dir) else None

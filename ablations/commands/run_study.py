@@ -11,7 +11,8 @@ from rich.progress import track
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.commands.live_report import LiveReport, measure_networks
-from ablations.commands.messages import print_how_to_resume, print_plan, print_runs
+from ablations.commands.looks import next_look
+from ablations.commands.messages import print_how_to_resume, print_look, print_plan, print_runs
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_with_checksum
 from ablations.records.lock import study_lock
@@ -58,8 +59,8 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
                     study = replace(study, on_disk=on_disk)
                     for line in quarantine_damaged_runs(study.study_dir, on_disk):
                         print_line(console, line)
-                    study, failures = _train_missing_runs(
-                        study, write_report, console, interruption, request.stops_at_failure
+                    study, failures = _train_all_looks(
+                        study, request, write_report, console, interruption
                     )
                     if cluster:
                         cluster.leave()
@@ -82,6 +83,30 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         print_line(console, f"FAILED: {run_spec.ablation}, seed {run_spec.seed}: {failure.reason}")
         print_line(console, failure.details)
     return 1 if failures else 0
+
+
+def _train_all_looks(
+    study: PreparedStudy,
+    request: StudyRequest,
+    write_report: Callable[[Path], Path],
+    console: Console,
+    interruption: StopRequest,
+) -> tuple[PreparedStudy, list[RunFailed]]:
+    """Train the requested runs and, where the request says so, those of all later looks.
+
+    Returns and raises as `_train_missing_runs`.
+    """
+    while True:
+        study, failures = _train_missing_runs(
+            study, write_report, console, interruption, request.stops_at_failure
+        )
+        if failures or interruption.wants_to_finish:
+            return study, failures
+        more = next_look(study.on_disk)
+        print_look(study, more, console)
+        if not (request.until_decided and more):
+            return study, failures
+        study = replace(study, run_specs=list(dict.fromkeys([*study.run_specs, *more])))
 
 
 def _train_missing_runs(
