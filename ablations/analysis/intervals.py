@@ -12,9 +12,9 @@ would be wider than necessary, never too narrow.
 3. The intervals of all comparisons with the target hold together (`family_level`; Dunnett 1955). Each
    has the same level, with its own degrees of freedom (as in Hasler and Hothorn 2008).
 
-Full pooling, as Dunnett's own test assumes it, misses a true difference far more often than in 5 % of
-studies when spreads are as unequal as in the committed ones; nor does it help to take out groups that an
-F test finds noisier, since the test is blind to most of them at 3 to 5 seeds (docs/statistics.md).
+Full pooling, as Dunnett's own test assumes it, misses a true difference in far more than 5 % of studies
+when spreads are as unequal as in the committed ones (docs/statistics.md). Taking out groups that an F
+test finds noisier does not help: at 3 to 5 seeds, it finds few of them.
 """
 
 import math

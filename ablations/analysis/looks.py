@@ -16,11 +16,6 @@ def level_of_look(plan: SeedPlan | None) -> float:
     return LEVEL / len(plan.looks) if plan else LEVEL
 
 
-def family(plan: SeedPlan | None, num_seeds: Mapping[str, int]) -> dict[str, int]:
-    """Seeds of every ablation that counts as a comparison: those planned, and those with runs."""
-    return dict.fromkeys(plan.ablations if plan else (), 0) | dict(num_seeds)
-
-
 def outside_plan(plan: SeedPlan | None, num_seeds: Mapping[str, int]) -> list[str]:
     """The ablations that were not planned, or have more seeds than the last look."""
     return [

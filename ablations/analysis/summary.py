@@ -19,7 +19,7 @@ from ablations.analysis.intervals import (
     seed_correlation,
     t_critical_value,
 )
-from ablations.analysis.looks import between_looks, family, level_of_look
+from ablations.analysis.looks import between_looks, level_of_look
 from ablations.analysis.noise import VarianceSplit, split_variance, with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
@@ -74,8 +74,6 @@ class Model(msgspec.Struct, frozen=True):
     than by chance."""
     num_compared: int
     num_looks: int
-    level: float
-    """Of each comparison."""
     critical_value: float
     """Of a comparison of two groups with the pooled spread."""
     seed_correlation: tuple[float, float] | None
@@ -173,7 +171,8 @@ def _compare_with_target(
     single = {name: by_seed for name, by_seed in accuracies.items() if "+" not in name}
     pool, wide_pool = pool_runs(study, single), pool_runs(study, accuracies)
     num_seeds = {name: len(by_seed) for name, by_seed in single.items() if name != "target"}
-    compared = family(plan, num_seeds)
+    # An ablation without runs counts as independent of the others.
+    compared = dict.fromkeys(plan.ablations if plan else (), 0) | num_seeds
     model, level = None, level_of_look(plan)
     if not pool.degrees_of_freedom:
         # Every network has a diverged run: by Bonferroni's bound.
@@ -186,7 +185,6 @@ def _compare_with_target(
             pool.weight if isfinite(pool.weight) else None,
             len(compared),
             len(plan.looks) if plan else 1,
-            level,
             t_critical_value(level, pool.degrees_of_freedom),
             seed_correlation(single),
         )

@@ -24,13 +24,6 @@ from reports.text.evidence import verdict_name
 from reports.text.templates import render_paragraphs, render_sentences
 from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
 
-CLEAR_WORDS = {"hurts": "worse without it", "helps": "better without it"}
-SIZE_WORDS = {
-    "above": "by more than the margin",
-    "below": "within the margin",
-    "uncertain": "size uncertain",
-}
-
 
 class Removal(NamedTuple):
     """What removing one of the assignment's concepts does."""
@@ -93,17 +86,9 @@ def _removal(
         is_same_size=has_similar_size(row, target),
         parameter_limit=PARAMETER_LIMIT,
         matched=matched,
-        matched_effect=_effect_words(matched, margin_pct) if matched else "",
+        matched_effect=verdict_name(matched, margin_pct) if matched else "",
     )
-    return Removal(row, _effect_words(row, margin_pct), measured)
-
-
-def _effect_words(row: AblationResult, margin_pct: float) -> str:
-    """What the network is without an ingredient."""
-    if row.verdict is None:
-        return verdict_name(row, margin_pct)
-    direction = CLEAR_WORDS.get(row.verdict.direction, row.verdict.direction)
-    return f"{direction}, {SIZE_WORDS[row.verdict.size]}"
+    return Removal(row, verdict_name(row, margin_pct), measured)
 
 
 def contents(results: Results) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.intervals import Difference, difference, pool_variance, resolution_pct
-from ablations.analysis.looks import between_looks, family, level_of_look, outside_plan
+from ablations.analysis.looks import between_looks, level_of_look, outside_plan
 from ablations.analysis.summary import Results, open_ablations, summarise
 from ablations.analysis.verdicts import (
     Verdict,
@@ -176,12 +176,6 @@ def test_seeds_to_detect_is_about_the_librarys_answer() -> None:
 def test_looks_share_the_level() -> None:
     assert level_of_look(None) == 0.05
     assert level_of_look(PLAN) == pytest.approx(0.05 / 3)
-    assert family(PLAN, {"no-gap": 5, "no-maxpool": 3}) == {
-        "no-gap": 5,
-        "no-relu": 0,
-        "no-maxpool": 3,
-    }
-    assert family(None, {"no-gap": 5}) == {"no-gap": 5}
 
 
 def test_departures_from_the_plan_are_found_and_stated() -> None:
