@@ -67,7 +67,7 @@ def answer(results: Results) -> StudyAnswer:
         lead,
         lowest,
         caveats,
-        controls=render_sentences("controls.jinja", controls=controls),
+        controls=render_sentences("controls.jinja", controls=controls, margin_pct=margin_pct),
         retuned=[(row, retuned) for row, retuned in own if retuned],
     )
 

@@ -23,7 +23,7 @@ def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
     if number >= MIN_SEEDS:
         words = f"{'one seed' if of_target == 1 else plural(of_target, 'seed')} of the target"
     if abs(difference.mean) <= LARGE * margin_pct:
-        return words
+        return f"no verdict from {words}"
     return f"large in {'this run' if number == 1 else 'these runs'}; {words}"
 
 

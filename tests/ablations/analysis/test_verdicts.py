@@ -93,12 +93,12 @@ def results_of(accuracies: dict[str, Sequence[float]], diverged: Sequence[str] =
         ([100.0] * 3, [100.0] * 3, "no clear effect, below the margin"),
         ([99.4] * 5, [99.4] * 5, "no clear effect, below the margin"),
         # Too few seeds.
-        ([99.4], [99.3], "one seed"),
-        ([99.4] * 3, [99.3], "one seed"),
-        ([99.4] * 3, [99.3, 99.2], "2 seeds"),
+        ([99.4], [99.3], "no verdict from one seed"),
+        ([99.4] * 3, [99.3], "no verdict from one seed"),
+        ([99.4] * 3, [99.3, 99.2], "no verdict from 2 seeds"),
         ([99.4] * 3, [11.0], "large in this run; one seed"),
         ([99.4] * 3, [11.0, 12.0], "large in these runs; 2 seeds"),
-        ([99.4], [99.3] * 5, "one seed of the target"),
+        ([99.4], [99.3] * 5, "no verdict from one seed of the target"),
         ([99.4] * 2, [50.0] * 5, "large in these runs; 2 seeds of the target"),
     ],
 )

@@ -53,7 +53,7 @@ def with_verdict(results: Results, verdict: Verdict | None) -> AblationResult:
         (Verdict("helps", "uncertain"), "is better. Whether", [WRONG, POSSIBLE, POSSIBLE]),
         (Verdict("no clear effect", "uncertain"), "neither clearly worse nor clearly better. Whether", [POSSIBLE] * 3),
         (Verdict("hurts", "above", is_provisional=True), "Provisional, between two planned looks: Without", [RIGHT, WRONG, WRONG]),
-        (None, "ne seed: a verdict needs three seeds", [POSSIBLE] * 3),
+        (None, "ne seed: three seeds of it and of the target are needed", [POSSIBLE] * 3),
     ],
 )  # fmt: skip
 def test_finding_and_outcomes_of_guesses_follow_the_verdict(
@@ -63,7 +63,9 @@ def test_finding_and_outcomes_of_guesses_follow_the_verdict(
     assert words in finding(row, 0.1)
     for choice, outcome in zip(choices(row, 0.1), outcomes, strict=True):
         assert choice.outcome == outcome and "0.10 points" in choice.words
-        known = f"the verdict is “{verdict_name(row, 0.1)}”" if verdict else "there is no verdict ("
+        known = (
+            f"the verdict is “{verdict_name(row, 0.1)}”" if verdict else "no verdict from one seed"
+        )
         assert choice.reason.startswith(f"{outcome.capitalize()}: {known}")
 
 
@@ -71,7 +73,7 @@ def test_nothing_is_known_without_a_run_of_the_target() -> None:
     row = row_named(make_results({"no-augmentation": range(3)}), "no-augmentation")
     assert finding(row, 0.25) == ""
     for choice in choices(row, 0.25):
-        assert choice.outcome == POSSIBLE and "there is no verdict (no comparison)" in choice.reason
+        assert choice.outcome == POSSIBLE and "no comparison" in choice.reason
         assert "0.25 points" in choice.words
 
 
