@@ -22,7 +22,7 @@ FAULTS_FILE := .pytest_cache/faults.jsonl
 .PHONY: help ablate test check format chaos audit bench performance readme screenshots lock clean
 
 help:
-	@echo 'make ablate                          train the target and all ablations (an hour or more on a CPU)'
+	@echo 'make ablate                          train the target and all ablations (hours on a CPU)'
 	@echo 'make ablate ARGS="--preset quick"    the same with less data and fewer epochs (minutes)'
 	@echo 'make test                            run every test'
 	@echo 'make check                           check style, types and dependencies'

@@ -51,7 +51,7 @@ def main() -> None:
     \b
     Examples:
       python cli.py ablate --preset quick      a first report, in a few minutes
-      python cli.py ablate --all               the target and all ablations, 19 epochs, 3 seeds
+      python cli.py ablate --all               the target and all ablations, 5 seeds
       python cli.py show no-gap                what an ablation changes
     """
 

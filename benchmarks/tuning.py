@@ -233,25 +233,26 @@ def render(folder: Path) -> dict[str, str]:
         if (path := folder / f"{name}.json").exists()
     }
     compared = read_trials(path) if (path := folder / "variants.json").exists() else []
-    confirmed = [trial for trial in compared if trial.name.startswith("trial ")]
-    variants = [trial for trial in compared if trial not in confirmed]
-    recipe = next((trial for trial in variants if trial.name in VARIANTS), None)
+    recipes = {
+        (trial.network, trial.num_epochs): trial
+        for trial in compared
+        if trial.name == next(iter(VARIANTS))
+    }
     text = make_environment("benchmarks", is_html=False).get_template("tuning.md").render(
         num_held_out=NUM_HELD_OUT,
         settings=SETTING_NAMES,
         tuned=TUNED,
         published=PUBLISHED,
         space={SETTING_NAMES[name]: _range_words(found) for name, found in SPACE.items()},
-        searches=[(name, trials, best_recipes(trials)[0]) for name, trials in searches.items()],
-        confirmed=confirmed,
-        variants=[
+        searches=[(name, trials, best_recipes(trials)) for name, trials in searches.items()],
+        compared=[
             (
                 trial,
                 None
-                if recipe is None or trial is recipe
+                if (recipe := recipes.get((trial.network, trial.num_epochs))) in (None, trial)
                 else single_difference(trial.accuracy_pct_by_seed, recipe.accuracy_pct_by_seed),
             )
-            for trial in variants
+            for trial in compared
         ],
         words=_recipe_words,
     )  # fmt: skip

@@ -175,7 +175,9 @@ def contrast(
         return Effect(mean, num_seeds, None, None, None)
     critical = sum(part * t_critical_value(level, freedom) for part, freedom in parts) / total
     critical, error = round(critical, 6), sqrt(total)
-    return Effect(mean, num_seeds, error, critical, around(mean, critical * error))
+    # Two seeds say too little about a network's spread.
+    bounds = around(mean, critical * error) if min(num_seeds) >= MIN_SEEDS else None
+    return Effect(mean, num_seeds, error, critical, bounds)
 
 
 def t_critical_value(level: float, degrees_of_freedom: float) -> float:
@@ -201,7 +203,7 @@ def difference(
         found.num_seeds,
         found.standard_error,
         found.critical_value,
-        found.interval_95 if min(found.num_seeds) >= MIN_SEEDS else None,
+        found.interval_95,
         {seed: round(value - reference, DIGITS) for seed, value in sorted(runs[one].items())},
         (spread_of(one, groups, pool)[0], spread_of(other, groups, pool)[0]),
     )

@@ -19,7 +19,7 @@ from ablations.analysis.intervals import (
     seed_correlation,
     t_critical_value,
 )
-from ablations.analysis.looks import between_looks, level_of_look
+from ablations.analysis.looks import before_look, level_of_look
 from ablations.analysis.noise import VarianceSplit, split_variance, with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
@@ -115,10 +115,11 @@ def summarise(study: Study) -> Results:
     all_rows = [_summarise_ablation(ablation, study, comparisons) for ablation in known]
     rows = [row for row in all_rows if not row.ablation.parts]
     num_seeds = {row.ablation.name: len(row.runs) for row in rows}
+    num_target_seeds = num_seeds.pop("target", 0)
     verdicts = decide_verdicts(
         {row.ablation.name: row.difference_pct for row in rows if row.difference_pct},
         study.spec.margin_pct,
-        between_looks(study.spec.seed_plan, num_seeds),
+        before_look(study.spec.seed_plan, num_seeds, num_target_seeds),
     )
     runs = {row.ablation.name: row.runs for row in rows}
     target_runs = runs.pop("target", [])

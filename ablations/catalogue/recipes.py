@@ -1,7 +1,7 @@
 """How the target and its ablations are trained: `--recipe tuned` or `--recipe published`.
 
-`PUBLISHED` is the recipe of the assignment's notebook. `TUNED` was found by a search on 50,000 of
-the training images and judged on the other 10,000; no test image took part (see docs/tuning.md).
+`PUBLISHED` is the recipe of the assignment's notebook. `TUNED` was chosen on 10,000 of the training
+images, while the other 50,000 trained; no test image took part (see docs/tuning.md).
 """
 
 from collections.abc import Mapping

@@ -9,6 +9,7 @@ from contextlib import suppress
 from rich.console import Console
 
 from ablations.catalogue.experiment import RunSpec
+from ablations.commands.looks import next_look, outside_the_plan
 from ablations.commands.prepare import PreparedStudy
 from ablations.records.atomic_io import RecordError
 from ablations.records.study import load_study, missing_runs
@@ -46,6 +47,12 @@ def print_plan(study: PreparedStudy, console: Console) -> None:
         f"On {setup.device} ({setup.arithmetic}), {at_a_time}, into {study.study_dir}/: "
         f"{len(run_specs) - len(study.missing)} of {len(run_specs)} runs are there already.",
     )
+    if outside := outside_the_plan(study.on_disk, run_specs):
+        print_line(
+            console,
+            f"Not in the study's plan: so many seeds of {', '.join(outside)}. With them, verdicts no "
+            "longer hold their error rate of 5 %; a new study (--out) has its own plan.",
+        )
     if study.missing:
         _print_duration(study, console)
 
@@ -55,15 +62,10 @@ def print_look(study: PreparedStudy, more: Sequence[RunSpec], console: Console) 
     plan = study.spec.seed_plan
     if study.shard or plan is None or len(plan.looks) < 2:
         return
-    seeds = Counter(run_spec.ablation for run_spec in more)
-    names = [name for name in seeds if name != "target"]
-    if names:
-        line = f"{len(plan.ablations) - len(names)} of {plural(len(plan.ablations), 'ablation')} decided. "
-        line += (
-            f"Next in the plan: {seeds[names[0]]} seeds of {', '.join(names)} (--until-decided)."
-        )
-    else:
-        line = "The plan is complete: all ablations are decided, or have the most seeds."
+    line = "The plan is complete: every ablation is decided, or has the most seeds."
+    if more:
+        names = ", ".join(dict.fromkeys(run_spec.ablation for run_spec in more))
+        line = f"Next in the plan: {plural(len(more), 'run')} of {names} (--until-decided)."
     print_line(console, line)
 
 
@@ -91,13 +93,18 @@ def print_runs(study: PreparedStudy, console: Console) -> None:
         print_line(console, f"  {state:<10} {run_spec.ablation}, seed {run_spec.seed}")
 
 
-def print_how_to_resume(study: PreparedStudy, console: Console) -> None:
+def print_how_to_resume(study: PreparedStudy, until_decided: bool, console: Console) -> None:
     """Print, after an interruption, what is kept and the command that continues the study."""
     num_runs = len(study.run_specs)
     num_done = 0
     # A problem of the folder must not change the exit code that the signal gave.
     with suppress(StudyError, RecordError):
-        num_done = num_runs - len(missing_runs(load_study(study.study_dir), study.run_specs))
+        on_disk = load_study(study.study_dir)
+        missing = missing_runs(on_disk, study.run_specs)
+        if until_decided:
+            missing = next_look(on_disk)
+            num_runs = len(on_disk.records) + len(missing)
+        num_done = num_runs - len(missing)
     message = f"Stopped. {num_done} of {num_runs} runs are finished and kept in {study.study_dir}/."
     if num_done:
         message += f" For a report on them: python cli.py report {study.study_dir}"

@@ -148,7 +148,7 @@ dataset_option = choice_option(
 recipe_option = choice_option(
     "--recipe recipe",
     tuple(RECIPES),
-    "How networks are trained. tuned: found by a search on held-out training images (see "
+    "How networks are trained. tuned: chosen on held-out training images (see "
     "docs/tuning.md). published: the assignment's notebook.",
 )
 data_dir_option = click.option(

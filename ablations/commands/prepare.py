@@ -1,7 +1,7 @@
 """From the options of `ablate` to a plan for this machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import RunSpec
 from ablations.catalogue.presets import Preset, TimingPlan, choose_preset
 from ablations.catalogue.recipes import RecipeName
-from ablations.commands.looks import first_look, make_plan
+from ablations.commands.looks import first_look, has_verdicts, make_plan
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.study import Study, load_study, missing_runs, plan_runs
@@ -102,13 +102,18 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
             "choose the other recipe"
         )
     preset = choose_preset(request.preset_name, dataset.id, request.recipe)
+    if request.until_decided and (request.seeds or request.shard or len(preset.looks) == 1):
+        raise StudyError(
+            "--until-decided follows the planned looks of a whole study: leave out --seeds, --shard "
+            "and --preset quick"
+        )
     study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
     spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
     if request.seeds:
         run_specs = plan_runs(spec, request.ablations, request.seeds)
     else:
-        run_specs = first_look(spec, request.ablations, preset.looks[0])
+        run_specs = first_look(spec, request.ablations, preset.looks)
     if request.shard:
         run_specs = request.shard.part_of(run_specs, num_replicas)
         if not run_specs:
@@ -170,7 +175,11 @@ def _open_study(
     margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
     spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
     check_folder(study_dir, found.spec if found else None, spec)
-    return study_dir, found or Study(study_dir.name, spec, records=(), timing=None, problems=())
+    if found is None:
+        return study_dir, Study(study_dir.name, spec, records=(), timing=None, problems=())
+    if has_verdicts(found):
+        spec = found.spec  # From the first verdict on, the plan is fixed.
+    return study_dir, replace(found, spec=spec)
 
 
 def _find_device(name: str, cluster: "Cluster | None") -> str:

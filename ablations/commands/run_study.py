@@ -76,7 +76,7 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         except SystemExit:
             with interruption.deferred():
                 if study:
-                    print_how_to_resume(study, console)
+                    print_how_to_resume(study, request.until_decided, console)
             return interruption.exit_code
     for failure in failures:
         run_spec = failure.run_spec

@@ -4,13 +4,21 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from ablations.records.atomic_io import is_leftover
+from ablations.records.checksums import write_with_checksum
 from ablations.records.study import Study, load_study
-from ablations.records.study_spec import StudyError, StudySpec, check_folder, create_study
+from ablations.records.study_spec import (
+    STUDY_FILE,
+    StudyError,
+    StudySpec,
+    check_folder,
+    create_study,
+)
 
 _OWNER_FILE = ".owner"
 """Names the process that holds the lock: on Windows, nobody else can read the lock file itself."""
@@ -47,7 +55,9 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
         study = load_study(study_dir)
         # Another process may have made another study there before the lock was taken.
         check_folder(study_dir, study.spec, spec)
-        yield study
+        if study.spec != spec:  # Another plan, which is allowed as long as there are no verdicts.
+            write_with_checksum(study_dir / STUDY_FILE, spec)
+        yield replace(study, spec=spec)
     finally:
         with suppress(OSError):  # on a disk that has become read-only
             owner_file.unlink()

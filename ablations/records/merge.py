@@ -55,7 +55,12 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
                 f"{part} and {parts[0]} are not parts of one study: the first has "
                 f"{describe_difference(study.spec, spec)}"
             )
-    check_folder(study_dir, load_spec(study_dir) if is_study(study_dir) else None, spec)
+    found = load_spec(study_dir) if is_study(study_dir) else None
+    check_folder(study_dir, found, spec)
+    if found and found != spec:
+        raise StudyError(
+            f"{study_dir} and the parts have other plans; choose another folder with --out"
+        )
     with study_lock(study_dir, spec) as whole:
         problems = quarantine_damaged_runs(study_dir, whole)
         present = {record.run_spec: record for record in whole.records}

@@ -104,11 +104,19 @@ def create_study(study_dir: Path, spec: StudySpec) -> None:
 
 def describe_difference(found: StudySpec, wanted: StudySpec) -> str:
     """The first field in which two different specs differ: `num_epochs = 7, not 20`."""
-    fields = StudySpec.__struct_fields__
+    # The recipe first: it explains another number of epochs.
+    fields = ("recipe", *StudySpec.__struct_fields__)
     name = next(name for name in fields if getattr(found, name) != getattr(wanted, name))
     values = (getattr(spec, name) for spec in (found, wanted))
-    here, there = (value.name if isinstance(value, DatasetId) else value for value in values)
+    here, there = map(_in_words, values)
     return f"{name} = {here}, not {there}"
+
+
+def _in_words(value: object) -> object:
+    if isinstance(value, SeedPlan):
+        looks = " and ".join(map(str, value.looks))
+        return f"{looks} seeds of {len(value.ablations)} ablations"
+    return value.name if isinstance(value, DatasetId) else value
 
 
 def is_study(study_dir: Path) -> bool:

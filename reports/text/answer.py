@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ablations.analysis.attribution import Attribution
-from ablations.analysis.looks import between_looks, outside_plan
+from ablations.analysis.looks import before_look, outside_plan
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
@@ -115,7 +115,7 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         guessing_pct=GUESSING_PCT,
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
         outside=outside_plan(spec.seed_plan, num_seeds),
-        between=between_looks(spec.seed_plan, num_seeds),
+        before=before_look(spec.seed_plan, num_seeds, len(target)),
     )
 
 

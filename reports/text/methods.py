@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ablations.analysis.looks import outside_plan
 from ablations.analysis.summary import AblationResult, Results, unknown_ablations
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import entries_under, find_ablation
@@ -21,10 +22,7 @@ def seed_groups(rows: Sequence[AblationResult]) -> list[tuple[tuple[int, ...], l
 
 
 def reproduce_commands(results: Results) -> list[str]:
-    """The commands that repeat the runs, one for each group of seeds.
-
-    Every command runs the target, so it is named only where it is alone.
-    """
+    """The commands that repeat the runs: the planned one, or one for each group of seeds."""
     spec = results.study.spec
     options = (
         f"--dataset {spec.dataset.name} --recipe {spec.recipe} --epochs {spec.num_epochs} --device {spec.device_type} "
@@ -33,23 +31,38 @@ def reproduce_commands(results: Results) -> list[str]:
     # The command line has no option for the number of images: it comes with this preset.
     if spec.num_train_images == QUICK.num_train_images:
         options = f"--preset {QUICK.name} {options}"
-    groups = [
-        (_names_argument(names, spec.recipe), seeds)
-        for seeds, names in seed_groups(results.rows)
-        if names != ["target"] or len(results.rows) == 1
-    ]
+    commands, groups = [], []
+    plan = spec.seed_plan
+    if plan and len(plan.looks) > 1 and not outside_plan(plan, seeds_of_ablations(results)):
+        going_on = any(number > plan.looks[0] for number in seeds_of_ablations(results).values())
+        names = _names_argument(plan.ablations, spec.recipe)
+        commands = [f"{names} {options}{' --until-decided' if going_on else ''}"]
+    else:
+        # The target takes part in every command, so it is named only where it has more seeds.
+        covered = {seed for row in results.rows[1:] for seed in row.accuracy_pct.by_seed}
+        groups = [
+            (_names_argument(names, spec.recipe), seeds)
+            for seeds, names in seed_groups(results.rows)
+            if names != ["target"] or not set(seeds) <= covered
+        ]
     groups += [
         (_combinations_argument(names), seeds) for seeds, names in seed_groups(results.combinations)
     ]
-    return [
-        f"python cli.py ablate {names} {options} --seeds {','.join(map(str, seeds))}"
-        for names, seeds in groups
+    commands += [
+        f"{names} {options} --seeds {','.join(map(str, seeds))}" for names, seeds in groups
     ]
+    return [f"python cli.py ablate {command}" for command in commands]
+
+
+def seeds_of_ablations(results: Results) -> dict[str, int]:
+    """The number of seeds of each ablation."""
+    rows = (row for row in results.rows if row.ablation.kind != "target")
+    return {row.ablation.name: len(row.runs) for row in rows}
 
 
 def _names_argument(names: Sequence[str], recipe: RecipeName) -> str:
     """The names of a command; `--all` for the whole catalogue."""
-    if set(names) == {entry.name for entry in entries_under(recipe, with_retuned=False)}:
+    if {*names, "target"} == {entry.name for entry in entries_under(recipe, with_retuned=False)}:
         return "--all"
     return " ".join(name for name in names if name != "target" or len(names) == 1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.intervals import Difference, difference, pool_variance, resolution_pct
-from ablations.analysis.looks import between_looks, level_of_look, outside_plan
+from ablations.analysis.looks import before_look, level_of_look, outside_plan
 from ablations.analysis.summary import Results, open_ablations, summarise
 from ablations.analysis.verdicts import (
     Verdict,
@@ -181,8 +181,14 @@ def test_looks_share_the_level() -> None:
 def test_departures_from_the_plan_are_found_and_stated() -> None:
     num_seeds = {"no-gap": 21, "no-relu": 7, "no-maxpool": 5, "no-dropout": 0}
     assert outside_plan(PLAN, num_seeds) == ["no-gap", "no-maxpool"]
-    assert between_looks(PLAN, num_seeds) == ["no-relu"]
-    assert outside_plan(None, num_seeds) == between_looks(None, num_seeds) == []
+    assert before_look(PLAN, num_seeds, 0) == ["no-relu"]
+    assert outside_plan(None, num_seeds) == before_look(None, num_seeds, 0) == []
+    # The target needs 10 times the square root of 2; a look is not complete without it.
+    at_ten = {"no-relu": 10, "no-gap": 10, "no-dropout": 5}
+    assert before_look(PLAN, at_ten, 15) == []
+    assert before_look(PLAN, at_ten, 14) == ["no-relu", "no-gap"]
+    one_look = msgspec.structs.replace(PLAN, looks=(10,))
+    assert before_look(one_look, {"no-relu": 10, "no-gap": 9}, 10) == ["no-gap"]
     spec = msgspec.structs.replace(make_spec(), seed_plan=PLAN)
     study = make_study({"target": range(8), "no-relu": range(7), "no-maxpool": range(5)}, spec=spec)
     after_plan, provisional = notices(spec, study.records)
@@ -191,7 +197,7 @@ def test_departures_from_the_plan_are_found_and_stated() -> None:
         "error rate of 5 %."
     )
     assert (
-        "no-relu is between two planned looks (5, 10, 20 seeds), so its verdict is provisional"
+        "The planned look at no-relu is not complete (looks at 5, 10 and 20 seeds, more of the target), so its verdict is provisional"
         in provisional
     )
     row = next(row for row in summarise(study).rows if row.ablation.name == "no-relu")
