@@ -20,7 +20,7 @@ from ablations.analysis.intervals import (
     t_critical_value,
 )
 from ablations.analysis.looks import between_looks, level_of_look
-from ablations.analysis.noise import VarianceSplit, split_variance, with_new_images
+from ablations.analysis.noise import with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
     Estimate,
@@ -57,7 +57,6 @@ class AblationResult(msgspec.Struct, frozen=True):
     the target has a run. All intervals of a study's ablations hold together."""
     time_ratio: Ratio | None
     """Epoch time over the target's, round by round."""
-    variance: VarianceSplit | None
     num_diverged: int
     verdict: Verdict | None = None
     """None for fewer than three seeds of the ablation or of the target, and for combinations."""
@@ -221,7 +220,6 @@ def _summarise_ablation(
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        variance=split_variance(wrong, num_test),
         num_diverged=sum(run.status == "diverged" for run in runs),
     )
 

@@ -61,7 +61,6 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         timing_notice=answer.timing_notice(results),
         contents=answer.contents(results),
         compared=compared,
-        with_variance=[row for row in results.rows if row.variance],
         differences=difference_figure(compared, spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
