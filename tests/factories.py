@@ -265,7 +265,7 @@ def _make_observations(record: RunRecord) -> Observations:
     def signals() -> list[BlockSignal]:
         return [
             BlockSignal(
-                f"stage{stage}.block{block}", noise.uniform(0.5, 1), 0.5, noise.uniform(0.001, 0.01)
+                f"stage{stage}.block{block}", noise.uniform(0.5, 1), noise.uniform(0.001, 0.01)
             )
             for stage in range(1, len(network.channels) + 1)
             for block in range(1, network.convs_per_stage + 1)
@@ -283,7 +283,6 @@ def _make_observations(record: RunRecord) -> Observations:
         signals=signals(),
         num_known_images=10_000,
         known_accuracy_pct=99.5 + noise.uniform(-0.2, 0.2),
-        known_loss=0.02,
         confusion=confusion,
         head_singular_values=[8.0 / (1 + index) for index in range(10)],
         head_rank=10,

@@ -119,8 +119,7 @@ def summarise(study: Study) -> Results:
         study.spec.margin_pct,
         between_looks(study.spec.seed_plan, num_seeds),
     )
-    runs = {row.ablation.name: row.runs for row in rows}
-    target_runs = runs.pop("target", [])
+    target_runs = runs_of(study, "target")
     cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
     diverged = [frozenset(names_of(row.ablation)) for row in all_rows if row.num_diverged]
     return Results(
@@ -130,7 +129,7 @@ def summarise(study: Study) -> Results:
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
         attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), diverged),
-        requirements=check_requirements(target_runs, runs) if target_runs else [],
+        requirements=check_requirements(target_runs) if target_runs else [],
         model=model,
     )
 

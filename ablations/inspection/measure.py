@@ -69,7 +69,6 @@ def measure_network(
         signals=measure_signals(network, batch, scale),
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
-        known_loss=_round(known_result.loss),
         confusion=confusion.tolist(),
         head_singular_values=singular_values,
         head_rank=rank,
@@ -106,7 +105,6 @@ def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> li
         BlockSignal(
             block=name,
             output_rms=_root_mean_square(outputs[block]),
-            zero_share=round((outputs[block] == 0).float().mean().item(), NUM_DIGITS),
             gradient_rms=_root_mean_square(block.conv.weight.grad),
         )
         for name, block in blocks.items()

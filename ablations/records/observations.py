@@ -22,8 +22,6 @@ class BlockSignal(msgspec.Struct, frozen=True):
     """Name of the block: `stage1.block2`."""
     output_rms: float | None
     """Root mean square of the block's outputs."""
-    zero_share: float
-    """Fraction of the outputs that are exactly zero, as a ReLU makes them."""
     gradient_rms: float | None
     """Root mean square of the loss gradient with respect to the convolution's weights."""
 
@@ -56,7 +54,6 @@ class Observations(msgspec.Struct, frozen=True):
     """Number of training images that are classified, the first ones of the data set."""
     known_accuracy_pct: float
     """Accuracy on these images, without augmentation and dropout."""
-    known_loss: float | None
     confusion: list[list[int]]
     """Confusion matrix of the test images: a row for each true class, a column for each prediction."""
     head_singular_values: list[float]

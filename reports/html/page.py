@@ -58,7 +58,6 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         target=target,
         notices=answer.notices(spec, study.records),
         answer=answer.answer(results),
-        timing_notice=answer.timing_notice(results),
         contents=answer.contents(results),
         compared=compared,
         differences=difference_figure(compared, spec.margin_pct),

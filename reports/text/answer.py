@@ -14,7 +14,6 @@ from ablations.analysis.requirements import (
     PARAMETER_LIMIT,
     mean_accuracy_pct,
 )
-from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
 from ablations.catalogue.entries import entries_under
 from ablations.catalogue.recipes import RECIPES
@@ -116,20 +115,6 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
         outside=outside_plan(spec.seed_plan, num_seeds),
         between=between_looks(spec.seed_plan, num_seeds),
-    )
-
-
-def timing_notice(results: Results) -> str:
-    """That something slowed the machine while epochs were timed; empty if nothing shows it."""
-    timing = results.study.timing
-    if timing is None:
-        return ""
-    return render_sentences(
-        "timing.jinja",
-        disturbed=disturbed_ablations(timing),
-        disturbed_ratio=DISTURBED_RATIO,
-        num_rounds=timing.plan.num_rounds,
-        slowest=slowest_round(timing),
     )
 
 

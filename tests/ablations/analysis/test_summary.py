@@ -74,17 +74,6 @@ def test_epoch_of_the_last_requirement_is_stated_where_runs_diverged() -> None:
     assert 0 <= float(low) <= float(high) <= 100
 
 
-def test_ablations_that_reach_the_accuracy_are_listed_by_what_they_break() -> None:
-    reaching = {name: (0.4,) for name in ("no-gap", "no-dropout", "single-fc")}
-    accuracy, *_ = check({"target": (0.7,), "no-relu": (2.0,), **reaching})
-    [keeping] = accuracy.reached_and_kept
-    assert keeping.startswith("single-fc (")
-    assert accuracy.reached_and_broke == [
-        "no-dropout (99.60 %, 1 seed, without dropout)",
-        "no-gap (99.60 %, 1 seed, 43,538 parameters, without global average pooling)",
-    ]
-
-
 @pytest.mark.parametrize(
     ("errors_pct", "verdict", "note"),
     [

@@ -79,7 +79,6 @@ def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> N
     activations = prepare_pixels(images.pixels, scale)
     first = network.stage1.block1(activations)
     assert signals[0].output_rms == pytest.approx(first.square().mean().sqrt().item(), rel=1e-3)
-    assert signals[0].zero_share == pytest.approx((first == 0).float().mean().item(), abs=1e-4)
     functional.cross_entropy(network(activations), images.labels).backward()
     for signal in signals:
         gradient = network.get_submodule(signal.block).conv.weight.grad
@@ -136,7 +135,6 @@ def test_diverged_network_is_observed_without_numbers(digits: Dataset) -> None:
     wrong = np.zeros(digits.id.num_test, np.uint8)
     found = measure_network(run, network, digits, wrong, "0" * 64, CPU)
     assert found.signals[0].output_rms is None and found.evidence == []
-    assert found.known_loss is None
     msgspec.json.decode(msgspec.json.encode(found), type=type(found))
 
 

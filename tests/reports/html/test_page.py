@@ -1,11 +1,9 @@
 """The report: complete, well-formed and safe to open."""
 
-import html
 import re
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
-from operator import mul
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,8 +30,6 @@ from tests.factories import (
     make_timing,
 )
 from tests.reports.html.pages import HOSTILE, PageReader, text_of
-
-TIMED = ("target", "no-gap", "no-relu")
 
 
 def several(num_seeds: int, *names: str) -> dict[str, range]:
@@ -235,20 +231,6 @@ def test_mixed_versions_margin_groups_and_left_out_records_are_stated() -> None:
     assert "Up to 2 seeds" in text and "one wider network" in text
     assert "x/record.json: damaged" in text and "no-such-thing" in text
     assert "9.9.9" in text and "differ in: PyTorch and commit." in text
-
-
-def test_unreliable_epoch_times_have_a_notice() -> None:
-    timing = make_timing(TIMED)
-    results = make_results(several(2, *TIMED), timing=timing)
-    assert answer.timing_notice(results) == ""
-    # All variants become slower, as when a processor gets warm.
-    for found in timing.by_ablation.values():
-        found.seconds_by_round[:] = map(mul, found.seconds_by_round, [1, 1.05, 1.1, 1.15, 1.2])
-    assert "round 5 of 5" in answer.timing_notice(results)
-    timing.by_ablation["no-gap"].seconds_by_round[4] *= 3
-    notice = answer.timing_notice(results)
-    assert "times the fastest for no-gap: another program probably" in notice
-    assert notice in html.unescape(render_page(results))
 
 
 def test_incomplete_studies_state_what_is_missing() -> None:
