@@ -27,9 +27,9 @@ def ablation_text(ablation: Ablation) -> str:
     )
 
 
-def comparison_text(found: Sequence[Comparison], margin_pct: float) -> str:
-    """Each comparison with its interval and verdict, a few lines each."""
-    return render_text("compare.jinja", found=found, margin_pct=margin_pct)
+def comparison_text(names: Sequence[str], found: Comparison, margin_pct: float) -> str:
+    """The difference of two ablations with its interval and verdict, a few lines."""
+    return render_text("compare.jinja", names=names, found=found, margin_pct=margin_pct)
 
 
 def plan_text(
