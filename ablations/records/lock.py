@@ -1,9 +1,7 @@
 """The lock of a study's folder."""
 
-import os
-import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,9 +9,6 @@ from filelock import FileLock, Timeout
 from ablations.records.atomic_io import is_leftover
 from ablations.records.study import Study, load_study
 from ablations.records.study_spec import StudyError, StudySpec, check_folder, create_study
-
-_OWNER_FILE = ".owner"
-"""Names the process that holds the lock: on Windows, nobody else can read the lock file itself."""
 
 
 @contextmanager
@@ -28,19 +23,14 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
     """
     create_study(study_dir, spec)
     lock = FileLock(study_dir / ".lock", timeout=0)
-    owner_file = study_dir / _OWNER_FILE
     try:
         lock.acquire()
     except Timeout as error:
-        owner = ""
-        with suppress(OSError):
-            owner = owner_file.read_text().strip()
         raise StudyError(
-            f"{owner or 'another process'} uses {study_dir}; wait until it ends, or choose another "
-            "folder with --out"
+            f"another process uses {study_dir}; wait until it ends, or choose another folder with "
+            "--out"
         ) from error
     try:
-        owner_file.write_text(f"process {os.getpid()} on {platform.node()}\n")
         for path in [*study_dir.iterdir(), *study_dir.glob("*/seed-*/*")]:
             if is_leftover(path):
                 path.unlink(missing_ok=True)
@@ -49,6 +39,4 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
         check_folder(study_dir, study.spec, spec)
         yield study
     finally:
-        with suppress(OSError):  # on a disk that has become read-only
-            owner_file.unlink()
         lock.release()

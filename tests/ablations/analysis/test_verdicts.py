@@ -133,12 +133,6 @@ def test_details_of_an_uncertain_size_invite_no_further_seeds() -> None:
     assert verdict_details(msgspec.structs.replace(row, verdict=Verdict("hurts", "above"))) == ""
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan"), float("inf")])
-def test_margin_must_be_positive(margin: float) -> None:
-    with pytest.raises(ValueError, match=f"margin {margin}: needs a positive number"):
-        decide_verdicts({}, margin)
-
-
 @pytest.mark.parametrize("effect", [0.0, 0.05, 0.25])
 def test_predicted_seeds_decide_80_percent_of_studies(effect: float) -> None:
     needed = seeds_to_decide(effect, 0.1, (0.25, 0.25), 2.5)
