@@ -26,22 +26,6 @@ class BlockSignal(msgspec.Struct, frozen=True):
     """Root mean square of the loss gradient with respect to the convolution's weights."""
 
 
-class Evidence(msgspec.Struct, frozen=True):
-    """A class activation map: the contribution of each pixel of the last feature maps to a logit.
-
-    Without dropout every head of this project is linear, so a logit is a sum over pixels plus a
-    constant. With global average pooling this is the map of Zhou et al. (2015, arXiv:1512.04150,
-    section 2).
-    """
-
-    image: int
-    """Number of the test image."""
-    class_index: int
-    """The predicted class, whose logit is explained."""
-    values: list[list[float]]
-    """Contributions to the logit, by row and column of the last feature maps."""
-
-
 class Observations(msgspec.Struct, frozen=True):
     """All measurements on one trained network."""
 
@@ -59,8 +43,6 @@ class Observations(msgspec.Struct, frozen=True):
     head_singular_values: list[float]
     """Of the product of the head's linear layers, largest first; empty when not finite."""
     head_rank: int
-    evidence: list[Evidence]
-    """For the first test images of different classes; empty when not finite."""
     schema_version: SchemaVersion = 2
 
 

@@ -23,12 +23,12 @@ from reports.figures.attribution import contributions_figure
 from reports.figures.curves import ablation_curves_figure, errors_pct, target_curves_figure
 from reports.figures.diagrams import columns, totals
 from reports.figures.differences import difference_figure
-from reports.figures.pictures import evidence_picture, image_picture
+from reports.figures.pictures import image_picture
 from reports.html.cards import confusion_of, finding
 from reports.html.live import make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.mechanisms import block_labels, evidence_words, network_labels, profile_label
+from reports.text.mechanisms import block_labels, network_labels, profile_label
 from reports.text.predict import choices
 from reports.text.templates import make_environment
 
@@ -146,8 +146,6 @@ def template_environment() -> Environment:
         confusion_of,
         contribution_with_and_without,
         contributions_figure,
-        evidence_picture,
-        evidence_words,
         finding,
         image_picture,
         layer_table,
