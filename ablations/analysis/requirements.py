@@ -123,13 +123,6 @@ def _shortfall(target_runs: Sequence[RunRecord]) -> str:
     return f"{sum(reached)} of {plural(len(reached), 'run')} reached it."
 
 
-def epochs_to_wanted_accuracy(runs: Sequence[RunRecord]) -> int | None:
-    """The first epoch whose mean over runs is at least 99.4 %; None if there is none."""
-    by_epoch = zip(*(run.epochs for run in runs), strict=False)
-    means = [fmean(epoch.test_accuracy_pct for epoch in epochs) for epochs in by_epoch]
-    return next((n for n, mean in enumerate(means, 1) if mean >= WANTED_ACCURACY_PCT), None)
-
-
 def mean_accuracy_pct(runs: Sequence[RunRecord]) -> float:
     """After the last epoch."""
     return fmean(run.last_epoch.test_accuracy_pct for run in runs)

@@ -18,9 +18,9 @@ from ablations.analysis.intervals import (
     resolution_pct,
     seed_correlation,
     t_critical_value,
+    with_new_images,
 )
 from ablations.analysis.looks import between_looks, level_of_look
-from ablations.analysis.noise import with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
     Estimate,

@@ -116,12 +116,7 @@ def _train_missing_runs(
     interruption: StopRequest,
     stops_at_failure: bool,
 ) -> tuple[PreparedStudy, list[RunFailed]]:
-    """Train the missing runs, and write each one as it ends. Returns the runs that failed, too.
-
-    Raises:
-        SystemExit: a signal stopped it; finished runs are on disk.
-        StudyError: a run cannot be written.
-    """
+    """Train the missing runs, and write each one as it ends. Returns the runs that failed, too."""
     failures: list[RunFailed] = []
     if not study.missing:
         return study, failures

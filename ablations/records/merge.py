@@ -82,11 +82,7 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
 
 
 def _copy_run(run_dir: Path, destination: Path, record: RunRecord) -> None:
-    """Copy the files of a run that exist, the record last, because it completes the run.
-
-    Raises:
-        RecordError: a file cannot be read, or is not the recorded one any more.
-    """
+    """Copy the files of a run that exist, the record last, because it completes the run."""
     for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
         path = run_dir / name
         if path.exists():

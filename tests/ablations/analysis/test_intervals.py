@@ -24,6 +24,7 @@ from ablations.analysis.intervals import (
     seed_correlation,
     single_difference,
     spread_of,
+    with_new_images,
 )
 from ablations.analysis.summary import Results, summarise
 from ablations.records.study import load_study
@@ -258,3 +259,47 @@ def test_correlation_over_seeds_is_a_mean_over_ablations() -> None:
     assert correlation == pytest.approx(0)
     assert error == pytest.approx(0.5)
     assert seed_correlation({"target": {0: 1.0}, "a": {0: 1.0}}) is None
+
+
+def test_interval_for_new_images_covers_the_difference_on_all_images() -> None:
+    # Two recipes on a population of images; each study draws its seeds and its test images.
+    chance, hits, narrow_hits = np.random.default_rng(3), 0, 0
+    wrong_target = chance.beta(0.3, 3, 200_000)
+    # On a tenth of the images, every seed of the variant agrees: half of them are always wrong.
+    is_fixed = chance.random(200_000) < 0.1
+    wrong_variant = np.where(is_fixed, chance.random(200_000) < 0.5, wrong_target)
+    truth = 100 * (wrong_target - wrong_variant).mean()
+    for _ in range(600):
+        images = chance.integers(0, 200_000, 2000)
+        wrong = {
+            name: {
+                seed: np.flatnonzero(chance.random(2000) < probability[images]).tolist()
+                for seed in range(5)
+            }
+            for name, probability in (("variant", wrong_variant), ("target", wrong_target))
+        }
+        runs = {
+            name: {seed: 100 * (1 - len(one) / 2000) for seed, one in found.items()}
+            for name, found in wrong.items()
+        }
+        pool = pool_variance({name: list(found.values()) for name, found in runs.items()})
+        narrow = difference("variant", "target", runs, pool)
+        wide = with_new_images(narrow, wrong["variant"], wrong["target"], 2000)
+        low, high = wide.new_images_interval_95
+        hits += low <= truth <= high
+        narrow_hits += narrow.interval_95[0] <= truth <= narrow.interval_95[1]
+    assert hits / 600 > 0.93
+    assert narrow_hits / 600 < 0.9
+
+
+def test_interval_for_new_images_needs_the_wrong_images_of_every_run() -> None:
+    runs = {"one": {0: 75.0, 1: 50.0, 2: 50.0}, "target": dict.fromkeys(range(3), 75.0)}
+    found = difference(
+        "one",
+        "target",
+        runs,
+        pool_variance({name: list(one.values()) for name, one in runs.items()}),
+    )
+    wrong = {0: [0], 1: [0, 1], 2: [0, 1]}
+    assert with_new_images(found, {0: [0]}, wrong, 4) == found
+    assert with_new_images(found, wrong, {seed: [2] for seed in range(3)}, 4) != found

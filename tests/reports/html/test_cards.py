@@ -17,8 +17,8 @@ from ablations.analysis.verdicts import Verdict
 from ablations.catalogue.entries import CATALOGUE
 from ablations.inspection.load import Exhibits
 from reports.figures.mechanisms import signal_figure
-from reports.figures.pictures import image_picture
 from reports.html.cards import confusion_of, finding
+from reports.html.live import image_picture
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.html.page import render_page
 from reports.text.evidence import verdict_name
