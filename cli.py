@@ -240,12 +240,11 @@ def compare(ablations: tuple[Ablation, ...], study_dir: Path) -> None:
 @click.argument("study_dir", type=PATH, metavar="[RUN_DIR]", required=False)
 @effects_option
 @click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability of deciding it.")
-@data_dir_option
 @clear_errors
-def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: Path | None) -> None:
-    """Estimate how many seeds decide if an effect is larger than the margin, and their time here.
+def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
+    """Estimate how many seeds decide if an effect is larger than the margin.
 
-    The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
+    `ablate --dry-run` estimates how long a study takes. The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
     docs/reference.
 
     \b
@@ -253,14 +252,12 @@ def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: P
       python cli.py plan --effect 0.05 --power 0.8
       python cli.py plan runs/mnist --effect 0.2
     """
-    from ablations.analysis.power import plan_seeds, seconds_a_run
+    from ablations.analysis.power import plan_seeds
     from ablations.records.study import load_study
     from reports.text.terminal import plan_text
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
-    found = plan_seeds(study, effects, power)
-    timing = seconds_a_run(study, data_dir) if any(need.of_one for need in found.needs) else None
-    click.echo(plan_text(found, study, power, timing))
+    click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 
 @main.command()

@@ -42,8 +42,6 @@ class Requirement(msgspec.Struct, frozen=True):
     wanted: str
     verdict: RequirementVerdict
     measured: str
-    note: str = ""
-    """How many runs reached it, where the mean does not."""
 
 
 def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
@@ -71,7 +69,6 @@ def check_requirements(target_runs: Sequence[RunRecord]) -> list[Requirement]:
             WANTED_ACCURACY,
             judge_accuracy(final_pct),
             f"{in_pct(fmean(final_pct))} after the last epoch, {over_seeds}{lowest}{interval_words(final_pct)}",
-            _shortfall(target_runs),
         ),
         Requirement(WANTED_PARAMETERS, judge_parameters(parameters), f"{parameters:,}"),
         Requirement(WANTED_CONCEPTS, judge_concepts(used), "uses " + ", ".join(used)),
@@ -113,14 +110,6 @@ def interval_words(accuracies_pct: Sequence[float]) -> str:
     if len(accuracies_pct) == 1:
         return "; an interval needs at least two seeds"
     return f"; all {len(accuracies_pct)} seeds agree, so there is no interval"
-
-
-def _shortfall(target_runs: Sequence[RunRecord]) -> str:
-    """How many runs reach the accuracy, where the mean does not; empty if it does."""
-    if mean_accuracy_pct(target_runs) >= WANTED_ACCURACY_PCT:
-        return ""
-    reached = [run.last_epoch.test_accuracy_pct >= WANTED_ACCURACY_PCT for run in target_runs]
-    return f"{sum(reached)} of {plural(len(reached), 'run')} reached it."
 
 
 def mean_accuracy_pct(runs: Sequence[RunRecord]) -> float:

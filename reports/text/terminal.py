@@ -32,16 +32,13 @@ def comparison_text(names: Sequence[str], found: Comparison, margin_pct: float) 
     return render_text("compare.jinja", names=names, found=found, margin_pct=margin_pct)
 
 
-def plan_text(
-    plan: PowerPlan, study: Study, power: float, timing: tuple[float, int, str] | None
-) -> str:
-    """How many seeds decide each effect, and how long they take: seconds of a run, jobs, and where."""
+def plan_text(plan: PowerPlan, study: Study, power: float) -> str:
+    """How many seeds decide each effect."""
     return render_text(
         "plan.jinja",
         plan=plan,
         study=study,
         power=power,
-        timing=timing,
         most_seeds=MOST_SEEDS,
         target_seeds=target_seeds,
     )

@@ -267,6 +267,9 @@ def _prepare_batch_norm(
 
     They are the batch's in training, which also updates the running ones; in evaluation they are
     the running ones. `count` is the number of values in each channel.
+
+    Raises:
+        ValueError: in training there is only one value in each channel.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
