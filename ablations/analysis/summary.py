@@ -20,7 +20,6 @@ from ablations.analysis.intervals import (
     t_critical_value,
     with_new_images,
 )
-from ablations.analysis.looks import between_looks, level_of_look
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
     Estimate,
@@ -28,7 +27,7 @@ from ablations.analysis.statistics import (
     estimate,
     paired_ratio,
 )
-from ablations.analysis.verdicts import Verdict, decide_verdicts
+from ablations.analysis.verdicts import Verdict, between_looks, decide_verdicts, level_of_look
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE, find_ablation

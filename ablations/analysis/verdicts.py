@@ -6,6 +6,10 @@ The interval that a report shows is the one that decides. Two questions are aske
 - Size: does it lie outside of the equivalence margin, or within it?  -> above, below; or uncertain
 
 All intervals of a study hold together, so both answers may be read off every one of them.
+
+The level of 5 % is divided evenly by the planned looks. Then the intervals of all looks hold together,
+whatever is done after a look (repeated confidence intervals; Jennison and Turnbull 1989, Journal of
+the Royal Statistical Society B 51, 305-361; with Bonferroni's bound for the levels).
 """
 
 from bisect import bisect_left
@@ -17,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from ablations.analysis.intervals import LEVEL, MIN_SEEDS, Difference
+from ablations.records.study_spec import SeedPlan
 
 POWER = 0.8
 MOST_SEEDS = 1000
@@ -78,6 +83,29 @@ def judge_size(interval: tuple[float, float], margin_pct: float) -> Size:
     if high < -margin_pct or low > margin_pct:
         return "above"
     return "below" if -margin_pct < low and high < margin_pct else "uncertain"
+
+
+def level_of_look(plan: SeedPlan | None) -> float:
+    """The level of all intervals of one look. Without a plan there is one look."""
+    return LEVEL / len(plan.looks) if plan else LEVEL
+
+
+def outside_plan(plan: SeedPlan | None, num_seeds: Mapping[str, int]) -> list[str]:
+    """The ablations that were not planned, or have more seeds than the last look."""
+    return [
+        name
+        for name, number in num_seeds.items()
+        if plan and number and (name not in plan.ablations or number > plan.looks[-1])
+    ]
+
+
+def between_looks(plan: SeedPlan | None, num_seeds: Mapping[str, int]) -> list[str]:
+    """The ablations whose number of seeds is no look, and below the last: verdicts are provisional."""
+    return [
+        name
+        for name, number in num_seeds.items()
+        if plan and 0 < number < plan.looks[-1] and number not in plan.looks
+    ]
 
 
 def target_seeds(num_seeds: int, num_open: int) -> int:

@@ -8,9 +8,8 @@ every comparison (Dunnett 1955).
 from collections.abc import Iterable, Mapping, Sequence
 
 from ablations.analysis.intervals import MIN_SEEDS
-from ablations.analysis.looks import between_looks
 from ablations.analysis.summary import open_ablations, summarise
-from ablations.analysis.verdicts import target_seeds
+from ablations.analysis.verdicts import between_looks, target_seeds
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.experiment import RunSpec

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ablations.records.atomic_io import RecordError, read_content, write_atomically
 from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -15,7 +14,7 @@ from ablations.records.run import (
     RunRecord,
     read_verified,
 )
-from ablations.records.study import load_study, run_folder
+from ablations.records.study import load_study, quarantine_damaged_runs, run_folder
 from ablations.records.study_spec import (
     StudyError,
     check_folder,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import msgspec
 
 from ablations.analysis.attribution import Attribution
-from ablations.analysis.looks import between_looks, outside_plan
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
@@ -15,13 +14,13 @@ from ablations.analysis.requirements import (
     mean_accuracy_pct,
 )
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
+from ablations.analysis.verdicts import between_looks, outside_plan
 from ablations.catalogue.entries import entries_under
 from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
-from reports.text.evidence import verdict_name
 from reports.text.templates import render_paragraphs, render_sentences
-from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
+from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words, verdict_name
 
 
 class Removal(NamedTuple):

@@ -1,7 +1,6 @@
 """Differences and intervals: against libraries, and against an own recomputation of the whole study."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import inf, sqrt
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
-from statsmodels.stats.libqsturng import qsturng
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from ablations.analysis.intervals import (
@@ -54,18 +52,6 @@ def test_critical_values_are_those_of_scipys_dunnett_test(sizes: Sequence[int]) 
     assert expected == pytest.approx(np.full(len(sizes), ours), rel=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("num_compared", "freedom", "expected"),
-    # Dunnett 1964, Biometrics 20, table II (two-sided 5 %, equal numbers).
-    [(1, 10, 2.23), (2, 10, 2.57), (3, 16, 2.59), (5, 20, 2.73), (9, 60, 2.77), (9, 20, 2.95)],
-)
-def test_critical_values_are_the_published_ones(
-    num_compared: int, freedom: int, expected: float
-) -> None:
-    found = dunnett_critical_value((7,) * num_compared, 7, freedom, 0.05)
-    assert found == pytest.approx(expected, abs=0.006)
-
-
 def test_two_independent_comparisons_are_integrated_by_scipy() -> None:
     # Comparisons without runs are independent: the studentised maximum of normal deviates.
     critical = dunnett_critical_value((0, 0), 1, 7, 0.01)
@@ -78,15 +64,10 @@ def test_two_independent_comparisons_are_integrated_by_scipy() -> None:
     assert critical < stats.t.isf(0.0025, 7)
 
 
-def test_more_comparisons_and_fewer_degrees_of_freedom_need_more() -> None:
-    by_number = [dunnett_critical_value((5,) * count, 5, 40, 0.05) for count in (1, 2, 5, 15, 40)]
-    by_freedom = [
-        dunnett_critical_value((5,) * 15, 5, freedom, 0.05) for freedom in (2, 4, 40, 400)
-    ]
-    assert all(one < other for one, other in pairwise(by_number))
-    assert all(one > other for one, other in pairwise(by_freedom))
+def test_level_of_one_comparison_has_the_critical_value_of_all() -> None:
     level = family_level((5,) * 15, 5, 40, 0.05)
-    assert stats.t.isf(level / 2, 40) == pytest.approx(by_number[3], abs=1e-5)
+    critical = dunnett_critical_value((5,) * 15, 5, 40, 0.05)
+    assert stats.t.isf(level / 2, 40) == pytest.approx(critical, abs=1e-5)
 
 
 def test_equal_spreads_are_pooled() -> None:
@@ -140,15 +121,6 @@ def test_unequal_spreads_count_for_themselves() -> None:
     assert all(one > own for (one, _), own in zip(used[:2], deviations, strict=False))
     assert [one for one, _ in used[3:]] == pytest.approx([0.4, 0.9])
     assert {freedom for _, freedom in used} == {pool.weight + 4}
-
-
-def test_weight_is_recovered_from_many_groups() -> None:
-    chance = np.random.default_rng(0)
-    deviations = 0.05 * np.sqrt(8 / chance.chisquare(8, 3000))
-    groups = {index: list(chance.normal(0, one, 5)) for index, one in enumerate(deviations)}
-    pool = pool_variance(groups)
-    assert pool.weight == pytest.approx(8 * CAUTION, rel=0.15)
-    assert pool.standard_deviation == pytest.approx(0.05, rel=0.05)
 
 
 def test_diverged_networks_do_not_change_the_spread_of_others() -> None:
@@ -242,11 +214,6 @@ def test_every_interval_of_a_study_is_recomputed(study: Results) -> None:
     bound = np.full(len(rows), critical)
     inside = distribution.cdf(bound, lower_limit=-bound, maxpts=200_000)
     assert inside == pytest.approx(0.95, abs=1e-3)
-
-
-def test_level_is_below_that_of_the_studentised_range() -> None:
-    # Comparing all pairs (Tukey) needs a larger critical value than those with one target.
-    assert dunnett_critical_value((5,) * 15, 5, 60, 0.05) < qsturng(0.95, 16, 60) / sqrt(2)
 
 
 def test_correlation_over_seeds_is_a_mean_over_ablations() -> None:

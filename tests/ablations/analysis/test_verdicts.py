@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.intervals import Difference, difference, pool_variance, resolution_pct
-from ablations.analysis.looks import between_looks, level_of_look, outside_plan
 from ablations.analysis.summary import Results, open_ablations, summarise
 from ablations.analysis.verdicts import (
     Verdict,
+    between_looks,
     decide_verdicts,
     judge_direction,
     judge_size,
+    level_of_look,
+    outside_plan,
     seeds_to_decide,
     seeds_to_detect,
     target_seeds,
@@ -24,7 +26,7 @@ from ablations.analysis.verdicts import (
 from ablations.records.study import Study
 from ablations.records.study_spec import SeedPlan
 from reports.text.answer import notices
-from reports.text.evidence import verdict_details, verdict_name
+from reports.text.wording import verdict_details, verdict_name
 from tests.factories import make_record, make_results, make_spec, make_study
 
 PLAN = SeedPlan((5, 10, 20), ("no-gap", "no-relu"))

@@ -21,10 +21,9 @@ from reports.html.cards import confusion_of, finding
 from reports.html.live import image_picture
 from reports.html.mechanisms import EXPLANATIONS, make_mechanisms
 from reports.html.page import render_page
-from reports.text.evidence import verdict_name
 from reports.text.predict import Outcome, choices
 from reports.text.templates import render_paragraphs
-from reports.text.wording import two_digits
+from reports.text.wording import two_digits, verdict_name
 from tests.factories import make_results
 
 RIGHT, WRONG, POSSIBLE = get_args(Outcome)

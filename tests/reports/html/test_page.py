@@ -18,7 +18,7 @@ from reports.documents.readme import standalone_svg
 from reports.figures import svg
 from reports.figures.differences import difference_figure
 from reports.html.page import NO_EXHIBITS, published_errors_pct, read_static, render_page
-from reports.text import answer, evidence, methods, wording
+from reports.text import answer, methods, wording
 from tests.factories import (
     ALL_NAMES,
     DIGITS,
@@ -153,8 +153,8 @@ def test_page_has_every_number_change_and_test(results: Results, report: Path) -
         if row.verdict and row.difference_pct:
             [line] = [line for line in lines if line.split(" ")[0] == row.ablation.name]
             assert wording.signed(row.difference_pct.mean) in line
-            assert evidence.verdict_name(row, 0.1) in line
-            assert evidence.verdict_details(row) in line
+            assert wording.verdict_name(row, 0.1) in line
+            assert wording.verdict_details(row) in line
             assert wording.interval(row.difference_pct.interval_95) in line
             assert wording.interval(row.difference_pct.new_images_interval_95) in line
             assert wording.interval(row.difference_pct.new_images_interval_95) in text
