@@ -211,57 +211,40 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
 
 @main.command()
-@click.argument("sides", nargs=-1, metavar="[A B] RUN_DIR...")
+@click.argument("ablations", nargs=2, type=parse_ablation, metavar="A B")
+@click.argument("study_dir", type=PATH, metavar="RUN_DIR")
 @clear_errors
-def compare(sides: tuple[str, ...]) -> None:
-    """Compare two ablations of a study, or two studies.
-
-    Two ablations: A minus B in RUN_DIR. Two studies: each ablation that both contain, the first
-    study minus the second. Studies on other data or with another number of epochs are refused;
-    other differences (versions, arithmetic, device) are reported.
+def compare(ablations: tuple[Ablation, ...], study_dir: Path) -> None:
+    """Compare two ablations of a study: A minus B, with an interval and a verdict.
 
     \b
-    Examples:
+    Example:
       python cli.py compare no-gap no-gap-matched runs/mnist
-      python cli.py compare runs/this-week runs/last-week
     """
-    from ablations.analysis.comparison import compare_ablations, compare_studies
+    from ablations.analysis.comparison import compare_ablations
     from ablations.records.study import load_study
     from reports.text.answer import notices
     from reports.text.terminal import comparison_text
 
-    remarks: list[str] = []
-    if len(sides) == 3:
-        names = [parse_ablation(side).name for side in sides[:2]]
-        studies = [load_study(Path(sides[2]))]
-        comparisons = [compare_ablations(studies[0], names[0], names[1])]
-    elif len(sides) == 2 and not {entry.name for entry in CATALOGUE}.intersection(sides):
-        studies = [load_study(Path(side)) for side in sides]
-        both = compare_studies(*studies)
-        comparisons = both.comparisons
-        remarks += [f"They differ in {line}" for line in both.mixed]
-        remarks += [f"Not compared: {line}" for line in both.left_out]
-    else:
-        raise click.UsageError(
-            "give two ablations and a study, such as no-gap target docs/reference, or two studies"
-        )
-    click.echo("\n".join([comparison_text(comparisons, studies[0].spec.margin_pct), *remarks]))
-    found = [notices(study.spec, study.records) for study in studies]
-    for line in dict.fromkeys(line for lines in found for line in lines):
+    study, names = load_study(study_dir), [ablation.name for ablation in ablations]
+    if names[0] == names[1]:
+        raise click.UsageError(f"'{names[0]}' is given twice; name two ablations")
+    found = compare_ablations(study, *names)
+    click.echo(comparison_text(names, found, study.spec.margin_pct))
+    for line in notices(study.spec, study.records):
         click.echo(f"Please note: {line}", err=True)
-    _exit_with_problems(problem for study in studies for problem in study.problems)
+    _exit_with_problems(study.problems)
 
 
 @main.command()
 @click.argument("study_dir", type=PATH, metavar="[RUN_DIR]", required=False)
 @effects_option
 @click.option("--power", type=Number(0.05, 0.999), default=0.8, help="Probability of deciding it.")
-@data_dir_option
 @clear_errors
-def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: Path | None) -> None:
-    """Estimate how many seeds decide if an effect is larger than the margin, and their time here.
+def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
+    """Estimate how many seeds decide if an effect is larger than the margin.
 
-    The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
+    `ablate --dry-run` estimates how long a study takes. The standard deviation over seeds is taken from RUN_DIR, by default from the reference study in
     docs/reference.
 
     \b
@@ -269,14 +252,12 @@ def plan(study_dir: Path | None, effects: list[float], power: float, data_dir: P
       python cli.py plan --effect 0.05 --power 0.8
       python cli.py plan runs/mnist --effect 0.2
     """
-    from ablations.analysis.power import plan_seeds, seconds_a_run
+    from ablations.analysis.power import plan_seeds
     from ablations.records.study import load_study
     from reports.text.terminal import plan_text
 
     study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
-    found = plan_seeds(study, effects, power)
-    timing = seconds_a_run(study, data_dir) if any(need.of_one for need in found.needs) else None
-    click.echo(plan_text(found, study, power, timing))
+    click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 
 @main.command()

@@ -28,9 +28,6 @@ class LayerRow:
     receptive_field: int
     """Side, in input pixels, of the square that one output value depends on. Above 28 it extends
     into the padding."""
-    jump: int
-    """Distance, in input pixels, between the centres of neighbouring outputs; 0 if an output has no
-    neighbours."""
 
 
 @cache
@@ -41,8 +38,8 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     The network is built on torch's `meta` device, which draws no weights, so that a table does not
     change the random numbers of training. Then it classifies one image with uninitialised weights.
 
-    Receptive field r and jump j follow r += (k - 1) j, then j *= s, for kernel side k and
-    stride s (Araujo et al., "Computing receptive fields of convolutional neural networks",
+    Receptive field r and the distance j of neighbouring outputs follow r += (k - 1) j, then
+    j *= s, for kernel side k and stride s (Araujo et al., "Computing receptive fields of convolutional neural networks",
     Distill 2019).
     """
     with torch.device("meta"):
@@ -55,7 +52,7 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
         inputs, activations = activations, layer(activations)
         kernel_size, stride = window(layer, inputs)
         receptive_field += (kernel_size - 1) * jump
-        jump = jump * stride if activations.ndim == 4 and activations.shape[-1] > 1 else 0
+        jump *= stride
         rows.append(
             LayerRow(
                 name=name,
@@ -64,7 +61,6 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
                 parameters=count_parameters(layer),
                 multiply_adds=_count_multiply_adds(layer, activations),
                 receptive_field=receptive_field,
-                jump=jump,
             )
         )
     return tuple(rows)

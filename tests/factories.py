@@ -18,7 +18,7 @@ from ablations.commands.prepare import StudyRequest
 from ablations.data.dataset import Dataset
 from ablations.inspection.load import Exhibits, Gallery, ImageAnswer, ShownImage, VariantImages
 from ablations.records.checksums import write_with_checksum
-from ablations.records.observations import BlockSignal, Evidence, Observations
+from ablations.records.observations import BlockSignal, Observations
 from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult
 from ablations.records.study import Study, plan_runs, run_folder
 from ablations.records.study_spec import STUDY_FILE, StudySpec
@@ -265,7 +265,7 @@ def _make_observations(record: RunRecord) -> Observations:
     def signals() -> list[BlockSignal]:
         return [
             BlockSignal(
-                f"stage{stage}.block{block}", noise.uniform(0.5, 1), 0.5, noise.uniform(0.001, 0.01)
+                f"stage{stage}.block{block}", noise.uniform(0.5, 1), noise.uniform(0.001, 0.01)
             )
             for stage in range(1, len(network.channels) + 1)
             for block in range(1, network.convs_per_stage + 1)
@@ -276,21 +276,15 @@ def _make_observations(record: RunRecord) -> Observations:
     confusion = [[per_class if true == answer else 0 for answer in range(10)] for true in range(10)]
     confusion[4][4] -= num_wrong
     confusion[4][9] += num_wrong
-    size = network.feature_size
     return Observations(
         weights_sha256=record.file_sha256["weights.safetensors"],
         signals_at_start=signals(),
         signals=signals(),
         num_known_images=10_000,
         known_accuracy_pct=99.5 + noise.uniform(-0.2, 0.2),
-        known_loss=0.02,
         confusion=confusion,
         head_singular_values=[8.0 / (1 + index) for index in range(10)],
         head_rank=10,
-        evidence=[
-            Evidence(number, 7, [[noise.uniform(-0.2, 1)] * size for _ in range(size)])
-            for number in (0, 1, 2)
-        ],
     )
 
 

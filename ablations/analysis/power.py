@@ -1,22 +1,14 @@
-"""How many seeds decide an effect, and how long they take on this machine (`cli.py plan`)."""
+"""How many seeds decide an effect (`cli.py plan`)."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 from ablations.analysis.intervals import LEVEL, family_level, t_critical_value
 from ablations.analysis.summary import summarise
 from ablations.analysis.verdicts import MOST_SEEDS, seeds_to_decide, target_seeds
 from ablations.catalogue.entries import ENTRIES
-from ablations.data.datasets import DataError, load_dataset, resolve_dataset
-from ablations.records.study import Study, plan_runs
+from ablations.records.study import Study
 from ablations.records.study_spec import StudyError
-from ablations.runner.duration import trial_epoch_seconds
-from ablations.runner.process_pool import default_num_jobs
-from ablations.runner.run_one import choose_device
-from ablations.training.seed_groups import default_num_replicas
-from speed.arithmetic import choose_arithmetic
 
 
 class SeedNeed(NamedTuple):
@@ -64,25 +56,3 @@ def plan_seeds(study: Study, effects_pct: Sequence[float], power: float) -> Powe
 
     needs = [SeedNeed(one, needed(one, 1), needed(one, num_ablations)) for one in effects_pct]
     return PowerPlan(model.spread_pct, margin_pct, num_ablations, needs)
-
-
-def seconds_a_run(study: Study, data_dir: Path | None) -> tuple[float, int, str]:
-    """Seconds of one run, number of parallel runs, and where this was measured.
-
-    Measured here with a few steps of the target; without the data set, taken from the records.
-    """
-    try:
-        name, folder = resolve_dataset(
-            study.spec.dataset.name, data_dir, fetch=False, log=lambda line: None
-        )
-        dataset = load_dataset(name, folder)
-    except DataError:
-        seconds = fmean(record.wall_seconds for record in study.records)
-        return seconds, 1, "one at a time on the study's machine (no data set here to measure with)"
-    device = choose_device("auto")
-    arithmetic = choose_arithmetic("auto", device)
-    num_jobs, num_replicas = default_num_jobs(device), default_num_replicas(device)
-    group = plan_runs(study.spec, ENTRIES[:1], range(num_replicas))
-    seconds = trial_epoch_seconds(group, dataset, device, arithmetic)
-    seconds *= study.spec.num_epochs
-    return seconds, num_jobs, f"on this machine ({device}, {arithmetic}, {num_jobs} at a time)"

@@ -18,9 +18,9 @@ from ablations.analysis.intervals import (
     resolution_pct,
     seed_correlation,
     t_critical_value,
+    with_new_images,
 )
 from ablations.analysis.looks import before_look, level_of_look
-from ablations.analysis.noise import VarianceSplit, split_variance, with_new_images
 from ablations.analysis.requirements import Requirement, check_requirements
 from ablations.analysis.statistics import (
     Estimate,
@@ -57,7 +57,6 @@ class AblationResult(msgspec.Struct, frozen=True):
     the target has a run. All intervals of a study's ablations hold together."""
     time_ratio: Ratio | None
     """Epoch time over the target's, round by round."""
-    variance: VarianceSplit | None
     num_diverged: int
     verdict: Verdict | None = None
     """None for fewer than three seeds of the ablation or of the target, and for combinations."""
@@ -121,8 +120,7 @@ def summarise(study: Study) -> Results:
         study.spec.margin_pct,
         before_look(study.spec.seed_plan, num_seeds, num_target_seeds),
     )
-    runs = {row.ablation.name: row.runs for row in rows}
-    target_runs = runs.pop("target", [])
+    target_runs = runs_of(study, "target")
     cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
     diverged = [frozenset(names_of(row.ablation)) for row in all_rows if row.num_diverged]
     return Results(
@@ -132,7 +130,7 @@ def summarise(study: Study) -> Results:
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
         attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), diverged),
-        requirements=check_requirements(target_runs, runs) if target_runs else [],
+        requirements=check_requirements(target_runs) if target_runs else [],
         model=model,
     )
 
@@ -222,7 +220,6 @@ def _summarise_ablation(
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        variance=split_variance(wrong, num_test),
         num_diverged=sum(run.status == "diverged" for run in runs),
     )
 

@@ -6,11 +6,15 @@ The interval that a report shows is the one that decides. Two questions are aske
 - Size: does it lie outside of the equivalence margin, or within it?  -> above, below; or uncertain
 
 All intervals of a study hold together, so both answers may be read off every one of them.
+
+The level of 5 % is divided evenly by the planned looks. Then the intervals of all looks hold together,
+whatever is done after a look (repeated confidence intervals; Jennison and Turnbull 1989, Journal of
+the Royal Statistical Society B 51, 305-361; with Bonferroni's bound for the levels).
 """
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
-from math import ceil, isfinite, sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Literal
 
@@ -42,13 +46,7 @@ class Verdict(msgspec.Struct, frozen=True):
 def decide_verdicts(
     differences: Mapping[str, Difference], margin_pct: float, provisional: Collection[str] = ()
 ) -> dict[str, Verdict]:
-    """The verdict on each ablation whose difference has an interval.
-
-    Raises:
-        ValueError: the margin is not a positive number.
-    """
-    if not (margin_pct > 0 and isfinite(margin_pct)):
-        raise ValueError(f"margin {margin_pct}: needs a positive number of points")
+    """The verdict on each ablation whose difference has an interval."""
     sizes = {
         name: judge_size(one.interval_95, margin_pct)
         for name, one in differences.items()

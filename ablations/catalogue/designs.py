@@ -3,8 +3,7 @@
 Leaving one ingredient out of the whole network and adding one to the bare network can give
 different answers: two ingredients may replace or need each other. A factorial design has every
 combination and measures such interactions (Montgomery, Design and Analysis of Experiments, chapter
-6). Each seed is a block: with the same seed all networks see the same images, and shared layers
-start from the same weights.
+6).
 """
 
 from collections.abc import Sequence

@@ -16,8 +16,8 @@ ENTRIES = (
         removes="nothing",
         question="How well does the whole network do?",
         expectation=(
-            "Above 99.4 % with the tuned recipe. The published run, with ReLU before batch norm, "
-            "reached 99.45 %; seeds differ by several of the 10,000 test images."
+            "Above 99.4 % with the tuned recipe. The published run reached 99.45 %, with ReLU "
+            "before batch norm."
         ),
         source="The assignment's published notebook and log.",
     ),
@@ -26,13 +26,12 @@ ENTRIES = (
         removes="batch normalisation",
         question="What does batch normalisation do for a network this small?",
         expectation=(
-            "Slower learning and lower final accuracy: the scale of each layer's output drifts "
-            "with the weights before it, gradients in the first stage are small, and the target's "
-            "learning rate is no longer the best one."
+            "Slower learning and lower accuracy: the scale of each layer's output drifts with the "
+            "weights before it, and the gradients of the first stage are small."
         ),
         source=(
-            "Ioffe and Szegedy, Batch Normalization, 2015, arXiv:1502.03167; Santurkar et al., How "
-            "Does Batch Normalization Help Optimization?, 2018, arXiv:1805.11604."
+            "Ioffe and Szegedy, Batch Normalization, 2015, arXiv:1502.03167; Santurkar et al., "
+            "2018, arXiv:1805.11604."
         ),
         is_core=True,
         network={"block": "conv-relu"},
@@ -42,14 +41,10 @@ ENTRIES = (
         removes="dropout",
         question="Does dropout help with 19,000 parameters and 60,000 augmented images?",
         expectation=(
-            "Little difference, perhaps even an improvement: a network that hardly overfits gains "
-            "little from noise, and dropout before batch norm makes the variance differ between "
-            "training and test."
+            "Little difference, perhaps an improvement: a network that hardly overfits gains "
+            "little from noise, which also changes the variance that batch norm sees."
         ),
-        source=(
-            "Srivastava et al., Dropout, JMLR 15, 2014; Li et al., Understanding the Disharmony "
-            "between Dropout and Batch Normalization by Variance Shift, 2018, arXiv:1801.05134."
-        ),
+        source="Srivastava et al., Dropout, JMLR 15, 2014; Li et al., 2018, arXiv:1801.05134.",
         is_core=True,
         network={"dropout": 0.0},
     ),
@@ -59,8 +54,7 @@ ENTRIES = (
         question="What changes when the head sees every pixel of the last feature maps?",
         expectation=(
             "Similar accuracy with more than twice the parameters: the first linear layer grows "
-            "from 528 to 25,104. Global average pooling saves parameters, and makes the output "
-            "independent of where a stroke is."
+            "from 528 to 25,104. The average makes the output independent of where a stroke is."
         ),
         source="Lin et al., Network In Network, 2013, arXiv:1312.4400, section 3.2.",
         is_core=True,
@@ -71,8 +65,8 @@ ENTRIES = (
         removes="global average pooling, at the same size",
         question="Is it global average pooling, or only the parameters that it saves?",
         expectation=(
-            "Worse than no-gap: the last stage has 14 instead of 32 channels to offset the wide "
-            "linear layer, so that the network has 19,274 parameters (1.6 % more than the target)."
+            "Worse than no-gap: with 14 instead of 32 channels in the last stage, the network has "
+            "19,274 parameters (1.6 % more than the target)."
         ),
         source="Lin et al., Network In Network, 2013, arXiv:1312.4400, section 3.2.",
         network={"pooling": "flatten", "channels": (8, 16, 14)},
@@ -82,14 +76,13 @@ ENTRIES = (
         removes="the fully connected head",
         question="Does the network need fully connected layers?",
         expectation=(
-            "Little difference: apart from dropout, a 1x1 convolution and an average are the same "
-            "function as an average and one linear layer, and the target's two linear layers are "
-            "equivalent to one. Dropout is still right before the classifier, so it acts on 7x7 "
-            "pixels, whose average removes most of its noise: compare single-fc."
+            "Little difference: without dropout, a 1x1 convolution and an average are one linear "
+            "map, as are the target's two layers. Here dropout acts before the average, which "
+            "removes most of its noise: compare single-fc."
         ),
         source=(
-            "Lin et al., Network In Network, 2013, arXiv:1312.4400; Springenberg et al., Striving "
-            "for Simplicity, 2014, arXiv:1412.6806."
+            "Lin et al., Network In Network, 2013, arXiv:1312.4400; Springenberg et al., 2014, "
+            "arXiv:1412.6806."
         ),
         is_core=True,
         network={"head": "conv"},
@@ -99,8 +92,8 @@ ENTRIES = (
         removes="the second linear layer",
         question="What do two linear layers without an activation between them add?",
         expectation=(
-            "Little difference in the end: two linear maps in a row are one linear map. They only "
-            "change the path of gradient descent."
+            "Little difference: two linear maps in a row are one. They only change the path of "
+            "training."
         ),
         source=(
             "Saxe et al., Exact Solutions to the Nonlinear Dynamics of Learning in Deep Linear "
@@ -113,13 +106,10 @@ ENTRIES = (
         removes="the activation function",
         question="How much of the network is left without nonlinear activations?",
         expectation=(
-            "The largest loss of all: convolutions in a row are one linear map, so only the two "
-            "max pools make the function nonlinear."
+            "The largest loss: convolutions in a row are one linear map, so only two max pools are "
+            "nonlinear."
         ),
-        source=(
-            "Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, "
-            "ICML 2010."
-        ),
+        source="Nair and Hinton, Rectified Linear Units, ICML 2010.",
         network={"block": "conv-bn"},
         control="positive",
     ),
@@ -139,13 +129,10 @@ ENTRIES = (
         removes="the second convolution of each stage",
         question="What does depth add?",
         expectation=(
-            "Clearly worse: two 3x3 convolutions see 5x5 pixels with a nonlinearity in between, "
-            "one sees 3x3. A third of the parameters remain, so this is depth and size together."
+            "Clearly worse: two 3x3 convolutions see 5x5 pixels, one sees 3x3. A third of the "
+            "parameters remain, so this is depth and size together."
         ),
-        source=(
-            "Simonyan and Zisserman, Very Deep Convolutional Networks, 2014, arXiv:1409.1556, "
-            "section 2.3."
-        ),
+        source="Simonyan and Zisserman, 2014, arXiv:1409.1556, section 2.3.",
         network={"convs_per_stage": 1},
     ),
     Ablation(
@@ -154,7 +141,7 @@ ENTRIES = (
         question="Does a convolution need a bias when batch norm follows?",
         expectation=(
             "No difference, by algebra, with 112 parameters fewer: batch norm subtracts each "
-            "channel's mean, which includes the bias, and its own shift replaces the bias."
+            "channel's mean, which includes the bias, and adds a shift of its own."
         ),
         source="Ioffe and Szegedy, Batch Normalization, 2015, arXiv:1502.03167, section 3.2.",
         network={"conv_bias": False},
@@ -164,12 +151,10 @@ ENTRIES = (
         removes="batch norm before ReLU (ReLU comes first instead)",
         question="Does it matter whether batch norm comes before or after the activation?",
         expectation=(
-            "Little difference; reports favour either order. The published notebook has this "
-            "order, with as many parameters."
+            "Little difference; reports favour either order. The published notebook has this one."
         ),
         source=(
-            "Ioffe and Szegedy, Batch Normalization, 2015, arXiv:1502.03167, section 3.2, argue "
-            "for batch norm first; the assignment's published notebook has it last."
+            "Ioffe and Szegedy, 2015, arXiv:1502.03167, section 3.2, argue for batch norm first."
         ),
         network={"block": "conv-relu-bn"},
     ),
@@ -178,13 +163,10 @@ ENTRIES = (
         removes="augmentation of training images",
         question="What do randomly changed copies of the training images add?",
         expectation=(
-            "Somewhat worse on the test set, and better on the training set: without new views of "
-            "each digit the network overfits the training images."
+            "Worse on the test set and better on the training set: without new views, the network "
+            "overfits."
         ),
-        source=(
-            "Simard et al., Best Practices for Convolutional Neural Networks Applied to Visual "
-            "Document Analysis, ICDAR 2003."
-        ),
+        source="Simard et al., Best Practices for Convolutional Neural Networks, ICDAR 2003.",
         training={"augment": False},
     ),
     Ablation(
@@ -192,15 +174,11 @@ ENTRIES = (
         removes="the learning rate schedule",
         question="What does a learning rate that falls towards the end add?",
         expectation=(
-            "Worse, and more different from seed to seed: at a constant rate the weights keep "
-            "moving around the minimum, and the last epoch is a random point of that movement. "
-            "The constant rate is the mean of the tuned recipe's cycle, half of its peak; under "
-            "the published recipe it is the rate before the drop."
+            "Worse, and more different from seed to seed: the weights keep moving around the "
+            "minimum. The constant rate is half of the tuned recipe's peak, or the published "
+            "recipe's first rate."
         ),
-        source=(
-            "You et al., How Does Learning Rate Decay Help Modern Neural Networks?, 2019, "
-            "arXiv:1908.01878."
-        ),
+        source="You et al., How Does Learning Rate Decay Help?, 2019, arXiv:1908.01878.",
         training_under={
             "tuned": {"warm_up": None, "learning_rate": TUNED.learning_rate / 2},
             "published": {"drop_learning_rate_after": None},
@@ -211,8 +189,8 @@ ENTRIES = (
         removes="the warm-up of the learning rate",
         question="Does the learning rate need to start low?",
         expectation=(
-            "Little difference for so small a network with batch norm: the first steps at the peak "
-            "rate are rough, but the long fall to zero leaves time to recover."
+            "Little difference for so small a network with batch norm: the first steps are rough, "
+            "but the long fall of the rate leaves time to recover."
         ),
         source="Goyal et al., Accurate, Large Minibatch SGD, 2017, arXiv:1706.02677, section 2.2.",
         training_under={"tuned": {"warm_up": 0.0}},
@@ -222,14 +200,10 @@ ENTRIES = (
         removes="momentum",
         question="What does momentum add to plain gradient descent?",
         expectation=(
-            "Slower learning and lower final accuracy. At momentum 0.9 a constant gradient moves "
-            "the weights ten times as far, so the effective learning rate is a tenth: this is "
-            "momentum and step size together."
+            "Slower learning and lower accuracy. At momentum 0.9 a constant gradient moves the "
+            "weights ten times as far, so this is momentum and step size together."
         ),
-        source=(
-            "Sutskever et al., On the Importance of Initialization and Momentum in Deep Learning, "
-            "ICML 2013."
-        ),
+        source="Sutskever et al., On the Importance of Initialization and Momentum, ICML 2013.",
         training_under={
             "tuned": {"momentum": 0.0, "nesterov": False},
             "published": {"momentum": 0.0},
@@ -243,10 +217,7 @@ ENTRIES = (
             "Little difference: at a rate that falls to zero both forms end at about the same "
             "point; Nesterov's form damps oscillations at high rates."
         ),
-        source=(
-            "Sutskever et al., On the Importance of Initialization and Momentum in Deep Learning, "
-            "ICML 2013, section 2.1."
-        ),
+        source="Sutskever et al., On the Importance of Initialization and Momentum, ICML 2013.",
         training_under={"tuned": {"nesterov": False}},
     ),
     Ablation(
@@ -254,13 +225,10 @@ ENTRIES = (
         removes="weight decay",
         question="What does weight decay do for weights that batch norm rescales anyway?",
         expectation=(
-            "Somewhat worse: before batch norm the size of weights changes nothing but the "
-            "effective learning rate, which decay keeps high; in the head it limits the logits."
+            "Somewhat worse: before batch norm the size of weights changes only the effective "
+            "learning rate, which decay keeps high; in the head it limits the logits."
         ),
-        source=(
-            "van Laarhoven, L2 Regularization versus Batch and Weight Normalization, 2017, "
-            "arXiv:1706.05350."
-        ),
+        source="van Laarhoven, L2 versus Batch and Weight Normalization, 2017, arXiv:1706.05350.",
         training_under={"tuned": {"weight_decay": 0.0}},
     ),
     Ablation(
@@ -268,9 +236,8 @@ ENTRIES = (
         removes="normalisation of the input",
         question="Do pixels need zero mean and unit variance?",
         expectation=(
-            "Little difference: the first batch norm undoes any shift and scale of the image, "
-            "except at its border, where padding with zeros means black in one case and grey in "
-            "the other."
+            "Little difference: the first batch norm undoes any shift and scale, except at the "
+            "border, where padding means black in one case and grey in the other."
         ),
         source="LeCun et al., Efficient BackProp, 1998, section 4.3.",
         training={"normalise_input": False},
@@ -280,9 +247,9 @@ ENTRIES = (
         removes="nothing (other random numbers)",
         question="How large a difference does the study find where there is none?",
         expectation=(
-            "No difference: the same network by the same recipe, with other initial weights, order "
-            "of images, augmentation and dropout. A difference here would mean that the study finds "
-            "effects that do not exist."
+            "No difference: the same network and recipe, with other initial weights, order, "
+            "augmentation and dropout. A difference would mean that the study finds effects that "
+            "do not exist."
         ),
         source="Lipsitch et al., Negative Controls, Epidemiology 21(3), 2010.",
         training={"seed_offset": 1_000_000},

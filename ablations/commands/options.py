@@ -22,6 +22,8 @@ from speed.arithmetic import ARITHMETICS
 
 MAX_SEEDS = 1_000
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 class Number(click.FloatRange):
     """A number in a range. Unlike click's own type, it refuses `nan`."""
@@ -126,16 +128,12 @@ def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def choice_option(
-    names: str, values: Sequence[str], text: str
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def choice_option(names: str, values: Sequence[str], text: str) -> Decorator:
     """An option with a few values. The first is the default. `names` is as `--design design`."""
     return click.option(*names.split(), type=click.Choice(values), default=values[0], help=text)
 
 
-def seeds_option(
-    text: str, default: str | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def seeds_option(text: str, default: str | None = None) -> Decorator:
     """The option `--seeds`."""
     return click.option("--seeds", type=parse_seeds, metavar="SEEDS", default=default, help=text)
 

@@ -153,11 +153,7 @@ def _open_study(
     device_name: str,
     arithmetic: Arithmetic,
 ) -> tuple[Path, Study]:
-    """The folder of a request, and the study in it, which is empty if there is none yet.
-
-    Raises:
-        StudyError, RecordError: the folder cannot be used.
-    """
+    """The folder of a request, and the study in it, which is empty if there is none yet."""
     spec = StudySpec(
         dataset=dataset.id,
         dataset_title=dataset.title,

@@ -16,11 +16,11 @@ from ablations.commands.messages import print_how_to_resume, print_look, print_p
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_with_checksum
 from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import write_run
 from ablations.records.study import (
     add_record,
     one_run_of_each_ablation,
+    quarantine_damaged_runs,
     run_folder,
 )
 from ablations.records.study_spec import StudyError
@@ -116,12 +116,7 @@ def _train_missing_runs(
     interruption: StopRequest,
     stops_at_failure: bool,
 ) -> tuple[PreparedStudy, list[RunFailed]]:
-    """Train the missing runs, and write each one as it ends. Returns the runs that failed, too.
-
-    Raises:
-        SystemExit: a signal stopped it; finished runs are on disk.
-        StudyError: a run cannot be written.
-    """
+    """Train the missing runs, and write each one as it ends. Returns the runs that failed, too."""
     failures: list[RunFailed] = []
     if not study.missing:
         return study, failures

@@ -110,11 +110,7 @@ def _source_named(name: str) -> DataSource:
 
 
 def _find_or_fetch(source: DataSource, data_dir: Path | None, fetch: bool, log: Log) -> Path:
-    """The first folder with all four files, or the folder that they are downloaded into.
-
-    Raises:
-        DataError: no folder has them, and they were not downloaded.
-    """
+    """The first folder with all four files, or the folder that they are downloaded into."""
     roots = _search_roots(source, data_dir)
     for folder in _search_folders(source, data_dir):
         files = inspect_folder(source, folder)

@@ -62,11 +62,7 @@ def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None
 
 
 def _download(source: DataSource, name: str, path: Path, log: Log) -> None:
-    """Download one of the four files, gzipped, from the first mirror that has the verified file.
-
-    Raises:
-        DataError: no mirror has it, and why.
-    """
+    """Download one of the four files, gzipped, from the first mirror that has the verified file."""
     # Imported late because most commands need no network.
     from pooch import HTTPDownloader
 

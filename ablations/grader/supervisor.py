@@ -73,13 +73,7 @@ def _run_workers(
     limit_seconds: float,
     after_epoch: Callable[[int], None],
 ) -> Iterator[WorkerMessage]:
-    """Run each task in a process, and yield the results in the order in which they finish.
-
-    Raises:
-        NetworkError, UnknownNameError, MachineError: the first error of a task; of several that
-            are found at once, the most severe.
-        LimitError: the time limit was reached.
-    """
+    """Run each task in a process, and yield the results in the order in which they finish."""
     deadline = time.monotonic() + limit_seconds
     waiting = list(tasks)
     running: list[_Worker] = []

@@ -1,21 +1,20 @@
 """Measurements on a trained network, for the report's explanations.
 
 They are made once, after training, in about a second: statistics of signals and gradients block by
-block, accuracy on training images, the confusion matrix, the singular values of the head, and class
-activation maps.
+block, accuracy on training images, the confusion matrix, and the singular values of the head.
 """
 
 import copy
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
-from ablations.records.observations import BlockSignal, Evidence, Observations
+from ablations.records.observations import BlockSignal, Observations
 from ablations.training.batches import Images, InputScale, load_images, prepare_pixels
 from ablations.training.epoch import finite_or_none
 from ablations.training.scoring import score_images
@@ -27,7 +26,6 @@ NUM_SIGNAL_IMAGES = 512
 """Number of training images for the statistics of signals and gradients."""
 NUM_KNOWN_IMAGES = 10_000
 """Number of training images that are classified: as many as MNIST's test images."""
-NUM_EVIDENCE_IMAGES = 5
 NUM_DIGITS = 4
 """Significant digits of the measurements."""
 
@@ -57,10 +55,6 @@ def measure_network(
     initialise_weights(untrained, run_spec.stream_seed)
     known_result = score_images(network.eval(), known_images, scale)
     singular_values, rank = head_spectrum(network)
-    maps = [
-        class_activation_map(network, dataset, image, scale, device)
-        for image in sample_images(dataset.test_labels)[:NUM_EVIDENCE_IMAGES]
-    ]
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (dataset.test_labels, predicted_class), 1)
     return Observations(
@@ -69,11 +63,9 @@ def measure_network(
         signals=measure_signals(network, batch, scale),
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
-        known_loss=_round(known_result.loss),
         confusion=confusion.tolist(),
         head_singular_values=singular_values,
         head_rank=rank,
-        evidence=[evidence for evidence in maps if evidence],
     )
 
 
@@ -106,7 +98,6 @@ def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> li
         BlockSignal(
             block=name,
             output_rms=_root_mean_square(outputs[block]),
-            zero_share=round((outputs[block] == 0).float().mean().item(), NUM_DIGITS),
             gradient_rms=_root_mean_square(block.conv.weight.grad),
         )
         for name, block in blocks.items()
@@ -147,22 +138,3 @@ def sample_images(labels: UInt8[np.ndarray, " images"]) -> list[int]:
     """The first test image of each class, in the data set's order."""
     _, first = np.unique(labels, return_index=True)
     return sorted(first.tolist())
-
-
-def class_activation_map(
-    network: nn.Module, dataset: Dataset, image: int, scale: InputScale, device: torch.device
-) -> Evidence | None:
-    """The contribution of each pixel to the predicted class's logit; None when it is not finite."""
-    network.eval()
-    pixels = torch.as_tensor(dataset.test_images[image : image + 1], device=device)
-    *stages, head = network.children()
-    with torch.enable_grad():
-        features = nn.Sequential(*stages)(prepare_pixels(pixels, scale)).detach()
-        logits = head(features.requires_grad_())[0]
-        class_index = int(logits.argmax())
-        [gradient] = torch.autograd.grad(logits[class_index], features)
-    contributions: Float[Tensor, "height width"] = (gradient * features).sum(dim=1)[0].detach()
-    if not contributions.isfinite().all():
-        return None
-    values = [[float(f"{value:.3g}") for value in row] for row in contributions.tolist()]
-    return Evidence(image, class_index, values)

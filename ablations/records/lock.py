@@ -1,9 +1,7 @@
 """The lock of a study's folder."""
 
-import os
-import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +18,6 @@ from ablations.records.study_spec import (
     create_study,
 )
 
-_OWNER_FILE = ".owner"
-"""Names the process that holds the lock: on Windows, nobody else can read the lock file itself."""
-
 
 @contextmanager
 def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
@@ -36,19 +31,14 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
     """
     create_study(study_dir, spec)
     lock = FileLock(study_dir / ".lock", timeout=0)
-    owner_file = study_dir / _OWNER_FILE
     try:
         lock.acquire()
     except Timeout as error:
-        owner = ""
-        with suppress(OSError):
-            owner = owner_file.read_text().strip()
         raise StudyError(
-            f"{owner or 'another process'} uses {study_dir}; wait until it ends, or choose another "
-            "folder with --out"
+            f"another process uses {study_dir}; wait until it ends, or choose another folder with "
+            "--out"
         ) from error
     try:
-        owner_file.write_text(f"process {os.getpid()} on {platform.node()}\n")
         for path in [*study_dir.iterdir(), *study_dir.glob("*/seed-*/*")]:
             if is_leftover(path):
                 path.unlink(missing_ok=True)
@@ -59,6 +49,4 @@ def study_lock(study_dir: Path, spec: StudySpec) -> Iterator[Study]:
             write_with_checksum(study_dir / STUDY_FILE, spec)
         yield replace(study, spec=spec)
     finally:
-        with suppress(OSError):  # on a disk that has become read-only
-            owner_file.unlink()
         lock.release()

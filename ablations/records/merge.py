@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ablations.records.atomic_io import RecordError, read_content, write_atomically
 from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -15,7 +14,7 @@ from ablations.records.run import (
     RunRecord,
     read_verified,
 )
-from ablations.records.study import load_study, run_folder
+from ablations.records.study import load_study, quarantine_damaged_runs, run_folder
 from ablations.records.study_spec import (
     StudyError,
     check_folder,
@@ -87,11 +86,7 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
 
 
 def _copy_run(run_dir: Path, destination: Path, record: RunRecord) -> None:
-    """Copy the files of a run that exist, the record last, because it completes the run.
-
-    Raises:
-        RecordError: a file cannot be read, or is not the recorded one any more.
-    """
+    """Copy the files of a run that exist, the record last, because it completes the run."""
     for name in (PREDICTIONS_FILE, WEIGHTS_FILE, OBSERVATIONS_FILE, RECORD_FILE):
         path = run_dir / name
         if path.exists():

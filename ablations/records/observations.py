@@ -22,26 +22,8 @@ class BlockSignal(msgspec.Struct, frozen=True):
     """Name of the block: `stage1.block2`."""
     output_rms: float | None
     """Root mean square of the block's outputs."""
-    zero_share: float
-    """Fraction of the outputs that are exactly zero, as a ReLU makes them."""
     gradient_rms: float | None
     """Root mean square of the loss gradient with respect to the convolution's weights."""
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """A class activation map: the contribution of each pixel of the last feature maps to a logit.
-
-    Without dropout every head of this project is linear, so a logit is a sum over pixels plus a
-    constant. With global average pooling this is the map of Zhou et al. (2015, arXiv:1512.04150,
-    section 2).
-    """
-
-    image: int
-    """Number of the test image."""
-    class_index: int
-    """The predicted class, whose logit is explained."""
-    values: list[list[float]]
-    """Contributions to the logit, by row and column of the last feature maps."""
 
 
 class Observations(msgspec.Struct, frozen=True):
@@ -56,14 +38,11 @@ class Observations(msgspec.Struct, frozen=True):
     """Number of training images that are classified, the first ones of the data set."""
     known_accuracy_pct: float
     """Accuracy on these images, without augmentation and dropout."""
-    known_loss: float | None
     confusion: list[list[int]]
     """Confusion matrix of the test images: a row for each true class, a column for each prediction."""
     head_singular_values: list[float]
     """Of the product of the head's linear layers, largest first; empty when not finite."""
     head_rank: int
-    evidence: list[Evidence]
-    """For the first test images of different classes; empty when not finite."""
     schema_version: SchemaVersion = 2
 
 

@@ -1,9 +1,11 @@
 """A study: a folder of runs with one spec. `load_study` reads it into one snapshot."""
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from ablations.catalogue.ablation import Ablation
@@ -20,6 +22,9 @@ from ablations.records.run import (
 )
 from ablations.records.study_spec import StudyError, StudySpec, load_spec
 from ablations.records.timing import TIMING_FILE, Timing
+
+QUARANTINE_DIR = "quarantine"
+"""Of a study: damaged runs and files are moved there, and never deleted."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,27 @@ def missing_runs(study: Study, run_specs: Iterable[RunSpec]) -> list[RunSpec]:
 def within_study(message: str, study_dir: Path) -> str:
     """A message with paths relative to the study: a report must not show paths of its author's disk."""
     return message.replace(f"{study_dir}{os.sep}", "")
+
+
+def quarantine_damaged_runs(study_dir: Path, study: Study) -> list[str]:
+    """Move damaged runs and a damaged `timing.json` into `quarantine/`; returns a line for each.
+
+    Call it only while you hold `study_lock`, with a study that was loaded since.
+    """
+    lines = []
+    for path, error in study.rejected.items():
+        if isinstance(error, DamagedFileError):
+            name = "-".join(path.parts)
+            places = (study_dir / QUARANTINE_DIR / f"{name}-{number}" for number in count(1))
+            place = next(place for place in places if not place.exists())
+            place.parent.mkdir(exist_ok=True)
+            # A link may lead to another disk, where renaming fails.
+            shutil.move(study_dir / path, place)
+            lines.append(
+                f"Quarantined: {within_study(str(error), study_dir)}; it is kept as "
+                f"{place.relative_to(study_dir)}"
+            )
+    return lines
 
 
 def one_run_of_each_ablation(records: Iterable[RunRecord]) -> list[RunSpec]:

@@ -14,7 +14,6 @@ from ablations.runner.epoch_timing import time_epoch
 from ablations.runner.scheduler import WorkerSetup
 from ablations.training.gpu_memory import halve_until_it_fits, release_memory
 from ablations.training.seed_groups import split_into_groups
-from speed.arithmetic import Arithmetic
 
 STARTUP_SECONDS = 6.0
 """For worker processes to start and load the data, and for the last report."""
@@ -37,17 +36,15 @@ def estimate_seconds(
         seconds_per_run = fmean(record.wall_seconds for record in done)
     else:
         group = split_into_groups(missing, setup.num_replicas)[0]
-        epoch_seconds = trial_epoch_seconds(group, dataset, setup.device, setup.arithmetic)
+        epoch_seconds = _trial_epoch_seconds(group, dataset, setup)
         seconds_per_run = epoch_seconds * missing[0].training.num_epochs
     # Runs are not divided: three runs on two workers take as long as four.
     return STARTUP_SECONDS + math.ceil(len(missing) / num_jobs) * seconds_per_run
 
 
-def trial_epoch_seconds(
-    group: Sequence[RunSpec], dataset: Dataset, device_name: str, arithmetic: Arithmetic
-) -> float:
+def _trial_epoch_seconds(group: Sequence[RunSpec], dataset: Dataset, setup: WorkerSetup) -> float:
     """One run's share of an epoch's seconds in a worker, from a few steps."""
-    device = torch.device(device_name)
+    device, arithmetic = torch.device(setup.device), setup.arithmetic
 
     def time_steps(num_replicas: int) -> float:
         time_epoch(group[0], dataset, device, arithmetic, WARM_UP, num_replicas)

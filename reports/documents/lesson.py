@@ -57,11 +57,7 @@ def _difference_after(results: Results, name: str, epoch: int) -> float | None:
 
 
 def _result_of(results: Results, name: str) -> AblationResult:
-    """The result of an entry of the catalogue, or of a combination of entries.
-
-    Raises:
-        ValueError: the study has no run of it, or none of the target.
-    """
+    """The result of an entry of the catalogue, or of a combination of entries."""
     rows = {row.ablation.name: row for row in (*results.rows, *results.combinations)}
     row = rows.get(name)
     if row is None or (name != "target" and row.difference_pct is None):
@@ -82,11 +78,7 @@ def parameter_counts(spec: NetworkSpec = TARGET) -> list[tuple[str, str, int]]:
 
 
 def _example_by_hand(results: Results, name: str) -> tuple[Estimate, Estimate, Difference]:
-    """Correct test images of the target and of a variant, by seed, and the difference in points.
-
-    Raises:
-        ValueError: there is no interval.
-    """
+    """Correct test images of the target and of a variant, by seed, and the difference in points."""
     target, variant = (
         estimate(
             {

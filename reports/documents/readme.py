@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
 from reports.figures.svg import COLOURS
-from reports.text.answer import notices, timing_notice, together_sentence
+from reports.text.answer import notices, together_sentence
 from reports.text.methods import left_out
 from reports.text.replication import replication_lead, study_labels
 from reports.text.templates import render_markdown
@@ -31,7 +31,6 @@ def render_summary(results: Results) -> str:
     study = results.study
     notes = [
         *notices(study.spec, study.records),
-        *filter(None, [timing_notice(results)]),
         *(f"Left out: {problem}." for problem in left_out(study)),
     ]
     return render_markdown(

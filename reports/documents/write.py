@@ -39,7 +39,7 @@ def write_results(results: Results, exhibits: Exhibits, study_dir: Path) -> Path
 
 def write_replication(studies: Sequence[Results], path: Path) -> None:
     """The page of several studies side by side."""
-    from reports.html.replication import render_replication
+    from reports.html.page import render_replication
 
     write_atomically(path, render_replication(studies).encode())
 

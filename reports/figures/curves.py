@@ -28,7 +28,6 @@ def target_curves_figure(target: AblationResult, published_error_pct: Sequence[f
                 color=COLOURS["published"], linewidth=1.6, label="published run, 1 seed",
             )  # fmt: skip
         _finish_curves(axes)
-        _draw_learning_rate_drop(axes, target.runs[0])
         wanted_pct = 100 - WANTED_ACCURACY_PCT
         if target.runs[0].run_spec.dataset.name == "mnist" and axes.get_ylim()[0] < wanted_pct:
             axes.axhline(
@@ -76,17 +75,6 @@ def _draw_runs(axes: Axes, runs: Sequence[RunRecord], colour: str, linewidth: fl
             [epoch.epoch for epoch in run.epochs], errors_pct(run), color=colour, linewidth=linewidth,
             marker=marker, markersize=size, markeredgewidth=2, markevery=[-1],
         )  # fmt: skip
-
-
-def _draw_learning_rate_drop(axes: Axes, run: RunRecord) -> None:
-    """A line between the last epoch at the first learning rate and the first at a tenth of it."""
-    if run.run_spec.training.drop_learning_rate_after is None:
-        return
-    rates = [epoch.learning_rate for epoch in run.epochs]
-    drop = next((i for i, rate in enumerate(rates) if rate < rates[0]), None)
-    if drop is not None:
-        label = f"learning rate {rates[0]:g} → {rates[drop]:g}"
-        axes.axvline(drop + 0.5, color=COLOURS["muted"], linewidth=1, linestyle=":", label=label)
 
 
 def _finish_curves(axes: Axes) -> None:

@@ -8,13 +8,29 @@ from matplotlib.figure import Figure
 from ablations.analysis.mechanisms import GapComparison, ObservedPair, SignalProfile
 from reports.figures.axes import add_legend, draw_estimate, finish_rows, scale_logarithmically
 from reports.figures.svg import COLOURS, figure_style, to_svg
-from reports.text.mechanisms import block_labels, network_labels, profile_label
 
 SIGNAL_PANELS = (
     ("Outputs of each block (root mean square)", "output_rms"),
     ("Gradients of its weights (root mean square)", "gradient_rms"),
 )
 """Title, and field of `SignalProfile`."""
+
+
+def network_labels(pair: ObservedPair) -> tuple[str, str]:
+    """The target and the ablation, as a legend names them."""
+    return "target", f"without {pair.row.ablation.removes}"
+
+
+def profile_label(profile: SignalProfile, pair: ObservedPair) -> str:
+    """`target, before training`, as a legend names a line."""
+    label = network_labels(pair)[0 if profile.is_target else 1]
+    return f"{label}, {'before' if profile.is_before_training else 'after'} training"
+
+
+def block_labels(pair: ObservedPair) -> list[str]:
+    """Stage and block, such as `1.2`."""
+    names = [signal.block for signal in pair.of_ablation[0].signals]
+    return [name.replace("stage", "").replace(".block", ".") for name in names]
 
 
 def signal_figure(name: str, pair: ObservedPair, profiles: Sequence[SignalProfile]) -> Markup:

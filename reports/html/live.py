@@ -1,10 +1,12 @@
-"""Trained networks in the page, which classify what the reader draws.
+"""Trained networks in the page, which classify what the reader draws, and test images.
 
 The page gets the folded layers of each network (`mnist_blocks/folding.py`) and one string of
 weights. `static/network.js` runs them, `static/draw.js` is the user interface.
 """
 
 import base64
+import functools
+import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from ablations.inspection.load import Exhibits, Gallery, ShownImage
 from mnist_blocks import NetworkSpec
 from mnist_blocks.folding import fold
 from mnist_blocks.network import build_network
+from mnist_blocks.spec import IMAGE_SIZE
 
 DIGITS = tuple("0123456789")
 NUM_DISPUTED = 10
@@ -131,3 +134,14 @@ def disputed_images(gallery: Gallery) -> list[int]:
         and found.answers[number].class_index != gallery.target_answers[number].class_index
     )
     return sorted(counts, key=lambda number: (-counts[number], number))[:NUM_DISPUTED]
+
+
+@functools.cache
+def image_picture(pixels: bytes) -> str:
+    """A test image, white on black, as a data URL, because the page loads nothing."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    picture = Image.frombytes("L", (IMAGE_SIZE, IMAGE_SIZE), pixels)
+    picture.save(content, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

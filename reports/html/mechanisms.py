@@ -1,4 +1,4 @@
-"""Explanations of how the core ingredients work: text, figure, table and maps put together.
+"""Explanations of how the core ingredients work: text, figure and table put together.
 
 The field of the network that an entry changes decides which explanation fits it.
 """
@@ -20,8 +20,7 @@ from ablations.analysis.mechanisms import (
 )
 from ablations.analysis.requirements import PARAMETER_LIMIT
 from ablations.analysis.summary import Results, matched_size
-from ablations.inspection.load import Exhibits, Gallery, ShownImage
-from ablations.records.observations import Evidence
+from ablations.inspection.load import Exhibits
 from mnist_blocks.spec import NUM_CLASSES
 from reports.figures.mechanisms import gap_figure, signal_figure
 from reports.text.templates import render_paragraphs
@@ -37,8 +36,6 @@ class Mechanism(NamedTuple):
     profiles: Sequence[SignalProfile] = ()
     """What the figure shows: these, or `gaps`."""
     gaps: GapComparison | None = None
-    evidence: Sequence[tuple[ShownImage, list[Evidence]]] = ()
-    """Test images, and where in each the target's and the ablation's answers come from."""
 
 
 def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
@@ -48,11 +45,11 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
         field = next((field for field in row.ablation.network if field in EXPLANATIONS), None)
         pair = observed_pair(row, results.target, exhibits.observations)
         if row.ablation.is_core and field and pair:
-            mechanisms.append(EXPLANATIONS[field](pair, results, exhibits))
+            mechanisms.append(EXPLANATIONS[field](pair, results))
     return [mechanism for mechanism in mechanisms if mechanism]
 
 
-def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
+def _signals(pair: ObservedPair, results: Results) -> Mechanism | None:
     """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
     profiles = signal_profiles(pair)
     if profiles is None:
@@ -62,7 +59,7 @@ def _signals(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
     return Mechanism(pair, paragraphs, figure, profiles=profiles)
 
 
-def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
+def _gap(pair: ObservedPair, results: Results) -> Mechanism:
     """The gap between training and test images (Srivastava et al. 2014)."""
     gaps = compare_gaps(pair)
     margin_pct = results.study.spec.margin_pct
@@ -71,8 +68,8 @@ def _gap(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
     return Mechanism(pair, paragraphs, figure, gaps=gaps)
 
 
-def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism:
-    """What pooling saves, and where answers come from (Lin et al. 2013; Zhou et al. 2015)."""
+def _pooling(pair: ObservedPair, results: Results) -> Mechanism:
+    """What pooling saves (Lin et al. 2013)."""
     paragraphs = render_paragraphs(
         "pooling.jinja",
         pair=pair,
@@ -81,10 +78,10 @@ def _pooling(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechan
         matched=matched_size(pair.row, pair.target, results.rows),
         margin_pct=results.study.spec.margin_pct,
     )
-    return Mechanism(pair, paragraphs, evidence=_evidence(pair, exhibits.gallery))
+    return Mechanism(pair, paragraphs)
 
 
-def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism | None:
+def _head(pair: ObservedPair, results: Results) -> Mechanism | None:
     """What linear layers in a row multiply out to (Saxe et al. 2013)."""
     ranks = head_ranks(pair)
     if ranks is None:
@@ -99,25 +96,7 @@ def _head(pair: ObservedPair, results: Results, exhibits: Exhibits) -> Mechanism
     return Mechanism(pair, paragraphs)
 
 
-def _evidence(
-    pair: ObservedPair, gallery: Gallery | None
-) -> list[tuple[ShownImage, list[Evidence]]]:
-    """The same test images under both networks of the gallery's seed; none without a gallery."""
-    if gallery is None or gallery.seed not in pair.seeds:
-        return []
-    index = pair.seeds.index(gallery.seed)
-    by_image = [
-        {evidence.image: evidence for evidence in found[index].evidence}
-        for found in (pair.of_target, pair.of_ablation)
-    ]
-    return [
-        (image, [found[image.number] for found in by_image])
-        for image in sorted(gallery.images, key=lambda image: image.number)
-        if all(image.number in found for found in by_image)
-    ]
-
-
-EXPLANATIONS: dict[str, Callable[[ObservedPair, Results, Exhibits], Mechanism | None]] = {
+EXPLANATIONS: dict[str, Callable[[ObservedPair, Results], Mechanism | None]] = {
     "block": _signals,
     "dropout": _gap,
     "pooling": _pooling,

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that opens offline."""
+"""The report of a study, or a page about several: one HTML file that opens offline."""
 
 import base64
 import csv
@@ -6,12 +6,14 @@ import functools
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 
 from jinja2 import Environment
 from markupsafe import Markup
 
 from ablations.analysis.attribution import contribution_with_and_without
+from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
 from ablations.catalogue.ablation import spec_changes
 from ablations.inspection.load import Exhibits
@@ -22,14 +24,14 @@ from mnist_blocks.summary import layer_table
 from reports.figures.attribution import contributions_figure
 from reports.figures.curves import ablation_curves_figure, errors_pct, target_curves_figure
 from reports.figures.diagrams import columns, totals
-from reports.figures.differences import difference_figure
-from reports.figures.pictures import evidence_picture, image_picture
+from reports.figures.differences import difference_figure, replication_figure
+from reports.figures.mechanisms import block_labels, network_labels, profile_label
 from reports.html.cards import confusion_of, finding
-from reports.html.live import make_live
+from reports.html.live import image_picture, make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.mechanisms import block_labels, evidence_words, network_labels, profile_label
 from reports.text.predict import choices
+from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_labels
 from reports.text.templates import make_environment
 
 NO_EXHIBITS = Exhibits()
@@ -58,10 +60,8 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         target=target,
         notices=answer.notices(spec, study.records),
         answer=answer.answer(results),
-        timing_notice=answer.timing_notice(results),
         contents=answer.contents(results),
         compared=compared,
-        with_variance=[row for row in results.rows if row.variance],
         differences=difference_figure(compared, spec.margin_pct),
         mechanisms=make_mechanisms(results, exhibits),
         live=make_live(results, exhibits),
@@ -81,6 +81,22 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         left_out=[*methods.left_out(study), *exhibits.problems],
         downloads=_downloads(results),
     )  # fmt: skip
+
+
+def render_replication(studies: Sequence[Results]) -> str:
+    """Several studies side by side, as one HTML file: do the verdicts of one replicate in the others?"""
+    rows = replication_rows(studies)
+    labels = study_labels([results.study for results in studies])
+    return render_template(
+        "replication.html",
+        studies=studies,
+        notices=[answer.notices(one.study.spec, one.study.records) for one in studies],
+        labels=labels,
+        rows=rows,
+        lead=replication_lead(rows),
+        figure=replication_figure(rows, studies, labels) if rows else None,
+        agreement_words=AGREEMENT_WORDS,
+    )
 
 
 def _downloads(results: Results) -> dict[str, object] | None:
@@ -148,8 +164,6 @@ def template_environment() -> Environment:
         confusion_of,
         contribution_with_and_without,
         contributions_figure,
-        evidence_picture,
-        evidence_words,
         finding,
         image_picture,
         layer_table,

@@ -14,15 +14,13 @@ from ablations.analysis.requirements import (
     PARAMETER_LIMIT,
     mean_accuracy_pct,
 )
-from ablations.analysis.steadiness import DISTURBED_RATIO, disturbed_ablations, slowest_round
 from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
 from ablations.catalogue.entries import entries_under
 from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
-from reports.text.evidence import verdict_name
 from reports.text.templates import render_paragraphs, render_sentences
-from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
+from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words, verdict_name
 
 
 class Removal(NamedTuple):
@@ -116,20 +114,6 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
         outside=outside_plan(spec.seed_plan, num_seeds),
         before=before_look(spec.seed_plan, num_seeds, len(target)),
-    )
-
-
-def timing_notice(results: Results) -> str:
-    """That something slowed the machine while epochs were timed; empty if nothing shows it."""
-    timing = results.study.timing
-    if timing is None:
-        return ""
-    return render_sentences(
-        "timing.jinja",
-        disturbed=disturbed_ablations(timing),
-        disturbed_ratio=DISTURBED_RATIO,
-        num_rounds=timing.plan.num_rounds,
-        slowest=slowest_round(timing),
     )
 
 

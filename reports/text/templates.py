@@ -7,7 +7,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ablations.words import duration, plural
 from reports.text import wording
-from reports.text.evidence import verdict_details, verdict_name
 
 
 def render_markdown(template: str, **data: object) -> str:
@@ -59,5 +58,6 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     environment.filters |= {one.__name__: one for one in filters}
     environment.filters |= {"python": repr, "thousands": "{:,}".format}
     environment.filters["removes"] = wording.REMOVED_WORDS.__getitem__
-    environment.globals |= {"verdict_name": verdict_name, "verdict_details": verdict_details}
+    verdicts = (wording.verdict_name, wording.verdict_details)
+    environment.globals |= {one.__name__: one for one in verdicts}
     return environment

@@ -27,21 +27,18 @@ def ablation_text(ablation: Ablation) -> str:
     )
 
 
-def comparison_text(found: Sequence[Comparison], margin_pct: float) -> str:
-    """Each comparison with its interval and verdict, a few lines each."""
-    return render_text("compare.jinja", found=found, margin_pct=margin_pct)
+def comparison_text(names: Sequence[str], found: Comparison, margin_pct: float) -> str:
+    """The difference of two ablations with its interval and verdict, a few lines."""
+    return render_text("compare.jinja", names=names, found=found, margin_pct=margin_pct)
 
 
-def plan_text(
-    plan: PowerPlan, study: Study, power: float, timing: tuple[float, int, str] | None
-) -> str:
-    """How many seeds decide each effect, and how long they take: seconds of a run, jobs, and where."""
+def plan_text(plan: PowerPlan, study: Study, power: float) -> str:
+    """How many seeds decide each effect."""
     return render_text(
         "plan.jinja",
         plan=plan,
         study=study,
         power=power,
-        timing=timing,
         most_seeds=MOST_SEEDS,
         target_seeds=target_seeds,
     )

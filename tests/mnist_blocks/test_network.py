@@ -46,14 +46,14 @@ def test_target_is_the_reference_network() -> None:
 @pytest.mark.parametrize(
     ("downsample", "expected"),
     [
-        ("maxpool", [(3, 1), (5, 1), (6, 2), (10, 2), (14, 2), (16, 4), (24, 4), (32, 4), (56, 0)]),
-        ("stride", [(3, 1), (5, 2), (9, 2), (13, 4), (21, 4), (29, 4), (53, 0)]),
+        ("maxpool", [3, 5, 6, 10, 14, 16, 24, 32, 56]),
+        ("stride", [3, 5, 9, 13, 21, 29, 53]),
     ],
 )
-def test_receptive_field_by_hand(downsample: str, expected: list[tuple[int, int]]) -> None:
+def test_receptive_field_by_hand(downsample: str, expected: list[int]) -> None:
     # r += (k - 1) j, then j *= s, worked out on paper for the convolutions and pools.
     steps = [
-        (row.receptive_field, row.jump)
+        row.receptive_field
         for row in layer_table(replace(TARGET, downsample=downsample))  # type: ignore[arg-type]
         if row.description.startswith(("conv", "max", "global"))
     ]

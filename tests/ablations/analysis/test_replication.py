@@ -8,7 +8,7 @@ import pytest
 from ablations.analysis.replication import agreement, replication_rows
 from ablations.analysis.summary import Results
 from ablations.analysis.verdicts import Verdict
-from reports.html.replication import render_replication
+from reports.html.page import render_replication
 from reports.text.replication import study_labels
 from tests.factories import DIGITS, make_results, make_spec, make_study, make_timing, write_study
 from tests.reports.html.pages import HOSTILE, PageReader

@@ -23,7 +23,6 @@ from ablations.records.atomic_io import RecordError, format_json
 from ablations.records.checksums import write_with_checksum
 from ablations.records.lock import study_lock
 from ablations.records.observations import Observations
-from ablations.records.quarantine import QUARANTINE_DIR, quarantine_damaged_runs
 from ablations.records.run import (
     OBSERVATIONS_FILE,
     PREDICTIONS_FILE,
@@ -33,7 +32,14 @@ from ablations.records.run import (
     read_verified,
     write_run,
 )
-from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
+from ablations.records.study import (
+    QUARANTINE_DIR,
+    load_study,
+    missing_runs,
+    plan_runs,
+    quarantine_damaged_runs,
+    run_folder,
+)
 from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import TIMING_FILE
 from tests.factories import make_timing, run_experiment

@@ -1,7 +1,6 @@
 """Merging parts of a study into one folder."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
@@ -95,6 +94,5 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nowhere is not a study"):
         merge_studies([one, tmp_path / "nowhere"], out)
     merge_studies([one], out)
-    message = f"process {os.getpid()} on .* uses"
-    with study_lock(out, make_spec()), pytest.raises(StudyError, match=message):
+    with study_lock(out, make_spec()), pytest.raises(StudyError, match="another process uses"):
         merge_studies([one], out)

@@ -16,9 +16,8 @@ from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.records.atomic_io import RecordError, write_json
 from ablations.records.checksums import write_with_checksum
 from ablations.records.lock import study_lock
-from ablations.records.quarantine import quarantine_damaged_runs
 from ablations.records.run import RECORD_FILE
-from ablations.records.study import load_study, missing_runs, plan_runs
+from ablations.records.study import load_study, missing_runs, plan_runs, quarantine_damaged_runs
 from ablations.records.study_spec import (
     STUDY_FILE,
     StudyError,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.runner.signals import StopRequest, handle_signals
+from ablations.runner.signals import handle_signals
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -74,16 +74,6 @@ def test_first_ctrl_c_finishes_and_the_second_stops() -> None:
                 pytest.fail("a signal has been received")
         with pytest.raises(SystemExit):
             request.check()
-
-
-def test_signals_raise_at_once_again() -> None:
-    request = StopRequest()
-    with request.deferred():
-        with pytest.raises(SystemExit), request.at_once():
-            request.receive(signal.SIGTERM)
-        request.receive(signal.SIGTERM)
-    with pytest.raises(SystemExit):
-        request.receive(signal.SIGTERM)
 
 
 def test_ignored_signal_stays_ignored() -> None:

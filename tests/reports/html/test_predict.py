@@ -9,7 +9,7 @@ from ablations.analysis.summary import Results
 from reports.text.predict import Guess, choices
 from tests.reports.html.pages import HOSTILE
 
-RESULTS = "#answer, #requirements, #differences, #evidence, #numbers, #noise"
+RESULTS = "#answer, #requirements, #differences, #evidence, #numbers"
 
 
 def cards(page: Page) -> Locator:
@@ -136,7 +136,7 @@ def test_classroom_mode_hides_the_results_until_asked(page: Page, results: Resul
     guess(page.locator("details.predict:not([data-core])").first, "worse")
     assert score(page) == f"You guessed 2 of {cards(page).count()} (core cards: 1 of {num_core})"
     mode_button(page).click()
-    expect(page.locator(RESULTS).locator("visible=true")).to_have_count(6)
+    expect(page.locator(RESULTS).locator("visible=true")).to_have_count(5)
     assert "#" not in page.evaluate("location.href")
     expect(page.locator("#answer-heading")).to_be_focused()
 
