@@ -82,7 +82,12 @@ def ablate(
     has_default = design != "leave-one-out" or options["preset_name"] == "quick"
     if not (all_ablations or names or has_default):
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
-    entries = entries_under(options["recipe"], with_retuned=options.pop("with_retuned"))
+    with_retuned = options.pop("with_retuned")
+    entries = entries_under(options["recipe"], with_retuned=with_retuned)
+    if with_retuned and (
+        not all_ablations or len(entries) == len(entries_under(options["recipe"]))
+    ):
+        raise click.UsageError("--retuned needs --all, and entries with a recipe of their own")
     uses_core = design != "leave-one-out" and not all_ablations
     try:
         ablations = design_ablations(design, names or (CORE if uses_core else entries))

@@ -208,7 +208,7 @@ def large_factorial(spec: StudySpec, num_seeds: int = FACTORIAL_SEEDS) -> list[R
     """A factorial of eight ingredients, the example of a large study."""
     factors = [
         entry
-        for entry in entries_under("published", with_retuned=False)
+        for entry in entries_under("published")
         if entry.is_core or (entry.kind == "training" and not entry.control)
     ]
     return plan_runs(spec, design_ablations("factorial", factors), range(num_seeds))

@@ -33,7 +33,7 @@ from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
 from mnist_blocks.summary import count_parameters, total_multiply_adds
 
-ALL_NAMES = tuple(entry.name for entry in entries_under("published", with_retuned=False))
+ALL_NAMES = tuple(entry.name for entry in entries_under("published"))
 MNIST = DatasetId("mnist", "5f" * 32, num_train=60_000, num_test=10_000)
 DIGITS = DatasetId("digits", "a0" * 32, num_train=1_437, num_test=360)
 

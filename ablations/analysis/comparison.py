@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from ablations.analysis.intervals import Difference, difference
-from ablations.analysis.summary import accuracy_by_seed, pool_runs, runs_of
+from ablations.analysis.intervals import Difference, single_difference
+from ablations.analysis.summary import accuracy_by_seed, runs_of
 from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
 
 
 def compare_ablations(study: Study, one: str, other: str) -> Comparison:
-    """One ablation minus another, with the spread of the whole study.
+    """One ablation minus another, each with its own spread.
 
     The interval holds for this comparison by itself: it was not planned with the study.
 
@@ -39,8 +39,6 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
         if not found:
             there = ", ".join(sorted(names)) or "no run"
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there}")
-    pool = pool_runs(study, {name for name in names if "+" not in name or name in runs})
-    accuracies = {name: accuracy_by_seed(found) for name, found in runs.items()}
-    difference_pct = difference(one, other, accuracies, pool)
+    difference_pct = single_difference(accuracy_by_seed(runs[one]), accuracy_by_seed(runs[other]))
     verdict = decide_verdicts({one: difference_pct}, study.spec.margin_pct).get(one)
     return Comparison(difference_pct, verdict, [*runs[one], *runs[other]])

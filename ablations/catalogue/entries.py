@@ -261,7 +261,7 @@ CATALOGUE = (*ENTRIES, *(retune(entry) for entry in ENTRIES if entry.retuned))
 """All entries, and the retuned ones."""
 
 
-def entries_under(recipe: RecipeName, *, with_retuned: bool) -> list[Ablation]:
+def entries_under(recipe: RecipeName, *, with_retuned: bool = False) -> list[Ablation]:
     """The entries that are defined under a recipe, which `ablate --all` trains."""
     entries = CATALOGUE if with_retuned else ENTRIES
     return [entry for entry in entries if recipe in entry.recipes]

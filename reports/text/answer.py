@@ -91,7 +91,7 @@ def _removal(
 
 def contents(results: Results) -> str:
     """What the study contains, and which entries of the catalogue it lacks."""
-    entries = entries_under(results.study.spec.recipe, with_retuned=False)
+    entries = entries_under(results.study.spec.recipe)
     return render_sentences("contents.jinja", results=results, catalogue=entries)
 
 

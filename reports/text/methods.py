@@ -62,7 +62,7 @@ def seeds_of_ablations(results: Results) -> dict[str, int]:
 
 def _names_argument(names: Sequence[str], recipe: RecipeName) -> str:
     """The names of a command; `--all` for the whole catalogue."""
-    if {*names, "target"} == {entry.name for entry in entries_under(recipe, with_retuned=False)}:
+    if {*names, "target"} == {entry.name for entry in entries_under(recipe)}:
         return "--all"
     return " ".join(name for name in names if name != "target" or len(names) == 1)
 

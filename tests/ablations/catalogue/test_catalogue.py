@@ -50,8 +50,7 @@ def test_entry_has_one_kind_of_change(ablation: Ablation, recipe: RecipeName) ->
 
 def test_each_recipe_has_its_entries() -> None:
     tuned, published = (
-        {entry.name for entry in entries_under(recipe, with_retuned=False)}
-        for recipe in ("tuned", "published")
+        {entry.name for entry in entries_under(recipe)} for recipe in ("tuned", "published")
     )
     assert published < tuned
     assert tuned - published == {"no-warm-up", "no-weight-decay", "no-nesterov"}

@@ -125,7 +125,7 @@ def test_checksum_covers_every_byte(
 
 def test_every_planned_run_has_its_own_digest() -> None:
     specs = [make_spec(num_epochs=num_epochs) for num_epochs in (3, 20)]
-    entries = entries_under("published", with_retuned=False)
+    entries = entries_under("published")
     run_specs = [one for spec in specs for one in plan_runs(spec, entries, range(20))]
     digests = [run_spec.digest for run_spec in run_specs]
     digests += [run_specs[0].digest_under(PROTOCOL_VERSION + number) for number in range(1, 9)]

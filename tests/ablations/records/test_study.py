@@ -48,7 +48,7 @@ TWO_SEEDS = make_study({"target": [0, 1], "no-gap": [0, 1]})
 
 
 def test_runs_are_planned_seed_by_seed() -> None:
-    entries = entries_under("published", with_retuned=False)
+    entries = entries_under("published")
     run_specs = plan_runs(make_spec(), entries, [0, 1])
     assert [run_spec.seed for run_spec in run_specs] == [0] * len(entries) + [1] * len(entries)
     assert [one.ablation for one in run_specs[: len(entries)]] == [a.name for a in entries]
