@@ -71,6 +71,7 @@ def ablate(
     Examples:
       python cli.py ablate --preset quick
       python cli.py ablate --all
+      python cli.py ablate --all --until-decided
       python cli.py ablate no-batchnorm no-dropout --seeds 0-4
       python cli.py ablate --design ladder batchnorm dropout augmentation
       python cli.py ablate --all --seeds 0-29 --shard 3/8
