@@ -120,7 +120,7 @@ OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("docs/
 @JOBS
 @OUT
 @click.option("--trials", "num_trials", type=int, default=24, help="In all, earlier ones included.")
-@click.option("--journal", type=click.Path(path_type=Path), default=Path("runs/tuning/journal.log"))
+@click.option("--journal", type=click.Path(path_type=Path), default=Path("docs/tuning/journal.log"))
 def search(
     network: str, num_epochs: int, num_jobs: int, out: Path, num_trials: int, journal: Path
 ) -> None:
