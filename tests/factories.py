@@ -283,7 +283,6 @@ def _make_observations(record: RunRecord) -> Observations:
         num_known_images=10_000,
         known_accuracy_pct=99.5 + noise.uniform(-0.2, 0.2),
         confusion=confusion,
-        head_singular_values=[8.0 / (1 + index) for index in range(10)],
         head_rank=10,
     )
 

@@ -112,7 +112,7 @@ def head_ranks(pair: ObservedPair) -> tuple[list[int], ...] | None:
     None where a network diverged.
     """
     found = [*pair.of_target, *pair.of_ablation]
-    if not all(one.head_singular_values and min(one.head_singular_values) > 0 for one in found):
+    if not all(one.head_rank for one in found):
         return None
     return tuple(
         sorted({one.head_rank for one in found}) for found in (pair.of_target, pair.of_ablation)

@@ -22,10 +22,9 @@ class SeedNeed(NamedTuple):
 
 
 class PowerPlan(NamedTuple):
-    """How many seeds decide effects of several sizes, given the spread in a study."""
+    """How many seeds decide effects of several sizes, given the pooled spread in a study."""
 
     spread_pct: float
-    """Pooled, over seeds."""
     margin_pct: float
     num_ablations: int
     """Of the catalogue."""

@@ -196,17 +196,14 @@ def _find_device(name: str, cluster: "Cluster | None") -> str:
 
 def _default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:
     """A folder under `runs/`, the same for the same request, so that it resumes its study."""
-    parts = [spec.dataset.name]
-    if preset.name != "full":
-        parts.append(preset.name)
-    if spec.recipe != "tuned":
-        parts.append(spec.recipe)
-    if spec.num_epochs != preset.num_epochs:
-        parts.append(f"{spec.num_epochs}-epochs")
-    if spec.device_type != "cpu":
-        parts.append(spec.device_type)
-    if spec.arithmetic != choose_arithmetic("auto", spec.device_type):
-        parts.append(spec.arithmetic)
+    is_named = {
+        preset.name: preset.name != "full",
+        spec.recipe: spec.recipe != "tuned",
+        f"{spec.num_epochs}-epochs": spec.num_epochs != preset.num_epochs,
+        spec.device_type: spec.device_type != "cpu",
+        spec.arithmetic: spec.arithmetic != choose_arithmetic("auto", spec.device_type),
+    }
+    parts = [spec.dataset.name, *(word for word, is_shown in is_named.items() if is_shown)]
     if shard:
         parts.append(f"shard-{shard.number}-of-{shard.count}")
     return Path("runs") / "-".join(parts)

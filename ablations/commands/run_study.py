@@ -92,10 +92,7 @@ def _train_all_looks(
     console: Console,
     interruption: StopRequest,
 ) -> tuple[PreparedStudy, list[RunFailed]]:
-    """Train the requested runs and, where the request says so, those of all later looks.
-
-    Returns and raises as `_train_missing_runs`.
-    """
+    """Train the requested runs and, where the request says so, those of all later looks."""
     while True:
         study, failures = _train_missing_runs(
             study, write_report, console, interruption, request.stops_at_failure

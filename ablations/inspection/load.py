@@ -133,10 +133,8 @@ def load_exhibits(study_dir: Path, study: Study) -> Exhibits:
 
 
 def _shown_runs(study: Study, study_dir: Path) -> dict[str, RunRecord]:
-    """The runs whose networks a report shows, by ablation; combinations of ablations are not shown.
-
-    They are the runs with weights of the lowest seed for which the target has weights.
-    """
+    """The runs whose networks a report shows, by ablation: single ones, with weights, of the lowest
+    seed for which the target has weights."""
     by_seed: dict[int, dict[str, RunRecord]] = {}
     for record in study.records:
         run_spec = record.run_spec

@@ -1,7 +1,7 @@
 """Measurements on a trained network, for the report's explanations.
 
 They are made once, after training, in about a second: statistics of signals and gradients block by
-block, accuracy on training images, the confusion matrix, and the singular values of the head.
+block, accuracy on training images, the confusion matrix, and the rank of the head.
 """
 
 import copy
@@ -54,7 +54,6 @@ def measure_network(
     untrained = build_network(run_spec.network)
     initialise_weights(untrained, run_spec.stream_seed)
     known_result = score_images(network.eval(), known_images, scale)
-    singular_values, rank = head_spectrum(network)
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (dataset.test_labels, predicted_class), 1)
     return Observations(
@@ -64,8 +63,7 @@ def measure_network(
         num_known_images=len(known_images),
         known_accuracy_pct=100 * known_result.num_correct / len(known_images),
         confusion=confusion.tolist(),
-        head_singular_values=singular_values,
-        head_rank=rank,
+        head_rank=head_rank(network),
     )
 
 
@@ -114,8 +112,8 @@ def _round(value: float) -> float | None:
     return None if finite is None else float(f"{finite:.{NUM_DIGITS}g}")
 
 
-def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
-    """Singular values and rank of the product of the head's linear layers.
+def head_rank(network: nn.Module) -> int:
+    """The rank of the product of the head's linear layers; 0 where it is not finite.
 
     There is no activation between them, so the head is one linear map (Saxe et al., 2013,
     arXiv:1312.6120). A 1x1 convolution is a linear layer that is applied to each pixel.
@@ -128,10 +126,7 @@ def head_spectrum(network: nn.Module) -> tuple[list[float], int]:
     product = weights[0]
     for weight in weights[1:]:
         product = weight @ product
-    if not product.isfinite().all():
-        return [], 0
-    values = [_round(value) or 0.0 for value in torch.linalg.svdvals(product).tolist()]
-    return values, int(torch.linalg.matrix_rank(product))
+    return int(torch.linalg.matrix_rank(product)) if product.isfinite().all() else 0
 
 
 def sample_images(labels: UInt8[np.ndarray, " images"]) -> list[int]:

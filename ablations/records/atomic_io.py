@@ -79,10 +79,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a power cut keeps files in the order of their writes.
-
-    Windows cannot do this.
-    """
+    """Flush a folder's entries, so that a power cut keeps the order of writes. Not on Windows."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

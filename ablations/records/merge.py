@@ -68,8 +68,7 @@ def merge_studies(parts: Sequence[Path], study_dir: Path) -> MergeResult:
             problems += [f"{part}: {problem}" for problem in study.problems]
             for record in study.records:
                 run_spec = record.run_spec
-                run_dir = run_folder(part, record.run_spec)
-                destination = run_folder(study_dir, record.run_spec)
+                run_dir, destination = run_folder(part, run_spec), run_folder(study_dir, run_spec)
                 if present.get(run_spec) == record:
                     num_present += 1
                 elif (destination / RECORD_FILE).exists():

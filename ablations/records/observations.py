@@ -40,9 +40,8 @@ class Observations(msgspec.Struct, frozen=True):
     """Accuracy on these images, without augmentation and dropout."""
     confusion: list[list[int]]
     """Confusion matrix of the test images: a row for each true class, a column for each prediction."""
-    head_singular_values: list[float]
-    """Of the product of the head's linear layers, largest first; empty when not finite."""
     head_rank: int
+    """Of the product of the head's linear layers; 0 where it is not finite."""
     schema_version: SchemaVersion = 2
 
 

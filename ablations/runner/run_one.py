@@ -79,9 +79,8 @@ def run_group(
 ) -> Iterator[tuple[RunSpec, RunResult]]:
     """Train runs that differ only in their seeds: as one network, or one after another.
 
-    Yields each run spec with its result when its training ends. Runs that
-    train as one network use plain arithmetic. They are split into several networks if the device's
-    memory cannot hold all seeds at once.
+    Yields each run spec with its result when its training ends. One network uses plain arithmetic,
+    and is split into several if the device's memory cannot hold all seeds at once.
 
     Raises:
         ValueError: the data set is not the one in the run specs, or they differ in more than seeds.
@@ -90,23 +89,21 @@ def run_group(
         raise ValueError(f"run on {run_specs[0].dataset}, but the data set is {dataset.id}")
     device = torch.device(setup.device)
     parts: Iterator[list[tuple[RunSpec, TrainedNetwork]]]
+    arithmetic: Arithmetic = "plain" if setup.num_replicas > 1 else setup.arithmetic
+    environment = describe_environment(device, arithmetic, setup.commit)
     if setup.num_replicas > 1:
-        environment = describe_environment(device, "plain", setup.commit)
         parts = train_as_fits(run_specs, dataset, device, after_epoch)
     else:
-        environment = describe_environment(device, setup.arithmetic, setup.commit)
         parts = (
-            [(one, train(one, dataset, device, partial(after_epoch, one), setup.arithmetic))]
+            [(one, train(one, dataset, device, partial(after_epoch, one), arithmetic))]
             for one in run_specs
         )
     started = time.perf_counter()
     for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
-            yield (
-                run_spec,
-                _assemble_result(run_spec, trained, dataset, environment, seconds, len(part)),
-            )
+            shared = dataset, environment, seconds, len(part)
+            yield run_spec, _assemble_result(run_spec, trained, *shared)
         started = time.perf_counter()
 
 

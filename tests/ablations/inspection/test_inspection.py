@@ -20,7 +20,7 @@ from ablations.data.dataset import Dataset
 from ablations.inspection.build import complete_exhibits, make_exhibits
 from ablations.inspection.load import GALLERY_FILE, NUM_SHOWN, Gallery, load_exhibits
 from ablations.inspection.measure import (
-    head_spectrum,
+    head_rank,
     measure_network,
     measure_signals,
 )
@@ -89,7 +89,6 @@ def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> N
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])
 def test_head_amounts_to_one_matrix(name: str) -> None:
     network = untrained(find_ablation(name).network_spec).double().eval()
-    values, rank = head_spectrum(network)
     layers = [layer for layer in network.head if isinstance(layer, nn.Linear | nn.Conv2d)]
     inputs = layers[0].weight[0].numel()
 
@@ -101,13 +100,11 @@ def test_head_amounts_to_one_matrix(name: str) -> None:
 
     with torch.no_grad():
         matrix = answer(torch.eye(inputs).double()) - answer(torch.zeros(1, inputs).double())
-    expected = torch.linalg.svdvals(matrix)
-    assert values == pytest.approx(expected.tolist(), rel=1e-3)
-    assert rank == torch.linalg.matrix_rank(matrix) == 10
+    assert head_rank(network) == torch.linalg.matrix_rank(matrix) == 10
 
 
 def test_narrow_head_has_the_rank_of_its_narrowest_layer() -> None:
-    assert head_spectrum(untrained(replace(TARGET, hidden_features=(4,))))[1] == 4
+    assert head_rank(untrained(replace(TARGET, hidden_features=(4,)))) == 4
 
 
 def test_diverged_network_is_observed_without_numbers(digits: Dataset) -> None:

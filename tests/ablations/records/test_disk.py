@@ -78,7 +78,6 @@ class BadDisk:
             (Path, "mkdir"),
             (Path, "replace"),
             (Path, "chmod"),
-            (Path, "write_text"),
         ):
             patch.setattr(owner, name, self.may_fail(getattr(owner, name), name))
         open_file = os.fdopen
