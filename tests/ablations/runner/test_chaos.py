@@ -16,12 +16,15 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from ablations.catalogue.entries import find_ablation
 from ablations.data.datasets import Dataset
 from ablations.records.run import PREDICTIONS_FILE, WEIGHTS_FILE, load_record
-from tests.factories import run_experiment, run_specs_on, without_times
+from ablations.records.study import plan_runs
+from tests.factories import make_spec, run_experiment, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
@@ -106,8 +109,9 @@ def inject_fault(chance: random.Random, fault: str, process: subprocess.Popen[st
 def test_study_that_is_killed_again_and_again_loses_nothing(
     seed: int, digits: Dataset, tmp_path: Path
 ) -> None:
-    run_specs = run_specs_on(digits, "target", NUM_SEEDS)
-    run_specs += run_specs_on(digits, "no-momentum", NUM_SEEDS)
+    spec = msgspec.structs.replace(make_spec(digits.id, digits.title, 1), recipe="tuned")
+    ablations = [find_ablation(name) for name in ("target", "no-momentum")]
+    run_specs = plan_runs(spec, ablations, range(NUM_SEEDS))
     undisturbed = {one: run_experiment(one, digits) for one in run_specs}
     chance = random.Random(seed)
     num_faults: Counter[str] = Counter()
