@@ -244,7 +244,7 @@ ENTRIES = (
     ),
     Ablation(
         name="placebo",
-        removes="nothing (other random numbers)",
+        removes="the same random numbers (others instead)",
         question="How large a difference does the study find where there is none?",
         expectation=(
             "No difference: the same network and recipe, with other initial weights, order, "
