@@ -96,17 +96,8 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
-    if undefined := [one.name for one in request.ablations if request.recipe not in one.recipes]:
-        raise StudyError(
-            f"{', '.join(undefined)}: not defined under --recipe {request.recipe}; leave it out, or "
-            "choose the other recipe"
-        )
     preset = choose_preset(request.preset_name, dataset.id, request.recipe)
-    if request.until_decided and (request.seeds or request.shard or len(preset.looks) == 1):
-        raise StudyError(
-            "--until-decided follows the planned looks of a whole study: leave out --seeds, --shard "
-            "and --preset quick"
-        )
+    _check_request(request, preset)
     study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
     spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
@@ -144,6 +135,20 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
         shard=request.shard,
         is_device_here=has_device(device_name),
     )
+
+
+def _check_request(request: StudyRequest, preset: Preset) -> None:
+    """Raise StudyError for options that exclude each other."""
+    if undefined := [one.name for one in request.ablations if request.recipe not in one.recipes]:
+        raise StudyError(
+            f"{', '.join(undefined)}: not defined under --recipe {request.recipe}; leave it out, or "
+            "choose the other recipe"
+        )
+    if request.until_decided and (request.seeds or request.shard or len(preset.looks) == 1):
+        raise StudyError(
+            "--until-decided follows the planned looks of a whole study: leave out --seeds, --shard "
+            "and --preset quick"
+        )
 
 
 def _open_study(
