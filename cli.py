@@ -84,11 +84,9 @@ def ablate(
     if not (all_ablations or names or has_default):
         raise click.UsageError("nothing to run: name ablations, or give --all (see cli.py list)")
     with_retuned = options.pop("with_retuned")
+    if with_retuned and not (all_ablations and options["recipe"] == "tuned"):
+        raise click.UsageError("--retuned needs --all and the tuned recipe")
     entries = entries_under(options["recipe"], with_retuned=with_retuned)
-    if with_retuned and (
-        not all_ablations or len(entries) == len(entries_under(options["recipe"]))
-    ):
-        raise click.UsageError("--retuned needs --all, and entries with a recipe of their own")
     uses_core = design != "leave-one-out" and not all_ablations
     try:
         ablations = design_ablations(design, names or (CORE if uses_core else entries))
@@ -112,8 +110,7 @@ def list_ablations() -> None:
     """
     width = max(len(ablation.name) for ablation in CATALOGUE)
     for ablation in CATALOGUE:
-        is_target = ablation.kind == "target"
-        removed = "the complete network" if is_target else f"without {ablation.removes}"
+        removed = f"without {ablation.removes}" if ablation.kind != "target" else "nothing removed"
         core = "  (a concept of the assignment)" if ablation.is_core else ""
         click.echo(f"{ablation.name:<{width}}  {removed}{core}")
 
@@ -214,6 +211,23 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
         f"For a report on them: python cli.py report {out}"
     )
     _exit_with_problems(found.problems)
+
+
+@main.command()
+@click.argument("study_dir", type=PATH, metavar="RUN_DIR")
+@click.option("--networks", type=click.IntRange(0), default=1, help="Seeds whose networks to pack.")
+@clear_errors
+def pack(study_dir: Path, networks: int) -> None:
+    """Pack a study's runs into RUN_DIR/runs.zip. Every command restores missing runs from it.
+
+    \b
+    Example:
+      python cli.py pack runs/mnist
+    """
+    from ablations.records.packed import pack
+    from ablations.records.study import load_study
+
+    click.echo(f"{pack(study_dir, load_study(study_dir).records, networks)}")
 
 
 @main.command()

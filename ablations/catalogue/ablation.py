@@ -46,6 +46,8 @@ class Ablation:
     retuned: Mapping[str, Any] = field(default_factory=dict)
     """The changes of the tuned recipe that the same search found for the network without this
     ingredient (see docs/tuning.md)."""
+    retunes: str = ""
+    """The entry that this one repeats with a recipe of its own."""
     parts: tuple[str, ...] = ()
     """For a combination, the names of its entries."""
 
@@ -114,6 +116,7 @@ def retune(ablation: Ablation) -> Ablation:
         is_core=False,
         training_under={"tuned": ablation.retuned},
         retuned={},
+        retunes=ablation.name,
         control=None,
     )
 

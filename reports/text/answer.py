@@ -49,7 +49,11 @@ def answer(results: Results) -> StudyAnswer:
     """What the study found, in a few sentences."""
     target = results.target
     compared = [row for row in results.rows if row.difference_pct]
-    paragraphs = render_paragraphs("answer.jinja", results=results, compared=compared)
+    # A placebo removes nothing, and a retuned ablation repeats another.
+    removing = [
+        row for row in compared if row.ablation.control != "negative" and not row.ablation.retunes
+    ]
+    paragraphs = render_paragraphs("answer.jinja", results=results, compared=removing)
     margin_pct = results.study.spec.margin_pct
     removals = [
         _removal(row, target, compared, margin_pct)
@@ -57,8 +61,7 @@ def answer(results: Results) -> StudyAnswer:
         if target and row.ablation.is_core
     ]
     controls = [row for row in compared if row.ablation.control]
-    by_name = {row.ablation.name: row for row in compared}
-    own = ((row, by_name.get(f"{row.ablation.name}-retuned")) for row in compared)
+    own = {row.ablation.retunes: row for row in compared}
     lead, lowest, caveats = [*paragraphs, "", ""][:3]
     return StudyAnswer(
         removals,
@@ -66,7 +69,7 @@ def answer(results: Results) -> StudyAnswer:
         lowest,
         caveats,
         controls=render_sentences("controls.jinja", controls=controls, margin_pct=margin_pct),
-        retuned=[(row, retuned) for row, retuned in own if retuned],
+        retuned=[(row, own[name]) for row in removing if (name := row.ablation.name) in own],
     )
 
 
