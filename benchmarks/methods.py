@@ -26,8 +26,10 @@ import click
 import msgspec
 
 from ablations.catalogue.recipes import RecipeName
-from ablations.records.run import RECORD_FILE
-from ablations.records.study import load_study, run_folder
+from ablations.records.run import RECORD_FILE, run_folder
+from ablations.records.study import (
+    load_study,
+)
 from ablations.words import plural
 from benchmarks.baselines.recipe import BaselineResult
 from benchmarks.measurements import Measurement, Plan

@@ -22,8 +22,12 @@ from ablations.catalogue.experiment import RunSpec
 from ablations.commands.options import clear_errors
 from ablations.data.datasets import load_dataset
 from ablations.records.atomic_io import write_json
-from ablations.records.run import RunResult, write_run
-from ablations.records.study import load_study, missing_runs, plan_runs, run_folder
+from ablations.records.run import RunResult, run_folder, write_run
+from ablations.records.study import (
+    load_study,
+    missing_runs,
+    plan_runs,
+)
 from ablations.records.study_spec import StudySpec, create_study
 from ablations.runner.backends import BACKENDS, Backend, connection, make_pool
 from ablations.runner.run_one import describe_environment, utc_now

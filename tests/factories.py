@@ -19,8 +19,11 @@ from ablations.data.dataset import Dataset
 from ablations.inspection.load import Exhibits, Gallery, ImageAnswer, ShownImage, VariantImages
 from ablations.records.checksums import write_with_checksum
 from ablations.records.observations import BlockSignal, Observations
-from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult
-from ablations.records.study import Study, plan_runs, run_folder
+from ablations.records.run import RECORD_FILE, Environment, RunRecord, RunResult, run_folder
+from ablations.records.study import (
+    Study,
+    plan_runs,
+)
 from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import EpochTime, Timing
 from ablations.runner.run_one import run_group

@@ -16,12 +16,11 @@ from ablations.commands.messages import print_how_to_resume, print_look, print_p
 from ablations.commands.prepare import PreparedStudy, StudyRequest, prepare
 from ablations.records.checksums import write_with_checksum
 from ablations.records.lock import study_lock
-from ablations.records.run import write_run
+from ablations.records.run import run_folder, write_run
 from ablations.records.study import (
     add_record,
     one_run_of_each_ablation,
     quarantine_damaged_runs,
-    run_folder,
 )
 from ablations.records.study_spec import StudyError
 from ablations.records.timing import TIMING_FILE

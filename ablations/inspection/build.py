@@ -29,8 +29,11 @@ from ablations.records.run import (
     RunRecord,
     load_predictions,
     read_verified,
+    run_folder,
 )
-from ablations.records.study import Study, run_folder
+from ablations.records.study import (
+    Study,
+)
 from ablations.training.batches import InputScale, prepare_pixels
 from mnist_blocks.network import build_network
 

@@ -17,8 +17,11 @@ import msgspec
 from ablations.records.atomic_io import RecordError
 from ablations.records.checksums import SchemaVersion, load_with_checksum
 from ablations.records.observations import Observations, load_observations
-from ablations.records.run import WEIGHTS_FILE, RunRecord, read_verified
-from ablations.records.study import Study, run_folder, within_study
+from ablations.records.run import WEIGHTS_FILE, RunRecord, read_verified, run_folder
+from ablations.records.study import (
+    Study,
+    within_study,
+)
 
 GALLERY_FILE = "gallery.json"
 NUM_SHOWN = 8

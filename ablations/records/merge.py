@@ -13,8 +13,12 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     RunRecord,
     read_verified,
+    run_folder,
 )
-from ablations.records.study import load_study, quarantine_damaged_runs, run_folder
+from ablations.records.study import (
+    load_study,
+    quarantine_damaged_runs,
+)
 from ablations.records.study_spec import (
     StudyError,
     check_folder,

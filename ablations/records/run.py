@@ -117,6 +117,11 @@ class RunResult:
     """Content of the other files, by name. Without observations if the measurements failed."""
 
 
+def run_folder(study_dir: Path, run_spec: RunSpec) -> Path:
+    """The folder of a run."""
+    return study_dir / run_spec.ablation / f"seed-{run_spec.seed}"
+
+
 def encode_predictions(predictions: Predictions) -> bytes:
     """The content of `predictions.npz`: equal bytes for equal predictions."""
     buffer = io.BytesIO()

@@ -12,6 +12,7 @@ from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.records.atomic_io import DamagedFileError, RecordError
 from ablations.records.checksums import load_with_checksum
+from ablations.records.packed import unpack
 from ablations.records.run import (
     PREDICTIONS_FILE,
     RECORD_FILE,
@@ -19,6 +20,7 @@ from ablations.records.run import (
     RunRecord,
     load_record,
     read_verified,
+    run_folder,
 )
 from ablations.records.study_spec import StudyError, StudySpec, load_spec
 from ablations.records.timing import TIMING_FILE, Timing
@@ -60,19 +62,15 @@ def plan_runs(
     ]
 
 
-def run_folder(study_dir: Path, run_spec: RunSpec) -> Path:
-    """The folder of a run."""
-    return study_dir / run_spec.ablation / f"seed-{run_spec.seed}"
-
-
 def load_study(study_dir: Path) -> Study:
     """Read and verify every run of a study once.
 
     Raises:
         StudyError: the folder is not a study.
-        RecordError: its `study.json` is damaged, unreadable or of another schema.
+        RecordError: its `study.json` or `runs.zip` is damaged, unreadable or of another schema.
     """
     spec = load_spec(study_dir)
+    unpack(study_dir)
     loaded: dict[Path, RunRecord] = {}
     rejected: dict[Path, RecordError] = {}
     for run_dir in _run_folders(study_dir):

@@ -31,9 +31,13 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     load_predictions,
     load_record,
+    run_folder,
     write_run,
 )
-from ablations.records.study import load_study, plan_runs, run_folder
+from ablations.records.study import (
+    load_study,
+    plan_runs,
+)
 from ablations.records.study_spec import create_study
 from ablations.training.batches import InputScale, load_images, prepare_pixels
 from ablations.training.seeding import initialise_weights

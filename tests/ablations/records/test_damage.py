@@ -30,6 +30,7 @@ from ablations.records.run import (
     WEIGHTS_FILE,
     RunResult,
     read_verified,
+    run_folder,
     write_run,
 )
 from ablations.records.study import (
@@ -38,7 +39,6 @@ from ablations.records.study import (
     missing_runs,
     plan_runs,
     quarantine_damaged_runs,
-    run_folder,
 )
 from ablations.records.study_spec import STUDY_FILE, StudySpec
 from ablations.records.timing import TIMING_FILE

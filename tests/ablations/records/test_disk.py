@@ -28,8 +28,8 @@ from ablations.records.run import (
     load_predictions,
     load_record,
     read_verified,
+    run_folder,
 )
-from ablations.records.study import run_folder
 from ablations.records.study_spec import StudyError, StudySpec, create_study
 from ablations.runner.scheduler import RunFinished, WorkerSetup
 from reports.documents.write import write_report
