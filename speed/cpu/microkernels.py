@@ -79,17 +79,17 @@ def _add_product(builder, sums, left, right, is_bfloat16):
 
 def _multiply_and_add(builder, left, right, sums):
     """sums + left * right in float32: one instruction with one rounding, where there is one."""
-    left, right = builder.bitcast(left, VECTOR), builder.bitcast(right, VECTOR)
+    left, right = builder.bitcast(left, sums.type), builder.bitcast(right, sums.type)
     products = builder.fmul(left, right, flags=["contract"])
     return builder.fadd(products, sums, flags=["contract"])
 
 
-def _pointers(context, builder, signature, arguments):
-    """The three arrays of a microkernel, each at its first element: arguments are (array, index)
+def _pointers(context, builder, signature, arguments, count=3):
+    """The arrays of a microkernel, each at its first element: arguments begin with (array, index)
     pairs, and arrays are contiguous."""
     starts = [
         context.make_array(signature.args[i])(context, builder, arguments[i]).data
-        for i in (0, 2, 4)
+        for i in range(0, 2 * count, 2)
     ]
     return [builder.gep(start, [arguments[2 * i + 1]]) for i, start in enumerate(starts)]
 
@@ -121,14 +121,14 @@ def _store(builder, value, pointer):
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = 4
 
 
-def _broadcast(builder, value, num_words):
+def _broadcast(builder, value, num_words, num_lanes=LANES):
     """A vector that repeats a group of words."""
-    lanes = LANES // num_words
+    lanes = num_lanes // num_words
     kind = ir.VectorType(value.type, lanes)
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(WORD, 0))
     same = ir.Constant(ir.VectorType(WORD, lanes), [0] * lanes)
     filled = builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), same)
-    return builder.bitcast(filled, WORDS)
+    return builder.bitcast(filled, ir.VectorType(WORD, num_lanes))
 
 
 def _sum_neighbours(builder, vectors, group_size):
@@ -216,34 +216,91 @@ def accumulate_weight_gradients(
     for `vectors` vectors of inputs, and `channels` gradients, each repeated to fill a vector.
     Inputs and gradients are float32, or uint32 for pairs of bfloat16; `sizes` are compiled in.
     """
-    height, steps, vectors, channels, input_row, input_step, row, step = (
+    height, steps, vectors, channels, lanes, input_row, input_step, row, step = (
         size.literal_value for size in sizes
     )
     is_bfloat16 = inputs.dtype == types.uint32
+    vector_of_floats, vector_of_words = (
+        ir.VectorType(kind, lanes) for kind in (ir.FloatType(), WORD)
+    )
 
     def generate(context, builder, signature, arguments):
         source, factors, target = _pointers(context, builder, signature, arguments)
-        places = [cgutils.alloca_once(builder, VECTOR) for _ in range(channels * vectors)]
+        places = [cgutils.alloca_once(builder, vector_of_floats) for _ in range(channels * vectors)]
         for number, place in enumerate(places):
-            start = _load(builder, _advance(builder, target, (number, LANES)), VECTOR)
+            start = _load(builder, _advance(builder, target, (number, lanes)), vector_of_floats)
             builder.store(start, place)
         with _for_range(builder, height) as y, _for_range(builder, steps) as x:
             here = _advance(builder, source, (y, input_row), (x, input_step))
             loaded = [
-                _load(builder, _advance(builder, here, (v, LANES)), WORDS) for v in range(vectors)
+                _load(builder, _advance(builder, here, (v, lanes)), vector_of_words)
+                for v in range(vectors)
             ]
             pixel = _advance(builder, factors, (y, row), (x, step))
             for n in range(channels):
                 word = _load(builder, _advance(builder, pixel, (n, 1)), WORD)
-                repeated = _broadcast(builder, word, 1)
+                repeated = _broadcast(builder, word, 1, lanes)
                 for v, vector in enumerate(loaded):
                     place = places[n * vectors + v]
                     total = builder.load(place)
                     total = _add_product(builder, total, vector, repeated, is_bfloat16)
                     builder.store(total, place)
         for number, place in enumerate(places):
-            _store(builder, builder.load(place), _advance(builder, target, (number, LANES)))
+            _store(builder, builder.load(place), _advance(builder, target, (number, lanes)))
         return context.get_dummy_value()
 
     arguments = (inputs, first_input, gradients, first_gradient, sums, first_sum, sizes)
+    return types.void(*arguments), generate
+
+
+def _transform(builder, kind, numbers):
+    """One direction of Winograd's algorithm: see `winograd.py`."""
+    if kind == "gradients":
+        s, t = numbers
+        return [s, builder.fadd(s, t), builder.fsub(s, t), t]
+    a, b, c, d = numbers
+    if kind == "inputs":
+        return [builder.fsub(a, c), builder.fadd(b, c), builder.fsub(c, b), builder.fsub(d, b)]
+    return [
+        builder.fadd(builder.fadd(a, b), c),
+        builder.fadd(builder.fsub(b, c), d),
+    ]
+
+
+@intrinsic(prefer_literal=True)
+def transform_tile(typing_context, source, first_source, target, first_target, kind, sizes):
+    """Transform a tile in both directions, each channel for itself.
+
+    Its pixels are `pixel` apart and its rows `row`, in the source and in the target. `kind`: "inputs"
+    (4x4 pixels to 4x4 factors), "outputs" (4x4 products to 2x2 pixels), or "gradients" (of 2x2 outputs
+    to those of 4x4 products). Arrays are float32; `kind` and `sizes` are compiled in.
+    """
+    source_row, source_pixel, target_row, target_pixel, channels = (
+        size.literal_value for size in sizes
+    )
+    name = kind.literal_value
+    side = 2 if name == "gradients" else 4
+    lanes = LANES
+    while channels % lanes:
+        lanes //= 2
+    vector = ir.VectorType(ir.FloatType(), lanes)
+
+    def generate(context, builder, signature, arguments):
+        begin, end = _pointers(context, builder, signature, arguments, 2)
+        for channel in range(0, channels, lanes):
+            columns = []
+            for x in range(side):
+                top = _advance(builder, begin, (x, source_pixel), (channel, 1))
+                column = [
+                    _load(builder, _advance(builder, top, (y, source_row)), vector)
+                    for y in range(side)
+                ]
+                columns.append(_transform(builder, name, column))
+            for y, row in enumerate(zip(*columns, strict=True)):
+                left = _advance(builder, end, (y, target_row), (channel, 1))
+                for x, value in enumerate(_transform(builder, name, row)):
+                    _store(builder, value, _advance(builder, left, (x, target_pixel)))
+        return context.get_dummy_value()
+
+    arguments = (source, first_source, target, first_target, kind, sizes)
     return types.void(*arguments), generate

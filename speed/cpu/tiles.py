@@ -7,6 +7,12 @@ from speed.cpu.microkernels import LANES, REGISTERS
 
 MIN_SUMS = 12
 """With fewer sums at a time, each waits for the last product that was added to it."""
+MIN_LANES = 4
+"""Of a vector for the gradient of weights."""
+MIN_CHANNELS = 8
+"""Winograd's algorithm needs a multiple of them."""
+WINOGRAD_PRODUCTS = 16
+"""For each tile of 2x2 outputs, channel by channel; the usual algorithm needs 36."""
 MAX_GROUP = 4
 """Words in a group of `accumulate_outputs`, at most."""
 
@@ -97,10 +103,79 @@ class OutputTiles:
 class GradientTiles:
     """How `accumulate_weight_gradients` goes through the weights of a convolution."""
 
+    lanes: int
+    """Of a vector: as many as a row of a kernel fills."""
     vectors: int
     vector_blocks: int
     channels: int
     channel_blocks: int
+
+    @property
+    def block_lanes(self) -> int:
+        """Numbers in the vectors of a tile."""
+        return self.vectors * self.lanes
+
+    @property
+    def size(self) -> int:
+        """Sums of a tile."""
+        return self.channels * self.block_lanes
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles for one row of all kernels."""
+        return self.vector_blocks * self.channel_blocks
+
+
+@dataclass(frozen=True)
+class WinogradTiles:
+    """How `winograd.py` goes through a convolution with 3x3 kernels."""
+
+    geometry: Geometry
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles, of 2x2 outputs each."""
+        return -(-self.geometry.out_height // 2)
+
+    @property
+    def columns(self) -> int:
+        """Tiles in a row."""
+        return -(-self.geometry.out_width // 2)
+
+    @property
+    def padded_row(self) -> int:
+        """Elements in a padded row of the input: a tile reads two pixels more than it has outputs."""
+        return (2 * self.columns + 2) * self.geometry.in_channels
+
+    @property
+    def padded_shape(self) -> tuple[int, int]:
+        """Shape of a padded image."""
+        return 2 * self.rows + 2, self.padded_row
+
+    @property
+    def product(self) -> Geometry:
+        """One of the sixteen products of a row of tiles: a 1x1 convolution, of which each tile is a pixel."""
+        geometry = self.geometry
+        return Geometry(1, self.columns, geometry.in_channels, geometry.out_channels, 1, 0)
+
+    @property
+    def packed_shape(self) -> tuple[int, int]:
+        """Shape of the packed weights of all products."""
+        num_rows, row_size = output_tiles(self.product, 1).packed_shape
+        return WINOGRAD_PRODUCTS * num_rows, row_size
+
+
+def winograd_tiles(geometry: Geometry, word_size: int) -> WinogradTiles | None:
+    """None where Winograd's algorithm does not apply or does not pay: other kernels, bfloat16 (its
+    sums of inputs need more digits), and channels that do not fill the vectors."""
+
+    def fill_vectors(channels: int) -> bool:
+        tiles = output_tiles(Geometry(1, 1, MIN_CHANNELS, channels, 1, 0), 1)
+        return channels % MIN_CHANNELS == 0 and channels == tiles.blocks * tiles.block_channels
+
+    is_possible = geometry.kernel_size == 3 and word_size == 1
+    is_full = fill_vectors(geometry.in_channels) and fill_vectors(geometry.out_channels)
+    return WinogradTiles(geometry) if is_possible and is_full else None
 
 
 def _fits(count: int, vectors: int) -> bool:
@@ -136,9 +211,12 @@ def output_tiles(geometry: Geometry, word_size: int) -> OutputTiles:
     return OutputTiles(geometry, word_size, rows, pixels, vectors, blocks, group, steps)
 
 
-def gradient_tiles(geometry: Geometry) -> GradientTiles:
+def gradient_tiles(geometry: Geometry, word_size: int) -> GradientTiles:
     """The tiles that hold the most sums in registers, and of those the squarest."""
-    num_vectors = -(-geometry.kernel_size * geometry.in_channels // LANES)
+    length, lanes = geometry.kernel_size * geometry.in_channels, LANES
+    while word_size == 1 and lanes > MIN_LANES and 2 * length <= lanes:
+        lanes //= 2
+    num_vectors = -(-length // lanes)
     vectors, channels = max(
         (
             (vectors, channels)
@@ -150,5 +228,5 @@ def gradient_tiles(geometry: Geometry) -> GradientTiles:
         key=lambda tile: (tile[0] * tile[1], -tile[0] - tile[1]),
     )
     return GradientTiles(
-        vectors, num_vectors // vectors, channels, geometry.out_channels // channels
+        lanes, vectors, num_vectors // vectors, channels, geometry.out_channels // channels
     )

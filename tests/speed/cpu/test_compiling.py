@@ -62,13 +62,13 @@ def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) 
 
 
 def test_a_change_in_another_file_is_noticed(tmp_path: Path) -> None:
-    # `write_row` of convolution.py contains the machine code of `store` from kernels.py.
+    # `write_row` of direct.py contains the machine code of `store` from kernels.py.
     shutil.copytree(
         REPOSITORY / "speed", tmp_path / "speed", ignore=shutil.ignore_patterns("__pycache__")
     )
     code = """
 import numpy as np
-from speed.cpu.convolution import write_row
+from speed.cpu.direct import write_row
 out = np.empty((1, 4), np.float32)
 write_row(np.ones(4, np.float32), 2, 2, np.zeros(4, np.float32), out, 0)
 print(out.sum())

@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 from llvmlite import binding
 from torch import Tensor, nn
 
+from mnist_blocks import TARGET
+from mnist_blocks.network import build_network
 from speed.cpu import tiles
 from speed.cpu.fused import fuse
 from speed.cpu.fused_layer import FusedLayer
-from speed.cpu.tiles import Geometry, gradient_tiles, output_tiles
+from speed.cpu.tiles import (
+    Geometry,
+    WinogradTiles,
+    gradient_tiles,
+    output_tiles,
+    winograd_tiles,
+)
 
 # The target's own shapes are those of `test_fused.py`. Each case compiles for seconds.
 CASES = [
@@ -26,6 +34,12 @@ CASES = [
     (Geometry(5, 4, 20, 3, 1, 0), torch.float32),
     (Geometry(3, 3, 4, 2, 3, 2), torch.bfloat16),
     (Geometry(2, 2, 33, 64, 2, 1), torch.float32),
+    # By Winograd's algorithm, with odd sizes, every padding, and more channels in or out.
+    (Geometry(7, 6, 8, 32, 3, 1), torch.float32),
+    (Geometry(5, 8, 32, 8, 3, 0), torch.float32),
+    (Geometry(3, 3, 16, 16, 3, 2), torch.float32),
+    # Channels that do not fill the vectors.
+    (Geometry(4, 4, 24, 8, 3, 1), torch.float32),
 ]
 ROUNDING = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
 
@@ -86,7 +100,8 @@ from speed.cpu import microkernels
 from tests.speed.cpu.test_convolution import CASES, test_every_shape_gives_what_pytorch_gives
 assert not microkernels.HAS_BFLOAT16_PRODUCTS
 assert microkernels.LANES == {lanes}
-test_every_shape_gives_what_pytorch_gives(*CASES[1])
+for case in CASES[1], CASES[6]:
+    test_every_shape_gives_what_pytorch_gives(*case)
 """
     environment = os.environ | {
         "NUMBA_CPU_NAME": "x86-64",
@@ -119,11 +134,14 @@ def test_tiles_cover_all_fit_in_registers_and_stay_in_their_memory(
         patch.setattr(tiles, "REGISTERS", registers)
         for one in (geometry, geometry.reverse):
             check_output_tiles(one, word_size, lanes, registers)
-        of_weights = gradient_tiles(geometry)
+        of_weights = gradient_tiles(geometry, word_size)
+        if found := winograd_tiles(geometry, word_size):
+            check_winograd_tiles(found)
         padded_rows, padded_row = output_tiles(geometry, word_size).padded_shape
     assert of_weights.vectors * (of_weights.channels + 1) < registers
     assert of_weights.channels * of_weights.channel_blocks == geometry.out_channels
-    num_lanes = of_weights.vector_blocks * of_weights.vectors * lanes
+    assert of_weights.lanes <= lanes
+    num_lanes = of_weights.vector_blocks * of_weights.block_lanes
     assert num_lanes >= geometry.kernel_size * geometry.in_channels
     # The last element that `accumulate_weight_gradients` reads.
     num_steps = -(-geometry.out_width // word_size)
@@ -147,3 +165,32 @@ def check_output_tiles(geometry: Geometry, word_size: int, lanes: int, registers
     last = (geometry.out_height - 1 + geometry.kernel_size - 1) * padded_row
     last += (geometry.out_width - 1) * geometry.in_channels + row_elements - 1
     assert last < num_rows * padded_row
+
+
+def check_winograd_tiles(found: WinogradTiles) -> None:
+    """For the forward pass and for both gradients."""
+    geometry, reverse = found.geometry, found.geometry.reverse
+    reversed_tiles = winograd_tiles(reverse, 1)
+    assert reversed_tiles
+    for one in (found, reversed_tiles):
+        assert 2 * one.rows >= one.geometry.out_height
+        assert 2 * one.columns >= one.geometry.out_width
+        num_rows, padded_row = one.padded_shape
+        assert num_rows >= one.geometry.height + 2 * one.geometry.padding
+        assert (
+            padded_row >= (one.geometry.width + 2 * one.geometry.padding) * one.geometry.in_channels
+        )
+        products = output_tiles(one.product, 1)
+        assert products.rows == 1
+        assert products.blocks * products.block_channels == one.geometry.out_channels
+    # The tiles of the gradient, which begin after its margin, lie within the padded one.
+    num_rows, padded_row = reversed_tiles.padded_shape
+    assert reverse.padding + 2 * found.rows <= num_rows
+    assert (reverse.padding + 2 * found.columns) * geometry.out_channels <= padded_row
+
+
+def test_the_layers_of_the_target_take_fewer_products() -> None:
+    layers = [layer for layer in build_network(TARGET).modules() if isinstance(layer, nn.Conv2d)]
+    geometries = [Geometry(28, 28, one.in_channels, one.out_channels, 3, 1) for one in layers]
+    assert [bool(winograd_tiles(one, 1)) for one in geometries] == [False, *[True] * 5]
+    assert not any(winograd_tiles(one, 2) for one in geometries)
