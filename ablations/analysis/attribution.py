@@ -79,13 +79,13 @@ class Attribution(msgspec.Struct, frozen=True):
 
 
 def attribute(
-    cells: Cells, order: Sequence[str], floor: float = 0.0, diverged: Collection[Removed] = ()
+    cells: Cells, order: Sequence[str], floor: float = 0.0, failed: Collection[Removed] = ()
 ) -> list[Attribution]:
     """The contributions of every set of ingredients whose networks were run, factorials first.
 
     A set is identified by its bare network. A factorial within a known one is listed only if it has
     more seeds and is the largest such set. `order` is that of the catalogue; `floor` the least standard
-    deviation; `diverged` are networks with a diverged run.
+    deviation; `failed` are networks with a failed run.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
@@ -99,7 +99,7 @@ def attribute(
         within = [known for known in found if bare <= set(known.names)]
         is_known = any(design != "factorial" or fewest <= min(known.num_seeds) for known in within)
         if fewest and not is_known and len(within) < 2:
-            found.append(_attribute_among(cells, names, design, floor, diverged))
+            found.append(_attribute_among(cells, names, design, floor, failed))
     return found
 
 
@@ -108,13 +108,13 @@ def _attribute_among(
     names: Sequence[str],
     design: Design,
     floor: float,
-    diverged: Collection[Removed],
+    failed: Collection[Removed],
 ) -> Attribution:
     """The contributions of these ingredients, by every measure that was run."""
     groups = {
         removed: list(cells[removed].values()) for removed in subsets(names) if cells.get(removed)
     }
-    pool = pool_variance(groups, floor, diverged)
+    pool = pool_variance(groups, floor, failed)
 
     def measure(coefficients: Coefficients) -> Effect | None:
         """None where the measure needs a network that was not run."""

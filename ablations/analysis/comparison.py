@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ablations.analysis.intervals import Difference, single_difference
-from ablations.analysis.summary import accuracy_by_seed, runs_of
+from ablations.analysis.summary import accuracy_by_seed, failed_runs, runs_of
 from ablations.analysis.verdicts import Verdict, decide_verdicts
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
@@ -18,11 +18,8 @@ class Comparison(NamedTuple):
     """`helps`: the first is better."""
     runs: list[RunRecord]
     """Of both sides."""
-
-    @property
-    def num_diverged(self) -> int:
-        """Of both sides."""
-        return sum(run.status == "diverged" for run in self.runs)
+    failed: list[RunRecord]
+    """Those that diverged, or hardly learnt although the target did."""
 
 
 def compare_ablations(study: Study, one: str, other: str) -> Comparison:
@@ -41,4 +38,5 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there}")
     difference_pct = single_difference(accuracy_by_seed(runs[one]), accuracy_by_seed(runs[other]))
     verdict = decide_verdicts({one: difference_pct}, study.spec.margin_pct).get(one)
-    return Comparison(difference_pct, verdict, [*runs[one], *runs[other]])
+    failed = [run for run in failed_runs(study) if run.run_spec.ablation in runs]
+    return Comparison(difference_pct, verdict, [*runs[one], *runs[other]], failed)

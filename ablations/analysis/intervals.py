@@ -48,7 +48,7 @@ class Pool(NamedTuple):
     floor: float
     """The least standard deviation: that of rounding to whole test images."""
     apart: frozenset[Any] = frozenset()
-    """Groups with a diverged run: each has only its own spread."""
+    """Groups with a failed run: each has only its own spread."""
 
 
 class Effect(msgspec.Struct, frozen=True):

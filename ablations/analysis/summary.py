@@ -21,7 +21,12 @@ from ablations.analysis.intervals import (
     with_new_images,
 )
 from ablations.analysis.looks import before_look, level_of_look
-from ablations.analysis.requirements import Requirement, check_requirements
+from ablations.analysis.requirements import (
+    HARDLY_LEARNT_PCT,
+    Requirement,
+    check_requirements,
+    mean_accuracy_pct,
+)
 from ablations.analysis.statistics import (
     Estimate,
     Ratio,
@@ -57,7 +62,8 @@ class AblationResult(msgspec.Struct, frozen=True):
     the target has a run. All intervals of a study's ablations hold together."""
     time_ratio: Ratio | None
     """Epoch time over the target's, round by round."""
-    num_diverged: int
+    failed: list[RunRecord]
+    """Its runs that diverged, or hardly learnt although the target did."""
     verdict: Verdict | None = None
     """None for fewer than three seeds of the ablation or of the target, and for combinations."""
 
@@ -122,24 +128,36 @@ def summarise(study: Study) -> Results:
     )
     target_runs = runs_of(study, "target")
     cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
-    diverged = [frozenset(names_of(row.ablation)) for row in all_rows if row.num_diverged]
+    failed = [frozenset(names_of(row.ablation)) for row in all_rows if row.failed]
     return Results(
         study=study,
         rows=[
             msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
-        attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), diverged),
+        attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), failed),
         requirements=check_requirements(target_runs) if target_runs else [],
         model=model,
     )
 
 
 def pool_runs(study: Study, names: Collection[str]) -> Pool:
-    """The spread over seeds that these networks share; those with a diverged run have their own."""
+    """The spread over seeds that these networks share; those with a failed run have their own."""
     groups = {name: list(accuracy_by_seed(runs_of(study, name)).values()) for name in names}
-    diverged = {record.run_spec.ablation for record in study.records if record.status == "diverged"}
-    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), diverged)
+    failed = {run.run_spec.ablation for run in failed_runs(study)}
+    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), failed)
+
+
+def failed_runs(study: Study) -> list[RunRecord]:
+    """The runs that diverged, or ended hardly better than a guess although the target's mean did not."""
+    target = runs_of(study, "target")
+    has_learnt = bool(target) and mean_accuracy_pct(target) > HARDLY_LEARNT_PCT
+    return [
+        run
+        for run in study.records
+        if run.status == "diverged"
+        or (has_learnt and run.last_epoch.test_accuracy_pct <= HARDLY_LEARNT_PCT)
+    ]
 
 
 def open_ablations(results: Results) -> list[str]:
@@ -174,7 +192,7 @@ def _compare_with_target(
     compared = dict.fromkeys(plan.ablations if plan else (), 0) | num_seeds
     model, level = None, level_of_look(plan)
     if not pool.degrees_of_freedom:
-        # Every network has a diverged run: by Bonferroni's bound.
+        # Every network has a failed run: by Bonferroni's bound.
         level /= max(len(compared), 1)
     elif compared:
         level = family_level([*compared.values()], len(target), pool.degrees_of_freedom, level)
@@ -220,7 +238,7 @@ def _summarise_ablation(
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        num_diverged=sum(run.status == "diverged" for run in runs),
+        failed=[run for run in failed_runs(study) if run.run_spec.ablation == ablation.name],
     )
 
 

@@ -87,10 +87,10 @@ def _draw_differences(
 
 
 def _row_label(row: AblationResult) -> str:
-    """An ablation's name and seeds, and whether it is a core concept or diverged."""
+    """An ablation's name and seeds, and whether it is a core concept or has failed runs."""
     words = [plural(row.difference_pct.num_seeds[0], "seed")] if row.difference_pct else []
     words += ["core"] if row.ablation.is_core else []
-    words += ["diverged"] if row.num_diverged else []
+    words += ["failed runs"] if row.failed else []
     return f"{row.ablation.name} ({', '.join(words)})"
 
 

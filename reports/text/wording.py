@@ -94,9 +94,9 @@ def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
 
 
 def verdict_details(found: AblationResult | Comparison) -> str:
-    """How many runs diverged; else, what would decide an uncertain size."""
-    if found.num_diverged:
-        return f"{found.num_diverged} of {plural(len(found.runs), 'run')} diverged"
+    """How many runs failed; else, what would decide an uncertain size."""
+    if found.failed:
+        return f"{len(found.failed)} of {plural(len(found.runs), 'run')} failed"
     if found.verdict is None or found.verdict.size != "uncertain":
         return ""
     needed = found.verdict.seeds_to_decide

@@ -116,7 +116,19 @@ def test_diverged_runs_are_results_without_a_number_of_seeds() -> None:
         {"target": [99.4, 99.3, 99.5], "no-relu": [11.0, 98.0, 60.0]}, diverged=["no-relu"]
     )
     [_, row] = results.rows
-    assert row.verdict and verdict_details(row) == "3 of 3 runs diverged"
+    assert row.verdict and verdict_details(row) == "3 of 3 runs failed"
+
+
+def test_runs_that_learn_nothing_have_failed_unless_the_target_learns_nothing() -> None:
+    others = {"target": [99.5, 99.45, 99.55], "no-gap": [99.4, 99.5, 99.45]}
+    results = results_of({**others, "no-batchnorm": [99.5, 10.1, 99.4]})
+    row = next(row for row in results.rows if row.ablation.name == "no-batchnorm")
+    assert [run.run_spec.seed for run in row.failed] == [1]
+    assert verdict_details(row) == "1 of 3 runs failed"
+    # What is shown of the others does not change.
+    assert results.model and results.model.spread_pct == pytest.approx(0.05)
+    results = results_of({"target": [12.0, 11.0, 14.0], "no-gap": [9.8, 10.1, 11.2]})
+    assert not any(row.failed for row in results.rows)
 
 
 def test_details_of_an_uncertain_size_invite_no_further_seeds() -> None:

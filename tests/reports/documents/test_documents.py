@@ -143,7 +143,7 @@ def test_summary_puts_notices_before_numbers() -> None:
     before, table, after = text.partition("| ablation |")
     assert "These are not MNIST's numbers" in before and "Training was" in before
     assert table and f"**Please note:** Left out: {problem}." in before
-    assert "(3 of 3 runs diverged, in epoch 4)" in after
+    assert "(3 of 3 runs failed)" in after
     # Seeds need not be shared, but one gives neither interval nor verdict.
     [line] = [line for line in after.splitlines() if line.startswith("| `no-relu`")]
     assert line.endswith("| large in this run; one seed | 1 |  |")

@@ -237,8 +237,8 @@ def test_incomplete_studies_state_what_is_missing() -> None:
     contents = answer.contents(make_results({"target": range(3), "no-gap": [0]}))
     assert "4 runs" in contents and "no-relu" in contents
     for study, words in (
-        ("diverged", "2 of 2 diverged"),
-        ("diverged", "seed 0 in epoch 4, seed 1 in epoch 4."),
+        ("diverged", "2 of 2 failed"),
+        ("diverged", "seed 0 diverged in epoch 4 (the loss was no longer finite), seed 1 diverged"),
         ("partly timed", "not measured yet"),
         ("one seed", "Not measured yet"),
         ("one epoch", "✗ Not met: at least 99.4 %"),
