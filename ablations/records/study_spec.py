@@ -10,6 +10,7 @@ from ablations.catalogue.presets import DEFAULT_MARGIN_PCT
 from ablations.catalogue.recipes import RECIPES, RecipeName
 from ablations.records.atomic_io import DamagedFileError, is_leftover
 from ablations.records.checksums import SchemaVersion, load_with_checksum, write_with_checksum
+from ablations.words import plural
 from speed.arithmetic import Arithmetic
 
 STUDY_FILE = "study.json"
@@ -115,7 +116,7 @@ def describe_difference(found: StudySpec, wanted: StudySpec) -> str:
 def _in_words(value: object) -> object:
     if isinstance(value, SeedPlan):
         looks = " and ".join(map(str, value.looks))
-        return f"{looks} seeds of {len(value.ablations)} ablations"
+        return f"{looks} seeds of {plural(len(value.ablations), 'ablation')}"
     return value.name if isinstance(value, DatasetId) else value
 
 

@@ -19,7 +19,7 @@ from ablations.records.run import (
     write_run,
 )
 from ablations.records.study import load_study, plan_runs
-from ablations.records.study_spec import StudyError, StudySpec, create_study
+from ablations.records.study_spec import SeedPlan, StudyError, StudySpec, create_study, load_spec
 from tests.ablations.runner.test_chaos import records_in
 from tests.factories import make_record, make_spec
 
@@ -94,5 +94,17 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nowhere is not a study"):
         merge_studies([one, tmp_path / "nowhere"], out)
     merge_studies([one], out)
+    plans = [SeedPlan((seeds,), ("no-gap",)) for seeds in (5, 10)]
+    for number, plan in enumerate(plans):
+        planned = msgspec.structs.replace(make_spec(), seed_plan=plan)
+        write_part(tmp_path / f"plan-{number}", planned, range(number, number + 1))
+    with pytest.raises(
+        StudyError, match="the first has seed_plan = 10 seeds of 1 ablation, not 5"
+    ):
+        merge_studies([tmp_path / "plan-0", tmp_path / "plan-1"], tmp_path / "both")
+    merge_studies([tmp_path / "plan-0"], tmp_path / "both")
+    assert load_spec(tmp_path / "both").seed_plan == plans[0]
+    with pytest.raises(StudyError, match="both and the parts have other plans"):
+        merge_studies([tmp_path / "plan-1"], tmp_path / "both")
     with study_lock(out, make_spec()), pytest.raises(StudyError, match="another process uses"):
         merge_studies([one], out)
