@@ -12,7 +12,7 @@ from statistics import median
 
 import click
 
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.presets import FULL
 from ablations.catalogue.recipes import PUBLISHED
 from ablations.commands.options import clear_errors
@@ -82,7 +82,7 @@ def render_document(measured: Measured) -> str:
     return _render(
         "performance.md",
         measured=measured,
-        num_variants=len(CATALOGUE),
+        num_variants=len(ENTRIES),
         preset=FULL,
         study_images=derived.full_study_images(),
         recipe=PUBLISHED,

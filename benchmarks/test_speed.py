@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ablations.analysis.summary import summarise
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.recipes import PUBLISHED
 from ablations.data.datasets import load_dataset
 from ablations.training.augmentation import augment, draw_augmentation
@@ -26,7 +26,7 @@ from tests.factories import ALL_NAMES, make_exhibits, make_study
 
 BATCH_SIZE = 128
 CPU = torch.device("cpu")
-NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
+NETWORKS = [ablation for ablation in ENTRIES if ablation.kind != "training"]
 
 
 @pytest.fixture(autouse=True)

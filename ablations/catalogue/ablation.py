@@ -109,10 +109,14 @@ def retune(ablation: Ablation) -> Ablation:
         ablation,
         name=f"{ablation.name}-retuned",
         removes=f"{ablation.removes}, with its own recipe",
-        question=f"Is the network better without {ablation.removes} when its recipe is its own?",
+        question=(
+            f"What does {ablation.removes} add, if the network without it has the recipe that "
+            "suits it best?"
+        ),
         expectation=(
             "A smaller loss than at the target's settings, which were tuned with the ingredient."
         ),
+        source="The search in docs/tuning.md.",
         is_core=False,
         training_under={"tuned": ablation.retuned},
         retuned={},

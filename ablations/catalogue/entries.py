@@ -35,6 +35,13 @@ ENTRIES = (
         ),
         is_core=True,
         network={"block": "conv-relu"},
+        retuned={
+            "learning_rate": 0.063,
+            "batch_size": 32,
+            "warm_up": 0.2,
+            "weight_decay": 0.0004,
+            "affine_strength": 0.8,
+        },
     ),
     Ablation(
         name="no-dropout",
@@ -47,6 +54,13 @@ ENTRIES = (
         source="Srivastava et al., Dropout, JMLR 15, 2014; Li et al., 2018, arXiv:1801.05134.",
         is_core=True,
         network={"dropout": 0.0},
+        retuned={
+            "learning_rate": 0.24,
+            "batch_size": 64,
+            "warm_up": 0.3,
+            "weight_decay": 6e-05,
+            "affine_strength": 1.0,
+        },
     ),
     Ablation(
         name="no-gap",
@@ -59,6 +73,13 @@ ENTRIES = (
         source="Lin et al., Network In Network, 2013, arXiv:1312.4400, section 3.2.",
         is_core=True,
         network={"pooling": "flatten"},
+        retuned={
+            "learning_rate": 0.086,
+            "batch_size": 128,
+            "warm_up": 0.4,
+            "weight_decay": 8e-05,
+            "affine_strength": 0.8,
+        },
     ),
     Ablation(
         name="no-gap-matched",

@@ -98,9 +98,7 @@ def test_merge_refuses_parts_of_different_studies(tmp_path: Path) -> None:
     for number, plan in enumerate(plans):
         planned = msgspec.structs.replace(make_spec(), seed_plan=plan)
         write_part(tmp_path / f"plan-{number}", planned, range(number, number + 1))
-    with pytest.raises(
-        StudyError, match="the first has seed_plan = 10 seeds of 1 ablation, not 5"
-    ):
+    with pytest.raises(StudyError, match="the first has seed_plan = 10 seeds of 1 ablation, not 5"):
         merge_studies([tmp_path / "plan-0", tmp_path / "plan-1"], tmp_path / "both")
     merge_studies([tmp_path / "plan-0"], tmp_path / "both")
     assert load_spec(tmp_path / "both").seed_plan == plans[0]

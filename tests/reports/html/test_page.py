@@ -43,6 +43,7 @@ def design(name: str, num_seeds: int) -> dict[str, range]:
 
 FACTORIAL = design("factorial", 3)
 SHORT = make_spec(num_epochs=1, num_train_images=QUICK.num_train_images)
+TUNED_SPEC = msgspec.structs.replace(make_spec(num_epochs=19), recipe="tuned")
 STUDIES: dict[str, tuple[dict, dict]] = {
     "whole catalogue": (several(3), {"timing": make_timing()}),
     "factorial": (FACTORIAL, {}),
@@ -63,6 +64,10 @@ STUDIES: dict[str, tuple[dict, dict]] = {
     "no target": (several(2, "no-gap", "no-relu"), {}),
     "target alone": (several(1, "target"), {}),
     "no shared seed": ({"target": [0], "no-gap": [1]}, {}),
+    "retuned": (
+        several(3, "target", "no-gap", "no-dropout", "no-gap-retuned", "placebo"),
+        {"spec": TUNED_SPEC},
+    ),
     "nothing": ({}, {}),
     "one epoch": (several(1, "target", "no-gap"), {"spec": SHORT}),
     "digits": (several(2, "target", "no-gap"), {"spec": make_spec(DIGITS, "scikit-learn digits")}),
@@ -96,6 +101,19 @@ def test_every_kind_of_study_gives_a_well_formed_page(study: str) -> None:
     assert not re.search(r"\bnan\b|\binf\b", reader.text)
     assert reader.headings[0] == 1 and reader.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(reader.headings))
+
+
+def test_retuned_ablations_stand_beside_those_at_the_targets_settings() -> None:
+    text, found = text_of(page_of("retuned")), answer.answer(results_of("retuned"))
+    assert "At the target’s settings, and each network at its own" in text
+    assert "batch_size 128" in text and "has a recipe of its own" in text
+    assert [(row.ablation.name, own.ablation.name) for row, own in found.retuned] == [
+        ("no-gap", "no-gap-retuned")
+    ]
+    # Neither a retuned ablation nor a placebo counts as a removal.
+    assert found.lowest.count("Of 2 ablations:") == 1
+    assert "placebo" in found.controls
+    assert "Nothing was retuned" in text_of(page_of("whole catalogue"))
 
 
 def test_no_text_of_a_record_becomes_markup(report: Path) -> None:
