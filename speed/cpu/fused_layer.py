@@ -235,10 +235,11 @@ def as_rows(tensor: Tensor) -> Rows:
 
     It is the tensor's own memory if the channels are last. Bits of bfloat16 are uint16.
     """
-    last = tensor.detach().permute(0, 2, 3, 1).contiguous()
-    rows = last.view(-1, last.shape[2] * last.shape[3])
-    array: Rows = (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
-    return array
+    tensor = tensor.detach()
+    elements = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    # A step calls this 80 times, and NumPy's views take half the time of PyTorch's.
+    last = elements.numpy().transpose(0, 2, 3, 1)
+    return last.reshape(-1, last.shape[2] * last.shape[3])
 
 
 def _weight_rows(weight: Tensor) -> Rows:
