@@ -107,6 +107,13 @@ ENTRIES = (
         ),
         is_core=True,
         network={"head": "conv"},
+        retuned={
+            "learning_rate": 0.48,
+            "batch_size": 64,
+            "warm_up": 0.2,
+            "weight_decay": 0.0001,
+            "affine_strength": 1.6,
+        },
     ),
     Ablation(
         name="single-fc",
