@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import cli
 from ablations.catalogue.ablation import Ablation, spec_changes
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord, load_record
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
@@ -135,7 +135,7 @@ def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     found = ablate_digits(tmp_path, "--all", "--seeds", "0-1", "--dry-run")
     assert found.exit_code == 0, found.output
-    assert found.output.count("would run") == 2 * len(CATALOGUE)
+    assert found.output.count("would run") == 2 * len(ENTRIES)
     assert "will take about" in found.output
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
     assert re.search(
         r"Finishing the [12] runs? under way. Press Ctrl-C again|Stopping \.\.\.", printed
     )
-    kept = re.search(rf"(\d+) of {10 * len(CATALOGUE)} runs are finished and kept", printed)
+    kept = re.search(rf"(\d+) of {10 * len(ENTRIES)} runs are finished and kept", printed)
     # One run had ended. The other one was under way and finished, or had ended, too.
     assert kept and len(records_of(out)) == int(kept[1]) >= 2
     assert "--seeds 0-9" in printed.splitlines()[-1]
@@ -235,7 +235,7 @@ def test_damaged_and_missing_runs_are_run_and_no_others(
         assert (record == after[name]) == (name != "no-gap/seed-1"), "only this one is run again"
 
 
-@pytest.mark.parametrize("ablation", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("ablation", ENTRIES, ids=lambda entry: entry.name)
 def test_list_and_show_print_each_ablation(ablation: Ablation) -> None:
     assert ablation.name in run_cli("list").output
     shown = run_cli("show", ablation.name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
 from ablations.training import gpu_memory, replicas
@@ -38,7 +38,7 @@ from tests.factories import run_specs_on
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-NETWORKS = [ablation.name for ablation in CATALOGUE if ablation.kind != "training"]
+NETWORKS = [ablation.name for ablation in ENTRIES if ablation.kind != "training"]
 every_network = pytest.mark.parametrize("name", NETWORKS)
 close = torch.testing.assert_close
 OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("simulated")

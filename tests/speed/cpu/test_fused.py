@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablations.catalogue.ablation import Ablation
-from ablations.catalogue.entries import CATALOGUE
+from ablations.catalogue.entries import ENTRIES
 from ablations.training.seeding import initialise_weights
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import TARGET, NetworkSpec
@@ -26,7 +26,7 @@ from speed.cpu.fused import fuse, group_layers
 from speed.cpu.fused_layer import FusedLayer, as_rows
 from speed.cpu.kernels import DropoutMask
 
-NETWORKS = [ablation for ablation in CATALOGUE if ablation.kind != "training"]
+NETWORKS = [ablation for ablation in ENTRIES if ablation.kind != "training"]
 BATCH_SIZE = 12
 
 
