@@ -117,7 +117,13 @@ def summarise(study: Study) -> Results:
     known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
     accuracies = {found.name: accuracy_by_seed(runs_of(study, found.name)) for found in known}
     comparisons, model = _compare_with_target(study, accuracies)
-    all_rows = [_summarise_ablation(ablation, study, comparisons) for ablation in known]
+    failed_by_name: dict[str, list[RunRecord]] = {}
+    for run in failed_runs(study):
+        failed_by_name.setdefault(run.run_spec.ablation, []).append(run)
+    all_rows = [
+        _summarise_ablation(one, study, comparisons, failed_by_name.get(one.name, []))
+        for one in known
+    ]
     rows = [row for row in all_rows if not row.ablation.parts]
     num_seeds = {row.ablation.name: len(row.runs) for row in rows}
     num_target_seeds = num_seeds.pop("target", 0)
@@ -214,7 +220,10 @@ def _compare_with_target(
 
 
 def _summarise_ablation(
-    ablation: Ablation, study: Study, comparisons: Mapping[str, Difference]
+    ablation: Ablation,
+    study: Study,
+    comparisons: Mapping[str, Difference],
+    failed: list[RunRecord],
 ) -> AblationResult:
     is_target = ablation.kind == "target"
     runs = runs_of(study, ablation.name)
@@ -238,7 +247,7 @@ def _summarise_ablation(
         time_ratio=paired_ratio(epoch_time.seconds_by_round, target_time.seconds_by_round)
         if epoch_time and target_time and not is_target
         else None,
-        failed=[run for run in failed_runs(study) if run.run_spec.ablation == ablation.name],
+        failed=failed,
     )
 
 
