@@ -130,24 +130,17 @@ def show(ablation: Ablation) -> None:
 
 
 @main.command()
-@click.argument("study_dirs", nargs=-1, required=True, type=PATH, metavar="RUN_DIR...")
-@click.option(
-    "--out",
-    type=FILE,
-    help="With several studies: the page to write.  [default: replication.html next to the last]",
-)
+@click.argument("study_dir", type=PATH, metavar="RUN_DIR")
+@click.argument("others", nargs=-1, type=PATH, metavar="[OTHER_DIR]...")
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
 @clear_errors
-def report(
-    study_dirs: tuple[Path, ...], out: Path | None, opens: bool, data_dir: Path | None
-) -> None:
-    """Write a study's report again from its records, or one page about several studies.
+def report(study_dir: Path, others: tuple[Path, ...], opens: bool, data_dir: Path | None) -> None:
+    """Write a study's report again from its records.
 
-    With one study, this writes report.html, and report.md as a summary for a pull request, into its
-    folder. Missing measurements on its networks are added if weights and data set are available.
-
-    With several studies, the page shows which verdicts replicate.
+    This writes report.html, and report.md as a summary for a pull request, into RUN_DIR. Missing
+    measurements on its networks are added if weights and data set are available. With other studies,
+    of other data or another recipe, the page shows which effects agree.
 
     \b
     Examples:
@@ -157,33 +150,23 @@ def report(
     from ablations.analysis.summary import summarise
     from ablations.inspection.load import load_exhibits
     from ablations.records.study import load_study
-    from ablations.records.study_spec import is_study
-    from reports.documents.write import REPLICATION_FILE, write_replication, write_results
+    from reports.documents.write import write_results
 
-    studies = [load_study(study_dir) for study_dir in study_dirs]
-    if len(studies) > 1:
-        out = out or study_dirs[-1].parent / REPLICATION_FILE
-        if data_dir:
-            raise click.UsageError("--data-dir can be given with one study only")
-        if len({study_dir.resolve() for study_dir in study_dirs}) < len(study_dirs):
-            raise click.UsageError("the same study is given twice")
-        if is_study(out.resolve().parent):
-            raise click.UsageError(f"--out {out}: that folder is a study; choose another one")
-        write_replication([summarise(study) for study in studies], out)
-    elif out:
-        raise click.UsageError("--out needs several studies; one study's report is in its folder")
-    else:
-        exhibits = load_exhibits(study_dirs[0], studies[0])
-        if not exhibits.is_complete:
-            from ablations.inspection.build import complete_exhibits
+    folders = (study_dir, *others)
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise click.UsageError("the same study is given twice")
+    study, *compared = studies = [load_study(folder) for folder in folders]
+    exhibits = load_exhibits(study_dir, study)
+    if not exhibits.is_complete:
+        from ablations.inspection.build import complete_exhibits
 
-            complete_exhibits(study_dirs[0], studies[0], data_dir, click.echo)
-            exhibits = load_exhibits(study_dirs[0], studies[0])
-        out = write_results(summarise(studies[0]), exhibits, study_dirs[0])
+        complete_exhibits(study_dir, study, data_dir, click.echo)
+        exhibits = load_exhibits(study_dir, study)
+    out = write_results(summarise(study), exhibits, study_dir, [summarise(one) for one in compared])
     click.echo(f"Report: {out}")
     if opens and not webbrowser.open(out.resolve().as_uri()):
         click.echo("No browser could be started; open that file yourself.", err=True)
-    _exit_with_problems(problem for study in studies for problem in study.problems)
+    _exit_with_problems(problem for one in studies for problem in one.problems)
 
 
 @main.command()

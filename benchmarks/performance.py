@@ -32,7 +32,7 @@ from benchmarks.measurements import (
 )
 from benchmarks.options import SETTINGS
 from mnist_blocks import TARGET
-from reports.documents.readme import standalone_svg
+from reports.figures.svg import standalone_svg
 from reports.text.templates import make_environment
 
 REPOSITORY = Path(__file__).resolve().parents[1]

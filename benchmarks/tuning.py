@@ -28,7 +28,7 @@ from ablations.data.datasets import resolve_dataset
 from ablations.records.atomic_io import write_atomically, write_json
 from ablations.runner.process_pool import default_num_jobs
 from benchmarks.held_out import NUM_HELD_OUT, Variant, train_held_out
-from reports.documents.readme import standalone_svg
+from reports.figures.svg import standalone_svg
 from reports.text.templates import make_environment
 
 SPACE: dict[str, BaseDistribution] = {

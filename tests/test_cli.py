@@ -186,9 +186,7 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         ("check nowhere.py:Net", "there is no file 'nowhere.py'"),
         ("plan --power nan", "'nan' is not a number"),
         ("report .", "is not a study"),
-        ("report docs/reference --out page.html", "--out needs several studies"),
         ("report docs/reference docs/reference", "given twice"),
-        ("report docs/reference docs/fashion-mnist --out docs/reference/a", "folder is a study"),
     ],
 )
 def test_mistake_is_one_clear_line(arguments: str, message: str) -> None:

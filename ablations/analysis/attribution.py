@@ -1,19 +1,18 @@
-"""What each ingredient contributes when several are removed in combination: pure functions.
+"""What removing several ingredients does, and how it divides among them: pure functions.
 
-A cell of a design is the set of removed ingredients, with the accuracy of each seed. A contribution
-is what *having* the ingredient adds, in percentage points: the opposite sign of an ablation's
-difference. Every measure is a contrast of cell means over all seeds that each cell has, with the
-standard deviation pooled over the design's cells (Montgomery, section 3.5; `analysis.intervals`).
+A cell of a design is the set of removed ingredients, with the accuracy of each seed. All effects are
+of removing, in percentage points: negative where removing lowers the accuracy. Every measure is a
+contrast of cell means over all seeds that each cell has, with the standard deviation pooled over the
+design's cells (Montgomery, Design and Analysis of Experiments, section 3.5; `analysis.intervals`).
 
-- left out: the full network minus the one without the ingredient
-- alone: the bare network with the ingredient minus the bare network
-- main effect: mean of that difference over all combinations of the others (Montgomery, Design and
-  Analysis of Experiments, section 6.3)
-- Shapley value: mean over all orders in which ingredients could be added (Shapley 1953). The values
-  add up to the difference between the full and the bare network.
-- interaction of two: half the difference between one ingredient's contributions with and without
-  the other, averaged over the rest (Montgomery, same section). Negative: each partly replaces the
-  other.
+- removed first: from the full network, as a single ablation
+- removed last: when all others are already removed
+- main effect: mean over all combinations of the others (Montgomery, section 6.3)
+- Shapley value: mean over all orders of removing (Shapley 1953, A value for n-person games). The
+  values add up to bare minus full network.
+- interaction of two: the effect of removing both, minus the sum of removing each, averaged over all
+  combinations of the others (Grabisch and Roubens 1999, International Journal of Game Theory 28,
+  Banzhaf interaction index; twice Montgomery's). Negative: each partly replaces the other.
 """
 
 from collections import Counter
@@ -34,15 +33,15 @@ Coefficients = Mapping[Removed, float]
 """Of the mean of each network, in a contrast."""
 
 
-class Contribution(msgspec.Struct, frozen=True):
-    """What one ingredient adds; None for measures whose networks were not run."""
+class RemovalEffects(msgspec.Struct, frozen=True):
+    """Of removing one ingredient; None for measures whose networks were not run."""
 
     name: str
-    """Of the ablation that removes it."""
-    left_out: Effect | None
-    alone: Effect | None
+    """Of the ablation."""
+    removed_first: Effect | None
+    removed_last: Effect | None
     main_effect: Effect | None
-    shapley: Effect | None
+    shapley_value: Effect | None
 
 
 class Interaction(msgspec.Struct, frozen=True):
@@ -53,39 +52,45 @@ class Interaction(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step of the ladder: an ingredient is added to those before it."""
+    """One step of the ladder: an ingredient is removed after those before it."""
 
-    adds: str | None
-    """Of the ablation that removes it; None: the bare network."""
-    accuracy_pct: Effect
-    gain: Effect | None
-    """Over the step before."""
+    name: str
+    """Of the ablation."""
+    effect: Effect
 
 
 class Attribution(msgspec.Struct, frozen=True):
-    """What the ingredients of one set contribute."""
+    """What removing the ingredients of one set does."""
 
     names: list[str]
-    """Of the ablations that remove them, in the order of the catalogue."""
+    """Of the ablations, in the order of the catalogue."""
     num_seeds: tuple[int, ...]
     """Of each network of the design."""
-    full_minus_bare: Effect
-    contributions: list[Contribution] = msgspec.field(name="worths")
+    all_removed: Effect
+    """Bare minus full network."""
+    non_additivity: Effect | None
+    """`all_removed` minus the sum of the effects of removing each alone; zero if they add up."""
+    effects: list[RemovalEffects]
     interactions: list[Interaction]
     """Of every two; empty without all combinations."""
     ladder: list[Step]
-    """From the bare network to the full one; empty where a step is missing."""
+    """From the full network to the bare one; empty where a step is missing."""
     is_factorial: bool
 
 
 def attribute(
-    cells: Cells, order: Sequence[str], floor: float = 0.0, failed: Collection[Removed] = ()
+    cells: Cells,
+    order: Sequence[str],
+    floor: float = 0.0,
+    failed: Collection[Removed] = (),
+    differences: Mapping[Removed, Effect | None] | None = None,
 ) -> list[Attribution]:
-    """The contributions of every set of ingredients whose networks were run, factorials first.
+    """The effects of every set of ingredients whose networks were run, factorials first.
 
     A set is identified by its bare network. A factorial within a known one is listed only if it has
     more seeds and is the largest such set. `order` is that of the catalogue; `floor` the least standard
-    deviation; `failed` are networks with a failed run.
+    deviation; `failed` are networks with a failed run. `differences` from the full network have the
+    intervals of the study, so that one quantity never has two.
     """
     bare_sets = sorted(
         (removed for removed in cells if len(removed) > 1),
@@ -99,7 +104,7 @@ def attribute(
         within = [known for known in found if bare <= set(known.names)]
         is_known = any(design != "factorial" or fewest <= min(known.num_seeds) for known in within)
         if fewest and not is_known and len(within) < 2:
-            found.append(_attribute_among(cells, names, design, floor, failed))
+            found.append(_attribute_among(cells, names, design, floor, failed, differences or {}))
     return found
 
 
@@ -109,8 +114,9 @@ def _attribute_among(
     design: Design,
     floor: float,
     failed: Collection[Removed],
+    differences: Mapping[Removed, Effect | None],
 ) -> Attribution:
-    """The contributions of these ingredients, by every measure that was run."""
+    """The effects of removing these ingredients, by every measure that was run."""
     groups = {
         removed: list(cells[removed].values()) for removed in subsets(names) if cells.get(removed)
     }
@@ -118,48 +124,51 @@ def _attribute_among(
 
     def measure(coefficients: Coefficients) -> Effect | None:
         """None where the measure needs a network that was not run."""
-        return (
-            contrast(coefficients, groups, pool) if coefficients.keys() <= groups.keys() else None
-        )
+        was_run = coefficients.keys() <= groups.keys()
+        return contrast(coefficients, groups, pool) if was_run else None
 
-    def gain(name: str, removed: Sequence[str]) -> Effect | None:
-        return measure(_gain(name, frozenset(removed)))
+    def remove(removed: Collection[str], before: Collection[str] = ()) -> Effect | None:
+        """The effect of removing these from the network without those before."""
+        known = None if before else differences.get(Removed(removed))
+        return known or measure(_removal(removed, before))
 
-    contributions = [
-        Contribution(
+    effects = [
+        RemovalEffects(
             name,
-            gain(name, [name]),
-            gain(name, names),
+            removed_first=remove([name]),
+            removed_last=remove([name], set(names) - {name}),
             main_effect=measure(_main_effect(names, name)),
-            shapley=measure(_shapley_value(names, name)),
+            shapley_value=measure(_shapley_value(names, name)),
         )
         for name in names
     ]
     ladder = [
-        Step(adds, accuracy_pct, gain(adds, names[number - 1 :]) if adds else None)
-        for number, adds in enumerate((None, *names))
-        if (accuracy_pct := measure({frozenset(names[number:]): 1.0}))
+        Step(name, effect)
+        for number, name in reversed([*enumerate(names, 1)])
+        if (effect := remove([name], names[number:]))
     ]
-    full_minus_bare = measure({frozenset(): 1.0, frozenset(names): -1.0})
-    assert full_minus_bare, "every design has the full and the bare network"
+    all_removed = remove(names)
+    assert all_removed, "every design has the full and the bare network"
+    singly = [(-1.0, _removal([name])) for name in names]
     return Attribution(
         names=list(names),
         num_seeds=tuple(len(groups[removed]) for removed in removed_sets(design, names)),
-        full_minus_bare=full_minus_bare,
-        contributions=contributions,
+        all_removed=all_removed,
+        non_additivity=measure(_weighted([(1.0, _removal(names)), *singly])),
+        effects=effects,
         interactions=[
             Interaction(pair, effect)
             for pair in combinations(names, 2)
             if (effect := measure(_interaction(names, pair)))
         ],
-        ladder=ladder if len(ladder) > len(names) else [],
-        is_factorial=all(one.shapley for one in contributions),
+        ladder=ladder if len(ladder) == len(names) else [],
+        is_factorial=all(one.shapley_value for one in effects),
     )
 
 
-def _gain(name: str, removed: Removed) -> Coefficients:
-    """What adding an ingredient gains for the network without all these."""
-    return {removed - {name}: 1.0, removed: -1.0}
+def _removal(removed: Collection[str], before: Collection[str] = ()) -> Coefficients:
+    """Removing some ingredients from the network without those before."""
+    return {Removed(before) | Removed(removed): 1.0, Removed(before): -1.0}
 
 
 def _weighted(terms: Sequence[tuple[float, Coefficients]]) -> Coefficients:
@@ -172,45 +181,32 @@ def _weighted(terms: Sequence[tuple[float, Coefficients]]) -> Coefficients:
 
 
 def _main_effect(names: Sequence[str], name: str) -> Coefficients:
-    """The mean gain over all combinations of the others."""
-    every = _all_without(names, name)
-    return _weighted([(1 / len(every), _gain(name, removed)) for removed in every])
+    """The mean effect over all combinations of the others."""
+    rests = _subsets_without(names, name)
+    return _weighted([(1 / len(rests), _removal([name], rest)) for rest in rests])
 
 
 def _shapley_value(names: Sequence[str], name: str) -> Coefficients:
-    """The mean gain over all orders of adding them: a combination's weight is its share of orders."""
+    """The mean effect over all orders of removing: a combination's weight is its share of orders."""
     terms = []
-    for removed in _all_without(names, name):
-        num_present, num_missing = len(names) - len(removed), len(removed) - 1
-        weight = factorial(num_present) * factorial(num_missing) / factorial(len(names))
-        terms.append((weight, _gain(name, removed)))
+    for before in _subsets_without(names, name):
+        num_after = len(names) - len(before) - 1
+        weight = factorial(len(before)) * factorial(num_after) / factorial(len(names))
+        terms.append((weight, _removal([name], before)))
     return _weighted(terms)
 
 
 def _interaction(names: Sequence[str], pair: tuple[str, str]) -> Coefficients:
-    """Half the increase of one ingredient's gain when the other is present."""
+    """The mean change of one ingredient's effect when the other is removed before it."""
     one, other = pair
-    rests = subsets([name for name in names if name not in pair])
-    half = 0.5 / len(rests)
+    rests = _subsets_without(names, *pair)
+    share = 1 / len(rests)
     return _weighted(
-        [(half, _gain(one, rest | {one})) for rest in rests]
-        + [(-half, _gain(one, rest | {one, other})) for rest in rests]
+        [(share, _removal([one], rest | {other})) for rest in rests]
+        + [(-share, _removal([one], rest)) for rest in rests]
     )
 
 
-def contribution_with_and_without(
-    attribution: Attribution, interaction: Interaction
-) -> tuple[float, float]:
-    """The mean contribution of an interaction's first ingredient with the second, and without it.
-
-    Half their sum is the main effect, half their difference the interaction.
-    """
-    main_effects = {one.name: one.main_effect for one in attribution.contributions}
-    main = main_effects[interaction.names[0]]
-    assert main
-    return main.mean + interaction.effect.mean, main.mean - interaction.effect.mean
-
-
-def _all_without(names: Sequence[str], name: str) -> list[Removed]:
-    """Every set of removed ingredients that contains one."""
-    return [removed | {name} for removed in subsets([one for one in names if one != name])]
+def _subsets_without(names: Sequence[str], *left_out: str) -> list[Removed]:
+    """Every combination of the others."""
+    return subsets([name for name in names if name not in left_out])

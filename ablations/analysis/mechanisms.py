@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from ablations.analysis.intervals import Difference, single_difference
+import msgspec
+
+from ablations.analysis.intervals import MIN_SEEDS, Difference, single_difference
 from ablations.analysis.statistics import Estimate, estimate
 from ablations.analysis.summary import AblationResult
 from ablations.records.observations import BlockSignal, Observations
-from mnist_blocks.spec import NetworkSpec
 from mnist_blocks.summary import layer_table
 
 
@@ -23,29 +24,24 @@ class ObservedPair(NamedTuple):
 
 
 class SignalProfile(NamedTuple):
-    """Mean over seeds of what each block of one network passes on, first block first."""
+    """Root mean square of each block's outputs in one network, first block first, mean over seeds."""
 
-    is_target: bool
-    is_before_training: bool
-    output_rms: list[float]
-    gradient_rms: list[float]
+    before: list[float]
+    """Before training."""
+    after: list[float]
 
-
-class ErrorGap(NamedTuple):
-    """Images that one network gets wrong, in percent, and test minus training in points."""
-
-    training_pct: Estimate
-    test_pct: Estimate
-    gap_pct: Estimate
+    @property
+    def ratios(self) -> list[float]:
+        """The largest value over the smallest, before and after training."""
+        return [max(values) / min(values) for values in self]
 
 
 class GapComparison(NamedTuple):
-    """The errors of the target and of an ablation, over the seeds that both have."""
+    """Images that the target and an ablation get wrong, in percent, over the seeds that both have."""
 
-    target: ErrorGap
-    ablation: ErrorGap
-    gap_change: Difference
-    """The ablation's gap minus the target's."""
+    target: tuple[Estimate, Estimate]
+    """Of the training images and of the test images."""
+    ablation: tuple[Estimate, Estimate]
     training_error_added: Difference
     """The target's error on training images minus the ablation's."""
 
@@ -71,56 +67,59 @@ def observed_pair(
 
 
 def signal_profiles(pair: ObservedPair) -> list[SignalProfile] | None:
-    """The target before and after training, then the ablation; None where a network diverged."""
-    profiles = []
-    for is_target, found in ((True, pair.of_target), (False, pair.of_ablation)):
-        for is_start in (True, False):
-            runs = [one.signals_at_start if is_start else one.signals for one in found]
-            output_rms = _mean_by_block(runs, "output_rms")
-            gradient_rms = _mean_by_block(runs, "gradient_rms")
-            if not (output_rms and gradient_rms):
-                return None
-            profiles.append(SignalProfile(is_target, is_start, output_rms, gradient_rms))
-    return profiles
+    """Of the target and of the ablation; None where a network diverged."""
+    profiles = [
+        SignalProfile(
+            _mean_by_block([one.signals_at_start for one in found]),
+            _mean_by_block([one.signals for one in found]),
+        )
+        for found in (pair.of_target, pair.of_ablation)
+    ]
+    return profiles if all(values for profile in profiles for values in profile) else None
 
 
-def _mean_by_block(runs: Sequence[Sequence[BlockSignal]], field: str) -> list[float] | None:
-    """Mean over seeds for each block; None where a number is zero or not finite."""
-    blocks = [[getattr(signal, field) for signal in block] for block in zip(*runs, strict=True)]
-    return [fmean(block) for block in blocks] if all(map(all, blocks)) else None
+def _mean_by_block(runs: Sequence[Sequence[BlockSignal]]) -> list[float]:
+    """Mean over seeds for each block; empty where a number is zero or not finite."""
+    blocks = [[signal.output_rms or 0.0 for signal in block] for block in zip(*runs, strict=True)]
+    return [fmean(block) for block in blocks] if all(map(all, blocks)) else []
 
 
 def compare_gaps(pair: ObservedPair) -> GapComparison:
     """Errors on training and on test images, with the ingredient and without."""
-    gaps = []
-    for row, found in ((pair.target, pair.of_target), (pair.row, pair.of_ablation)):
-        training = {
-            seed: 100 - one.known_accuracy_pct for seed, one in zip(pair.seeds, found, strict=True)
-        }
-        test = {seed: 100 - row.accuracy_pct.by_seed[seed] for seed in pair.seeds}
-        gap = {seed: test[seed] - training[seed] for seed in pair.seeds}
-        gaps.append(ErrorGap(estimate(training), estimate(test), estimate(gap)))
-    target, ablation = gaps
-    gap_change = single_difference(ablation.gap_pct.by_seed, target.gap_pct.by_seed)
-    added = single_difference(target.training_pct.by_seed, ablation.training_pct.by_seed)
-    return GapComparison(target, ablation, gap_change, added)
+    target, ablation = (
+        (
+            _error(
+                {seed: one.known_accuracy_pct for seed, one in zip(pair.seeds, found, strict=True)}
+            ),
+            _error({seed: row.accuracy_pct.by_seed[seed] for seed in pair.seeds}),
+        )
+        for row, found in ((pair.target, pair.of_target), (pair.row, pair.of_ablation))
+    )
+    return GapComparison(
+        target, ablation, single_difference(target[0].by_seed, ablation[0].by_seed)
+    )
 
 
-def head_ranks(pair: ObservedPair) -> tuple[list[int], ...] | None:
+def _error(accuracy_pct: Mapping[int, float]) -> Estimate:
+    """With an interval from as many seeds as a comparison needs."""
+    found = estimate({seed: 100 - value for seed, value in accuracy_pct.items()})
+    has_interval = len(accuracy_pct) >= MIN_SEEDS
+    return found if has_interval else msgspec.structs.replace(found, interval_95=None)
+
+
+def head_ranks(pair: ObservedPair) -> list[list[int]] | None:
     """The ranks of the linear map that each head equals, over seeds: of the target and of the ablation.
 
     None where a network diverged.
     """
-    found = [*pair.of_target, *pair.of_ablation]
-    if not all(one.head_rank for one in found):
-        return None
-    return tuple(
+    ranks = [
         sorted({one.head_rank for one in found}) for found in (pair.of_target, pair.of_ablation)
-    )
+    ]
+    return ranks if all(map(all, ranks)) else None
 
 
-def split_parameters(spec: NetworkSpec) -> tuple[int, int]:
+def split_parameters(row: AblationResult) -> tuple[int, int]:
     """Parameters of a network's convolution stages and of its head."""
-    rows = layer_table(spec)
-    in_head = sum(row.parameters for row in rows if row.name.startswith("head"))
-    return sum(row.parameters for row in rows) - in_head, in_head
+    layers = layer_table(row.runs[0].run_spec.network)
+    in_head = sum(layer.parameters for layer in layers if layer.name.startswith("head"))
+    return row.parameters - in_head, in_head

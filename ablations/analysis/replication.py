@@ -32,14 +32,14 @@ class ReplicationRow(msgspec.Struct, frozen=True):
 
 
 def replication_rows(studies: Sequence[Results]) -> list[ReplicationRow]:
-    """Every ablation that at least one of the studies compares, in the order of the catalogue."""
+    """Every ablation that at least two of the studies compare, in the order of the catalogue."""
     by_name = [
         {row.ablation.name: row for row in study.rows if row.difference_pct} for study in studies
     ]
     found = []
     for ablation in CATALOGUE:
         rows = [study.get(ablation.name) for study in by_name]
-        if any(rows):
+        if sum(row is not None for row in rows) > 1:
             found.append(ReplicationRow(ablation, rows, agreement(rows)))
     return found
 

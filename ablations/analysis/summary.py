@@ -1,8 +1,6 @@
 """A study's numbers, which the report, the tables and the README show: pure functions of records."""
 
-import csv
-import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 
@@ -94,7 +92,7 @@ class Results(msgspec.Struct, frozen=True):
     combinations: list[AblationResult]
     """Several ablations at once."""
     attributions: list[Attribution]
-    """What ingredients contribute in combination, where their combinations were run."""
+    """What removing several ingredients does, where their combinations were run."""
     requirements: list[Requirement]
     """Empty until the target has a run."""
     model: Model | None
@@ -133,15 +131,20 @@ def summarise(study: Study) -> Results:
         before_look(study.spec.seed_plan, num_seeds, num_target_seeds),
     )
     target_runs = runs_of(study, "target")
-    cells = {frozenset(names_of(row.ablation)): row.accuracy_pct.by_seed for row in all_rows}
-    failed = [frozenset(names_of(row.ablation)) for row in all_rows if row.failed]
+    networks = {frozenset(names_of(row.ablation)): row for row in all_rows}
     return Results(
         study=study,
         rows=[
             msgspec.structs.replace(row, verdict=verdicts.get(row.ablation.name)) for row in rows
         ],
         combinations=[row for row in all_rows if row.ablation.parts],
-        attributions=attribute(cells, order, resolution_pct(study.spec.dataset.num_test), failed),
+        attributions=attribute(
+            {removed: row.accuracy_pct.by_seed for removed, row in networks.items()},
+            order,
+            resolution_pct(study.spec.dataset.num_test),
+            failed=[removed for removed, row in networks.items() if row.failed],
+            differences={removed: row.difference_pct for removed, row in networks.items()},
+        ),
         requirements=check_requirements(target_runs) if target_runs else [],
         model=model,
     )
@@ -301,71 +304,3 @@ def unknown_ablations(study: Study) -> list[str]:
     """Names of runs that the catalogue does not know, and that no table shows."""
     names = {record.run_spec.ablation for record in study.records}
     return sorted(name for name in names if _known_ablation(name) is None)
-
-
-def _edges(row: AblationResult, field: str) -> tuple[float | None, float | None]:
-    return getattr(row.difference_pct, field, None) or (None, None)
-
-
-Column = Callable[[AblationResult, RunRecord], object]
-CSV_COLUMNS: dict[str, Column] = {
-    "ablation": lambda row, _: row.ablation.name,
-    "seed": lambda _, run: run.run_spec.seed,
-    "status": lambda _, run: run.status,
-    "test_accuracy_pct": lambda _, run: run.last_epoch.test_accuracy_pct,
-    "difference_from_target_mean_points": lambda row, run: (
-        row.difference_pct.by_seed[run.run_spec.seed] if row.difference_pct else None
-    ),
-    "test_loss": lambda _, run: run.last_epoch.test_loss,
-    "best_epoch": lambda _, run: run.best_epoch.epoch,
-    "best_epoch_test_accuracy_pct": lambda _, run: run.best_epoch.test_accuracy_pct,
-    "train_loss": lambda _, run: run.last_epoch.train_loss,
-    "train_accuracy_pct": lambda _, run: run.last_epoch.train_accuracy_pct,
-    "parameters": lambda _, run: run.parameters,
-    "multiply_adds": lambda _, run: run.multiply_adds,
-    "median_epoch_seconds_alone": lambda row, _: getattr(row.epoch_time, "median_seconds", None),
-    "num_epochs": lambda _, run: len(run.epochs),
-    "dataset": lambda _, run: run.run_spec.dataset.name,
-    "device": lambda _, run: run.environment.device_type,
-    # The same in all lines of an ablation:
-    "mean_difference_points": lambda row, _: getattr(row.difference_pct, "mean", None),
-    "interval_95_low": lambda row, _: _edges(row, "interval_95")[0],
-    "interval_95_high": lambda row, _: _edges(row, "interval_95")[1],
-    "new_images_interval_95_low": lambda row, _: _edges(row, "new_images_interval_95")[0],
-    "new_images_interval_95_high": lambda row, _: _edges(row, "new_images_interval_95")[1],
-    "spread_used": lambda row, _: getattr(row.difference_pct, "spreads", (None,))[0],
-    "target_seeds": lambda row, _: getattr(row.difference_pct, "num_seeds", (None, None))[1],
-    "direction": lambda row, _: getattr(row.verdict, "direction", None),
-    "size": lambda row, _: getattr(row.verdict, "size", None),
-}
-"""Of `results.csv`: name, and value of one run."""
-TEXT_COLUMNS = ("ablation", "status", "dataset", "device", "direction", "size")
-"""The columns without numbers."""
-
-
-def results_csv(results: Results) -> str:
-    """One line for each run, in the order of the catalogue; no number is rounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(
-        [value(row, run) for value in CSV_COLUMNS.values()]
-        for row in (*results.rows, *results.combinations)
-        for run in row.runs
-    )
-    return text.getvalue()
-
-
-def results_json(results: Results) -> bytes:
-    """Every row of the results with its runs' epochs, and the requirement check."""
-    content = {
-        "study": results.study.spec,
-        "model": results.model,
-        "requirements": results.requirements,
-        "ablations": results.rows,
-        "combinations": results.combinations,
-        "attributions": results.attributions,
-        "timing": results.study.timing,
-        "problems": results.study.problems,
-    }
-    return msgspec.json.encode(content) + b"\n"

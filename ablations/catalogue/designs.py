@@ -26,7 +26,7 @@ def design_ablations(design: Design, entries: Sequence[Ablation]) -> list[Ablati
 
     - leave-one-out: the whole network, and without each entry's ingredient
     - add-one-in: the bare network, without all of them, and with each one alone
-    - ladder: from the bare network to the whole one, adding in the order of the catalogue
+    - ladder: from the whole network to the bare one, the last of the catalogue removed first
     - factorial: every combination
 
     Raises:

@@ -164,7 +164,7 @@ _ABLATE_OPTIONS = (
         DESIGNS,
         "Which networks to compare. leave-one-out: the target, and the target without each "
         "ingredient. add-one-in: the network without any of the ingredients, and with each one "
-        "alone. ladder: the ingredients added one after another. factorial: every combination of "
+        "alone. ladder: the ingredients removed one after another. factorial: every combination of "
         "up to 8 ingredients. Without names, the last three use the assignment's four concepts.",
     ),
     recipe_option,

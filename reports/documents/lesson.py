@@ -16,7 +16,6 @@ from ablations.catalogue.presets import QUICK
 from mnist_blocks import TARGET, NetworkSpec
 from mnist_blocks.network import build_network
 from mnist_blocks.summary import count_parameters, describe, leaves
-from reports.text.predict import choices
 from reports.text.replication import AGREEMENT_WORDS
 from reports.text.templates import render_markdown
 from reports.text.wording import REMOVED_WORDS
@@ -42,7 +41,6 @@ def render_lesson(studies: Sequence[Results]) -> str:
         replication=lambda name: AGREEMENT_WORDS[agreements[name]],
         num_studies=len(studies),
         result_of=partial(_result_of, results),
-        choices=lambda row: choices(row, spec.margin_pct),
         layers=lambda name: parameter_counts(find_ablation(name).network_spec),
         by_hand=partial(_example_by_hand, results),
         interaction=partial(_interaction_of, results),
@@ -95,7 +93,7 @@ def _example_by_hand(results: Results, name: str) -> tuple[Estimate, Estimate, D
 
 
 def _interaction_of(results: Results, one: str, other: str) -> tuple[Attribution, dict[str, float]]:
-    """What two ingredients contribute, and the mean accuracy of the four networks, by ablation."""
+    """What removing two ingredients does, and the mean accuracy of the four networks, by ablation."""
     by_seed = {
         removed: _result_of(results, combine_entries(removed).name).accuracy_pct.by_seed
         for removed in subsets([one, other])

@@ -1,11 +1,9 @@
 """README.md, and the Markdown summary of a study."""
 
-import re
 from collections.abc import Sequence
 
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
-from reports.figures.svg import COLOURS
 from reports.text.answer import notices, together_sentence
 from reports.text.methods import left_out
 from reports.text.replication import replication_lead, study_labels
@@ -44,18 +42,3 @@ def _environments(results: Results) -> list[tuple[object, ...]]:
     return sorted(
         {(run.device_name, run.num_threads, run.torch_version, run.arithmetic) for run in runs}
     )
-
-
-def standalone_svg(svg: str) -> str:
-    """A figure of the page as a file of its own, with the page's colours and a white background."""
-    # A plain string: Markup would escape what is put into it.
-    svg = str(svg).replace(
-        "<svg ",
-        '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ',
-        1,
-    )
-    # Not every program that shows SVG knows CSS variables.
-    for name, value in COLOURS.items():
-        svg = svg.replace(f"var(--figure-{name})", value)
-    style = "<style>svg{background:#fff}</style>"
-    return re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1) + "\n"

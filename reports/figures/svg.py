@@ -15,6 +15,9 @@ import matplotlib as mpl
 import seaborn as sns
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
+
+from reports.text.exports import Download, file_name, make_download
 
 COLOURS = {
     "ink": "#1b2130",
@@ -29,6 +32,11 @@ COLOURS = {
 """`page.css` has a value of each for light and for dark pages. Blue and orange are from Okabe and Ito's
 colour-blind safe palette."""
 VARIABLES = {value: f"var(--figure-{name})" for name, value in COLOURS.items()}
+FONTS = "DejaVu Sans, Verdana, sans-serif"
+"""Of a file outside of the page: the font that a figure is laid out with, and one of the same widths."""
+PNG_DOTS_PER_INCH = 150
+PNG_COLOURS = 32
+"""Enough for the edges of letters; half the bytes of all colours."""
 ZERO_LINE = "zero-line"
 """The id of the line of zero in a figure; in the page, its class is `zero`."""
 
@@ -62,7 +70,46 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
+class PageFigure(Markup):
+    """A figure as an `<svg>` element of a page, and as the files that a reader can download."""
+
+    name: str
+    figure: Figure
+
+    def downloads(self, study: str) -> list[Download]:
+        """The figure as SVG and as PNG, in light colours. Drawn only when this is called."""
+        name = file_name(study, self.name)
+        content = standalone_svg(self).encode()
+        return [
+            make_download(f"{name}.svg", "SVG", "image/svg+xml", content),
+            make_download(f"{name}.png", "PNG", "image/png", draw_png(self.figure)),
+        ]
+
+
+def draw_png(figure: Figure) -> bytes:
+    """The figure as a PNG file on white, with a palette."""
+    drawn, reduced = io.BytesIO(), io.BytesIO()
+    with figure_style():
+        figure.savefig(drawn, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white")
+    image = Image.open(drawn).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+    image.save(reduced, "PNG", optimize=True)
+    return reduced.getvalue()
+
+
+def standalone_svg(svg: str) -> str:
+    """A figure of the page as a file of its own, with the page's light colours on white."""
+    # A plain string: Markup would escape what is put into it.
+    svg = str(svg).replace(
+        "<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" font-family="{FONTS}" ', 1
+    )
+    # Not every program that shows SVG knows CSS variables.
+    for value, variable in VARIABLES.items():
+        svg = svg.replace(variable, value)
+    style = "<style>svg{background:#fff}</style>"
+    return re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1) + "\n"
+
+
+def to_svg(figure: Figure, name: str, title: str, description: str) -> PageFigure:
     """The figure as an `<svg>` element; `name` must be unique in the page.
 
     One inch is 72 CSS pixels, so a font size of 12 is 12 pixels at the figure's natural width.
@@ -93,7 +140,9 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     for element in svg.iter():
         _fit_into_page(element)
     ElementTree.indent(svg, "")
-    return Markup(ElementTree.tostring(svg, encoding="unicode"))
+    found = PageFigure(ElementTree.tostring(svg, encoding="unicode"))
+    found.name, found.figure = name, figure
+    return found
 
 
 def _fit_into_page(element: ElementTree.Element) -> None:

@@ -1,17 +1,15 @@
-"""Explanations of how the core ingredients work: text, figure and table put together.
+"""Explanations of how the core ingredients work: text and figure put together.
 
 The field of the network that an entry changes decides which explanation fits it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from markupsafe import Markup
 
 from ablations.analysis.mechanisms import (
-    GapComparison,
     ObservedPair,
-    SignalProfile,
     compare_gaps,
     head_ranks,
     observed_pair,
@@ -21,8 +19,7 @@ from ablations.analysis.mechanisms import (
 from ablations.analysis.requirements import PARAMETER_LIMIT
 from ablations.analysis.summary import Results, matched_size
 from ablations.inspection.load import Exhibits
-from mnist_blocks.spec import NUM_CLASSES
-from reports.figures.mechanisms import gap_figure, signal_figure
+from reports.figures.mechanisms import LABELS, bars_figure, gap_figure, signal_figure
 from reports.text.templates import render_paragraphs
 
 
@@ -30,12 +27,10 @@ class Mechanism(NamedTuple):
     """How one ingredient works."""
 
     pair: ObservedPair
-    paragraphs: list[str]
-    """The text; then the caption, where there is a figure."""
-    figure: Markup | None = None
-    profiles: Sequence[SignalProfile] = ()
-    """What the figure shows: these, or `gaps`."""
-    gaps: GapComparison | None = None
+    texts: list[str]
+    """What was measured; the mechanism; its paper and the paper's address; what is not shown; and the
+    caption of the figure."""
+    figure: Markup
 
 
 def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
@@ -45,58 +40,58 @@ def make_mechanisms(results: Results, exhibits: Exhibits) -> list[Mechanism]:
         field = next((field for field in row.ablation.network if field in EXPLANATIONS), None)
         pair = observed_pair(row, results.target, exhibits.observations)
         if row.ablation.is_core and field and pair:
-            mechanisms.append(EXPLANATIONS[field](pair, results))
+            mechanisms.append(EXPLANATIONS[field](f"why-{row.ablation.name}", pair, results))
     return [mechanism for mechanism in mechanisms if mechanism]
 
 
-def _signals(pair: ObservedPair, results: Results) -> Mechanism | None:
-    """What keeps signals and gradients at one scale (Ioffe and Szegedy 2015)."""
+def _signals(name: str, pair: ObservedPair, results: Results) -> Mechanism | None:
+    """What keeps signals at one scale."""
     profiles = signal_profiles(pair)
     if profiles is None:
         return None
-    paragraphs = render_paragraphs("signals.jinja", pair=pair, profiles=profiles)
-    figure = signal_figure(f"why-{pair.row.ablation.name}", pair, profiles)
-    return Mechanism(pair, paragraphs, figure, profiles=profiles)
+    texts = render_paragraphs("signals.jinja", pair=pair, profiles=profiles)
+    return Mechanism(pair, texts, signal_figure(name, profiles))
 
 
-def _gap(pair: ObservedPair, results: Results) -> Mechanism:
-    """The gap between training and test images (Srivastava et al. 2014)."""
+def _gap(name: str, pair: ObservedPair, results: Results) -> Mechanism:
+    """The gap between training and test images."""
     gaps = compare_gaps(pair)
-    margin_pct = results.study.spec.margin_pct
-    paragraphs = render_paragraphs("gap.jinja", pair=pair, gaps=gaps, margin_pct=margin_pct)
-    figure = gap_figure(f"why-{pair.row.ablation.name}", pair, gaps)
-    return Mechanism(pair, paragraphs, figure, gaps=gaps)
+    texts = render_paragraphs("gap.jinja", pair=pair, gaps=gaps)
+    return Mechanism(pair, texts, gap_figure(name, gaps))
 
 
-def _pooling(pair: ObservedPair, results: Results) -> Mechanism:
-    """What pooling saves (Lin et al. 2013)."""
-    paragraphs = render_paragraphs(
+def _pooling(name: str, pair: ObservedPair, results: Results) -> Mechanism:
+    """What pooling saves, and what it discards."""
+    matched = matched_size(pair.row, pair.target, results.rows)
+    rows = [row for row in (pair.target, pair.row, matched) if row]
+    in_stages, in_head = zip(*map(split_parameters, rows), strict=True)
+    texts = render_paragraphs(
         "pooling.jinja",
         pair=pair,
-        split_parameters=split_parameters,
-        parameter_limit=PARAMETER_LIMIT,
-        matched=matched_size(pair.row, pair.target, results.rows),
+        in_head=in_head,
+        limit=PARAMETER_LIMIT,
+        matched=matched,
         margin_pct=results.study.spec.margin_pct,
     )
-    return Mechanism(pair, paragraphs)
+    labels = [*LABELS, "similar size"][: len(rows)]
+    panels = {"parameters": {"convolutions": in_stages, "head": in_head}}
+    figure = bars_figure(name, "Parameters of each part", labels, panels, PARAMETER_LIMIT)
+    return Mechanism(pair, texts, figure)
 
 
-def _head(pair: ObservedPair, results: Results) -> Mechanism | None:
-    """What linear layers in a row multiply out to (Saxe et al. 2013)."""
+def _head(name: str, pair: ObservedPair, results: Results) -> Mechanism | None:
+    """What linear layers in a row multiply out to."""
     ranks = head_ranks(pair)
     if ranks is None:
         return None
-    paragraphs = render_paragraphs(
-        "head.jinja",
-        pair=pair,
-        ranks=ranks,
-        split_parameters=split_parameters,
-        num_classes=NUM_CLASSES,
-    )
-    return Mechanism(pair, paragraphs)
+    parameters = [split_parameters(row)[1] for row in (pair.target, pair.row)]
+    texts = render_paragraphs("head.jinja", pair=pair, ranks=ranks, parameters=parameters)
+    panels = {"parameters": {"head": parameters}, "rank": {"head": [max(one) for one in ranks]}}
+    figure = bars_figure(name, "Parameters and rank of the head", LABELS, panels)
+    return Mechanism(pair, texts, figure)
 
 
-EXPLANATIONS: dict[str, Callable[[ObservedPair, Results], Mechanism | None]] = {
+EXPLANATIONS: dict[str, Callable[[str, ObservedPair, Results], Mechanism | None]] = {
     "block": _signals,
     "dropout": _gap,
     "pooling": _pooling,

@@ -1,4 +1,4 @@
-"""The report of a study, or a page about several: one HTML file that opens offline."""
+"""The report of a study: one HTML file that opens offline."""
 
 import base64
 import csv
@@ -6,54 +6,70 @@ import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from ablations.analysis.attribution import contribution_with_and_without
 from ablations.analysis.replication import replication_rows
-from ablations.analysis.summary import TEXT_COLUMNS, AblationResult, Results, results_csv
+from ablations.analysis.summary import Results
 from ablations.catalogue.ablation import spec_changes
+from ablations.catalogue.entries import ENTRIES
 from ablations.inspection.load import Exhibits
 from ablations.training import augmentation
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
-from reports.figures.attribution import contributions_figure
-from reports.figures.curves import ablation_curves_figure, errors_pct, target_curves_figure
+from reports.figures.attribution import combinations_figure
+from reports.figures.curves import curve_figure, overview_figure
 from reports.figures.diagrams import columns, totals
-from reports.figures.differences import difference_figure, replication_figure
-from reports.figures.mechanisms import block_labels, network_labels, profile_label
-from reports.html.cards import confusion_of, finding
+from reports.figures.effects import cost_figure, effects_figure
+from reports.html.confusion import confusion_of
 from reports.html.live import image_picture, make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.predict import choices
-from reports.text.replication import AGREEMENT_WORDS, replication_lead, study_labels
+from reports.text.exports import downloads
+from reports.text.replication import (
+    AGREEMENT_WORDS,
+    replication_lead,
+    study_labels,
+    study_words,
+)
 from reports.text.templates import make_environment
 
 NO_EXHIBITS = Exhibits()
 """Of a study without the weights of its networks."""
 
 
-def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
-    """The HTML document. The same results and exhibits give the same bytes."""
+def render_page(
+    results: Results, exhibits: Exhibits = NO_EXHIBITS, others: Sequence[Results] = ()
+) -> str:
+    """The HTML document. The same results and exhibits give the same bytes.
+
+    `others`: studies of other data or recipes, which the page compares with this one.
+    """
     study, target, spec = results.study, results.target, results.study.spec
-    training = spec.target_training
+    training, margin_pct = spec.target_training, spec.margin_pct
     published = published_errors_pct() if spec.is_mnist and spec.is_full_length else []
     compared = [row for row in results.rows if row.difference_pct]
-    limits_pct = [error for row in results.rows for run in row.runs for error in errors_pct(run)]
-
-    def curves_of(row: AblationResult) -> Markup:
-        """The panels of all ablations have the same axes."""
-        name = f"curves-{row.ablation.name}"
-        return ablation_curves_figure(row, target, name, limits_pct)
-
+    concepts = [row for row in compared if row.ablation.is_core]
+    all_rows = [*results.rows, *results.combinations]
+    mechanisms, live = make_mechanisms(results, exhibits), make_live(results, exhibits)
+    sections = {
+        "answer": "Answer",
+        "explore": "Explore" if all_rows else "",
+        "effects": "All effects" if compared else "",
+        "why": "Why" if mechanisms else "",
+        "together": "Together" if results.combinations else "",
+        "draw": "Draw" if live else "",
+        "elsewhere": "Elsewhere" if others else "",
+        "data": "Table and export" if all_rows else "",
+        "appendix": "Appendix",
+    }
     return render_template(
         "page.html",
-        has_script=True,
+        sections={anchor: words for anchor, words in sections.items() if words},
         results=results,
         spec=spec,
         num_images=spec.num_train_images or spec.dataset.num_train,
@@ -62,54 +78,49 @@ def render_page(results: Results, exhibits: Exhibits = NO_EXHIBITS) -> str:
         answer=answer.answer(results),
         contents=answer.contents(results),
         compared=compared,
-        differences=difference_figure(compared, spec.margin_pct),
-        mechanisms=make_mechanisms(results, exhibits),
-        live=make_live(results, exhibits),
-        target_curves=target_curves_figure(target, published) if target else None,
-        curves_of=curves_of,
+        concepts=[entry for entry in ENTRIES if entry.is_core],
+        measured={row.ablation.name for row in all_rows},
+        hero=_two_layouts(effects_figure, concepts, margin_pct, "hero") if concepts else None,
+        effects=_two_layouts(effects_figure, compared, margin_pct, "effects") if compared else None,
+        costs=_two_layouts(cost_figure, compared, target) if compared else None,
+        mechanisms=mechanisms,
+        live=live,
+        elsewhere=_elsewhere([results, *others]) if others else None,
+        curves=overview_figure(concepts, target, published) if target else None,
         published=published,
         exhibits=exhibits,
-        gallery=exhibits.gallery,
         training=training,
         learning_rates=[training.learning_rate_at(epoch) for epoch in range(1, spec.num_epochs + 1)],
         augmentation=augmentation,
         image_size=IMAGE_SIZE,
         commands=methods.reproduce_commands(results),
-        seed_groups=methods.seed_groups([*results.rows, *results.combinations]),
+        seed_groups=methods.seed_groups(all_rows),
         environments=Counter(record.environment for record in study.records).most_common(),
         num_replicas=max((record.num_replicas for record in study.records), default=1),
         left_out=[*methods.left_out(study), *exhibits.problems],
-        downloads=_downloads(results),
+        downloads=downloads(results),
+        references=methods.references(results),
     )  # fmt: skip
 
 
-def render_replication(studies: Sequence[Results]) -> str:
-    """Several studies side by side, as one HTML file: do the verdicts of one replicate in the others?"""
+def _two_layouts(figure: Callable[..., Markup | None], *values: object) -> tuple[object, object]:
+    """The figure for a wide and for a narrow page."""
+    return figure(*values), figure(*values, is_narrow=True)
+
+
+def _elsewhere(studies: Sequence[Results]) -> dict[str, object]:
+    """This study and others, side by side."""
     rows = replication_rows(studies)
-    labels = study_labels([results.study for results in studies])
-    return render_template(
-        "replication.html",
-        studies=studies,
-        notices=[answer.notices(one.study.spec, one.study.records) for one in studies],
-        labels=labels,
-        rows=rows,
-        lead=replication_lead(rows),
-        figure=replication_figure(rows, studies, labels) if rows else None,
-        agreement_words=AGREEMENT_WORDS,
-    )
-
-
-def _downloads(results: Results) -> dict[str, object] | None:
-    """`results.csv` and its file name, for the download buttons. None without a run."""
-    if not (results.rows or results.combinations):
-        return None
-    name = "-".join(filter(None, [_slug(results.study.name), "results"]))
-    return {"name": name, "csv": results_csv(results), "text_columns": TEXT_COLUMNS}
-
-
-def _slug(name: str) -> str:
-    """A name for ids and links: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return {
+        "rows": rows,
+        "labels": study_labels([results.study for results in studies]),
+        "lead": replication_lead(rows),
+        "margins_pct": [results.study.spec.margin_pct for results in studies],
+        "studies": [
+            " ".join([study_words(one), *answer.notices(one.study.spec, one.study.records)])
+            for one in studies
+        ],
+    }
 
 
 def published_errors_pct() -> list[float]:
@@ -123,12 +134,12 @@ def read_text(name: str) -> str:
     return (resources.files("reports.html") / name).read_text(encoding="utf-8")
 
 
-def render_template(name: str, *, has_script: bool = False, **values: object) -> str:
+def render_template(name: str, **values: object) -> str:
     """An HTML document with its style and script inside.
 
     Its content security policy names the digests of both, so a browser runs nothing else.
     """
-    script = Markup('"use strict";\n' + read_static(".js")) if has_script else None
+    script = Markup('"use strict";\n' + read_static(".js"))
     template = template_environment().get_template(name)
     return template.render(style=Markup(read_static(".css")), script=script, **values)
 
@@ -150,6 +161,17 @@ def _policy_digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def _linked(source: str) -> Markup:
+    """A source with links to the arXiv papers that it names."""
+    return Markup(
+        re.sub(
+            r"arXiv:(\d{4}\.\d{4,5})",
+            r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>',
+            str(escape(source)),
+        )
+    )
+
+
 @functools.cache
 def template_environment() -> Environment:
     """Jinja with what the templates of the page use."""
@@ -158,23 +180,19 @@ def template_environment() -> Environment:
     functions = (
         answer.attribution_lead,
         answer.together_sentence,
-        block_labels,
-        choices,
         columns,
         confusion_of,
-        contribution_with_and_without,
-        contributions_figure,
-        finding,
+        combinations_figure,
+        curve_figure,
         image_picture,
         layer_table,
-        network_labels,
-        profile_label,
         spec_changes,
         totals,
     )
-    environment.filters["policy_digest"] = _policy_digest
+    environment.filters |= {"linked": _linked, "policy_digest": _policy_digest}
     environment.globals |= {one.__name__: one for one in functions}
     environment.globals |= {
+        "agreement_words": AGREEMENT_WORDS,
         "effect_symbols": wording.EFFECT_SYMBOLS,
         "removed_words": wording.REMOVED_WORDS,
         "verdict_symbols": VERDICT_SYMBOLS,

@@ -4,37 +4,27 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from ablations.analysis.attribution import Attribution
+from ablations.analysis.intervals import Effect
 from ablations.analysis.looks import before_look, outside_plan
 from ablations.analysis.requirements import (
     GUESSING_PCT,
     HARDLY_LEARNT_PCT,
-    PARAMETER_LIMIT,
     mean_accuracy_pct,
 )
-from ablations.analysis.summary import AblationResult, Results, has_similar_size, matched_size
+from ablations.analysis.summary import AblationResult, Results
+from ablations.analysis.verdicts import judge_direction
 from ablations.catalogue.entries import entries_under
 from ablations.catalogue.recipes import RECIPES
 from ablations.records.run import RunRecord
 from ablations.records.study_spec import StudySpec
 from reports.text.templates import render_paragraphs, render_sentences
-from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words, verdict_name
-
-
-class Removal(NamedTuple):
-    """What removing one of the assignment's concepts does."""
-
-    row: AblationResult
-    effect: str
-    measured: str
+from reports.text.wording import REMOVED_WORDS, enumerate_words, estimate_words
 
 
 class StudyAnswer(NamedTuple):
     """What a study found: the sentences to read first, and how far to trust them."""
 
-    removals: Sequence[Removal]
     lead: str
     lowest: str
     """Which removal costs most, and how many have a clear effect; empty where nothing is compared."""
@@ -47,49 +37,24 @@ class StudyAnswer(NamedTuple):
 
 def answer(results: Results) -> StudyAnswer:
     """What the study found, in a few sentences."""
-    target = results.target
     compared = [row for row in results.rows if row.difference_pct]
     # A placebo removes nothing, and a retuned ablation repeats another.
     removing = [
         row for row in compared if row.ablation.control != "negative" and not row.ablation.retunes
     ]
     paragraphs = render_paragraphs("answer.jinja", results=results, compared=removing)
-    margin_pct = results.study.spec.margin_pct
-    removals = [
-        _removal(row, target, compared, margin_pct)
-        for row in compared
-        if target and row.ablation.is_core
-    ]
     controls = [row for row in compared if row.ablation.control]
     own = {row.ablation.retunes: row for row in compared}
     lead, lowest, caveats = [*paragraphs, "", ""][:3]
     return StudyAnswer(
-        removals,
         lead,
         lowest,
         caveats,
-        controls=render_sentences("controls.jinja", controls=controls, margin_pct=margin_pct),
+        controls=render_sentences(
+            "controls.jinja", controls=controls, margin_pct=results.study.spec.margin_pct
+        ),
         retuned=[(row, own[name]) for row in removing if (name := row.ablation.name) in own],
     )
-
-
-def _removal(
-    row: AblationResult,
-    target: AblationResult,
-    compared: Sequence[AblationResult],
-    margin_pct: float,
-) -> Removal:
-    """One removal, also at the target's size where it changes the size."""
-    matched = matched_size(row, target, compared)
-    measured = render_sentences(
-        "removal.jinja",
-        row=row,
-        is_same_size=has_similar_size(row, target),
-        parameter_limit=PARAMETER_LIMIT,
-        matched=matched,
-        matched_effect=verdict_name(matched, margin_pct) if matched else "",
-    )
-    return Removal(row, verdict_name(row, margin_pct), measured)
 
 
 def contents(results: Results) -> str:
@@ -123,12 +88,18 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
 def together_sentence(found: Attribution) -> str:
     """What removing all ingredients of a set at once does."""
     ingredients = enumerate_words(REMOVED_WORDS[name] for name in found.names)
-    lead = found.full_minus_bare
-    bounds = (-lead.interval_95[1], -lead.interval_95[0]) if lead.interval_95 else None
-    removal = msgspec.structs.replace(lead, mean=-lead.mean, interval_95=bounds)
-    return f"Removing {ingredients} at once: {estimate_words(removal)}."
+    return f"Removing {ingredients} at once: {estimate_words(found.all_removed)}."
 
 
 def attribution_lead(found: Attribution, results: Results) -> str:
-    """The difference between the full and the bare network, and how to read its parts."""
-    return render_sentences("attribution.jinja", found=found, results=results)
+    """Whether the effects of removing single ingredients add up to that of removing all at once."""
+
+    def is_clear(effect: Effect) -> bool:
+        bounds = effect.interval_95
+        return bounds is not None and judge_direction(bounds) != "no clear effect"
+
+    clear = [one for one in found.interactions if is_clear(one.effect)]
+    clear.sort(key=lambda one: -abs(one.effect.mean))
+    return render_sentences(
+        "attribution.jinja", found=found, results=results, is_clear=is_clear, clear=clear
+    )

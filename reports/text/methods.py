@@ -84,3 +84,16 @@ def left_out(study: Study) -> list[str]:
         f"runs of '{name}': the catalogue has no such entry" for name in unknown_ablations(study)
     ]
     return [*study.problems, *unknown]
+
+
+METHODS = (
+    "Dunnett, Journal of the American Statistical Association 50, 1955: intervals that hold together.",
+    "Smyth, Statistical Applications in Genetics and Molecular Biology 3(1), 2004: unequal spreads.",
+    "Jennison and Turnbull, Journal of the Royal Statistical Society B 51, 1989: planned looks.",
+)
+"""The sources of the analysis."""
+
+
+def references(results: Results) -> list[str]:
+    """The sources of the ablations and of the analysis."""
+    return [*dict.fromkeys(row.ablation.source for row in results.rows), *METHODS]

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 
 from ablations.analysis.replication import Agreement, ReplicationRow
+from ablations.analysis.summary import Results
 from ablations.records.study import Study
+from ablations.words import plural
 from reports.text.templates import render_sentences
+from reports.text.wording import decimal
 
 AGREEMENT_WORDS: dict[Agreement, str] = {
-    "replicated": "same verdict in every study",
-    "same direction": "same direction in every study, with other or uncertain sizes",
-    "reversed": "hurts in one study and helps in another",
+    "replicated": "same verdict",
+    "same direction": "same direction",
+    "reversed": "opposite directions",
     "different": "different verdicts",
-    "inconclusive": "inconclusive in at least one study",
-    "missing": "not run in every study",
+    "inconclusive": "inconclusive",
+    "missing": "not run everywhere",
 }
 
 
@@ -31,7 +34,22 @@ def replication_lead(rows: Sequence[ReplicationRow]) -> str:
     """How many verdicts replicate, with the names of those that every study decides."""
     names: dict[Agreement, list[str]] = {}
     for row in rows:
-        names.setdefault(row.agreement, []).append(row.ablation.name)
+        names.setdefault(row.agreement, []).append(row.ablation.removes)
     return render_sentences(
         "replication.jinja", names=names, agreement_words=AGREEMENT_WORDS, num_ablations=len(rows)
+    )
+
+
+def study_words(results: Results) -> str:
+    """One line about a study: data, recipe, length, and the target's accuracy."""
+    spec, target = results.study.spec, results.target
+    num_images = spec.num_train_images or spec.dataset.num_train
+    reached = "no run of the target"
+    if target:
+        reached = (
+            f"target {decimal(target.accuracy_pct.mean)} % ({plural(len(target.runs), 'seed')})"
+        )
+    return (
+        f"{results.study.name}: {spec.dataset_title}, {spec.recipe} recipe, {plural(spec.num_epochs, 'epoch')} "
+        f"of {num_images:,} images, margin {decimal(spec.margin_pct)} points; {reached}."
     )

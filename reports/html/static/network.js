@@ -164,12 +164,12 @@ function decodeBytes(text) {
   return bytes;
 }
 
-// Little-endian single precision, whatever the reader's machine has.
+// The upper three bytes of single precision, little-endian whatever the reader's machine has.
 function decodeFloats(text) {
-  const view = new DataView(decodeBytes(text).buffer);
-  const numbers = new Float32Array(view.byteLength / 4);
-  for (let i = 0; i < numbers.length; i++) {
-    numbers[i] = view.getFloat32(4 * i, true);
+  const bytes = decodeBytes(text);
+  const bits = new Uint32Array(bytes.length / 3);
+  for (let i = 0; i < bits.length; i++) {
+    bits[i] = (bytes[3 * i] << 8) | (bytes[3 * i + 1] << 16) | (bytes[3 * i + 2] << 24);
   }
-  return numbers;
+  return new Float32Array(bits.buffer);
 }

@@ -1,4 +1,4 @@
-"""Main effects, interactions and Shapley values of ingredients."""
+"""Main effects, interactions and Shapley values of removing ingredients."""
 
 from collections.abc import Sequence
 from itertools import cycle, permutations
@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 from statsmodels.formula.api import ols
 
-from ablations.analysis.attribution import (
-    Attribution,
-    Cells,
-    attribute,
-    contribution_with_and_without,
-)
+from ablations.analysis.attribution import Attribution, Cells, attribute
+from ablations.analysis.intervals import Effect
 from ablations.catalogue.designs import subsets
 
 ORDER = ["a", "b", "c", "d"]
@@ -50,31 +46,48 @@ def test_two_by_two_worked_by_hand() -> None:
         frozenset("ab"): {0: 80.0},
     }
     found = factorial_of(cells)
-    assert found.full_minus_bare.mean == 19
-    a, b = found.contributions
+    assert found.all_removed.mean == -19
+    a, b = found.effects
     assert (a.name, b.name) == ("a", "b")
-    assert (a.left_out.mean, a.alone.mean) == (4, 17)
-    assert a.main_effect.mean == a.shapley.mean == 10.5
-    assert (b.left_out.mean, b.alone.mean, b.shapley.mean) == (2, 15, 8.5)
-    # a contributes 17 alone and 4 with b: half of the difference.
+    assert (a.removed_first.mean, a.removed_last.mean) == (-4, -17)
+    assert a.main_effect.mean == a.shapley_value.mean == -10.5
+    assert (b.removed_first.mean, b.removed_last.mean, b.shapley_value.mean) == (-2, -15, -8.5)
+    # Removing a costs 4 with b and 17 without it; removing both costs 13 more than the sum of each.
     [interaction] = found.interactions
-    assert interaction.effect.mean == -6.5
-    assert contribution_with_and_without(found, interaction) == (4, 17)
-    assert [step.adds for step in found.ladder] == [None, "a", "b"]
-    assert [step.accuracy_pct.mean for step in found.ladder] == [80, 97, 99]
-    assert [step.gain.mean for step in found.ladder if step.gain] == [17, 2]
+    assert interaction.effect.mean == found.non_additivity.mean == -13
+    assert interaction.effect.interval_95 == found.non_additivity.interval_95
+    assert [(step.name, step.effect.mean) for step in found.ladder] == [("b", -2), ("a", -17)]
+
+
+def test_a_difference_that_is_known_keeps_its_interval() -> None:
+    known = {
+        frozenset(names): Effect(-float(len(names)), (9, 9), 1.0, 2.0, (-9.0, 9.0))
+        for names in ("a", "b", "ab")
+    }
+    [found] = attribute(random_cells(0, ["a", "b"]), ORDER, differences=known)
+    assert found.all_removed == known[frozenset("ab")]
+    assert [one.removed_first for one in found.effects] == [known[frozenset(n)] for n in "ab"]
+    assert found.ladder[0].effect == known[frozenset("b")]
+    assert found.ladder[1].effect == found.effects[0].removed_last
+    assert found.effects[0].removed_last not in known.values()
 
 
 @given(cells_of_factorials)
 def test_shapley_values_are_means_over_all_orders(cells: Cells) -> None:
     found = factorial_of(cells)
     means = {removed: fmean(by_seed.values()) for removed, by_seed in cells.items()}
-    for one in found.contributions:
-        gains = []
+    for one in found.effects:
+        effects = []
         for order in permutations(found.names):
-            removed = frozenset(found.names) - set(order[: order.index(one.name)])
-            gains.append(means[removed - {one.name}] - means[removed])
-        assert one.shapley.mean == pytest.approx(fmean(gains), abs=1e-8)
+            before = frozenset(order[: order.index(one.name)])
+            effects.append(means[before | {one.name}] - means[before])
+        assert one.shapley_value.mean == pytest.approx(fmean(effects), abs=1e-8)
+    bare_minus_full = means[frozenset(found.names)] - means[frozenset()]
+    assert sum(one.shapley_value.mean for one in found.effects) == pytest.approx(bare_minus_full)
+    assert found.all_removed.mean == pytest.approx(bare_minus_full)
+    singly = sum(one.removed_first.mean for one in found.effects)
+    assert found.non_additivity.mean == pytest.approx(bare_minus_full - singly, abs=1e-7)
+    assert sum(step.effect.mean for step in found.ladder) == pytest.approx(bare_minus_full)
 
 
 def unequal_cells(names: list[str], sizes: Sequence[int]) -> Cells:
@@ -93,29 +106,31 @@ def unequal_cells(names: list[str], sizes: Sequence[int]) -> Cells:
 def test_effects_and_intervals_are_those_of_least_squares(
     names: list[str], sizes: Sequence[int]
 ) -> None:
-    # Coded -1 and +1, coefficients are half of the effects (Montgomery, section 6.3).
+    # Coded -1 and +1, coefficients are half of main effects (Montgomery, section 6.3), and a quarter
+    # of interactions.
     cells = unequal_cells(names, sizes)
     found, *_ = attribute(cells, ORDER)
     runs = [
-        {name: -1 if name in removed else 1 for name in ORDER} | {"accuracy": accuracy}
+        {name: 1 if name in removed else -1 for name in ORDER} | {"accuracy": accuracy}
         for removed, by_seed in cells.items()
         for accuracy in by_seed.values()
     ]
     fitted = ols(f"accuracy ~ {' * '.join(found.names)}", DataFrame(runs)).fit()
     intervals = fitted.conf_int(0.05)
-    effects = {one.name: one.main_effect for one in found.contributions}
+    effects = {one.name: one.main_effect for one in found.effects}
     effects |= {":".join(one.names): one.effect for one in found.interactions}
     for term, effect in effects.items():
-        assert effect.mean == pytest.approx(2 * fitted.params[term])
-        assert effect.interval_95 == pytest.approx(2 * intervals.loc[term], abs=1e-5)
-    # A contribution is a contrast of dummy-coded cells.
-    for one in found.contributions:
+        times = 2 + 2 * term.count(":")
+        assert effect.mean == pytest.approx(times * fitted.params[term])
+        assert effect.interval_95 == pytest.approx(times * intervals.loc[term], abs=1e-5)
+    # An ingredient's effect is a contrast of dummy-coded cells.
+    for one in found.effects:
         frame = DataFrame(runs)
         frame["cell"] = frame[names].astype(str).agg("".join, axis=1)
         means = ols("accuracy ~ 0 + cell", frame).fit()
-        code = "".join("-1" if name == one.name else "1" for name in names)
-        test = means.t_test(f"cell[{'1' * len(names)}] - cell[{code}] = 0")
-        assert one.left_out.interval_95 == pytest.approx(test.conf_int(0.05)[0], abs=1e-5)
+        code = "".join("1" if name == one.name else "-1" for name in names)
+        test = means.t_test(f"cell[{code}] - cell[{'-1' * len(names)}] = 0")
+        assert one.removed_first.interval_95 == pytest.approx(test.conf_int(0.05)[0], abs=1e-5)
     assert sorted(set(found.num_seeds)) == sorted(set(sizes))
 
 
@@ -169,13 +184,14 @@ def test_ladder_and_add_one_in_need_no_factorial() -> None:
     ladder = {removed: cells[removed] for removed in map(frozenset, ["", "c", "bc", "abc"])}
     [found] = attribute(ladder, ORDER)
     assert not found.is_factorial
-    assert [step.adds for step in found.ladder] == [None, "a", "b", "c"]
+    assert [step.name for step in found.ladder] == ["c", "b", "a"]
     assert found.interactions == []
-    assert [one.shapley for one in found.contributions] == [None] * 3
-    assert [one.alone is not None for one in found.contributions] == [True, False, False]
-    assert [one.left_out is not None for one in found.contributions] == [False, False, True]
+    assert found.non_additivity is None
+    assert [one.shapley_value for one in found.effects] == [None] * 3
+    assert [one.removed_last is not None for one in found.effects] == [True, False, False]
+    assert [one.removed_first is not None for one in found.effects] == [False, False, True]
 
     one_in = {removed: cells[removed] for removed in map(frozenset, ["", "ab", "ac", "bc", "abc"])}
     [found] = attribute(one_in, ORDER)
-    assert all(one.alone for one in found.contributions)
+    assert all(one.removed_last for one in found.effects)
     assert found.ladder == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.analysis.summary import Results, results_csv, summarise
+from ablations.analysis.summary import Results, summarise
 from ablations.catalogue.designs import CORE
 from ablations.catalogue.entries import ENTRIES, find_ablation
 from ablations.inspection.load import load_exhibits
@@ -15,8 +15,9 @@ from ablations.records.run import load_predictions
 from ablations.records.study import load_study
 from reports.documents.lesson import parameter_counts, render_lesson
 from reports.documents.readme import render_readme, render_summary
-from reports.html.page import render_page, render_replication
-from reports.text.wording import interval, signed
+from reports.html.page import render_page
+from reports.text.exports import results_csv
+from reports.text.wording import capitalised, interval, signed
 from tests.factories import DIGITS, make_results, make_spec
 from tests.reports.html.pages import text_of
 
@@ -90,17 +91,18 @@ def test_records_are_of_the_current_catalogue(reference: Results, fashion: Resul
 
 def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> None:
     assert (REFERENCE / "results.csv").read_text() == results_csv(reference)
-    for folder, results in ((REFERENCE, reference), (FASHION, fashion)):
+    for folder, results, others in ((REFERENCE, reference, [fashion]), (FASHION, fashion, [])):
         page = (folder / "report.html").read_text()
-        fresh = render_page(results, load_exhibits(folder, results.study))
+        fresh = render_page(results, load_exhibits(folder, results.study), others)
         assert page_text(page) == page_text(fresh), "stale: run `make readme`"
         assert (folder / "report.md").read_text() == render_summary(results)
-    page = (REPOSITORY / "docs" / "replication.html").read_text()
-    assert page_text(page) == page_text(render_replication([reference, fashion]))
     drawn = (REFERENCE / "differences.svg").read_text()
     for row in reference.rows:
         if row.difference_pct:
-            assert row.ablation.name in drawn and f">{signed(row.difference_pct.mean)}<" in drawn
+            assert (
+                capitalised(row.ablation.removes) in drawn
+                and f">{signed(row.difference_pct.mean)} (" in drawn
+            )
 
 
 def test_committed_studies_are_small() -> None:

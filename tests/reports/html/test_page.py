@@ -11,14 +11,17 @@ import msgspec
 import pytest
 from matplotlib.figure import Figure
 
-from ablations.analysis.summary import Results, results_csv, summarise
+from ablations.analysis.summary import Results, summarise
 from ablations.catalogue.designs import CORE, design_ablations
+from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.presets import QUICK
-from reports.documents.readme import standalone_svg
 from reports.figures import svg
-from reports.figures.differences import difference_figure
+from reports.figures.attribution import STRONGEST, combinations_figure
+from reports.figures.effects import cost_figure, effects_figure
+from reports.figures.svg import standalone_svg
 from reports.html.page import NO_EXHIBITS, published_errors_pct, read_static, render_page
 from reports.text import answer, methods, wording
+from reports.text.exports import results_csv
 from tests.factories import (
     ALL_NAMES,
     DIGITS,
@@ -94,7 +97,11 @@ def test_every_kind_of_study_gives_a_well_formed_page(study: str) -> None:
     reader = PageReader(page)
     assert all(count == 1 for count in reader.ids.values()), reader.ids.most_common(3)
     assert set(reader.references) <= set(reader.ids)
-    links = {link for link in reader.links if not link.startswith("data:image/png;base64,")}
+    data = re.compile(
+        r"data:(image/(png|svg\+xml)|text/(csv|markdown|x-bibtex)|application/x-tex)\b"
+    )
+    papers = re.compile("https://(arxiv.org/abs|jmlr.org/papers)/")
+    links = {link for link in reader.links if not data.match(link) and not papers.match(link)}
     assert all(link.startswith("#") for link in links)
     assert {link[1:] for link in links} <= set(reader.ids)
     assert "None" not in re.sub("None[.:]", "", reader.text).split()
@@ -106,20 +113,20 @@ def test_every_kind_of_study_gives_a_well_formed_page(study: str) -> None:
 def test_retuned_ablations_stand_beside_those_at_the_targets_settings() -> None:
     text, found = text_of(page_of("retuned")), answer.answer(results_of("retuned"))
     assert "At the target’s settings, and each network at its own" in text
-    assert "batch_size 128" in text and "has a recipe of its own" in text
+    assert "batch size 128" in text and "with its own recipe" in text
     assert [(row.ablation.name, own.ablation.name) for row, own in found.retuned] == [
         ("no-gap", "no-gap-retuned")
     ]
     # Neither a retuned ablation nor a placebo counts as a removal.
     assert found.lowest.count("Of 2 ablations:") == 1
-    assert "placebo" in found.controls
+    assert "Negative control" in found.controls
     assert "Nothing was retuned" in text_of(page_of("whole catalogue"))
 
 
 def test_no_text_of_a_record_becomes_markup(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    # The script, the networks, and the results to download.
-    assert page.count("<script") == page.count("</script>") == 3
+    # The script and the networks.
+    assert page.count("<script") == page.count("</script>") == 2
     assert "<img src=x" not in page and page.count("</style>") == 1
     assert f"$x_1$ {HOSTILE}" in PageReader(page).text
     [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
@@ -139,7 +146,7 @@ def test_text_of_a_figure_is_not_changed() -> None:
 
 
 def test_standalone_figure_has_its_colours_and_a_background(results: Results) -> None:
-    figure = difference_figure(results.rows, 0.1)
+    figure = effects_figure(results.rows, 0.1, "some")
     assert figure
     drawn = standalone_svg(figure)
     assert "var(" not in drawn
@@ -154,71 +161,118 @@ def test_one_row_far_away_makes_the_axis_logarithmic() -> None:
     )
     far = make_results(several(3), diverged=["no-batchnorm"])
     for found, is_logarithmic in ((near, False), (far, True)):
-        drawn = difference_figure(found.rows, 0.1)
+        drawn = effects_figure(found.rows, 0.1, "some")
         assert drawn and ("logarithmic beyond ±1 (shaded)" in drawn) == is_logarithmic
 
 
-def test_page_has_every_number_change_and_test(results: Results, report: Path) -> None:
+def test_page_has_every_number_and_change(results: Results, report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    text, section = text_of(page), page.split('id="evidence"')[1].split("</section>")[0]
-    lines = [text_of(line) for line in re.findall(r"<tr.*?</tr>", section, re.DOTALL)]
+    text = text_of(page)
     for row in results.rows:
         assert f'id="entry-{row.ablation.name}"' in page
-        values = [row.accuracy_pct.mean, *row.accuracy_pct.by_seed.values()]
-        numbers = [f"{value:.2f}" for value in (*values, row.best_epoch_accuracy_pct.mean)]
+        numbers = [f"{value:.2f}" for value in row.accuracy_pct.by_seed.values()]
         numbers += [f"{row.parameters:,}", f"{row.multiply_adds:,}"]
         assert all(number in text for number in numbers), row.ablation.name
-        if row.verdict and row.difference_pct:
-            [line] = [line for line in lines if line.split(" ")[0] == row.ablation.name]
-            assert wording.signed(row.difference_pct.mean) in line
-            assert wording.verdict_name(row, 0.1) in line
-            assert wording.verdict_details(row) in line
-            assert wording.interval(row.difference_pct.interval_95) in line
-            assert wording.interval(row.difference_pct.new_images_interval_95) in line
-            assert wording.interval(row.difference_pct.new_images_interval_95) in text
-            assert wording.decimal(row.difference_pct.spreads[0], 3) in line
     assert results.model and results.model.seed_correlation
     correlation, _ = results.model.seed_correlation
-    assert f"over common seeds is {wording.signed(correlation)} in this study" in text
+    assert f"target and ablation correlate by {wording.signed(correlation)}" in text
     assert "- block='conv-bn-relu' + block='conv-relu'" in text
     assert "num_epochs" not in text
 
 
-def test_answer_has_the_core_concepts_with_their_numbers(results: Results) -> None:
+def test_answer_names_the_largest_loss(results: Results) -> None:
     found = answer.answer(results)
-    core = [row for row in results.rows if row.ablation.is_core]
-    assert "3 seeds" in found.lead and "no-lr-schedule" in found.lowest
-    for row, removal in zip(core, found.removals, strict=True):
-        assert row.difference_pct and removal.row is row
-        assert wording.estimate_words(row.difference_pct) in removal.measured
-    [size] = [one.measured for one in found.removals if "parameters" in one.measured]
-    matched = next(row for row in results.rows if row.ablation.name == "no-gap-matched")
-    assert "43,538 parameters" in size and "20,000" in size
-    assert matched.difference_pct and wording.signed(matched.difference_pct.mean) in size
+    assert "3 seeds" in found.lead
+    assert found.lowest.startswith("Largest loss: without the learning rate schedule, ")
+
+
+def test_effects_are_drawn_with_intervals_verdicts_and_the_limit(results: Results) -> None:
+    compared = [row for row in results.rows if row.difference_pct]
+    for is_narrow in (False, True):
+        drawn = effects_figure(compared, 0.1, "some", is_narrow=is_narrow)
+        assert drawn
+        texts = [one.text or "" for one in ElementTree.fromstring(drawn).iter("text")]
+        for row in compared:
+            assert any(text.startswith(wording.signed(row.difference_pct.mean)) for text in texts)
+            assert is_narrow or wording.verdict_name(row, 0.1) in texts
+            shown = wording.capitalised(row.ablation.removes)[:25]
+            assert any(text.startswith(shown) for text in texts)
+        costs = cost_figure(compared, results.target, is_narrow=is_narrow)
+        assert costs and "limit of the assignment" in costs and "multiply-adds per image" in costs
+
+
+def section_of(study: str) -> str:
+    """The section on combinations."""
+    return page_of(study).split('id="together"')[1].split("</section>")[0]
 
 
 def test_combinations_are_on_the_page() -> None:
-    results, text = results_of("factorial"), text_of(page_of("factorial"))
+    results, section = results_of("factorial"), section_of("factorial")
+    text = text_of(section.split(">", 1)[1])
     [attribution] = results.attributions
     for interaction in attribution.interactions:
         assert wording.signed(interaction.effect.mean) in text
+    effects = {row.ablation.name: row.difference_pct for row in results.rows if row.difference_pct}
     for row in results.combinations:
-        assert row.ablation.removes in text
-        assert f"{row.parameters:,}" in text and wording.decimal(row.accuracy_pct.mean) in text
-    removing_all = wording.signed(-attribution.full_minus_bare.mean)
-    answer = page_of("factorial").split('id="answer"')[1].split("</section>")[0]
-    assert f"{removing_all} points (3 seeds" in answer
-    assert "Shapley" not in page_of("ladder").split('id="together"')[1].split("</section>")[0]
+        assert row.ablation.removes in text and f"{row.parameters:,}" in text
+        assert wording.decimal(row.accuracy_pct.mean) in text
+    # One quantity has one sign and one interval everywhere.
+    assert attribution.all_removed == results.combinations[-1].difference_pct
+    assert [one.removed_first for one in attribution.effects] == [effects[n] for n in effects]
+    removing_all = wording.estimate_words(attribution.all_removed)
+    assert removing_all in text
+    assert "Shapley" not in section_of("ladder")
+    # Without a set that is complete enough, the table is open.
     [row] = results_of("one combination").combinations
-    section = page_of("one combination").split('id="combinations"')[1]
-    assert wording.decimal(row.accuracy_pct.mean) in section
+    section = section_of("one combination")
+    assert wording.decimal(row.accuracy_pct.mean) in section and "<details open>" in section
     assert row.ablation.name in results_csv(results_of("one combination"))
+    assert 'id="together"' not in page_of("whole catalogue")
+
+
+PAIRS = ["no-gap", "no-dropout", "no-batchnorm", "no-dropout+no-gap", "no-batchnorm+no-gap"]
+FIVE = [*CORE, find_ablation("no-momentum")]
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "num_missing"),
+    [
+        ([one.name for one in design_ablations("factorial", CORE[:2])], (2, 2), 0),
+        ([one.name for one in design_ablations("factorial", CORE[:3])], (4, 2), 0),
+        ([one.name for one in design_ablations("factorial", CORE)][:-1], (4, 4), 1),
+        ([one.name for one in design_ablations("factorial", FIVE)], (8, 4), 0),
+        (["target", *PAIRS], (4, 2), 2),
+    ],
+)
+def test_heat_map_has_every_combination(
+    names: list[str], shape: tuple[int, int], num_missing: int
+) -> None:
+    results = make_results(several(2, *names))
+    drawn = combinations_figure(results)
+    assert drawn
+    texts = [one.text for one in ElementTree.fromstring(drawn).iter("text")]
+    cells = texts[-shape[0] * shape[1] - 1 :]  # The full network has two lines.
+    rows = [row for row in (*results.rows, *results.combinations) if row.difference_pct]
+    means = [wording.signed(row.difference_pct.mean) for row in rows]
+    assert sorted(cells) == sorted([*means, "full", "network", *["not run"] * num_missing])
+    # No colour hides the text on it.
+    opacities = re.findall(r'fill-opacity="([\d.]+)"', drawn)
+    assert max(map(float, opacities)) == STRONGEST
+
+
+def test_heat_map_is_left_out_where_it_would_be_mostly_empty_or_too_large() -> None:
+    six = [*FIVE, find_ablation("no-augmentation")]
+    for ablations in (design_ablations("ladder", CORE), design_ablations("factorial", six)):
+        assert (
+            combinations_figure(make_results(several(1, *[one.name for one in ablations]))) is None
+        )
+    # Of two sets without a common map, the first is drawn.
+    assert combinations_figure(results_of("two sets of combinations"))
 
 
 def test_page_begins_with_the_network_and_notices() -> None:
     text = text_of(page_of("whole catalogue"))
-    assert "6 convolutional blocks in 3 stages and 18,962 parameters" in text
-    assert "for 20 epochs of 60,000 images" in text
+    assert "20 epochs of 60,000 images" in text and "18,962" in text
     assert "Please note" not in text and "published run, 1 seed" in text
     for study in ("digits", "one epoch"):
         text = text_of(page_of(study))
@@ -245,7 +299,7 @@ def test_mixed_versions_margin_groups_and_left_out_records_are_stated() -> None:
     records.append(msgspec.structs.replace(records[0], run_spec=unknown))
     text = text_of(render_page(summarise(replace(study, records=tuple(records)))))
     assert answer.notices(spec, records) == []
-    assert "0.25 points (25 of" in text and "±0.10" not in text
+    assert "±0.25 points (25 of" in text and "±0.10" not in text
     assert "Up to 2 seeds" in text and "one wider network" in text
     assert "x/record.json: damaged" in text and "no-such-thing" in text
     assert "9.9.9" in text and "differ in: PyTorch and commit." in text
@@ -256,9 +310,8 @@ def test_incomplete_studies_state_what_is_missing() -> None:
     assert "4 runs" in contents and "no-relu" in contents
     for study, words in (
         ("diverged", "2 of 2 failed"),
-        ("diverged", "seed 0 diverged in epoch 4 (the loss was no longer finite), seed 1 diverged"),
-        ("partly timed", "not measured yet"),
-        ("one seed", "Not measured yet"),
+        ("diverged", "Seed 1 diverged in epoch 4: the loss was no longer finite."),
+        ("one seed", "Epoch times were not measured yet"),
         ("one epoch", "✗ Not met: at least 99.4 %"),
         ("one seed", "? Undecided: at least 99.4 %"),
         ("target diverged", "✗ Not met: at least 99.4 %"),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from ablations.analysis.summary import Results
 from tests.reports.html.pages import PAINTED
-from tests.reports.html.test_predict import cards, guess
 
+REFERENCE_REPORT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "report.html"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -26,12 +26,7 @@ def open_everything(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("fragment", "scheme", "width"),
-    [
-        ("#numbers?sort=difference&show=no", "light", 1300),
-        ("#numbers?sort=difference&show=no", "dark", 360),
-        # The results are hidden.
-        ("#predict", "light", 360),
-    ],
+    [("#entry-no-gap", "light", 1300), ("#entry-no-gap", "dark", 360), ("#predict", "light", 360)],
 )
 def test_axe_finds_nothing(
     open_page: Callable[..., Page], report: Path, fragment: str, scheme: str, width: int
@@ -39,13 +34,12 @@ def test_axe_finds_nothing(
     page = open_page(report, fragment, width, color_scheme=scheme)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
-    for card, chosen in zip(cards(page).all(), ("worse", "hardly", "better"), strict=False):
-        guess(card, chosen)
-    if fragment != "#predict":
+    if fragment == "#predict":
+        page.get_by_label("lower").check()
+        page.get_by_role("button", name="Show the result").click()
+    else:
+        page.get_by_label("more statistics").check()
         open_everything(page)
-        # With a link to copy.
-        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject() }")
-        page.locator("#numbers-tools .copy").click()
     page.locator(".draw-sample").first.click()
     expect(page.locator("#draw-status")).to_contain_text("The target predicts")
     results = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
@@ -94,17 +88,7 @@ def test_keyboard_reaches_every_control_and_shows_the_focus(
         )
         seen.add(name)
         assert has_outline, name
-    assert {"A", "BUTTON", "DIV"} <= seen
-
-
-def test_figures_have_numbers_and_links_lead_to_their_cards(
-    open_page: Callable[..., Page], report: Path
-) -> None:
-    page = open_page(report, "#entry-no-gap")
-    top = page.locator("#entry-no-gap").bounding_box()
-    assert top is not None and abs(top["y"]) < 100
-    without_numbers = "main :is(section, article):has(.wide-plot):not(:has(table))"
-    expect(page.locator(without_numbers)).to_have_count(0)
+    assert {"A", "BUTTON", "INPUT"} <= seen
 
 
 def test_diagrams_mark_differences_by_shape(page: Page) -> None:
@@ -122,45 +106,68 @@ def test_diagrams_mark_differences_by_shape(page: Page) -> None:
     assert look("li.kept", "borderTopWidth") == "1px"
 
 
-def test_paper_has_every_result_and_no_controls(
+def test_paper_is_a_summary_of_at_most_six_pages(
     open_page: Callable[..., Page], report: Path, results: Results
 ) -> None:
-    page = open_page(report, "#numbers?show=pool", 360)
-    num_hints = page.locator(".frame-hint:visible").count()
+    page = open_page(report, "", 360)
     page.emulate_media(media="print")
-    page.evaluate(PAINTED)
-    expect(page.locator(".frame-hint:visible")).to_have_count(0)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    compared = [row for row in results.rows if row.difference_pct]
-    findings = page.locator("article.entry .finding")
-    assert findings.count() == findings.locator("visible=true").count() == len(compared)
+    for section in ("#answer .lead", "#effects .only-wide", "#data table", "#methods > p"):
+        expect(page.locator(f"{section}:visible").first).to_be_visible()
+    assert page.locator("#data tbody tr:visible").count() == len(results.rows)
     expect(
-        page.locator("main button:not(th button):visible, input:visible, #draw:visible")
+        page.locator("#explore, #draw, body > nav, main button:not(th button)").locator(
+            "visible=true"
+        )
     ).to_have_count(0)
-    # The number of shown rows is on paper only if some are hidden.
-    expect(page.locator("#numbers-tools .count")).to_be_visible()
-    expect(page.locator("#evidence-tools")).not_to_be_visible()
-    num_pages = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
-    assert 10 < num_pages < 60
-    page.emulate_media(media="screen")
-    page.evaluate(PAINTED)
-    assert page.locator(".frame-hint:visible").count() == num_hints > 0
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) <= 6
 
 
 def test_page_works_without_a_script(
     open_page: Callable[..., Page], report: Path, results: Results
 ) -> None:
-    page = open_page(report, "#numbers?sort=accuracy", java_script_enabled=False)
-    frames = page.locator("main .scroll")
-    assert frames.count() == page.locator("main .scroll[tabindex='0']").count() > 0
-    expect(page.locator("button:visible, input:visible, .frame-hint")).to_have_count(0)
+    page = open_page(report, java_script_enabled=False)
+    expect(page.locator("button:visible")).to_have_count(0)
     expect(page.locator("#draw-needs-script")).to_be_visible()
     expect(page.locator("#draw-live")).to_be_hidden()
-    assert page.locator("#numbers tbody tr:visible").count() == len(results.rows)
-    card = page.locator("details.predict").first
-    card.locator("> summary").click()
-    expect(card.locator(".predicted")).to_be_visible()
-    expect(card.locator("form")).not_to_be_visible()
+    assert page.locator("#data tbody tr:visible").count() == len(results.rows)
+    # Every network is a fold.
+    panels = page.locator(".panel")
+    assert panels.count() == len(results.rows) + len(results.combinations)
+    expect(page.locator(".panel .diagram:visible")).to_have_count(1)
+    page.locator("#entry-no-gap > summary").click()
+    expect(page.locator("#entry-no-gap .facts")).to_be_visible()
+
+
+def test_projector_shows_a_section_a_screen(page: Page) -> None:
+    size = "parseFloat(getComputedStyle(document.body).fontSize)"
+    before = page.evaluate(size)
+    page.get_by_role("button", name="Projector").click()
+    assert page.evaluate(size) == 1.5 * before
+    heights = "sections => sections.map(one => one.offsetHeight)"
+    assert min(page.locator("main > section").evaluate_all(heights)) >= 900
+    page.locator("#title").click()
+    for anchor, key in (
+        ("explore", "ArrowRight"),
+        ("effects", "PageDown"),
+        ("explore", "ArrowLeft"),
+    ):
+        page.keyboard.press(key)
+        top = page.locator(f"#{anchor}").evaluate("one => one.getBoundingClientRect().top")
+        assert abs(top) < 60, anchor
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_reference_report_is_short(open_page: Callable[..., Page], width: int) -> None:
+    page = open_page(REFERENCE_REPORT, "", width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Nothing opens scrolled, and row names are on screen.
+    scrolled = "[...document.querySelectorAll('*')].filter(one => one.scrollLeft > 0).length"
+    assert page.evaluate(scrolled) == 0
+    if width == 1440:
+        num_words = len(page.locator("body").inner_text().split())
+        assert 1000 < num_words <= 2500
+        assert page.evaluate("document.documentElement.scrollHeight") <= 12 * 900
 
 
 def test_errors_in_one_part_leave_the_others_working(
@@ -168,81 +175,16 @@ def test_errors_in_one_part_leave_the_others_working(
 ) -> None:
     text = report.read_text(encoding="utf-8")
     broken = tmp_path / "broken.html"
-    broken.write_text(re.sub('id="(live|results)-data">', r"\g<0>broken", text), encoding="utf-8")
-    page = open_page(broken, "#numbers?sort=name&order=descending")
-    assert len(problems) == 2
+    broken.write_text(text.replace('id="live-data">', 'id="live-data">broken'), encoding="utf-8")
+    page = open_page(broken)
+    assert len(problems) == 1
     problems.clear()
-    expect(page.locator("#downloads")).not_to_be_visible()
     expect(page.locator("#draw-live")).to_be_hidden()
-    expect(page.locator("#numbers [aria-sort=descending]")).to_have_count(1)
-    expect(page.get_by_role("button", name="Predict first")).to_be_visible()
+    expect(page.locator("#data th button").first).to_be_visible()
+    expect(page.get_by_role("link", name="Predict first")).to_be_visible()
     # A changed script does not run at all.
     broken.write_text(text.replace('"use strict";', '"use  strict";'), encoding="utf-8")
     page = open_page(broken)
     assert problems and all("Content Security Policy" in problem for problem in problems)
     problems.clear()
     expect(page.locator("#draw-live")).to_be_hidden()
-
-
-# ---- Frames that scroll sideways
-
-
-def hint(frame: Locator) -> Locator:
-    """The element before the frame, if it is its hint."""
-    return frame.locator("xpath=preceding-sibling::*[1][contains(@class, 'frame-hint')]")
-
-
-def check_frames(page: Page) -> tuple[int, int]:
-    """Frames have a focus and a hint if and only if they scroll; returns how many do, and all."""
-    frames = page.locator("main .scroll:visible").evaluate_all(
-        """frames => frames.map(frame => [
-            frame.scrollWidth > frame.clientWidth + 2,
-            frame.getAttribute("tabindex") === "0",
-            Boolean(frame.previousElementSibling?.matches(".frame-hint:not([hidden], .past)")),
-        ])"""
-    )
-    assert all(is_wide == has_focus == has_hint for is_wide, has_focus, has_hint in frames)
-    return sum(is_wide for is_wide, *_ in frames), len(frames)
-
-
-def test_only_frames_that_overflow_have_a_focus_and_a_hint(
-    open_page: Callable[..., Page], report: Path
-) -> None:
-    page = open_page(report, width=360)
-    expect(page.locator(".frame-hint").first).to_have_attribute("aria-hidden", "true")
-    num_wide, num_frames = check_frames(page)
-    assert num_wide > num_frames / 2
-    resize(page, 1900)
-    assert check_frames(page)[0] < num_wide
-    resize(page, 360)
-    assert check_frames(page)[0] == num_wide
-    # The hint disappears when the reader scrolls; nothing moves, and it does not return.
-    frame = page.locator("#numbers .scroll")
-    expect(hint(frame)).to_have_text("scrolls sideways →")
-    frame.focus()
-    top = frame.evaluate("frame => frame.getBoundingClientRect().top")
-    page.keyboard.press("ArrowRight")
-    expect(hint(frame)).not_to_be_visible()
-    assert frame.evaluate("frame => frame.getBoundingClientRect().top") == top
-    resize(page, 400)
-    expect(hint(frame)).not_to_be_visible()
-    assert frame.get_attribute("tabindex") == "0"
-
-
-def test_figures_begin_at_zero(open_page: Callable[..., Page], report: Path) -> None:
-    page = open_page(report, width=360)
-    is_shown = """frame => {
-        const mark = frame.querySelector(".plot .zero");
-        const inner = mark.getBoundingClientRect(), outer = frame.getBoundingClientRect();
-        return inner.left >= outer.left && inner.right <= outer.right;
-    }"""
-    frames = page.locator(".scroll").filter(has=page.locator(".plot .zero")).all()
-    assert frames and all(frame.evaluate(is_shown) for frame in frames)
-    moved = [frame for frame in frames if frame.evaluate("frame => frame.scrollLeft") > 0]
-    assert moved
-    expect(hint(moved[0])).to_contain_text("←")
-    moved[0].evaluate("frame => { frame.scrollLeft = 0 }")
-    expect(hint(moved[0])).not_to_be_visible()
-    # A new width does not move a frame that the reader has scrolled.
-    resize(page, 420)
-    assert moved[0].evaluate("frame => frame.scrollLeft") == 0

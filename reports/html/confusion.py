@@ -1,4 +1,4 @@
-"""What an ablation's card on the page shows besides its numbers: the finding and the confusion matrix."""
+"""The confusion matrix of a network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,6 @@ import numpy as np
 
 from ablations.analysis.summary import AblationResult
 from ablations.inspection.load import Exhibits
-from reports.text.templates import render_sentences
 
 MOST_CONFUSIONS = 3
 
@@ -21,11 +20,6 @@ class Confusion(NamedTuple):
     class_names: Sequence[str]
     most: int
     """The smallest count that is marked as one of the most frequent mistakes."""
-
-
-def finding(row: AblationResult, margin_pct: float) -> str:
-    """What removing the ingredient did; empty without a comparison."""
-    return render_sentences("finding.jinja", row=row, margin_pct=margin_pct)
 
 
 def confusion_of(row: AblationResult, exhibits: Exhibits) -> Confusion | None:

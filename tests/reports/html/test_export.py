@@ -1,0 +1,41 @@
+"""The files that the page offers, saved by a browser that runs no script."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+from xml.etree import ElementTree
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from ablations.analysis.summary import Results
+from reports.text.exports import downloads
+
+
+def test_files_are_saved_without_a_script(
+    open_page: Callable[..., Page], report: Path, results: Results
+) -> None:
+    page = open_page(report, java_script_enabled=False)
+    saved = {}
+    for link in page.locator("a[download]").all():
+        if not link.is_visible():
+            page.get_by_label("effects against cost").check()
+        with page.expect_download() as download:
+            link.click()
+        name = download.value.suggested_filename
+        assert name == link.get_attribute("download") and name not in saved
+        saved[name] = Path(download.value.path()).read_bytes()
+    for one in downloads(results):
+        assert saved.pop(one.name) == urlopen(one.url).read()
+    # What is left are figures.
+    figures = ["effects", "costs", "combinations"]
+    for name, content in saved.items():
+        stem, _, ending = name.rpartition(".")
+        assert any(stem.endswith(f"-{figure}") for figure in figures)
+        if ending == "svg":
+            assert b"var(" not in content and ElementTree.fromstring(content).tag.endswith("svg")
+        else:
+            assert Image.open(io.BytesIO(content)).format == "PNG"
+            assert len(content) < 60_000
+    assert len(saved) == 2 * len(figures)
