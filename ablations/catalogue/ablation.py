@@ -155,10 +155,11 @@ def combine(ablations: Sequence[Ablation]) -> Ablation:
 def _join(ablations: Sequence[Ablation]) -> Ablation:
     """All changes of the ablations; raises ValueError if two of them contradict each other."""
     parts = tuple(ablation.name for ablation in ablations)
+    removed = [ablation.removes for ablation in ablations]
     name = "+".join(parts)
     return Ablation(
         name=name,
-        removes=", ".join(ablation.removes for ablation in ablations),
+        removes=" and ".join(filter(None, [", ".join(removed[:-1]), removed[-1]])),
         question="How well does the network do without all of these at once?",
         expectation="The loss may be larger or smaller than the sum of the single losses.",
         source="That of each entry.",

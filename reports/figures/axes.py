@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from ablations.analysis.intervals import Difference, Effect
 from ablations.analysis.statistics import Estimate
-from reports.figures.svg import COLOURS, ZERO_LINE
+from reports.figures.svg import COLOURS
 from reports.text.wording import two_digits
 
 
@@ -46,7 +46,7 @@ def draw_estimate(
 
 def finish_rows(axes: Axes, labels: Sequence[str]) -> None:
     """Rows from top to bottom with labels at the left, and the line of zero."""
-    axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=1.5, gid=ZERO_LINE)
+    axes.axvline(0, color=COLOURS["ink"], linewidth=1.4, zorder=1.5)
     axes.set_yticks(range(len(labels)), labels, color=COLOURS["ink"])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
@@ -57,7 +57,7 @@ def scale_logarithmically(axes: Axes) -> None:
     """A logarithmic vertical axis with a few ticks in plain numbers, for any range of values."""
     axes.set_yscale("log", subs=[])
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
     axes.yaxis.set_major_formatter(lambda value, _: two_digits(value))
     axes.grid(axis="x", visible=False)
 

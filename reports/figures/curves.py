@@ -27,8 +27,9 @@ def curve_figure(row: AblationResult, target: AblationResult | None, name: str) 
             _draw_mean(axes, target.runs, "target", "target", is_range=True)
         _draw_mean(axes, row.runs, "this network", "variant", is_range=True)
         _finish(figure, axes, num_columns=2)
+        of_what = "of the target" if target is row else f"without {row.ablation.removes}"
         description = f"Error after the last epoch: {100 - row.accuracy_pct.mean:.2f} %."
-        return to_svg(figure, name, f"Test error without {row.ablation.removes}", description)
+        return to_svg(figure, name, f"Test error {of_what}", description)
 
 
 def overview_figure(

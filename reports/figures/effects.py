@@ -37,8 +37,8 @@ def effects_figure(
     if not compared:
         return None
     with figure_style():
-        height = (0.62 if is_narrow else 0.36) * len(compared) + 1.1
-        figure = Figure(figsize=(4.6 if is_narrow else 14, height))
+        height = (0.8 if is_narrow else 0.36) * len(compared) + 1.1
+        figure = Figure(figsize=(4.6 if is_narrow else 13, height))
         axes = figure.subplots()
         for position, (difference, row) in enumerate(compared):
             _draw_row(axes, difference, row, position, margin_pct, is_narrow=is_narrow)
@@ -47,7 +47,7 @@ def effects_figure(
         for edge in (-margin_pct, margin_pct):
             axes.axvline(edge, color=COLOURS["muted"], linewidth=1.2, linestyle=":", zorder=1)
         axes.set_xlabel("effect of removing it (points)")
-        _scale_effects(axes.set_xscale, axes, "x", [one for one, _ in compared])
+        _scale_effects([axes], "x", [one for one, _ in compared])
         add_legend(figure, 1 if is_narrow else 4)
         words = "; ".join(
             f"{row.ablation.removes} {signed(difference.mean)}" for difference, row in compared
@@ -65,23 +65,26 @@ def _draw_row(
     *,
     is_narrow: bool,
 ) -> None:
-    """An estimate with the seeds, and the numbers in words beside it or above it."""
+    """An estimate with the seeds, and the numbers in words beside it, or above it."""
     is_core = row.ablation.is_core
     label = "mean" if difference.interval_95 is None else "mean and 95 % interval"
     draw_estimate(
-        axes, difference, position + 0.1 * is_narrow,
+        axes, difference, position + 0.25 * is_narrow,
         f"{label}, concept" if is_core else label,
         marker="D" if is_core else "o",
     )  # fmt: skip
     beside, words = axes.get_yaxis_transform(), signed(difference.mean)
-    if is_narrow:
-        height, name = position - 0.3, capitalised(_short(row, 44))
-        axes.text(0, height, name, transform=beside, va="center")
-        axes.text(1, height, words, transform=beside, va="center", ha="right")
-        return
     if difference.interval_95:
         words += f" ({interval(difference.interval_95)})"
-    for offset, text in ((12, words), (VERDICT_OFFSET, verdict_name(row, margin_pct))):
+    if is_narrow:
+        for height, text in ((-0.34, capitalised(_short(row, 48))), (-0.08, words)):
+            axes.text(
+                0, position + height, text, transform=beside, va="center", zorder=5,
+                bbox={"facecolor": COLOURS["paper"], "linewidth": 0, "pad": 0.5},
+            )  # fmt: skip
+        return
+    second = VERDICT_OFFSET if difference.interval_95 else VERDICT_OFFSET / 2
+    for offset, text in ((12, words), (second, verdict_name(row, margin_pct))):
         axes.annotate(
             text,
             (1, position),
@@ -109,12 +112,13 @@ def cost_figure(
     if target.epoch_time and all(row.epoch_time for _, row in compared):
         costs.append(("epoch time (s)", lambda row: getattr(row.epoch_time, "median_seconds", 0)))
     with figure_style():
-        size = (4.6, 3.6 * len(costs)) if is_narrow else (14, 5.6)
+        size = (4.6, 3.6 * len(costs)) if is_narrow else (12.5, 5.4)
         figure = Figure(figsize=size)
         panels = figure.subplots(*((len(costs), 1) if is_narrow else (1, len(costs))), sharey=True)
         for axes, (title, cost) in zip(panels, costs, strict=True):
             _draw_costs(axes, compared, target, cost)
             axes.set_xlabel(title)
+        _scale_effects(panels, "y", [one for one, _ in compared])
         panels[0].axvline(
             PARAMETER_LIMIT,
             color=COLOURS["published"],
@@ -130,7 +134,6 @@ def cost_figure(
             for difference, row in compared
         )
         name = f"costs{'-narrow' * is_narrow}"
-        name += "-narrow" * is_narrow
         return to_svg(figure, name, "Effect of each removal against its cost", words)
 
 
@@ -157,7 +160,6 @@ def _draw_costs(
     axes.margins(x=0.35)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.8g}")
-    _scale_effects(axes.set_yscale, axes, "y", [one for one, _ in compared])
 
 
 def _compared(rows: Sequence[AblationResult]) -> list[tuple[Difference, AblationResult]]:
@@ -170,29 +172,29 @@ def _short(row: AblationResult, num_letters: int) -> str:
 
 
 def _scale_effects(
-    set_scale: Callable[..., None],
-    axes: Axes,
-    direction: Literal["x", "y"],
-    differences: Sequence[Difference],
+    panels: Sequence[Axes], direction: Literal["x", "y"], differences: Sequence[Difference]
 ) -> None:
     """Use a linear axis or, if one effect is far from zero, an axis that is logarithmic far from zero.
 
-    On a linear axis, one network that fails would hide the effects of all others.
+    On a linear axis, one network that fails would hide the effects of all others. Several panels
+    share their axis.
     """
     sizes = [max(map(abs, (one.mean, *(one.interval_95 or ())))) for one in differences]
     typical = max(float(np.median(sizes)), 0.05)
-    axis = axes.xaxis if direction == "x" else axes.yaxis
+    first = panels[0]
+    axis = first.xaxis if direction == "x" else first.yaxis
     if max(sizes) > FAR * typical:
         bound = 10.0 ** ceil(log10(2 * typical))
-        set_scale("symlog", linthresh=bound, linscale=1.6)
-        axes.autoscale(axis=direction)
+        getattr(first, f"set_{direction}scale")("symlog", linthresh=bound, linscale=1.6)
+        first.autoscale(axis=direction)
         limits = axis.get_view_interval()
-        span = axes.axvspan if direction == "x" else axes.axhspan
-        for far in (-1000, 1000):
-            span(np.copysign(bound, far), far, color=COLOURS["shade"], linewidth=0, zorder=0)
-        (axes.set_xlim if direction == "x" else axes.set_ylim)(*limits)
+        for axes in panels:
+            span = axes.axvspan if direction == "x" else axes.axhspan
+            for far in (-1000, 1000):
+                span(np.copysign(bound, far), far, color=COLOURS["shade"], linewidth=0, zorder=0)
+        getattr(first, f"set_{direction}lim")(*limits)
         ticks = [bound / 2, *(bound * 10**power for power in range(4))]
         axis.set_major_locator(FixedLocator([0, *ticks, *(-tick for tick in ticks)]))
         if direction == "x":
-            axes.set_xlabel(f"{axes.get_xlabel()}\nlogarithmic beyond ±{bound:g} (shaded)")
+            first.set_xlabel(f"{first.get_xlabel()}\nlogarithmic beyond ±{bound:g} (shaded)")
     axis.set_major_formatter(lambda value, _: signed(value, digits=None))

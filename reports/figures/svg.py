@@ -37,8 +37,6 @@ FONTS = "DejaVu Sans, Verdana, sans-serif"
 PNG_DOTS_PER_INCH = 150
 PNG_COLOURS = 32
 """Enough for the edges of letters; half the bytes of all colours."""
-ZERO_LINE = "zero-line"
-"""The id of the line of zero in a figure; in the page, its class is `zero`."""
 
 
 @contextmanager
@@ -151,8 +149,8 @@ def _fit_into_page(element: ElementTree.Element) -> None:
     attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
     attributes |= re.findall(r"([\w-]+): ([^;]+)", attributes.pop("style", ""))
     attributes.pop("font-family", None)
-    if element.tag == "g" and attributes.pop("id", None) == ZERO_LINE:
-        attributes["class"] = "zero"
+    if element.tag == "g":
+        attributes.pop("id", None)
     for name in attributes.keys() & {"d", "x", "y"}:
         attributes[name] = re.sub(r"(\.\d\d)\d+", r"\1", attributes[name])
     element.attrib = {name: VARIABLES.get(value, value) for name, value in attributes.items()}

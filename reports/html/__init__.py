@@ -1,1 +1,1 @@
-"""The report page, its cards and the networks that run in it."""
+"""The report page, and the trained networks that run in it."""

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from ablations.analysis.replication import replication_rows
 from ablations.analysis.summary import Results
 from ablations.catalogue.ablation import spec_changes
-from ablations.catalogue.entries import ENTRIES
+from ablations.catalogue.designs import CORE
 from ablations.inspection.load import Exhibits
 from ablations.training import augmentation
 from ablations.words import VERDICT_SYMBOLS
@@ -67,8 +67,10 @@ def render_page(
         "data": "Table and export" if all_rows else "",
         "appendix": "Appendix",
     }
-    return render_template(
-        "page.html",
+    # Its content security policy names the digests of style and script: a browser runs nothing else.
+    return template_environment().get_template("page.html").render(
+        style=Markup(read_static(".css")),
+        script=Markup('"use strict";\n' + read_static(".js")),
         sections={anchor: words for anchor, words in sections.items() if words},
         results=results,
         spec=spec,
@@ -78,7 +80,7 @@ def render_page(
         answer=answer.answer(results),
         contents=answer.contents(results),
         compared=compared,
-        concepts=[entry for entry in ENTRIES if entry.is_core],
+        concepts=CORE,
         measured={row.ablation.name for row in all_rows},
         hero=_two_layouts(effects_figure, concepts, margin_pct, "hero") if concepts else None,
         effects=_two_layouts(effects_figure, compared, margin_pct, "effects") if compared else None,
@@ -134,16 +136,6 @@ def read_text(name: str) -> str:
     return (resources.files("reports.html") / name).read_text(encoding="utf-8")
 
 
-def render_template(name: str, **values: object) -> str:
-    """An HTML document with its style and script inside.
-
-    Its content security policy names the digests of both, so a browser runs nothing else.
-    """
-    script = Markup('"use strict";\n' + read_static(".js"))
-    template = template_environment().get_template(name)
-    return template.render(style=Markup(read_static(".css")), script=script, **values)
-
-
 def read_static(suffix: str) -> str:
     """All static files with a suffix as one: `page` first, then by name.
 
@@ -179,7 +171,6 @@ def template_environment() -> Environment:
     environment.finalize = _tie_percent_signs
     functions = (
         answer.attribution_lead,
-        answer.together_sentence,
         columns,
         confusion_of,
         combinations_figure,
@@ -188,13 +179,13 @@ def template_environment() -> Environment:
         layer_table,
         spec_changes,
         totals,
+        wording.right_guesses,
     )
     environment.filters |= {"linked": _linked, "policy_digest": _policy_digest}
     environment.globals |= {one.__name__: one for one in functions}
     environment.globals |= {
         "agreement_words": AGREEMENT_WORDS,
         "effect_symbols": wording.EFFECT_SYMBOLS,
-        "removed_words": wording.REMOVED_WORDS,
         "verdict_symbols": VERDICT_SYMBOLS,
         "verdict_words": wording.VERDICT_WORDS,
     }

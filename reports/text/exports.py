@@ -236,7 +236,7 @@ def _table(results: Results, rows: Sequence[AblationResult]) -> Table:
             "Parameters": f"{row.parameters:,}",
             "Seeds": f"{len(row.runs)}{failed}",
             "Accuracy (%)": f"{decimal(row.accuracy_pct.mean)}{spread}",
-            "Difference": signed(found.mean) if found else "",
+            "Effect": signed(found.mean) if found else "",
         }
         if has_interval:
             texts["95 % interval"] = (

@@ -5,7 +5,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ablations.words import duration, plural
+from ablations.words import plural
 from reports.text import wording
 
 
@@ -46,7 +46,6 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     filters = (
         wording.capitalised,
         wording.decimal,
-        duration,
         wording.enumerate_words,
         wording.estimate_words,
         wording.interval,

@@ -8,6 +8,7 @@ from ablations.analysis.attribution import Attribution
 from ablations.analysis.comparison import Comparison
 from ablations.analysis.intervals import MIN_SEEDS, Effect
 from ablations.analysis.summary import AblationResult
+from ablations.analysis.verdicts import Verdict
 from ablations.catalogue.entries import CATALOGUE
 from ablations.words import plural
 
@@ -76,11 +77,13 @@ def capitalised(words: str) -> str:
 
 
 def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
-    """Direction and size, such as `hurts, above the margin`; without a verdict the number of seeds."""
+    """Direction and size, such as `removing it hurts, above the margin`; without a verdict the number of
+    seeds. Of a comparison, `hurts` is about the first of the two."""
     verdict, difference = found.verdict, found.difference_pct
     if verdict:
         size = "size uncertain" if verdict.size == "uncertain" else f"{verdict.size} the margin"
-        words = f"{verdict.direction}, {size}"
+        is_removal = isinstance(found, AblationResult) and verdict.direction != "no clear effect"
+        words = f"{'removing it ' * is_removal}{verdict.direction}, {size}"
         return f"provisional: {words}" if verdict.is_provisional else words
     if difference is None:
         return "no comparison"
@@ -91,6 +94,15 @@ def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
     if abs(difference.mean) <= LARGE * margin_pct:
         return f"no verdict from {words}"
     return f"large in {'this run' if number == 1 else 'these runs'}; {words}"
+
+
+def right_guesses(verdict: Verdict | None) -> list[int]:
+    """Which of -1 (lower), 0 (within the margin) and 1 (higher) a verdict supports; empty where it
+    leaves the direction open."""
+    if verdict is None:
+        return []
+    found = {"hurts": [-1], "helps": [1], "no clear effect": []}[verdict.direction]
+    return [*found, 0] if verdict.size == "below" else found
 
 
 def verdict_details(found: AblationResult | Comparison) -> str:

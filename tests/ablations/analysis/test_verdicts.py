@@ -89,7 +89,7 @@ def results_of(accuracies: dict[str, Sequence[float]], diverged: Sequence[str] =
     ("target", "ablation", "words"),
     [
         # Without any spread.
-        ([100.0] * 3, [50.0] * 3, "hurts, above the margin"),
+        ([100.0] * 3, [50.0] * 3, "removing it hurts, above the margin"),
         ([100.0] * 3, [100.0] * 3, "no clear effect, below the margin"),
         ([99.4] * 5, [99.4] * 5, "no clear effect, below the margin"),
         # Too few seeds.
@@ -141,7 +141,7 @@ def test_details_of_an_uncertain_size_invite_no_further_seeds() -> None:
         found = msgspec.structs.replace(row, verdict=verdict)
         assert words in verdict_details(found)
         assert "more seeds" not in verdict_details(found)
-        assert verdict_name(found, 0.1) == "hurts, size uncertain"
+        assert verdict_name(found, 0.1) == "removing it hurts, size uncertain"
     assert verdict_details(msgspec.structs.replace(row, verdict=Verdict("hurts", "above"))) == ""
 
 
@@ -207,7 +207,7 @@ def test_departures_from_the_plan_are_found_and_stated() -> None:
         in provisional
     )
     row = next(row for row in summarise(study).rows if row.ablation.name == "no-relu")
-    assert verdict_name(row, 0.1).startswith("provisional: hurts")
+    assert verdict_name(row, 0.1).startswith("provisional: removing it hurts")
     assert notices(make_spec(), study.records) == []
 
 

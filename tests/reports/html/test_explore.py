@@ -11,10 +11,18 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from ablations.analysis.summary import AblationResult, Results
+from ablations.analysis.verdicts import Verdict
 from ablations.inspection.load import Exhibits
 from reports.html.confusion import confusion_of
 from reports.html.live import image_picture
-from reports.text.wording import decimal, estimate_words, signed, two_digits, verdict_name
+from reports.text.wording import (
+    decimal,
+    estimate_words,
+    right_guesses,
+    signed,
+    two_digits,
+    verdict_name,
+)
 from tests.factories import make_results
 from tests.reports.html.pages import write_page
 
@@ -75,7 +83,7 @@ def test_what_was_not_run_is_disabled_and_says_so(
     results = make_results({"target": [0], "no-gap": [0]})
     page = open_page(write_page(tmp_path / "page.html", results))
     expect(switch(page, "no-dropout")).to_be_disabled()
-    expect(page.locator("label:has(:disabled)").first).to_contain_text("(not run)")
+    expect(page.locator("label:has(:disabled)").first).to_contain_text("(not run alone)")
     results_of_two = make_results({"target": [0], "no-gap": [0], "no-dropout": [0]})
     two = open_page(write_page(tmp_path / "two.html", results_of_two))
     switch(two, "no-gap").uncheck()
@@ -123,8 +131,9 @@ def test_every_prediction_has_a_result(
     expect(outcome).to_contain_text(verdict_name(row, 0.1))
     words = "Your direction was right" if is_right else "Your direction was not right"
     expect(outcome).to_contain_text(words)
-    guess = -0.3 if is_right else 0.1
-    expect(outcome).to_contain_text(f"{abs(guess - row.difference_pct.mean):.2f} points away")
+    if points:
+        away = abs(-float(points) - row.difference_pct.mean)
+        expect(outcome).to_contain_text(f"{away:.2f} points away")
     expect(outcome).to_be_focused()
     expect(page.locator("#score")).to_contain_text(f"{int(is_right)} of 1 directions right")
     expect(shown(page).locator(".facts")).to_be_visible()
@@ -134,6 +143,75 @@ def test_every_prediction_has_a_result(
     page.get_by_role("button", name="End").click()
     expect(page.locator("#effects")).to_be_in_viewport()
     expect(page.locator("#predict")).to_be_hidden()
+
+
+def predict(page: Page, direction: str, points: str = "") -> None:
+    page.get_by_label(direction).check()
+    page.get_by_label("by about").fill(points)
+    page.get_by_role("button", name="Show the result").click()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "right"),
+    [
+        (None, []),
+        (Verdict("hurts", "above"), [-1]),
+        (Verdict("helps", "uncertain"), [1]),
+        (Verdict("hurts", "below"), [-1, 0]),
+        (Verdict("no clear effect", "below"), [0]),
+        (Verdict("no clear effect", "uncertain"), []),
+    ],
+)
+def test_the_verdict_decides_which_guesses_are_right(
+    verdict: Verdict | None, right: list[int]
+) -> None:
+    assert right_guesses(verdict) == right
+
+
+def test_predictions_of_undecided_effects_and_the_way_out(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    results = make_results({name: [0] for name in ("target", "placebo", "no-relu", "no-gap")})
+    page = open_page(write_page(tmp_path / "page.html", results), "#entry-no-relu")
+    page.get_by_role("link", name="Predict first").click()
+    # Concepts come first; a placebo is no question.
+    expect(shown(page)).to_have_id("entry-no-gap")
+    predict(page, "about the same")
+    expect(page.locator("#outcome")).to_contain_text("The study does not decide the direction")
+    expect(page.locator("#outcome")).to_contain_text("your estimate was")
+    page.get_by_role("button", name="Next").click()
+    expect(shown(page)).to_have_id("entry-no-relu")
+    predict(page, "lower")
+    expect(page.locator("#outcome")).not_to_contain_text("your estimate")
+    expect(page.locator("#score")).to_contain_text("0 of 0 directions right")
+    expect(page.get_by_role("button", name="Next")).to_be_hidden()
+    page.go_back()
+    expect(page.locator("#predict")).to_be_hidden()
+    check_shown(page, row_named(results, "no-relu"))
+    # Again, after all are answered.
+    page.get_by_role("link", name="Predict first").click()
+    expect(shown(page)).to_have_id("entry-no-gap")
+    expect(page.get_by_role("button", name="Next")).to_be_hidden()
+
+
+def test_nothing_to_predict(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    results = make_results({"target": [0]})
+    page = open_page(write_page(tmp_path / "page.html", results), "#predict")
+    check_shown(page, row_named(results, "target"))
+    expect(page.locator("#predict")).to_be_hidden()
+
+
+def test_an_ingredient_comes_back_though_the_rest_was_not_measured(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    names = ("target", "no-fc-head", "no-dropout+no-gap", "no-dropout+no-gap+no-fc-head")
+    results = make_results({name: [0] for name in names})
+    page = open_page(write_page(tmp_path / "page.html", results), "#entry-no-dropout+no-gap")
+    switch(page, "no-fc-head").uncheck()
+    check_shown(page, row_named(results, names[3]))
+    switch(page, "no-gap").check()
+    check_shown(page, row_named(results, "target"))
+    expect(page.locator("#switched")).to_contain_text("(not measured with the others)")
 
 
 def test_confusion_is_summed_over_seeds(results: Results, exhibits: Exhibits) -> None:

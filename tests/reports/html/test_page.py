@@ -93,7 +93,7 @@ def page_of(study: str) -> str:
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_kind_of_study_gives_a_well_formed_page(study: str) -> None:
     page = page_of(study)
-    assert len(page.encode()) < 4_000_000
+    assert len(page.encode()) < 3_000_000
     reader = PageReader(page)
     assert all(count == 1 for count in reader.ids.values()), reader.ids.most_common(3)
     assert set(reader.references) <= set(reader.ids)
@@ -163,6 +163,17 @@ def test_one_row_far_away_makes_the_axis_logarithmic() -> None:
     for found, is_logarithmic in ((near, False), (far, True)):
         drawn = effects_figure(found.rows, 0.1, "some")
         assert drawn and ("logarithmic beyond ±1 (shaded)" in drawn) == is_logarithmic
+
+
+def test_costs_share_one_axis_of_effects() -> None:
+    found = make_results(several(3), diverged=["no-batchnorm"], timing=make_timing())
+    compared = [row for row in found.rows if row.difference_pct]
+    drawn = cost_figure(compared, found.target)
+    assert drawn
+    limits = [axes.get_ylim() for axes in drawn.figure.axes]
+    assert len(limits) == 3 and len(set(limits)) == 1
+    low, high = limits[0]
+    assert -200 < low < -80 and 0 < high < 10
 
 
 def test_page_has_every_number_and_change(results: Results, report: Path) -> None:

@@ -70,7 +70,7 @@ def test_every_panel_is_short() -> None:
             text, caption = words_of(panel)
             assert 30 < len(text.split()) <= 60, f"{study}: {text}"
             assert 10 < len(caption.split()) <= 40, f"{study}: {caption}"
-            assert text.startswith("Removing it: ") and "None" not in panel
+            assert text.startswith("Effect: ") and "None" not in panel
 
 
 def test_panels_state_what_was_measured(results: Results, exhibits: Exhibits) -> None:
