@@ -34,7 +34,7 @@ colour-blind safe palette."""
 VARIABLES = {value: f"var(--figure-{name})" for name, value in COLOURS.items()}
 FONTS = "DejaVu Sans, Verdana, sans-serif"
 """Of a file outside of the page: the font that a figure is laid out with, and one of the same widths."""
-PNG_DOTS_PER_INCH = 150
+PNG_DOTS_PER_INCH = 120
 PNG_COLOURS = 32
 """Enough for the edges of letters; half the bytes of all colours."""
 
@@ -137,6 +137,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> PageFigur
     svg.extend(content)
     for element in svg.iter():
         _fit_into_page(element)
+    _flatten(svg)
     ElementTree.indent(svg, "")
     found = PageFigure(ElementTree.tostring(svg, encoding="unicode"))
     found.name, found.figure = name, figure
@@ -149,8 +150,22 @@ def _fit_into_page(element: ElementTree.Element) -> None:
     attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
     attributes |= re.findall(r"([\w-]+): ([^;]+)", attributes.pop("style", ""))
     attributes.pop("font-family", None)
+    if attributes.get("transform", "").startswith("rotate(-0 "):
+        del attributes["transform"]
     if element.tag == "g":
         attributes.pop("id", None)
     for name in attributes.keys() & {"d", "x", "y"}:
         attributes[name] = re.sub(r"(\.\d\d)\d+", r"\1", attributes[name])
     element.attrib = {name: VARIABLES.get(value, value) for name, value in attributes.items()}
+
+
+def _flatten(parent: ElementTree.Element) -> None:
+    """Remove groups without attributes, and shapes that are not drawn: half of the elements."""
+    children: list[ElementTree.Element] = []
+    for child in parent:
+        _flatten(child)
+        if child.tag == "g" and not child.attrib:
+            children += child
+        elif child.attrib.get("fill") != "none" or "stroke" in child.attrib:
+            children.append(child)
+    parent[:] = children

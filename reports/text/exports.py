@@ -21,7 +21,7 @@ from ablations.version import VERSION
 from reports.text.templates import render_sentences
 from reports.text.wording import MINUS, decimal, interval, signed, verdict_name
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 250_000
 """Of a file inside a page. A larger one is compressed."""
 UNRESERVED = "!$'()*+,/:;=?@"
 """What stays as it is in a data URL, besides letters, digits and `-._~` (RFC 3986, section 3.3)."""
@@ -145,11 +145,11 @@ def summary_csv(results: Results) -> str:
 
 
 def epochs_csv(results: Results) -> str:
-    """One line for each epoch of each run, with nine significant digits: all that a float32 has."""
+    """One line for each epoch of each run, with six significant digits."""
     return _csv(
         ["ablation", "seed", *EPOCH_COLUMNS],
         (
-            [row.ablation.name, run.run_spec.seed, *_nine_digits(epoch)]
+            [row.ablation.name, run.run_spec.seed, *_six_digits(epoch)]
             for row in _rows(results)
             for run in row.runs
             for epoch in run.epochs
@@ -199,9 +199,9 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _nine_digits(epoch: EpochRecord) -> list[str]:
+def _six_digits(epoch: EpochRecord) -> list[str]:
     values = (getattr(epoch, name) for name in EPOCH_COLUMNS)
-    return ["" if value is None else f"{value:.9g}" for value in values]
+    return ["" if value is None else f"{value:.6g}" for value in values]
 
 
 # ---- Tables for papers and pages

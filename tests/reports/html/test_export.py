@@ -17,6 +17,7 @@ def test_files_are_saved_without_a_script(
     open_page: Callable[..., Page], report: Path, results: Results
 ) -> None:
     page = open_page(report, java_script_enabled=False)
+    page.get_by_text("Learning curves").click()
     saved = {}
     for link in page.locator("a[download]").all():
         if not link.is_visible():
@@ -29,7 +30,8 @@ def test_files_are_saved_without_a_script(
     for one in downloads(results):
         assert saved.pop(one.name) == urlopen(one.url).read()
     # What is left are figures.
-    figures = ["effects", "costs", "combinations"]
+    figures = ["effects", "costs", "combinations", "curves"]
+    figures += [f"why-{row.ablation.name}" for row in results.rows if row.ablation.is_core]
     for name, content in saved.items():
         stem, _, ending = name.rpartition(".")
         assert any(stem.endswith(f"-{figure}") for figure in figures)
