@@ -165,6 +165,15 @@ def test_one_row_far_away_makes_the_axis_logarithmic() -> None:
         assert drawn and ("logarithmic beyond ±1 (shaded)" in drawn) == is_logarithmic
 
 
+def test_every_paper_of_arxiv_is_a_link_and_the_gradient_has_its_sign() -> None:
+    page = page_of("whole catalogue")
+    mentions = re.findall(r"(.)arXiv:\d{4}\.\d{4,5}", page)
+    assert len(mentions) > 20 and set(mentions) == {">"}
+    assert (
+        "derivative of the loss with respect to the weights. Training steps go against it" in page
+    )
+
+
 def test_costs_share_one_axis_of_effects() -> None:
     found = make_results(several(3), diverged=["no-batchnorm"], timing=make_timing())
     compared = [row for row in found.rows if row.difference_pct]

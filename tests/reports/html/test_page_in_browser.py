@@ -9,6 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from ablations.analysis.summary import Results
+from reports.html.page import render_page
+from tests.factories import DIGITS, make_results, make_spec
 from tests.reports.html.pages import PAINTED
 
 REFERENCE_REPORT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "report.html"
@@ -168,6 +170,25 @@ def test_the_reference_report_is_short(open_page: Callable[..., Page], width: in
         num_words = len(page.locator("body").inner_text().split())
         assert 1000 < num_words <= 2500
         assert page.evaluate("document.documentElement.scrollHeight") <= 12 * 900
+
+
+def test_on_a_phone_names_stand_above_marks_and_every_study_is_on_screen(
+    open_page: Callable[..., Page], results: Results, tmp_path: Path
+) -> None:
+    other = make_results(
+        {"target": range(3), "no-gap": range(3)}, spec=make_spec(DIGITS, "scikit-learn digits")
+    )
+    path = tmp_path / "page.html"
+    path.write_text(render_page(results, others=[other]), encoding="utf-8")
+    page = open_page(path, width=360)
+    expect(page.locator("#effects .of-effects .only-narrow")).to_be_visible()
+    expect(page.locator("#effects .only-wide:visible")).to_have_count(0)
+    cells = page.locator("#elsewhere td")
+    assert cells.count() == 3
+    assert cells.evaluate_all("all => all.every(one => one.getBoundingClientRect().right <= 360)")
+    expect(cells.last).to_be_visible()
+    resize(page, 1300)
+    expect(page.locator("#effects .of-effects .only-wide")).to_be_visible()
 
 
 def test_errors_in_one_part_leave_the_others_working(
