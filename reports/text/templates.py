@@ -5,7 +5,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ablations.words import plural
+from ablations.words import duration, plural
 from reports.text import wording
 
 
@@ -46,6 +46,7 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     filters = (
         wording.capitalised,
         wording.decimal,
+        duration,
         wording.enumerate_words,
         wording.estimate_words,
         wording.interval,
