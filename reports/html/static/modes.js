@@ -24,6 +24,9 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!step || isField || event.altKey || event.ctrlKey || event.metaKey || !root.classList.contains("projector")) return;
     const sections = [...document.querySelectorAll("main > section")].filter((one) => one.offsetHeight);
     const current = sections.findLastIndex((one) => one.getBoundingClientRect().top < innerHeight / 3);
+    // The keys of a presenter's remote first scroll through a section that is longer than the screen.
+    const { top, bottom } = sections[Math.max(current, 0)].getBoundingClientRect();
+    if ((event.key === "PageDown" && bottom > innerHeight + 1) || (event.key === "PageUp" && top < -1)) return;
     const next = sections[Math.min(Math.max(current + step, 0), sections.length - 1)];
     event.preventDefault();
     next.scrollIntoView();
