@@ -165,6 +165,13 @@ def test_one_row_far_away_makes_the_axis_logarithmic() -> None:
         assert drawn and ("logarithmic beyond ±1 (shaded)" in drawn) == is_logarithmic
 
 
+def test_references_are_those_of_methods_that_were_used() -> None:
+    used = {name: " ".join(methods.references(results_of(name))) for name in STUDIES}
+    assert "Shapley" in used["factorial"] and "Shapley" not in used["whole catalogue"]
+    assert "Dunnett" in used["whole catalogue"] and "Dunnett" not in used["one seed"]
+    assert not any("Jennison" in sources for sources in used.values())
+
+
 def test_every_paper_of_arxiv_is_a_link_and_the_gradient_has_its_sign() -> None:
     page = page_of("whole catalogue")
     mentions = re.findall(r"(.)arXiv:\d{4}\.\d{4,5}", page)
