@@ -267,9 +267,7 @@ def _make_observations(record: RunRecord) -> Observations:
 
     def signals() -> list[BlockSignal]:
         return [
-            BlockSignal(
-                f"stage{stage}.block{block}", noise.uniform(0.5, 1), noise.uniform(0.001, 0.01)
-            )
+            BlockSignal(f"stage{stage}.block{block}", noise.uniform(0.5, 1))
             for stage in range(1, len(network.channels) + 1)
             for block in range(1, network.convs_per_stage + 1)
         ]

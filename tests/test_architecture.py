@@ -18,7 +18,7 @@ LAYERS = (
     "ablations.catalogue", "ablations.data.__init__", "ablations.data.dataset", "ablations.training",
     "ablations.data", "ablations.records", "ablations.inspection", "ablations.runner",
     "ablations.analysis", "ablations.commands", "ablations.grader",
-    "reports.__init__", "reports.text", "reports.figures", "reports.html", "reports.documents",
+    "reports.__init__", "reports.text", "reports.exports", "reports.figures", "reports.html", "reports.documents",
     "benchmarks", "cli", "tests",
 )  # fmt: skip
 """Bottom to top: a module imports those of its own layer and of the layers before it."""

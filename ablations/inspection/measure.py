@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.data.dataset import Dataset
@@ -23,7 +22,7 @@ from mnist_blocks.network import build_network
 from mnist_blocks.spec import NUM_CLASSES
 
 NUM_SIGNAL_IMAGES = 512
-"""Number of training images for the statistics of signals and gradients."""
+"""Number of training images on which the size of the blocks' outputs is measured."""
 NUM_KNOWN_IMAGES = 10_000
 """Number of training images that are classified: as many as MNIST's test images."""
 NUM_DIGITS = 4
@@ -68,7 +67,7 @@ def measure_network(
 
 
 def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> list[BlockSignal]:
-    """Statistics of each convolution block's outputs and gradients on one batch.
+    """The size of each convolution block's outputs on one batch.
 
     The network is not changed. Batch norm uses the batch's statistics, as in training; dropout is
     off, so that the result is deterministic.
@@ -85,30 +84,18 @@ def measure_signals(network: nn.Module, images: Images, scale: InputScale) -> li
     outputs: dict[nn.Module, Tensor] = {}
 
     def keep_output(block: nn.Module, _: object, output: Tensor) -> None:
-        outputs[block] = output.detach()
+        outputs[block] = output
 
     for block in blocks.values():
         block.register_forward_hook(keep_output)
-    with torch.enable_grad():
-        logits = network(prepare_pixels(images.pixels, scale))
-        functional.cross_entropy(logits, images.labels).backward()
-    return [
-        BlockSignal(
-            block=name,
-            output_rms=_root_mean_square(outputs[block]),
-            gradient_rms=_root_mean_square(block.conv.weight.grad),
-        )
-        for name, block in blocks.items()
-    ]
+    with torch.no_grad():
+        network(prepare_pixels(images.pixels, scale))
+    return [BlockSignal(name, _root_mean_square(outputs[block])) for name, block in blocks.items()]
 
 
 def _root_mean_square(values: Tensor) -> float | None:
-    return _round(values.square().mean().sqrt().item())
-
-
-def _round(value: float) -> float | None:
-    """A measurement with four significant digits; None where it is not finite."""
-    finite = finite_or_none(value)
+    """With four significant digits; None where it is not finite."""
+    finite = finite_or_none(values.square().mean().sqrt().item())
     return None if finite is None else float(f"{finite:.{NUM_DIGITS}g}")
 
 

@@ -13,17 +13,12 @@ from ablations.records.run import OBSERVATIONS_FILE, WEIGHTS_FILE, RunRecord
 
 
 class BlockSignal(msgspec.Struct, frozen=True):
-    """Statistics of one convolution block over a batch of training images.
-
-    A number that is not finite is None: the network has diverged.
-    """
+    """How large one convolution block's outputs are over a batch of training images."""
 
     block: str
     """Name of the block: `stage1.block2`."""
     output_rms: float | None
-    """Root mean square of the block's outputs."""
-    gradient_rms: float | None
-    """Root mean square of the loss gradient with respect to the convolution's weights."""
+    """Root mean square of the block's outputs; None where it is not finite: the network has diverged."""
 
 
 class Observations(msgspec.Struct, frozen=True):

@@ -31,8 +31,8 @@ def write_results(
     """
     # Jinja and what the figures need take a while to import.
     from reports.documents.readme import render_summary
+    from reports.exports.data import results_csv, results_json
     from reports.html.page import render_page
-    from reports.text.exports import results_csv, results_json
 
     write_atomically(study_dir / SUMMARY_FILE, render_summary(results).encode())
     write_atomically(study_dir / "results.csv", results_csv(results).encode())

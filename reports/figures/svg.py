@@ -17,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reports.text.exports import Download, file_name, make_download
+from reports.exports.download import Download, file_name, make_download
 
 COLOURS = {
     "ink": "#1b2130",

@@ -21,6 +21,8 @@ from ablations.training import augmentation
 from ablations.words import VERDICT_SYMBOLS
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
+from reports.exports.files import downloads
+from reports.exports.references import references
 from reports.figures.attribution import combinations_figure
 from reports.figures.curves import curve_figure, overview_figure
 from reports.figures.diagrams import columns, totals
@@ -29,7 +31,6 @@ from reports.html.confusion import confusion_of
 from reports.html.live import image_picture, make_live
 from reports.html.mechanisms import make_mechanisms
 from reports.text import answer, methods, wording
-from reports.text.exports import downloads
 from reports.text.replication import (
     AGREEMENT_WORDS,
     replication_lead,
@@ -101,7 +102,7 @@ def render_page(
         num_replicas=max((record.num_replicas for record in study.records), default=1),
         left_out=[*methods.left_out(study), *exhibits.problems],
         downloads=downloads(results),
-        references=methods.references(results),
+        references=references(results),
     )  # fmt: skip
 
 

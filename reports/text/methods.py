@@ -84,17 +84,3 @@ def left_out(study: Study) -> list[str]:
         f"runs of '{name}': the catalogue has no such entry" for name in unknown_ablations(study)
     ]
     return [*study.problems, *unknown]
-
-
-def references(results: Results) -> list[str]:
-    """The sources of the ablations, and of the parts of the analysis that this study uses."""
-    model = results.model
-    is_factorial = any(found.is_factorial for found in results.attributions)
-    methods = (
-        (model, "Dunnett, Journal of the American Statistical Association 50, 1955: intervals that hold together."),
-        (model, "Smyth, Statistical Applications in Genetics and Molecular Biology 3(1), 2004: unequal spreads."),
-        (model and model.num_looks > 1, "Jennison and Turnbull, Journal of the Royal Statistical Society B 51, 1989: planned looks."),
-        (is_factorial, "Shapley, A Value for n-Person Games, 1953: Shapley values."),
-    )  # fmt: skip
-    sources = dict.fromkeys(row.ablation.source for row in results.rows)
-    return [*sources, *(source for is_used, source in methods if is_used)]

@@ -96,6 +96,12 @@ def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
     return f"large in {'this run' if number == 1 else 'these runs'}; {words}"
 
 
+def verdict_cell(row: AblationResult, margin_pct: float) -> str:
+    """The verdict of a table's row; empty for the target and for combinations, which have none."""
+    is_judged = row.ablation.kind != "target" and not row.ablation.parts
+    return verdict_name(row, margin_pct) if is_judged else ""
+
+
 def right_guesses(verdict: Verdict | None) -> list[int]:
     """Which of -1 (lower), 0 (within the margin) and 1 (higher) a verdict supports; empty where it
     leaves the direction open."""

@@ -12,7 +12,6 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 from torch import nn
-from torch.nn import functional
 
 from ablations.catalogue.entries import CATALOGUE, find_ablation
 from ablations.catalogue.experiment import TrainingSpec
@@ -80,14 +79,13 @@ def test_signals_are_those_of_the_network_run_step_by_step(digits: Dataset) -> N
         f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (1, 2)
     ]
     activations = prepare_pixels(images.pixels, scale)
-    first = network.stage1.block1(activations)
-    assert signals[0].output_rms == pytest.approx(first.square().mean().sqrt().item(), rel=1e-3)
-    functional.cross_entropy(network(activations), images.labels).backward()
-    for signal in signals:
-        gradient = network.get_submodule(signal.block).conv.weight.grad
-        assert signal.gradient_rms == pytest.approx(
-            gradient.square().mean().sqrt().item(), rel=1e-3
-        )
+    sizes = []
+    for stage in (network.stage1, network.stage2, network.stage3):
+        for name, part in stage.named_children():
+            activations = part(activations)
+            if name.startswith("block"):
+                sizes.append(activations.square().mean().sqrt().item())
+    assert [signal.output_rms for signal in signals] == pytest.approx(sizes, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", [ablation.name for ablation in CATALOGUE])

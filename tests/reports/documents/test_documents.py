@@ -15,8 +15,8 @@ from ablations.records.run import load_predictions
 from ablations.records.study import load_study
 from reports.documents.lesson import parameter_counts, render_lesson
 from reports.documents.readme import render_readme, render_summary
+from reports.exports.data import results_csv
 from reports.html.page import render_page
-from reports.text.exports import results_csv
 from reports.text.wording import capitalised, interval, signed
 from tests.factories import DIGITS, make_results, make_spec
 from tests.reports.html.pages import text_of

@@ -7,10 +7,10 @@ from urllib.request import urlopen
 from xml.etree import ElementTree
 
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from ablations.analysis.summary import Results
-from reports.text.exports import downloads
+from reports.exports.files import downloads
 
 
 def test_files_are_saved_without_a_script(
@@ -18,15 +18,22 @@ def test_files_are_saved_without_a_script(
 ) -> None:
     page = open_page(report, java_script_enabled=False)
     page.get_by_text("Learning curves").click()
-    saved = {}
+    saved, endings = {}, set()
     for link in page.locator("a[download]").all():
         if not link.is_visible():
             page.get_by_label("effects against cost").check()
-        with page.expect_download() as download:
-            link.click()
-        name = download.value.suggested_filename
-        assert name == link.get_attribute("download") and name not in saved
-        saved[name] = Path(download.value.path()).read_bytes()
+        expect(link).to_be_visible()
+        name, address = link.get_attribute("download"), link.get_attribute("href")
+        assert name and address and name not in saved
+        saved[name] = urlopen(address).read()
+        # Chromium loses a few of twenty quick clicks: save one file of each kind.
+        if (ending := Path(name).suffix) not in endings:
+            endings.add(ending)
+            with page.expect_download() as download:
+                link.click()
+            assert download.value.suggested_filename == name
+            assert Path(download.value.path()).read_bytes() == saved[name]
+    assert endings == {".svg", ".png", ".csv", ".tex", ".md", ".bib"}
     for one in downloads(results):
         assert saved.pop(one.name) == urlopen(one.url).read()
     # What is left are figures.

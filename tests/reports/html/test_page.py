@@ -15,13 +15,14 @@ from ablations.analysis.summary import Results, summarise
 from ablations.catalogue.designs import CORE, design_ablations
 from ablations.catalogue.entries import find_ablation
 from ablations.catalogue.presets import QUICK
+from reports.exports.data import results_csv
+from reports.exports.references import references
 from reports.figures import svg
 from reports.figures.attribution import STRONGEST, combinations_figure
 from reports.figures.effects import cost_figure, effects_figure
 from reports.figures.svg import standalone_svg
 from reports.html.page import NO_EXHIBITS, published_errors_pct, read_static, render_page
 from reports.text import answer, methods, wording
-from reports.text.exports import results_csv
 from tests.factories import (
     ALL_NAMES,
     DIGITS,
@@ -166,7 +167,7 @@ def test_one_row_far_away_makes_the_axis_logarithmic() -> None:
 
 
 def test_references_are_those_of_methods_that_were_used() -> None:
-    used = {name: " ".join(methods.references(results_of(name))) for name in STUDIES}
+    used = {name: " ".join(references(results_of(name))) for name in STUDIES}
     assert "Shapley" in used["factorial"] and "Shapley" not in used["whole catalogue"]
     assert "Dunnett" in used["whole catalogue"] and "Dunnett" not in used["one seed"]
     assert not any("Jennison" in sources for sources in used.values())

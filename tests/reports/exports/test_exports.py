@@ -14,7 +14,12 @@ from ablations.analysis.summary import Results, summarise
 from ablations.catalogue.designs import CORE, design_ablations
 from ablations.records.study_spec import SeedPlan
 from ablations.version import VERSION
-from reports.text import exports
+from reports.exports import download
+from reports.exports.data import epochs_csv, results_csv, summary_csv
+from reports.exports.download import file_name
+from reports.exports.files import downloads
+from reports.exports.references import METHODS, bibtex, references
+from reports.exports.tables import latex_tables, markdown_tables
 from reports.text.wording import verdict_name
 from tests.factories import make_results, make_spec, make_study, make_timing
 
@@ -49,7 +54,7 @@ def same(text: str, value: object) -> bool:
 
 def test_summary_has_the_numbers_of_every_row(results: Results) -> None:
     rows = [*results.rows, *results.combinations]
-    lines = read_csv(exports.summary_csv(results))
+    lines = read_csv(summary_csv(results))
     assert [line["ablation"] for line in lines] == [row.ablation.name for row in rows]
     for line, row in zip(lines, rows, strict=True):
         found, verdict = row.difference_pct, row.verdict
@@ -89,7 +94,7 @@ def test_epochs_are_those_of_the_records(results: Results) -> None:
         for run in row.runs
         for epoch in run.epochs
     ]
-    lines = read_csv(exports.epochs_csv(results))
+    lines = read_csv(epochs_csv(results))
     columns = ("learning_rate", "train_loss", "train_accuracy_pct", "test_loss")
     columns += ("test_accuracy_pct", "seconds")
     for line, (name, seed, epoch) in zip(lines, epochs, strict=True):
@@ -109,7 +114,7 @@ def test_epochs_are_those_of_the_records(results: Results) -> None:
 
 
 def test_runs_have_the_numbers_of_their_records(results: Results) -> None:
-    lines = read_csv(exports.results_csv(results))
+    lines = read_csv(results_csv(results))
     runs = [run for row in (*results.rows, *results.combinations) for run in row.runs]
     for line, run in zip(lines, runs, strict=True):
         assert (line["ablation"], int(line["seed"])) == (run.run_spec.ablation, run.run_spec.seed)
@@ -127,7 +132,7 @@ def check_braces(text: str) -> None:
 
 
 def test_latex_tables_are_balanced_and_escaped(results: Results) -> None:
-    text = exports.latex_tables(results)
+    text = latex_tables(results)
     check_braces(text)
     needed, *tables = re.split(r"(?=\\begin\{table\})", text)
     assert needed == "% Needs \\usepackage{array,booktabs} in the preamble.\n"
@@ -156,17 +161,17 @@ def test_latex_tables_are_balanced_and_escaped(results: Results) -> None:
 
 def test_captions_state_data_recipe_seeds_and_intervals() -> None:
     found = make_results({"target": range(5), "no-gap": range(3), "no-relu": range(3)})
-    caption = exports.markdown_tables(found).splitlines()[0]
+    caption = markdown_tables(found).splitlines()[0]
     for words in ("on MNIST", "published recipe, 20 epochs", "3 to 5 seeds", "±0.10 points"):
         assert words in caption
     assert "hold together for 2 comparisons with the target (Dunnett 1955)" in caption
     quick = make_results({"target": range(2), "no-gap": range(2)})
-    text = exports.latex_tables(quick)
+    text = latex_tables(quick)
     assert "There are no intervals" in text and "interval &" not in text and "Dunnett" not in text
 
 
 def test_markdown_tables_have_equal_columns(results: Results) -> None:
-    single, combined = exports.markdown_tables(results).split("\n\n")[1::2]
+    single, combined = markdown_tables(results).split("\n\n")[1::2]
     for table, rows in ((single, results.rows), (combined, results.combinations)):
         header, rule, *lines = table.strip().splitlines()
         assert len(lines) == len(rows)
@@ -181,7 +186,7 @@ def test_markdown_tables_have_equal_columns(results: Results) -> None:
 
 def entries(results: Results) -> dict[str, dict[str, str]]:
     """The fields of each BibTeX entry by its key."""
-    text = exports.bibtex(results)
+    text = bibtex(results)
     check_braces(text)
     found = re.findall(r"^@\w+\{([\w-]+),\n(.*?)\n\}$", text, re.MULTILINE | re.DOTALL)
     fields = {
@@ -216,19 +221,22 @@ def test_references_are_of_the_study_and_its_methods(results: Results) -> None:
     )
     assert entries(planned)["jennison1989"]["pages"] == "305--361"
     assert "shapley1953" not in entries(planned)
+    assert len(references(planned)) == 1 + len({row.ablation.source for row in planned.rows}) + 2
+    both = msgspec.structs.replace(planned, attributions=results.attributions)
+    assert list(entries(both))[1:] == list(METHODS)
 
 
 WRITERS: dict[str, Callable[[Results], str]] = {
-    "example-summary.csv": exports.summary_csv,
-    "example-epochs.csv": exports.epochs_csv,
-    "example-tables.tex": exports.latex_tables,
-    "example-tables.md": exports.markdown_tables,
-    "example-references.bib": exports.bibtex,
+    "example-summary.csv": summary_csv,
+    "example-epochs.csv": epochs_csv,
+    "example-tables.tex": latex_tables,
+    "example-tables.md": markdown_tables,
+    "example-references.bib": bibtex,
 }
 
 
 def test_links_hold_the_files(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = exports.downloads(results)
+    found = downloads(results)
     assert [one.name for one in found] == list(WRITERS)
     for one in found:
         content = WRITERS[one.name](results).encode()
@@ -236,12 +244,12 @@ def test_links_hold_the_files(results: Results, monkeypatch: pytest.MonkeyPatch)
         # Base64 would need a third more; every special character costs two bytes.
         assert len(one.url) < (1.05 if "epochs" in one.name else 1.34) * len(content) + 80
         assert one.size == f"{max(1, round(len(content) / 1000))} kB"
-    assert exports.downloads(results) == found
-    assert exports.downloads(make_results({})) == []
-    monkeypatch.setattr(exports, "MOST_BYTES", 10_000)
-    [large] = [one for one in exports.downloads(results) if one.name.endswith(".gz")]
+    assert downloads(results) == found
+    assert downloads(make_results({})) == []
+    monkeypatch.setattr(download, "MOST_BYTES", 10_000)
+    [large] = [one for one in downloads(results) if one.name.endswith(".gz")]
     assert large.name == "example-epochs.csv.gz"
-    assert gzip.decompress(urlopen(large.url).read()).decode() == exports.epochs_csv(results)
+    assert gzip.decompress(urlopen(large.url).read()).decode() == epochs_csv(results)
 
 
 @pytest.mark.parametrize(
@@ -249,11 +257,11 @@ def test_links_hold_the_files(results: Results, monkeypatch: pytest.MonkeyPatch)
     [("MNIST, full", "mnist-full-summary.csv"), ("../..", "summary.csv"), ("", "summary.csv")],
 )
 def test_file_names_are_safe(study: str, name: str) -> None:
-    assert exports.file_name(study, "summary.csv") == name
+    assert file_name(study, "summary.csv") == name
 
 
 def test_epochs_of_a_large_study_fit_into_a_page() -> None:
     study = make_study({"target": range(50), "no-gap-matched": range(50)})
-    url = exports.downloads(summarise(study))[1].url
+    url = downloads(summarise(study))[1].url
     # 500 runs of 20 epochs.
     assert 5 * len(url) < 1_000_000
