@@ -133,6 +133,7 @@ def test_page_works_without_a_script(
     page = open_page(report, java_script_enabled=False)
     expect(page.locator("button:visible")).to_have_count(0)
     expect(page.locator("#draw-needs-script")).to_be_visible()
+    expect(page.get_by_text("run in your browser")).to_be_hidden()
     expect(page.locator("#draw-live")).to_be_hidden()
     assert page.locator("#data tbody tr:visible").count() == len(results.rows)
     # Every network is a fold.
