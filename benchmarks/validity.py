@@ -27,9 +27,8 @@ from ablations.analysis.intervals import (
     difference,
     dunnett_critical_value,
     family_level,
-    pool_variance,
-    resolution_pct,
 )
+from ablations.analysis.spread import pool_variance, resolution_pct
 from ablations.analysis.summary import Results, summarise
 from ablations.analysis.verdicts import judge_direction, judge_size, target_seeds
 from ablations.records.atomic_io import load_json, write_atomically, write_json

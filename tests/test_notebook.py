@@ -9,7 +9,8 @@ import pytest
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 
-from ablations.analysis.intervals import difference, pool_variance, resolution_pct
+from ablations.analysis.intervals import difference
+from ablations.analysis.spread import pool_variance, resolution_pct
 from reports.text.wording import interval, signed
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -22,7 +22,8 @@ from math import factorial
 
 import msgspec
 
-from ablations.analysis.intervals import Effect, contrast, pool_variance
+from ablations.analysis.intervals import Effect, contrast
+from ablations.analysis.spread import pool_variance
 from ablations.catalogue.designs import Design, removed_sets, subsets
 
 Removed = frozenset[str]
@@ -82,14 +83,14 @@ def attribute(
     cells: Cells,
     order: Sequence[str],
     floor: float = 0.0,
-    failed: Collection[Removed] = (),
+    num_failed: Mapping[Removed, int] = {},
     differences: Mapping[Removed, Effect | None] | None = None,
 ) -> list[Attribution]:
     """The effects of every set of ingredients whose networks were run, factorials first.
 
     A set is identified by its bare network. A factorial within a known one is listed only if it has
     more seeds and is the largest such set. `order` is that of the catalogue; `floor` the least standard
-    deviation; `failed` are networks with a failed run. `differences` from the full network have the
+    deviation; `num_failed` counts failed runs. `differences` from the full network have the
     intervals of the study, so that one quantity never has two.
     """
     bare_sets = sorted(
@@ -104,7 +105,9 @@ def attribute(
         within = [known for known in found if bare <= set(known.names)]
         is_known = any(design != "factorial" or fewest <= min(known.num_seeds) for known in within)
         if fewest and not is_known and len(within) < 2:
-            found.append(_attribute_among(cells, names, design, floor, failed, differences or {}))
+            found.append(
+                _attribute_among(cells, names, design, floor, num_failed, differences or {})
+            )
     return found
 
 
@@ -113,13 +116,14 @@ def _attribute_among(
     names: Sequence[str],
     design: Design,
     floor: float,
-    failed: Collection[Removed],
+    num_failed: Mapping[Removed, int],
     differences: Mapping[Removed, Effect | None],
 ) -> Attribution:
     """The effects of removing these ingredients, by every measure that was run."""
     groups = {
         removed: list(cells[removed].values()) for removed in subsets(names) if cells.get(removed)
     }
+    failed = {removed: number for removed, number in num_failed.items() if removed in groups}
     pool = pool_variance(groups, floor, failed)
 
     def measure(coefficients: Coefficients) -> Effect | None:

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from ablations.analysis.intervals import Difference, single_difference
+from ablations.analysis.intervals import LEVEL, Difference, single_difference
 from ablations.analysis.summary import accuracy_by_seed, failed_runs, runs_of
-from ablations.analysis.verdicts import Verdict, decide_verdicts
+from ablations.analysis.verdicts import Verdict, decide_verdicts, judge_failures
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
 from ablations.records.study_spec import StudyError
@@ -36,7 +36,13 @@ def compare_ablations(study: Study, one: str, other: str) -> Comparison:
         if not found:
             there = ", ".join(sorted(names)) or "no run"
             raise StudyError(f"{study.name} has no run of '{name}'; it has {there}")
-    difference_pct = single_difference(accuracy_by_seed(runs[one]), accuracy_by_seed(runs[other]))
-    verdict = decide_verdicts({one: difference_pct}, study.spec.margin_pct).get(one)
     failed = [run for run in failed_runs(study) if run.run_spec.ablation in runs]
+    num_failed = [sum(run.run_spec.ablation == name for run in failed) for name in (one, other)]
+    num_runs = [len(runs[name]) for name in (one, other)]
+    difference_pct = single_difference(
+        accuracy_by_seed(runs[one]), accuracy_by_seed(runs[other]), num_failed
+    )
+    verdict = decide_verdicts({one: difference_pct}, study.spec.margin_pct).get(one)
+    if not verdict and failed:
+        verdict = judge_failures(num_failed, num_runs, LEVEL)
     return Comparison(difference_pct, verdict, [*runs[one], *runs[other]], failed)

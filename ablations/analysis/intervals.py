@@ -6,49 +6,25 @@ but training amplifies every difference, and the committed studies show no corre
 told from zero (`seed_correlation`; docs/statistics.md). If there were a positive one, the intervals
 would be wider than necessary, never too narrow.
 
-1. The variance over seeds is pooled over the groups. Each group's own counts besides it, the more so
-   the more unequal the groups are (`pool_variance`; Smyth 2004), and a noisier group keeps its own.
+1. The variance over seeds is pooled over the groups (`analysis/spread.py`).
 2. A contrast of means has a standard error and a critical value that follow from it (`contrast`).
 3. The intervals of all comparisons with the target hold together (`family_level`; Dunnett 1955). Each
    has the same level, with its own degrees of freedom (as in Hasler and Hothorn 2008).
 """
 
-import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import sqrt
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+
+from ablations.analysis.spread import DIGITS, Name, Pool, spread_of
 
 LEVEL = 0.05
 MIN_SEEDS = 3
 """Of each side; fewer support no interval."""
-CAUTION = 0.5
-"""The weight of the pooled variance is estimated, so it is halved. benchmarks/validity.py shows that
-intervals then hold their level."""
-DIGITS = 9
-"""Means are rounded to these decimals: accuracies in percent are not exact in binary."""
-
-Name = TypeVar("Name", bound=Hashable)
-"""Of a group: one network, with its accuracies, one for each seed."""
-
-
-class Pool(NamedTuple):
-    """The spread over seeds that groups share."""
-
-    standard_deviation: float
-    degrees_of_freedom: int
-    """Of all groups together; 0 where each has one run, so that there is no spread."""
-    weight: float
-    """How many degrees of freedom of a group's own the pooled variance counts for. Infinite: groups do
-    not differ more than by chance."""
-    floor: float
-    """The least standard deviation: that of rounding to whole test images."""
-    apart: frozenset[Any] = frozenset()
-    """Groups with a failed run: each has only its own spread."""
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -75,73 +51,6 @@ class Difference(Effect, frozen=True):
     """For other test images of the same kind, too; None where the wrong images are unknown."""
 
 
-def resolution_pct(num_test_images: int) -> float:
-    """The standard deviation of rounding an accuracy to whole test images, in points."""
-    return 100 / num_test_images / sqrt(12)
-
-
-def variance(values: Sequence[float]) -> float:
-    """Of a sample; the library's is exact, and too slow for simulations."""
-    mean = fmean(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-
-
-def pool_variance(
-    groups: Mapping[Name, Sequence[float]], floor: float = 0.0, apart: Collection[Name] = ()
-) -> Pool:
-    """Pool the variance within groups, and estimate how far it holds for each of them.
-
-    The groups' true variances are taken to vary as a scaled inverse chi-squared distribution, which is
-    fitted to the logarithms of the measured ones (Smyth 2004, Statistical Applications in Genetics
-    and Molecular Biology 3, article 3, section 6.2). If they vary no more than by chance, it is the
-    usual pooled variance.
-    """
-    # scipy takes most of a second to import; most commands need no interval.
-    from scipy.optimize import brentq
-    from scipy.special import digamma, polygamma
-
-    shared = [values for name, values in groups.items() if name not in apart and len(values) > 1]
-    total = sum(len(values) - 1 for values in shared)
-    # Runs that differ by less than rounding show no spread to fit.
-    found = [
-        (one, len(values) - 1) for values in shared if (one := variance(values)) and one >= floor**2
-    ]
-    measured = sum(freedom for _, freedom in found)
-    pooled = sqrt(sum(freedom * one for one, freedom in found) / measured) if found else 0.0
-    weight = math.inf
-    if len(found) > 1:
-        logarithms = [
-            math.log(one) - digamma(freedom / 2) + math.log(freedom / 2) for one, freedom in found
-        ]
-        excess = variance(logarithms) - fmean(polygamma(1, freedom / 2) for _, freedom in found)
-        if excess > polygamma(1, 1e6):
-            half = brentq(lambda half: polygamma(1, half) - excess, 1e-4, 1e6)
-            pooled = sqrt(math.exp(fmean(logarithms) + digamma(half) - math.log(half)))
-            weight = CAUTION * 2 * half
-    deviation = round(max(pooled, floor), DIGITS)
-    return Pool(deviation, measured or total, round(weight, 6), floor, frozenset(apart))
-
-
-def spread_of(
-    name: Name, groups: Mapping[Name, Sequence[float]], pool: Pool
-) -> tuple[float, float]:
-    """A group's standard deviation and its degrees of freedom.
-
-    The variance is the mean of the pooled one and the group's own, weighted by degrees of freedom. A
-    noisier group keeps its own: a mean would be too small for it.
-    """
-    values = groups[name]
-    freedom = len(values) - 1
-    own = variance(values) if freedom else 0.0
-    if name in pool.apart:
-        return round(max(sqrt(own), pool.floor), DIGITS), freedom
-    shared = pool.standard_deviation**2
-    if math.isfinite(pool.weight) and pool.weight + freedom:
-        shared = (pool.weight * shared + freedom * own) / (pool.weight + freedom)
-    deviation = max(sqrt(max(own, shared)), pool.floor)
-    return round(deviation, DIGITS), min(pool.weight + freedom, pool.degrees_of_freedom)
-
-
 def contrast(
     coefficients: Mapping[Name, float],
     groups: Mapping[Name, Sequence[float]],
@@ -161,7 +70,8 @@ def contrast(
         deviation, freedom = spread_of(name, groups, pool)
         parts.append((weight**2 * deviation**2 / len(groups[name]), freedom))
     total = sum(part for part, _ in parts)
-    if not total or not all(freedom for _, freedom in parts):
+    is_mixed = not pool.mixed.isdisjoint(coefficients)
+    if is_mixed or not total or not all(freedom for _, freedom in parts):
         return Effect(mean, num_seeds, None, None, None)
     critical = sum(part * t_critical_value(level, freedom) for part, freedom in parts) / total
     critical, error = round(critical, 6), sqrt(total)
@@ -204,10 +114,14 @@ def around(mean: float, half_width: float) -> tuple[float, float]:
     return mean - half_width, mean + half_width
 
 
-def single_difference(one: Mapping[int, float], other: Mapping[int, float]) -> Difference:
+def single_difference(
+    one: Mapping[int, float], other: Mapping[int, float], num_failed: Sequence[int] = (0, 0)
+) -> Difference:
     """One group minus another, each with its own variance, for itself."""
     runs = {"one": one, "other": other}
-    return difference("one", "other", runs, Pool(0.0, 0, 0.0, 0.0, frozenset(runs)))
+    counts = zip(runs, num_failed, strict=True)
+    mixed = frozenset(name for name, number in counts if 0 < number < len(runs[name]))
+    return difference("one", "other", runs, Pool(0.0, 0, 0.0, 0.0, frozenset(runs), mixed))
 
 
 def with_new_images(

@@ -1,6 +1,7 @@
 """How many seeds decide an effect (`cli.py plan`)."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 from ablations.analysis.intervals import LEVEL, family_level, t_critical_value
@@ -44,14 +45,18 @@ def plan_seeds(study: Study, effects_pct: Sequence[float], power: float) -> Powe
             "of them with at least two seeds"
         )
     num_ablations, freedom = len(ENTRIES) - 1, model.degrees_of_freedom
+    weight = inf if model.weight is None else model.weight
 
     def needed(effect_pct: float, num_compared: int) -> int | None:
         level = family_level(
             [MOST_SEEDS] * num_compared, target_seeds(MOST_SEEDS, num_compared), freedom, LEVEL
         )
+
+        def critical_value(num_seeds: int) -> float:
+            return t_critical_value(level, min(weight + num_seeds - 1, freedom))
+
         spreads = model.spread_pct, model.spread_pct
-        critical = t_critical_value(level, freedom)
-        return seeds_to_decide(effect_pct, margin_pct, spreads, critical, num_compared, power)
+        return seeds_to_decide(effect_pct, margin_pct, spreads, critical_value, num_compared, power)
 
     needs = [SeedNeed(one, needed(one, 1), needed(one, num_ablations)) for one in effects_pct]
     return PowerPlan(model.spread_pct, margin_pct, num_ablations, needs)

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 import msgspec
 
-from ablations.analysis.intervals import DIGITS
+from ablations.analysis.spread import DIGITS
 
 
 class Estimate(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """A study's numbers, which the report, the tables and the README show: pure functions of records."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
@@ -9,11 +10,8 @@ import msgspec
 from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.intervals import (
     Difference,
-    Pool,
     difference,
     family_level,
-    pool_variance,
-    resolution_pct,
     seed_correlation,
     t_critical_value,
     with_new_images,
@@ -25,13 +23,14 @@ from ablations.analysis.requirements import (
     check_requirements,
     mean_accuracy_pct,
 )
+from ablations.analysis.spread import Pool, pool_variance, resolution_pct
 from ablations.analysis.statistics import (
     Estimate,
     Ratio,
     estimate,
     paired_ratio,
 )
-from ablations.analysis.verdicts import Verdict, decide_verdicts
+from ablations.analysis.verdicts import Verdict, decide_verdicts, judge_failures
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import names_of
 from ablations.catalogue.entries import CATALOGUE, find_ablation
@@ -61,7 +60,8 @@ class AblationResult(msgspec.Struct, frozen=True):
     time_ratio: Ratio | None
     """Epoch time over the target's, round by round."""
     failed: list[RunRecord]
-    """Its runs that diverged, or hardly learnt although the target did."""
+    """Its runs that diverged, or hardly learnt although the target did. Where only some failed, there is
+    no interval, and the number of them decides the verdict."""
     verdict: Verdict | None = None
     """None for fewer than three seeds of the ablation or of the target, and for combinations."""
 
@@ -75,6 +75,8 @@ class Model(msgspec.Struct, frozen=True):
     weight: float | None
     """Of the pooled variance in each group's, in degrees of freedom; None: groups do not differ more
     than by chance."""
+    noisy: list[str]
+    """Names of ablations that are noisier than the others beyond chance, and keep their own spread."""
     num_compared: int
     num_looks: int
     critical_value: float
@@ -114,7 +116,7 @@ def summarise(study: Study) -> Results:
     order = [ablation.name for ablation in CATALOGUE]
     known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
     accuracies = {found.name: accuracy_by_seed(runs_of(study, found.name)) for found in known}
-    comparisons, model = _compare_with_target(study, accuracies)
+    comparisons, model, level = _compare_with_target(study, accuracies)
     failed_by_name: dict[str, list[RunRecord]] = {}
     for run in failed_runs(study):
         failed_by_name.setdefault(run.run_spec.ablation, []).append(run)
@@ -125,12 +127,20 @@ def summarise(study: Study) -> Results:
     rows = [row for row in all_rows if not row.ablation.parts]
     num_seeds = {row.ablation.name: len(row.runs) for row in rows}
     num_target_seeds = num_seeds.pop("target", 0)
-    verdicts = decide_verdicts(
-        {row.ablation.name: row.difference_pct for row in rows if row.difference_pct},
-        study.spec.margin_pct,
-        before_look(study.spec.seed_plan, num_seeds, num_target_seeds),
-    )
+    provisional = before_look(study.spec.seed_plan, num_seeds, num_target_seeds)
+    compared = {row.ablation.name: row.difference_pct for row in rows if row.difference_pct}
+    verdicts: dict[str, Verdict | None] = {
+        **decide_verdicts(compared, study.spec.margin_pct, provisional)
+    }
     target_runs = runs_of(study, "target")
+    target_failed = failed_by_name.get("target", [])
+    for row in rows:
+        name, failed = row.ablation.name, (len(row.failed), len(target_failed))
+        if name in compared and name not in verdicts and any(failed):
+            num_runs = (len(row.runs), num_target_seeds)
+            verdicts[name] = judge_failures(
+                failed, num_runs, level, is_provisional=name in provisional
+            )
     networks = {frozenset(names_of(row.ablation)): row for row in all_rows}
     return Results(
         study=study,
@@ -142,7 +152,7 @@ def summarise(study: Study) -> Results:
             {removed: row.accuracy_pct.by_seed for removed, row in networks.items()},
             order,
             resolution_pct(study.spec.dataset.num_test),
-            failed=[removed for removed, row in networks.items() if row.failed],
+            num_failed={key: len(row.failed) for key, row in networks.items() if row.failed},
             differences={removed: row.difference_pct for removed, row in networks.items()},
         ),
         requirements=check_requirements(target_runs) if target_runs else [],
@@ -151,10 +161,11 @@ def summarise(study: Study) -> Results:
 
 
 def pool_runs(study: Study, names: Collection[str]) -> Pool:
-    """The spread over seeds that these networks share; those with a failed run have their own."""
+    """The spread over seeds that these networks share."""
     groups = {name: list(accuracy_by_seed(runs_of(study, name)).values()) for name in names}
-    failed = {run.run_spec.ablation for run in failed_runs(study)}
-    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), failed)
+    failed = Counter(run.run_spec.ablation for run in failed_runs(study))
+    num_failed = {name: number for name, number in failed.items() if name in groups}
+    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), num_failed)
 
 
 def failed_runs(study: Study) -> list[RunRecord]:
@@ -185,17 +196,17 @@ def open_ablations(results: Results) -> list[str]:
 
 def _compare_with_target(
     study: Study, accuracies: Mapping[str, Mapping[int, float]]
-) -> tuple[dict[str, Difference], Model | None]:
-    """Every ablation and combination minus the target, and what their intervals have in common.
+) -> tuple[dict[str, Difference], Model | None, float]:
+    """Every ablation and combination minus the target, what their intervals have in common, and their level.
 
     Intervals of combinations have the same level, but do not count as comparisons.
     """
-    target = accuracies.get("target")
+    target, plan = accuracies.get("target"), study.spec.seed_plan
     if not target:
-        return {}, None
-    plan = study.spec.seed_plan
+        return {}, None, level_of_look(plan)
     single = {name: by_seed for name, by_seed in accuracies.items() if "+" not in name}
     pool, wide_pool = pool_runs(study, single), pool_runs(study, accuracies)
+    failed = {run.run_spec.ablation for run in failed_runs(study)}
     num_seeds = {name: len(by_seed) for name, by_seed in single.items() if name != "target"}
     # An ablation without runs counts as independent of the others.
     compared = dict.fromkeys(plan.ablations if plan else (), 0) | num_seeds
@@ -209,6 +220,7 @@ def _compare_with_target(
             pool.standard_deviation,
             pool.degrees_of_freedom,
             pool.weight if isfinite(pool.weight) else None,
+            [name for name in single if name in pool.apart and name not in failed],
             len(compared),
             len(plan.looks) if plan else 1,
             t_critical_value(level, pool.degrees_of_freedom),
@@ -219,7 +231,7 @@ def _compare_with_target(
         for name in accuracies
         if name != "target"
     }
-    return found, model
+    return found, model, level
 
 
 def _summarise_ablation(

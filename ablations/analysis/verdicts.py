@@ -7,14 +7,18 @@ The interval that a report shows is the one that decides. Two questions are aske
 
 All intervals of a study hold together, so both answers may be read off every one of them.
 
+A network of which some runs fail has no interval. Its verdict is on the number of failures: does it
+fail more often, or less often, than the target (`judge_failures`; Fisher's exact test)? A failed run
+is so much worse than the margin that the size then is above it.
+
 The level of 5 % is divided evenly by the planned looks. Then the intervals of all looks hold together,
 whatever is done after a look (repeated confidence intervals; Jennison and Turnbull 1989, Journal of
 the Royal Statistical Society B 51, 305-361; with Bonferroni's bound for the levels).
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
-from math import ceil, sqrt
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import ceil, comb, sqrt
 from statistics import NormalDist
 from typing import Literal
 
@@ -68,6 +72,56 @@ def decide_verdicts(
     return verdicts
 
 
+def judge_failures(
+    failed: Sequence[int],
+    num_runs: Sequence[int],
+    level: float,
+    *,
+    is_provisional: bool = False,
+) -> Verdict | None:
+    """The verdict on networks of which some runs fail; None for too few seeds.
+
+    `failed` and `num_runs` are those of the ablation and of the target; `level` is two-sided.
+    """
+    if min(num_runs) < MIN_SEEDS:
+        return None
+    more, fewer = (
+        tail_of_failures(one, runs)
+        for one, runs in ((failed, num_runs), (failed[::-1], num_runs[::-1]))
+    )
+    if min(more, fewer) >= level / 2:
+        needed = None
+        if failed[0] / num_runs[0] > failed[1] / num_runs[1]:
+            needed = seeds_to_decide_failures(failed, num_runs, level)
+        return Verdict("no clear effect", "uncertain", is_provisional, needed)
+    return Verdict("hurts" if more < fewer else "helps", "above", is_provisional)
+
+
+def tail_of_failures(failed: Sequence[int], num_runs: Sequence[int]) -> float:
+    """The probability that so many failures of both networks, or more, fall to the first by chance.
+
+    One-sided, by the hypergeometric distribution (Fisher 1935, The Logic of Inductive Inference).
+    """
+    both, first, every = sum(failed), num_runs[0], sum(num_runs)
+    favourable = sum(
+        comb(both, number) * comb(every - both, first - number)
+        for number in range(failed[0], min(both, first) + 1)
+    )
+    return favourable / comb(every, first)
+
+
+def seeds_to_decide_failures(
+    failed: Sequence[int], num_runs: Sequence[int], level: float
+) -> int | None:
+    """With how many seeds of each, at these rates of failure, the first network surely fails more often."""
+    rates = [one / runs for one, runs in zip(failed, num_runs, strict=True)]
+    for number in range(MIN_SEEDS, MOST_SEEDS + 1):
+        expected = (int(rates[0] * number), ceil(rates[1] * number))
+        if tail_of_failures(expected, (number, number)) < level / 2:
+            return number
+    return None
+
+
 def judge_direction(interval: tuple[float, float]) -> Direction:
     """Whether an interval excludes zero, and on which side it lies."""
     low, high = interval
@@ -93,7 +147,7 @@ def seeds_to_decide(
     difference_pct: float,
     margin_pct: float,
     spreads_pct: tuple[float, float],
-    critical_value: float,
+    critical_value: float | Callable[[int], float],
     num_open: int = 1,
     power: float = POWER,
 ) -> int | None:
@@ -101,6 +155,7 @@ def seeds_to_decide(
 
     The true difference and standard deviations (of the ablation and of the target) are taken to be
     these, and the mean to be normally distributed, so for few seeds the number is one or two too small.
+    The critical value may depend on the number of seeds.
     """
     distance = abs(difference_pct)
     spread_pct, target_spread_pct = spreads_pct
@@ -110,10 +165,11 @@ def seeds_to_decide(
         error = sqrt(
             spread_pct**2 / num_seeds + target_spread_pct**2 / target_seeds(num_seeds, num_open)
         )
-        beside = below(abs(distance - margin_pct) / error - critical_value)
+        critical = critical_value(num_seeds) if callable(critical_value) else critical_value
+        beside = below(abs(distance - margin_pct) / error - critical)
         if distance > margin_pct:
             return beside
-        return beside + below((distance + margin_pct) / error - critical_value) - 1
+        return beside + below((distance + margin_pct) / error - critical) - 1
 
     if power_of(MOST_SEEDS) < power:
         return None

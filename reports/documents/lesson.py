@@ -6,8 +6,9 @@ from functools import partial
 import torch
 
 from ablations.analysis.attribution import Attribution, attribute
-from ablations.analysis.intervals import Difference, resolution_pct
+from ablations.analysis.intervals import Difference
 from ablations.analysis.replication import replication_rows
+from ablations.analysis.spread import resolution_pct
 from ablations.analysis.statistics import Estimate, estimate, sampling_noise_pct
 from ablations.analysis.summary import AblationResult, Results, accuracy_by_seed
 from ablations.catalogue.designs import subsets

@@ -58,6 +58,11 @@ def make_environment(package: str, *, is_html: bool) -> Environment:
     environment.filters |= {one.__name__: one for one in filters}
     environment.filters |= {"python": repr, "thousands": "{:,}".format}
     environment.filters["removes"] = wording.REMOVED_WORDS.__getitem__
-    verdicts = (wording.verdict_name, wording.verdict_details)
+    verdicts = (
+        wording.verdict_name,
+        wording.verdict_details,
+        wording.failures_words,
+        wording.is_judged_by_failures,
+    )
     environment.globals |= {one.__name__: one for one in verdicts}
     return environment

@@ -1,6 +1,7 @@
 """Numbers, names and verdicts in words. Pure functions, without markup."""
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import numpy as np
 
@@ -81,9 +82,18 @@ def verdict_name(found: AblationResult | Comparison, margin_pct: float) -> str:
     seeds. Of a comparison, `hurts` is about the first of the two."""
     verdict, difference = found.verdict, found.difference_pct
     if verdict:
-        size = "size uncertain" if verdict.size == "uncertain" else f"{verdict.size} the margin"
-        is_removal = isinstance(found, AblationResult) and verdict.direction != "no clear effect"
-        words = f"{'removing it ' * is_removal}{verdict.direction}, {size}"
+        is_clear = verdict.direction != "no clear effect"
+        words = "removing it " * (isinstance(found, AblationResult) and is_clear)
+        words += verdict.direction
+        if is_judged_by_failures(found):
+            words = f"{words}: {failures_words(found)}" if is_clear else failures_words(found)
+            words += "" if is_clear else ", perhaps by chance"
+        else:
+            words += (
+                ", size uncertain"
+                if verdict.size == "uncertain"
+                else f", {verdict.size} the margin"
+            )
         return f"provisional: {words}" if verdict.is_provisional else words
     if difference is None:
         return "no comparison"
@@ -102,6 +112,18 @@ def verdict_cell(row: AblationResult, margin_pct: float) -> str:
     return verdict_name(row, margin_pct) if is_judged else ""
 
 
+def is_judged_by_failures(found: AblationResult | Comparison) -> bool:
+    """Whether the number of failed runs decides the verdict, because only some of a network's runs failed."""
+    return bool(found.verdict and found.difference_pct and not found.difference_pct.interval_95)
+
+
+def failures_words(found: AblationResult | Comparison) -> str:
+    """`4 of 20 runs failed`; without such a run, it is the target that failed at some seeds."""
+    if not found.failed:
+        return "the target failed at some seeds"
+    return f"{len(found.failed)} of {plural(len(found.runs), 'run')} failed"
+
+
 def right_guesses(verdict: Verdict | None) -> list[int]:
     """Which of -1 (lower), 0 (within the margin) and 1 (higher) a verdict supports; empty where it
     leaves the direction open."""
@@ -112,12 +134,20 @@ def right_guesses(verdict: Verdict | None) -> list[int]:
 
 
 def verdict_details(found: AblationResult | Comparison) -> str:
-    """How many runs failed; else, what would decide an uncertain size."""
-    if found.failed:
-        return f"{len(found.failed)} of {plural(len(found.runs), 'run')} failed"
-    if found.verdict is None or found.verdict.size != "uncertain":
-        return ""
-    needed = found.verdict.seeds_to_decide
-    if needed is None:
-        return "so near to the margin that more than 1,000 seeds would be needed"
-    return f"a new study with about {plural(needed, 'seed')} would decide it"
+    """Where some runs failed, the effect without them; and what would decide an uncertain size."""
+    if found.failed and not is_judged_by_failures(found):
+        return failures_words(found)
+    details = []
+    if found.failed and isinstance(found, AblationResult) and found.difference_pct:
+        failed = {run.run_spec.seed for run in found.failed}
+        by_seed = found.difference_pct.by_seed.items()
+        others = fmean(value for seed, value in by_seed if seed not in failed)
+        details.append(f"the other runs: {signed(others)} points")
+    if found.verdict and found.verdict.size == "uncertain":
+        needed = found.verdict.seeds_to_decide
+        details.append(
+            f"a new study with about {plural(needed, 'seed')} would decide it"
+            if needed
+            else "so near to the margin that more than 1,000 seeds would be needed"
+        )
+    return "; ".join(details)

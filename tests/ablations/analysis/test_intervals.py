@@ -13,17 +13,15 @@ from scipy import integrate, special, stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from ablations.analysis.intervals import (
-    CAUTION,
+    contrast,
     difference,
     dunnett_critical_value,
     family_level,
-    pool_variance,
-    resolution_pct,
     seed_correlation,
     single_difference,
-    spread_of,
     with_new_images,
 )
+from ablations.analysis.spread import CAUTION, outlying, pool_variance, resolution_pct, spread_of
 from ablations.analysis.summary import Results, summarise
 from ablations.records.study import load_study
 from tests.factories import make_results
@@ -100,26 +98,31 @@ def test_seeds_are_not_paired() -> None:
         assert found.interval_95 == single_difference(target, target).interval_95
 
 
-def fitted_weight(variances: Sequence[float], freedom: Sequence[int]) -> float:
-    """Smyth's prior degrees of freedom, by a search on a grid."""
+def smyth_weights(variances: Sequence[float], freedom: Sequence[int]) -> tuple[float, float]:
+    """Smyth's prior degrees of freedom by a search on a grid: as estimated, and a standard error lower."""
     halves = np.array(freedom) / 2
     logarithms = np.log(variances) - special.digamma(halves) + np.log(halves)
-    excess = logarithms.var(ddof=1) - special.polygamma(1, halves).mean()
+    differ = logarithms.var(ddof=1)
     grid = np.geomspace(1e-3, 1e5, 400_001)
-    return float(grid[np.abs(special.polygamma(1, grid / 2) - excess).argmin()])
+    both = []
+    for found in (differ, differ * (1 + sqrt(2 / (len(variances) - 1)))):
+        excess = found - special.polygamma(1, halves).mean()
+        both.append(
+            grid[np.abs(special.polygamma(1, grid / 2) - excess).argmin()] if excess > 0 else inf
+        )
+    return both[0], both[1]
 
 
 def test_unequal_spreads_count_for_themselves() -> None:
-    deviations = (0.02, 0.05, 0.1, 0.4, 0.9)
+    deviations = (0.02, 0.04, 0.1, 0.18, 0.2)
     groups = {str(one): with_spread(5, 99.0, one) for one in deviations}
     pool = pool_variance(groups, FLOOR)
-    assert pool.weight == pytest.approx(
-        CAUTION * fitted_weight([one**2 for one in deviations], [4] * 5), rel=1e-3
-    )
+    _, weight = smyth_weights([one**2 for one in deviations], [4] * 5)
+    assert pool.weight == pytest.approx(CAUTION * weight, rel=1e-3)
     used = [spread_of(name, groups, pool) for name in groups]
     # The quiet ones are raised towards the pooled one, and noisier ones keep their own.
     assert all(one > own for (one, _), own in zip(used[:2], deviations, strict=False))
-    assert [one for one, _ in used[3:]] == pytest.approx([0.4, 0.9])
+    assert [one for one, _ in used[3:]] == pytest.approx([0.18, 0.2])
     assert {freedom for _, freedom in used} == {pool.weight + 4}
 
 
@@ -130,11 +133,33 @@ def test_diverged_networks_do_not_change_the_spread_of_others() -> None:
         "b": [99.0, 98.9, 9.8],
     }
     without = pool_variance({name: groups[name] for name in ("target", "a")}, FLOOR)
-    pool = pool_variance(groups, FLOOR, ["b"])
+    pool = pool_variance(groups, FLOOR, {"b": 1})
     assert pool[:3] == without[:3] == pytest.approx((0.05, 8, inf))
     assert spread_of("b", groups, pool) == (pytest.approx(np.std(groups["b"], ddof=1)), 2)
+    # A mean of runs of which some failed has no interval; one of runs that all failed has.
+    effect = {"b": 1.0, "target": -1.0}
+    assert contrast(effect, groups, pool).interval_95 is None
+    assert contrast(effect, groups, pool_variance(groups, FLOOR, {"b": 3})).interval_95
     # Runs that all agree, such as networks that answer with one class, show no spread to share.
     assert pool_variance({**groups, "b": [9.8] * 3}, FLOOR)[:3] == pytest.approx((0.05, 8, inf))
+
+
+def test_a_network_that_is_far_noisier_leaves_the_pool_alone() -> None:
+    quiet = {f"a{index}": with_spread(5, 99.4, 0.04 + 0.002 * index) for index in range(8)}
+    groups = {**quiet, "noisy": with_spread(5, 98.3, 0.6), "too": with_spread(5, 98.6, 0.125)}
+    pool = pool_variance(groups, FLOOR)
+    assert pool.apart == {"noisy", "too"}
+    assert pool[:3] == pool_variance(quiet, FLOOR)[:3]
+    assert spread_of("noisy", groups, pool) == (pytest.approx(0.6), 4)
+    spread = {name: (np.var(one, ddof=1), 4) for name, one in groups.items()}
+    rest = [one for name, (one, _) in spread.items() if name not in {"noisy", "too"}]
+    p_value = stats.f.sf(spread["too"][0] / np.mean(rest), 4, 32)
+    assert outlying(spread, 1.01 * p_value) == {"noisy", "too"}
+    assert outlying(spread, 0.99 * p_value) == {"noisy"}
+    # Equal spreads: at most one study in a hundred has an outlier.
+    chance = np.random.default_rng(5)
+    studies = ({name: chance.normal(99, 0.05, 5) for name in range(10)} for _ in range(2000))
+    assert sum(bool(pool_variance(one, FLOOR).apart) for one in studies) < 0.015 * 2000
 
 
 def test_values_without_spread_have_the_spread_of_rounding() -> None:
@@ -191,19 +216,44 @@ def test_every_interval_of_a_study_is_recomputed(study: Results) -> None:
     groups = {row.ablation.name: [*row.accuracy_pct.by_seed.values()] for row in study.rows}
     sizes = np.array([len(values) for values in groups.values()])
     variances = np.array([np.var(values, ddof=1) for values in groups.values()])
-    total = sum(sizes - 1)
-    pooled = sum((sizes - 1) * variances) / total
-    logarithms = np.log(variances) - special.digamma((sizes - 1) / 2) + np.log((sizes - 1) / 2)
-    # Both studies are homogeneous, so the pooled variance counts in full.
-    assert logarithms.var(ddof=1) < special.polygamma(1, (sizes - 1) / 2).mean()
+    # The noisiest network has its own spread where the others' is smaller beyond chance.
+    is_shared = np.ones(len(sizes), bool)
+    is_shared[variances.argmax()] = False
+    total, noisiest = sum((sizes - 1)[is_shared]), variances.max()
+    others = sum(((sizes - 1) * variances)[is_shared]) / total
+    p_value = stats.f.sf(noisiest / others, (sizes - 1)[~is_shared][0], total)
+    is_shared |= p_value >= 0.01 / len(groups)
+    halves = (sizes - 1)[is_shared] / 2
+    total = int(2 * sum(halves))
+    pooled = 2 * sum(halves * variances[is_shared]) / total
+    prior, weight = smyth_weights(variances[is_shared], (sizes - 1)[is_shared])
+    if prior < inf:
+        logarithms = np.log(variances[is_shared]) - special.digamma(halves) + np.log(halves)
+        pooled = np.exp(logarithms.mean() + special.digamma(prior / 2) - np.log(prior / 2))
+    weight *= CAUTION
+    assert study.model
+    critical = study.model.critical_value
+    level = 2 * stats.t.sf(critical, total)
+    used = {}
+    for name, one, size, is_in_pool in zip(groups, variances, sizes, is_shared, strict=True):
+        moderated = one
+        if is_in_pool:
+            shared = (
+                (weight * pooled + (size - 1) * one) / (weight + size - 1)
+                if weight < inf
+                else pooled
+            )
+            moderated = max(one, shared)
+        freedom = min(weight + size - 1, total) if is_in_pool else size - 1
+        used[name] = (moderated / size, stats.t.isf(level / 2, freedom))
     rows = [row for row in study.rows if row.difference_pct]
-    [critical] = {row.difference_pct.critical_value for row in rows}
     for row in rows:
-        values, target = groups[row.ablation.name], groups["target"]
-        used = [max(pooled, np.var(side, ddof=1)) / len(side) for side in (values, target)]
-        middle, half = fmean(values) - fmean(target), critical * sqrt(sum(used))
+        sides = [used[row.ablation.name], used["target"]]
+        error = sqrt(sum(part for part, _ in sides))
+        half = sum(part * of_side for part, of_side in sides) / error
+        middle = fmean(groups[row.ablation.name]) - fmean(groups["target"])
         assert row.difference_pct.interval_95 == pytest.approx(
-            (middle - half, middle + half), abs=1e-6
+            (middle - half, middle + half), abs=2e-5
         )
     # The critical value is that of the multivariate t distribution with Dunnett's correlations.
     num_seeds = [len(groups[row.ablation.name]) for row in rows]

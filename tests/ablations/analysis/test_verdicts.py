@@ -7,18 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from ablations.analysis.intervals import Difference, difference, pool_variance, resolution_pct
+from ablations.analysis.comparison import compare_ablations
+from ablations.analysis.intervals import Difference, difference
 from ablations.analysis.looks import before_look, level_of_look, outside_plan
+from ablations.analysis.spread import pool_variance, resolution_pct
 from ablations.analysis.summary import Results, open_ablations, summarise
 from ablations.analysis.verdicts import (
     Verdict,
     decide_verdicts,
     judge_direction,
+    judge_failures,
     judge_size,
     seeds_to_decide,
     seeds_to_detect,
+    tail_of_failures,
     target_seeds,
 )
 from ablations.records.study import Study
@@ -124,11 +129,57 @@ def test_runs_that_learn_nothing_have_failed_unless_the_target_learns_nothing() 
     results = results_of({**others, "no-batchnorm": [99.5, 10.1, 99.4]})
     row = next(row for row in results.rows if row.ablation.name == "no-batchnorm")
     assert [run.run_spec.seed for run in row.failed] == [1]
-    assert verdict_details(row) == "1 of 3 runs failed"
+    assert row.difference_pct.interval_95 is None and row.verdict
+    assert verdict_name(row, 0.1) == "1 of 3 runs failed, perhaps by chance"
+    needed = row.verdict.seeds_to_decide
+    assert verdict_details(row) == (
+        f"the other runs: −0.05 points; a new study with about {needed} seeds would decide it"
+    )
     # What is shown of the others does not change.
     assert results.model and results.model.spread_pct == pytest.approx(0.05)
     results = results_of({"target": [12.0, 11.0, 14.0], "no-gap": [9.8, 10.1, 11.2]})
     assert not any(row.failed for row in results.rows)
+
+
+@pytest.mark.parametrize(
+    ("failed", "target_failed", "words"),
+    [
+        (5, 0, "removing it hurts: 5 of 6 runs failed"),
+        (2, 0, "2 of 6 runs failed, perhaps by chance"),
+        (0, 1, "the target failed at some seeds, perhaps by chance"),
+        (6, 0, "removing it hurts, above the margin"),
+    ],
+)
+def test_failures_of_some_runs_are_counted(failed: int, target_failed: int, words: str) -> None:
+    def runs(number: int) -> list[float]:
+        return [10.0] * number + [99.4, 99.5, 99.45, 99.5, 99.4, 99.45][number:]
+
+    results = results_of({"target": runs(target_failed), "no-batchnorm": runs(failed)})
+    [_, row] = results.rows
+    assert verdict_name(row, 0.1) == words
+    compared = compare_ablations(results.study, "no-batchnorm", "target")
+    verdict = compared.verdict
+    assert verdict and (verdict.direction, verdict.size) == (
+        row.verdict.direction,
+        row.verdict.size,
+    )
+    assert ("of 12 runs failed" in verdict_name(compared, 0.1)) == (failed != 6)
+
+
+@given(st.tuples(*[st.integers(3, 40)] * 2), st.data())
+def test_failures_are_judged_by_fishers_test(
+    num_runs: tuple[int, int], data: st.DataObject
+) -> None:
+    failed = tuple(data.draw(st.integers(0, runs)) for runs in num_runs)
+    table = [failed, [runs - one for one, runs in zip(failed, num_runs, strict=True)]]
+    p_value = stats.fisher_exact(table, alternative="greater").pvalue
+    assert tail_of_failures(failed, num_runs) == pytest.approx(p_value)
+    verdict = judge_failures(failed, num_runs, 0.05)
+    assert verdict and (verdict.direction == "hurts") == (p_value < 0.025)
+    if needed := verdict.seeds_to_decide:
+        rates = [one / runs for one, runs in zip(failed, num_runs, strict=True)]
+        expected = [int(rates[0] * needed), int(np.ceil(rates[1] * needed))]
+        assert judge_failures(expected, (needed, needed), 0.05).direction == "hurts"
 
 
 def test_details_of_an_uncertain_size_invite_no_further_seeds() -> None:
