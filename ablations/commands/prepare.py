@@ -26,6 +26,7 @@ from speed.arithmetic import Arithmetic, choose_arithmetic
 
 if TYPE_CHECKING:
     from ablations.runner.ray_pool import Cluster
+    from ablations.runner.self_test import DeviceCheck
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
     else:
         num_jobs = request.num_jobs or default_num_jobs(device_name)
     missing = missing_runs(on_disk, run_specs)
+    # Parts of a study are divided as without a fallback, which other machines may not need.
+    fallback_reason = ""
+    if num_replicas > 1 and (failed := _failed_check(device_name, cluster)):
+        num_replicas, fallback_reason = 1, f"{failed.name}: {failed.problem}"
+        print_line(console, f"The self-test of {device_name}: {fallback_reason}; {failed.advice}.")
     return PreparedStudy(
         study_dir=study_dir,
         spec=spec,
@@ -125,6 +131,7 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
             source_commit(),
             source_digest(),
             replicas_for_all(missing, num_replicas, num_jobs) if cluster else num_replicas,
+            fallback_reason,
         ),
         dataset=dataset,
         num_jobs=num_jobs,
@@ -197,6 +204,14 @@ def _find_device(name: str, cluster: "Cluster | None") -> str:
             f"no machine of the cluster can run a task on {found}: start one, or try --device cpu"
         )
     return found
+
+
+def _failed_check(device_name: str, cluster: "Cluster | None") -> "DeviceCheck | None":
+    """The first check that failed; None if the device may train seeds as one network."""
+    from ablations.runner.self_test import check_device_safely
+
+    checks = check_device_safely(device_name, cluster)
+    return next((check for check in checks if not check.has_passed), None)
 
 
 def _default_study_dir(preset: Preset, spec: StudySpec, shard: Shard | None) -> Path:

@@ -198,6 +198,7 @@ def _time_epochs(
         study.setup.arithmetic,
         study.timing_plan,
         show_progress,
+        num_replicas=int(study.setup.num_replicas > 1),
     )
     write_with_checksum(study.study_dir / TIMING_FILE, timing)
     return replace(study, on_disk=replace(study.on_disk, timing=timing))

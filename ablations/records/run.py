@@ -85,6 +85,9 @@ class RunRecord(msgspec.Struct, frozen=True):
     num_replicas: int = 1
     """Number of seeds, including this one, that were trained as one network. On a GPU it changes
     the order of sums, and with it the rounding."""
+    fallback_reason: str = ""
+    """Why this run was trained by itself and without CUDA graphs on a GPU, which is slower: what the
+    GPU's self-test found (`runner/self_test.py`)."""
     protocol_version: int = 1
     """Version of what training does beyond the fields of the spec (`catalogue/experiment.py`)."""
     schema_version: SchemaVersion = 2

@@ -46,7 +46,8 @@ def _trial_epoch_seconds(group: Sequence[RunSpec], dataset: Dataset, setup: Work
     """One run's share of an epoch's seconds in a worker, from a few steps."""
     device, arithmetic = torch.device(setup.device), setup.arithmetic
 
-    def time_steps(num_replicas: int) -> float:
+    def time_steps(num_seeds: int) -> float:
+        num_replicas = num_seeds if setup.num_replicas > 1 else 0
         time_epoch(group[0], dataset, device, arithmetic, WARM_UP, num_replicas)
         return time_epoch(group[0], dataset, device, arithmetic, TRIAL, num_replicas)
 

@@ -4,7 +4,7 @@ Runs may share the machine, so the seconds in their records say little about a n
 variant in turn trains for some steps and classifies some test images, in several rounds. If the
 machine slows down, it slows every variant, and the spread over rounds shows it.
 
-On a GPU one seed is trained as a group of one, by the same code as its run.
+Where runs are trained as groups of seeds, one seed is trained as a group of one, by the same code.
 """
 
 import time
@@ -32,11 +32,12 @@ def measure_epoch_times(
     arithmetic: Arithmetic,
     plan: TimingPlan,
     track: Callable[[Sequence[RunSpec]], Iterable[RunSpec]] = iter,
+    num_replicas: int = 0,
 ) -> Timing:
     """Time one run spec of each ablation, in interleaved rounds in this process.
 
     An additional first round warms up caches and allocators, and is not counted. `track` iterates
-    over all measurements, and may show the progress.
+    over all measurements, and may show the progress. `num_replicas` is that of `time_epoch`.
     """
     keep_freed_memory()
     order: list[RunSpec] = []
@@ -46,7 +47,9 @@ def measure_epoch_times(
         order += [*run_specs[start:], *run_specs[:start]]
     seconds: dict[str, list[float]] = {run_spec.ablation: [] for run_spec in run_specs}
     for run_spec in track(order):
-        seconds[run_spec.ablation].append(time_epoch(run_spec, dataset, device, arithmetic, plan))
+        seconds[run_spec.ablation].append(
+            time_epoch(run_spec, dataset, device, arithmetic, plan, num_replicas)
+        )
     return Timing(
         by_ablation={
             run_spec.ablation: EpochTime(run_spec.digest, seconds[run_spec.ablation][1:])
@@ -64,11 +67,11 @@ def time_epoch(
     device: torch.device,
     arithmetic: Arithmetic,
     plan: TimingPlan,
-    num_replicas: int = 1,
+    num_replicas: int = 0,
 ) -> float:
     """Seconds of an epoch, extrapolated from a part of it.
 
-    With several replicas: one seed's share of an epoch of the group.
+    0 replicas: of a run in the plain loop; else one seed's share of an epoch of the group.
     """
     recipe = run_spec.training
     train_images, test_images = load_images(dataset, recipe, device)
@@ -78,7 +81,7 @@ def time_epoch(
     test_part = Images(test_images.pixels[:num_test], test_images.labels[:num_test])
     train: Callable[[], object]
     test: Callable[[], object]
-    if device.type == "cuda" or num_replicas > 1:
+    if num_replicas:
         seeds = [replace(run_spec, seed=run_spec.seed + k) for k in range(num_replicas)]
         train, test = _group_epoch(seeds, dataset, device, train_part, test_part)
     else:
@@ -93,7 +96,7 @@ def time_epoch(
     tested = time.perf_counter()
     seconds = (trained - started) * len(train_images) / num_train
     seconds += (tested - trained) * len(test_images) / num_test
-    return seconds / num_replicas
+    return seconds / max(1, num_replicas)
 
 
 def _group_epoch(

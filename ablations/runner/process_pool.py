@@ -11,15 +11,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import TypeVar
 
 import joblib
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
+from ablations.words import duration
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 def default_num_jobs(device: str) -> int:
@@ -104,6 +109,39 @@ class ProcessPool:
         worker.process.kill()
         worker.process.join()
         worker.connection.close()
+
+
+def call_in_process(
+    function: Callable[[Argument], Result], argument: Argument, limit_seconds: float
+) -> Result:
+    """The result of a function that is called in a process of its own, which may crash or hang.
+
+    Raises:
+        RuntimeError: the process died, or was ended at the time limit.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(sender, function, argument), daemon=True)
+    with _ctrl_c_blocked():
+        process.start()
+    sender.close()
+    try:
+        if not receiver.poll(limit_seconds):
+            raise RuntimeError(f"no result within {duration(limit_seconds)}")
+        result: Result = receiver.recv()
+        return result
+    except EOFError as error:
+        process.join()
+        raise RuntimeError(f"its process died (exit code {process.exitcode})") from error
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _call(sender: Connection, function: Callable[[Argument], object], argument: Argument) -> None:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    sender.send(function(argument))
 
 
 @contextlib.contextmanager

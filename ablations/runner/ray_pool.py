@@ -16,9 +16,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -34,6 +34,9 @@ from ablations.runner.scheduler import (
 )
 from ablations.version import PROJECT_DIR, SOURCE_PACKAGES
 from ablations.words import first_line
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0
 SLOTS_SECONDS = 1.0
@@ -68,6 +71,23 @@ class Cluster:
         with _cluster_errors():
             nodes = ray.nodes()  # type: ignore[no-untyped-call]
         return [node["Resources"] for node in nodes if node["Alive"]]
+
+    def call_on_gpu(
+        self, function: Callable[[Argument], Result], argument: Argument, limit_seconds: float
+    ) -> Result:
+        """The result of a function that is called in a task on a GPU, which may crash or hang.
+
+        Raises:
+            RuntimeError: the task failed, or was ended at the time limit.
+        """
+        remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_task, max_retries=0, max_calls=1)
+        task = remote(function).remote(argument)
+        try:
+            result: Result = ray.get(task, timeout=limit_seconds)
+            return result
+        except ray.exceptions.RayError as error:
+            _cancel(task)
+            raise RuntimeError(first_line(error)) from error
 
     def leave(self) -> None:
         """Disconnect, and stop a cluster that was started by `connect`."""

@@ -102,7 +102,7 @@ def run_group(
     for part in parts:
         seconds = (time.perf_counter() - started) / len(part)
         for run_spec, trained in part:
-            shared = dataset, environment, seconds, len(part)
+            shared = dataset, environment, seconds, len(part), setup.fallback_reason
             yield run_spec, _assemble_result(run_spec, trained, *shared)
         started = time.perf_counter()
 
@@ -114,6 +114,7 @@ def _assemble_result(
     environment: Environment,
     wall_seconds: float,
     num_replicas: int,
+    fallback_reason: str,
 ) -> RunResult:
     test_result = trained.test_result
     predicted_class = test_result.predicted_class.numpy()
@@ -137,6 +138,7 @@ def _assemble_result(
         wall_seconds=wall_seconds,
         finished_at=utc_now(),
         num_replicas=num_replicas,
+        fallback_reason=fallback_reason,
         protocol_version=PROTOCOL_VERSION,
     )
     device = torch.device(environment.device_type)

@@ -99,7 +99,10 @@ class WorkerSetup:
     source_digest: str = ""
     """Likewise. A worker that finds other source files fails its runs. Empty: not checked."""
     num_replicas: int = 1
-    """At most this many seeds of an experiment are trained as one network. 1: each by itself."""
+    """At most this many seeds of an experiment are trained as one network. 1: each by itself, in the
+    plain loop."""
+    fallback_reason: str = ""
+    """Why seeds are trained by themselves on a GPU: what its self-test found."""
 
 
 class ClusterError(Exception):

@@ -25,6 +25,7 @@ from ablations.training.scoring import TestResult, describe_epoch, score_images
 from ablations.training.seeding import derive_seed, initialise_weights, random_stream
 from mnist_blocks.network import build_network
 from speed.arithmetic import Arithmetic, accelerate
+from speed.gpu.capture import use_plain_float32
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ def make_trainee(
     arithmetic: Arithmetic = "plain",
 ) -> Trainee:
     """A network that has its initial weights, ready for training on a device."""
+    if device.type == "cuda":
+        use_plain_float32(tries_algorithms=False)
     network = network.to(device)
     # Weights are matrices or kernels; a bias or batch norm has one number for each channel.
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]

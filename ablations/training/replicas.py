@@ -33,7 +33,7 @@ from ablations.training.seeding import derive_seed, initialise_weights, random_s
 from mnist_blocks.network import build_network
 from mnist_blocks.spec import IMAGE_SIZE
 from mnist_blocks.summary import layer_table
-from speed.gpu.capture import Steps, capture, use_plain_float32
+from speed.gpu.capture import Capture, Steps, capture, use_plain_float32
 from speed.gpu.wide import WideDropout, WideNetwork, narrow, widen
 
 STEPS_PER_CHUNK = 12
@@ -89,6 +89,7 @@ def train_replicas(
     device: torch.device,
     after_epoch: Callable[[RunSpec, EpochRecord], None] = lambda run_spec, record: None,
     dtype: torch.dtype = torch.float32,
+    capture_steps: Capture = capture,
 ) -> list[TrainedNetwork]:
     """Train runs that differ only in their seeds, from initial weights to the end.
 
@@ -103,7 +104,7 @@ def train_replicas(
     recipe = run_specs[0].training
     train_images, test_images = load_images(dataset, recipe, device)
     group = prepare_group(run_specs, dataset, device, dtype)
-    take_steps = capture(partial(train_steps, group), device)
+    take_steps = capture_steps(partial(train_steps, group), device)
 
     epochs: list[list[EpochRecord]] = [[] for _ in run_specs]
     trained: dict[int, TrainedNetwork] = {}

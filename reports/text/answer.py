@@ -82,6 +82,8 @@ def notices(spec: StudySpec, records: Sequence[RunRecord] = ()) -> list[str]:
         has_hardly_learnt=mean_pct is not None and mean_pct <= HARDLY_LEARNT_PCT,
         outside=outside_plan(spec.seed_plan, num_seeds),
         before=before_look(spec.seed_plan, num_seeds, len(target)),
+        num_runs=len(records),
+        fallbacks=Counter(record.fallback_reason for record in records if record.fallback_reason),
     )
 
 

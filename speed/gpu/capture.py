@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 Steps = Callable[[int, int], None]
+Capture = Callable[[Steps, torch.device], Steps]
 
 
 def capture(function: Steps, device: torch.device) -> Steps:

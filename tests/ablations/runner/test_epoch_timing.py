@@ -61,7 +61,8 @@ def test_epoch_time_is_scaled_up_from_what_was_timed(
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "num_replicas"), [*((name, 1) for name in ARITHMETICS), ("plain", 2)]
+    ("arithmetic", "num_replicas"),
+    [*((name, 0) for name in ARITHMETICS), ("plain", 1), ("plain", 2)],
 )
 def test_real_epoch_is_timed(digits: Dataset, arithmetic: Arithmetic, num_replicas: int) -> None:
     run_spec, plan = experiments_on(digits)[0], TimingPlan(1, 2, 250)

@@ -86,6 +86,16 @@ def test_groups_report_each_run(cluster: Cluster, digits: Dataset) -> None:
     assert [record.num_replicas for record in records] == [2, 2]
 
 
+def test_function_is_called_in_a_task_that_may_crash_or_hang(cluster: Cluster) -> None:
+    # These nodes have no GPU, so a share of 0 is asked for.
+    on_any_node = Cluster(0.0, None)
+    assert on_any_node.call_on_gpu(lambda number: -number, -2, 60.0) == 2
+    with pytest.raises(RuntimeError, match="WorkerCrashedError"):
+        on_any_node.call_on_gpu(lambda code: os._exit(code), 3, 60.0)
+    with pytest.raises(RuntimeError, match="GetTimeoutError"):
+        on_any_node.call_on_gpu(lambda seconds: __import__("time").sleep(seconds), 600.0, 1.0)
+
+
 def test_killed_node_loses_no_run_and_a_new_node_is_used(
     nodes: LocalNodes, cluster: Cluster, digits: Dataset
 ) -> None:

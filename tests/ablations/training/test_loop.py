@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,11 @@ def test_divergence_is_a_result(digits: Dataset) -> None:
     assert len(trained.epochs) < 5
     assert trained.epochs[-1].train_loss is None
     assert 0 <= trained.epochs[-1].test_accuracy_pct <= 100
+
+
+def test_plain_loop_on_a_gpu_uses_no_tf32(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    # Without a GPU, PyTorch raises when the network is copied to it.
+    with suppress(AssertionError, RuntimeError):
+        prepare_training(run_specs_on(digits)[0], digits, torch.device("cuda"))
+    assert not torch.backends.cudnn.allow_tf32
