@@ -33,16 +33,18 @@ from ablations.commands.options import (
     recipe_option,
     seeds_option,
 )
+from ablations.commands.output import CommandLine
 from ablations.version import VERSION
 from ablations.words import in_one_line, plural
 
 
 @click.group(
+    cls=CommandLine,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "show_default": True,
-    }
+    },
 )
 @click.version_option(VERSION, prog_name="mnist-ablations")
 def main() -> None:
@@ -303,8 +305,6 @@ def check(
     from ablations.grader.grade import NO_GRADE_EXIT_CODE
     from ablations.grader.protocol import MachineError, UnknownNameError
 
-    if json_file and not json_file.parent.is_dir():
-        raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     exit_code = NO_GRADE_EXIT_CODE
     try:
         exit_code = check_and_print(
