@@ -261,7 +261,10 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
     from ablations.records.study import load_study
     from reports.text.terminal import plan_text
 
-    study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
+    reference = Path(__file__).resolve().parent / "docs" / "reference"
+    if not (study_dir or reference.exists()):
+        raise click.UsageError("name a RUN_DIR: an installed package has no reference study")
+    study = load_study(study_dir or reference)
     click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 import cli
 from ablations.catalogue.ablation import Ablation, spec_changes
@@ -132,12 +133,106 @@ def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: 
     assert (out / "timing.json").exists() and (out / "report.html").exists()
 
 
-def test_dry_run_writes_nothing(tmp_path: Path) -> None:
-    found = ablate_digits(tmp_path, "--all", "--seeds", "0-1", "--dry-run")
+def contents(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Every file and folder with its size and the time of its last change."""
+    states = {path: path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the home of a user without data sets, and the current folder, `here`."""
+    for name in ("home", "here/thesis"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "here" / "thesis" / "chapter.txt").touch()
+    (tmp_path / "here" / "net.py").write_text("Net = None", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def test_dry_run_writes_nothing(user: Path) -> None:
+    before = contents(user)
+    found = ablate_digits(Path("study"), "--all", "--seeds", "0-1", "--dry-run")
     assert found.exit_code == 0, found.output
     assert found.output.count("would run") == 2 * len(ENTRIES)
     assert "will take about" in found.output
-    assert list(tmp_path.iterdir()) == []
+    assert contents(user) == before
+
+
+def test_dry_run_reads_packed_runs_and_leaves_them_packed(
+    small_study: tuple[Path, str], tmp_path: Path
+) -> None:
+    packed = shutil.copytree(small_study[0], tmp_path / "packed")
+    assert run_cli("pack", packed).exit_code == 0
+    shutil.rmtree(packed / "no-gap")
+    before = contents(packed)
+    planned = ablate_digits(packed, "no-gap", "--seeds", "0-2", "--dry-run")
+    assert "4 of 6 runs are there already" in planned.output
+    assert contents(packed) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ablate --all --dry-run", "MNIST is not in data"),
+        ("ablate --all --dry-run --data-dir home", "MNIST is not in home"),
+        ("ablate no-bn", "unknown ablation"),
+        ("ablate --all --out thesis", "is not an empty folder and not a study"),
+        ("ablate --all --until-decided --preset quick", "leave out --seeds"),
+        ("ablate no-warm-up --recipe published", "not defined under --recipe published"),
+        ("ablate --all --out=~no-such-user/study", "there is no such home folder"),
+        ("check net.py:Net --json nowhere/grade.json", "no file can be made in"),
+        (f"check net.py:Net --json {'g' * 256}", "File name too long"),
+        ("check net.py:Net --json thesis", "is a directory"),
+        (f"check {'g' * 256}.py:Net", "File name too long"),
+        ("check caf\udce9.py:Net", "cannot be written as UTF-8"),
+        ("report caf\udce9", "cannot be written as UTF-8"),
+        ("data", "MNIST is not in data"),
+        ("data --data-dir ~no-such-user", "there is no such home folder"),
+        ("merge thesis --out study", "is not a study"),
+        ("plan runs/mnist", "is not a study"),
+    ],
+)
+def test_refused_command_writes_nothing(user: Path, arguments: str, message: str) -> None:
+    before = contents(user)
+    result = run_cli(*arguments.split())
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert contents(user) == before
+
+
+def test_second_study_in_a_folder_is_refused_before_steps_are_timed(
+    small_study: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablations.commands.messages.estimate_seconds", pytest.fail)
+    with FileLock(small_study[0] / ".lock"):
+        refused = ablate_digits(small_study[0], "no-relu", "--seeds", "0,1")
+    assert refused.exit_code == 1
+    assert "another process uses" in refused.stderr
+
+
+def test_wrong_number_of_cores_is_one_clear_line(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user / "here" / "net.py").write_text(
+        "from mnist_blocks import NetworkSpec as Net", encoding="utf-8"
+    )
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "abc")
+    for arguments, code in (("ablate target", 1), ("check net.py:Net", 4)):
+        result = run_cli(*arguments.split(), "--dataset", "digits")
+        assert result.exit_code == code
+        assert "$LOKY_MAX_CPU_COUNT is 'abc', not a number" in result.stderr
+
+
+def test_installed_package_has_no_reference_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "cli.py"))
+    result = run_cli("plan")
+    assert (result.exit_code, "name a RUN_DIR" in result.stderr) == (2, True)
 
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:

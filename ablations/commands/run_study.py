@@ -49,13 +49,14 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         try:
             with connection(*backend) as cluster:
                 study = prepare(request, console, cluster)
-                print_plan(study, console)
                 if request.is_dry_run:
+                    print_plan(study, console)
                     print_runs(study, console)
                     return 0
                 # What was loaded before the lock was taken may have changed since.
                 with study_lock(study.study_dir, study.spec) as on_disk:
                     study = replace(study, on_disk=on_disk)
+                    print_plan(study, console)
                     for line in quarantine_damaged_runs(study.study_dir, on_disk):
                         print_line(console, line)
                     study, failures = _train_all_looks(
