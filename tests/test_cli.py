@@ -20,9 +20,11 @@ import cli
 from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.recipes import RECIPES
+from ablations.data.dataset import Dataset
 from ablations.records.run import RunRecord, load_record
+from ablations.records.study_spec import StudySpec
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
-from tests.factories import without_times
+from tests.factories import make_study, without_times, write_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
@@ -152,6 +154,14 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def digits_study(tmp_path: Path, digits: Dataset) -> Path:
+    """A study as `ablate_digits` makes it, of two networks with two seeds each, not trained."""
+    seeds = {"target": [0, 1], "no-gap": [0, 1]}
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu", recipe="tuned")
+    return write_study(tmp_path / "study", make_study(seeds, spec=spec))
+
+
 def test_dry_run_writes_nothing(user: Path) -> None:
     before = contents(user)
     found = ablate_digits(Path("study"), "--all", "--seeds", "0-1", "--dry-run")
@@ -162,15 +172,14 @@ def test_dry_run_writes_nothing(user: Path) -> None:
 
 
 def test_dry_run_reads_packed_runs_and_leaves_them_packed(
-    small_study: tuple[Path, str], tmp_path: Path
+    digits_study: Path,
 ) -> None:
-    packed = shutil.copytree(small_study[0], tmp_path / "packed")
-    assert run_cli("pack", packed).exit_code == 0
-    shutil.rmtree(packed / "no-gap")
-    before = contents(packed)
-    planned = ablate_digits(packed, "no-gap", "--seeds", "0-2", "--dry-run")
+    assert run_cli("pack", digits_study).exit_code == 0
+    shutil.rmtree(digits_study / "no-gap")
+    before = contents(digits_study)
+    planned = ablate_digits(digits_study, "no-gap", "--seeds", "0-2", "--dry-run")
     assert "4 of 6 runs are there already" in planned.output
-    assert contents(packed) == before
+    assert contents(digits_study) == before
 
 
 @pytest.mark.parametrize(
@@ -205,11 +214,11 @@ def test_refused_command_writes_nothing(user: Path, arguments: str, message: str
 
 
 def test_second_study_in_a_folder_is_refused_before_steps_are_timed(
-    small_study: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    digits_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablations.commands.messages.estimate_seconds", pytest.fail)
-    with FileLock(small_study[0] / ".lock"):
-        refused = ablate_digits(small_study[0], "no-relu", "--seeds", "0,1")
+    with FileLock(digits_study / ".lock"):
+        refused = ablate_digits(digits_study, "no-relu", "--seeds", "0,1")
     assert refused.exit_code == 1
     assert "another process uses" in refused.stderr
 
