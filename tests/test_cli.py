@@ -45,7 +45,7 @@ def start_study(out: Path, *arguments: str, **options: Any) -> subprocess.Popen[
     """Start `ablate` in another process, and wait for its first finished run."""
     command = [sys.executable, "cli.py", "ablate", *ON_DIGITS, "--epochs", "1", "--out", str(out)]
     process = subprocess.Popen(
-        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, **options
+        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, encoding="utf-8", **options
     )
     while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
         time.sleep(0.05)
@@ -76,15 +76,15 @@ def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     assert str(out / "report.html") in printed.splitlines()[-1]
     assert "will take about" in printed
     assert "[4/4]" in printed
-    content = json.loads((out / "study.json").read_text())
+    content = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert (content["dataset"]["name"], content["num_epochs"]) == ("digits", 1)
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "no-gap" in page
     assert "not MNIST" in page or "NOT MNIST" in page
     assert not list(out.rglob("*.tmp"))
     rendered = run_cli("report", out)
     assert rendered.exit_code == 0, rendered.output
-    assert (out / "report.html").read_text() == page
+    assert (out / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_designs_share_a_folder_and_its_margin(
@@ -106,7 +106,7 @@ def test_designs_share_a_folder_and_its_margin(
     [attribution] = results["attributions"]
     assert attribution["is_factorial"]
     assert attribution["names"] == ["no-dropout", "no-gap"]
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "Shapley" in page and "0.50 points" in page
     for design in ("ladder", "add-one-in", "leave-one-out"):
         again = ablate_digits(out, "--design", design, *options, "--dry-run")
@@ -381,6 +381,6 @@ def test_start_up_is_light(command: list[str]) -> None:
         "print('IMPORTED', sorted(slow & set(sys.modules)))"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
     )
     assert finished.stdout.splitlines()[-1] == "IMPORTED []"

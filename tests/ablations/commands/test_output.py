@@ -55,7 +55,7 @@ def test_full_disk_has_its_own_exit_code_and_a_line(buffering: str) -> None:
     with FULL.open("wb") as full:
         environment = {"PYTHONUNBUFFERED": buffering}
         process = start(
-            "list", environment=environment, stdout=full, stderr=subprocess.PIPE, text=True
+            "list", environment=environment, stdout=full, stderr=subprocess.PIPE, encoding="utf-8"
         )
         line = "Standard output: No space left on device; the command goes on without it.\n"
         assert process.communicate()[1] == line

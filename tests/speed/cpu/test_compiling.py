@@ -42,12 +42,14 @@ def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": path}
     command = (sys.executable, *command)
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8"
+    )
 
 
 def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) -> None:
     script = tmp_path / "versions.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     # The same function first in one process and second in another: the names that Numba gives
     # their machine code depend on the order.
     orders = [("1", "2p", "3"), ("2p", "3", "1"), ("3", "1", "2p")]
@@ -75,10 +77,12 @@ print(out.sum())
 """
     assert start(tmp_path, "-c", code).communicate()[0] == "4.0\n"
     kernels = tmp_path / "speed/cpu/kernels.py"
-    source = kernels.read_text()
+    source = kernels.read_text(encoding="utf-8")
     old = "            matrix[np.uintp(row), np.uintp(column)] = value\n"
     assert source.count(old) == 1
-    kernels.write_text(source.replace(old, old.replace("= value", "= value + 100")))
+    kernels.write_text(
+        source.replace(old, old.replace("= value", "= value + 100")), encoding="utf-8"
+    )
     assert start(tmp_path, "-c", code).communicate()[0] == "404.0\n"
 
 
