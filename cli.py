@@ -55,6 +55,8 @@ def main() -> None:
       python cli.py ablate --preset quick      a first report, in a few minutes
       python cli.py ablate --all               the target and all ablations, 5 seeds
       python cli.py show no-gap                what an ablation changes
+
+    Exit code 141: standard output was closed too early; 4: it could not be written. Files are complete.
     """
 
 
@@ -296,7 +298,8 @@ def check(
 
     The network trains once for each seed, in one thread. Exit codes: 0 pass,
     1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
-    misused command, 4 problem with the data or the machine.
+    misused command, 4 problem with the data or the machine. If the output was lost, 141 (closed pipe)
+    or 4; --json has the grade.
 
     \b
     Examples:
