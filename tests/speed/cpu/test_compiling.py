@@ -93,3 +93,23 @@ def test_without_a_folder_for_the_cache_it_still_compiles(monkeypatch: pytest.Mo
     monkeypatch.setattr("numba.core.dispatcher.FunctionCache", fail)
     double = compiling.cached_njit(set())(lambda value: 2 * value)
     assert double(21) == 42
+
+
+def test_user_without_a_home_gets_no_folder_of_that_name(tmp_path: Path) -> None:
+    code = (
+        "import pwd\n"
+        "def no_such_user(number): raise KeyError(number)\n"
+        "pwd.getpwuid = no_such_user\n"
+        "import speed.cpu.compiling as compiling\n"
+        "from numba.core.caching import UserWideCacheLocator\n"
+        "function = compiling.cached_njit\n"
+        "print(UserWideCacheLocator.from_function(function, compiling.__file__))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment.pop("XDG_CACHE_HOME", None)
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert (found.stdout, found.stderr) == (b"None\n", b"")
+    assert not list(tmp_path.iterdir())
