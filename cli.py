@@ -33,16 +33,18 @@ from ablations.commands.options import (
     recipe_option,
     seeds_option,
 )
+from ablations.commands.output import CommandLine
 from ablations.version import VERSION
 from ablations.words import in_one_line, plural
 
 
 @click.group(
+    cls=CommandLine,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "show_default": True,
-    }
+    },
 )
 @click.version_option(VERSION, prog_name="mnist-ablations")
 def main() -> None:
@@ -53,6 +55,8 @@ def main() -> None:
       python cli.py ablate --preset quick      a first report, in a few minutes
       python cli.py ablate --all               the target and all ablations, 5 seeds
       python cli.py show no-gap                what an ablation changes
+
+    Exit code 141: standard output was closed too early; 4: it could not be written. Files are complete.
     """
 
 
@@ -259,7 +263,10 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
     from ablations.records.study import load_study
     from reports.text.terminal import plan_text
 
-    study = load_study(study_dir or Path(__file__).resolve().parent / "docs" / "reference")
+    reference = Path(__file__).resolve().parent / "docs" / "reference"
+    if not (study_dir or reference.exists()):
+        raise click.UsageError("name a RUN_DIR: an installed package has no reference study")
+    study = load_study(study_dir or reference)
     click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 
@@ -291,7 +298,8 @@ def check(
 
     The network trains once for each seed, in one thread. Exit codes: 0 pass,
     1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
-    misused command, 4 problem with the data or the machine.
+    misused command, 4 problem with the data or the machine. If the output was lost, 141 (closed pipe)
+    or 4; --json has the grade.
 
     \b
     Examples:
@@ -303,8 +311,6 @@ def check(
     from ablations.grader.grade import NO_GRADE_EXIT_CODE
     from ablations.grader.protocol import MachineError, UnknownNameError
 
-    if json_file and not json_file.parent.is_dir():
-        raise click.UsageError(f"--json {json_file}: there is no folder {json_file.parent}")
     exit_code = NO_GRADE_EXIT_CODE
     try:
         exit_code = check_and_print(

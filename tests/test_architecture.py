@@ -42,7 +42,7 @@ def layer(module: str) -> int:
 def imported_modules(path: Path) -> set[str]:
     """Dotted names, also of imports inside functions: `from a.b import c` counts as `a.b.c`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +88,7 @@ def test_public_functions_have_names_of_their_own() -> None:
     """One name, one meaning: no two modules define the same public function or class."""
     places: dict[str, list[str]] = {}
     for module, path in MODULES.items():
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(module)
     assert not {name: found for name, found in places.items() if len(found) > 1}
@@ -96,7 +96,7 @@ def test_public_functions_have_names_of_their_own() -> None:
 
 def test_nothing_is_unpickled() -> None:
     for module, path in MODULES.items():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert "pickle" not in imported_libraries(path), module
         assert "torch.load(" not in text, module
         assert "allow_pickle=True" not in text, module
@@ -108,14 +108,14 @@ def test_no_ablation_is_known_by_name_outside_the_catalogue() -> None:
     names = {ablation.name for ablation in CATALOGUE} - {"target"}
     for module, path in MODULES.items():
         if module != "ablations.catalogue.entries":
-            nodes = ast.walk(ast.parse(path.read_text()))
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
             assert not names & constants, module
 
 
 def test_no_data_set_and_no_clutter_is_committed() -> None:
     tracked = subprocess.run(
-        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
     ).stdout.splitlines()
     if not tracked:
         pytest.skip("not a git checkout")

@@ -14,14 +14,17 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 
 import cli
 from ablations.catalogue.ablation import Ablation, spec_changes
 from ablations.catalogue.entries import ENTRIES
 from ablations.catalogue.recipes import RECIPES
+from ablations.data.dataset import Dataset
 from ablations.records.run import RunRecord, load_record
+from ablations.records.study_spec import StudySpec
 from tests.ablations.runner.test_chaos import wait_until_group_is_empty
-from tests.factories import without_times
+from tests.factories import make_study, without_times, write_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_DIGITS = ("--dataset", "digits", "--device", "cpu", "--arithmetic", "plain")
@@ -42,7 +45,7 @@ def start_study(out: Path, *arguments: str, **options: Any) -> subprocess.Popen[
     """Start `ablate` in another process, and wait for its first finished run."""
     command = [sys.executable, "cli.py", "ablate", *ON_DIGITS, "--epochs", "1", "--out", str(out)]
     process = subprocess.Popen(
-        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, **options
+        [*command, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, encoding="utf-8", **options
     )
     while process.poll() is None and not list(out.glob("*/seed-*/record.json")):
         time.sleep(0.05)
@@ -73,15 +76,15 @@ def test_study_has_everything(small_study: tuple[Path, str]) -> None:
     assert str(out / "report.html") in printed.splitlines()[-1]
     assert "will take about" in printed
     assert "[4/4]" in printed
-    content = json.loads((out / "study.json").read_text())
+    content = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert (content["dataset"]["name"], content["num_epochs"]) == ("digits", 1)
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "no-gap" in page
     assert "not MNIST" in page or "NOT MNIST" in page
     assert not list(out.rglob("*.tmp"))
     rendered = run_cli("report", out)
     assert rendered.exit_code == 0, rendered.output
-    assert (out / "report.html").read_text() == page
+    assert (out / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_designs_share_a_folder_and_its_margin(
@@ -103,7 +106,7 @@ def test_designs_share_a_folder_and_its_margin(
     [attribution] = results["attributions"]
     assert attribution["is_factorial"]
     assert attribution["names"] == ["no-dropout", "no-gap"]
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "Shapley" in page and "0.50 points" in page
     for design in ("ladder", "add-one-in", "leave-one-out"):
         again = ablate_digits(out, "--design", design, *options, "--dry-run")
@@ -132,12 +135,113 @@ def test_merged_parts_become_the_study(small_study: tuple[Path, str], tmp_path: 
     assert (out / "timing.json").exists() and (out / "report.html").exists()
 
 
-def test_dry_run_writes_nothing(tmp_path: Path) -> None:
-    found = ablate_digits(tmp_path, "--all", "--seeds", "0-1", "--dry-run")
+def contents(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Every file and folder with its size and the time of its last change."""
+    states = {path: path.lstat() for path in (folder, *folder.rglob("*"))}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the home of a user without data sets, and the current folder, `here`."""
+    for name in ("home", "here/thesis"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "here" / "thesis" / "chapter.txt").touch()
+    (tmp_path / "here" / "net.py").write_text("Net = None", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+@pytest.fixture
+def digits_study(tmp_path: Path, digits: Dataset) -> Path:
+    """A study as `ablate_digits` makes it, of two networks with two seeds each, not trained."""
+    seeds = {"target": [0, 1], "no-gap": [0, 1]}
+    spec = StudySpec(digits.id, digits.title, 1, None, "cpu", recipe="tuned")
+    return write_study(tmp_path / "study", make_study(seeds, spec=spec))
+
+
+def test_dry_run_writes_nothing(user: Path) -> None:
+    before = contents(user)
+    found = ablate_digits(Path("study"), "--all", "--seeds", "0-1", "--dry-run")
     assert found.exit_code == 0, found.output
     assert found.output.count("would run") == 2 * len(ENTRIES)
     assert "will take about" in found.output
-    assert list(tmp_path.iterdir()) == []
+    assert contents(user) == before
+
+
+def test_dry_run_reads_packed_runs_and_leaves_them_packed(
+    digits_study: Path,
+) -> None:
+    assert run_cli("pack", digits_study).exit_code == 0
+    shutil.rmtree(digits_study / "no-gap")
+    before = contents(digits_study)
+    planned = ablate_digits(digits_study, "no-gap", "--seeds", "0-2", "--dry-run")
+    assert "4 of 6 runs are there already" in planned.output
+    assert contents(digits_study) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ablate --all --dry-run", "MNIST is not in data"),
+        ("ablate --all --dry-run --data-dir home", "MNIST is not in home"),
+        ("ablate no-bn", "unknown ablation"),
+        ("ablate --all --out thesis", "is not an empty folder and not a study"),
+        ("ablate --all --until-decided --preset quick", "leave out --seeds"),
+        ("ablate no-warm-up --recipe published", "not defined under --recipe published"),
+        ("ablate --all --out=~no-such-user/study", "there is no such home folder"),
+        ("check net.py:Net --json nowhere/grade.json", "no file can be made in"),
+        (f"check net.py:Net --json {'g' * 256}", "File name too long"),
+        ("check net.py:Net --json thesis", "is a directory"),
+        (f"check {'g' * 256}.py:Net", "File name too long"),
+        ("check caf\udce9.py:Net", "cannot be written as UTF-8"),
+        ("report caf\udce9", "cannot be written as UTF-8"),
+        ("data", "MNIST is not in data"),
+        ("data --data-dir ~no-such-user", "there is no such home folder"),
+        ("merge thesis --out study", "is not a study"),
+        ("plan runs/mnist", "is not a study"),
+    ],
+)
+def test_refused_command_writes_nothing(user: Path, arguments: str, message: str) -> None:
+    before = contents(user)
+    result = run_cli(*arguments.split())
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert contents(user) == before
+
+
+def test_second_study_in_a_folder_is_refused_before_steps_are_timed(
+    digits_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablations.commands.messages.estimate_seconds", pytest.fail)
+    with FileLock(digits_study / ".lock"):
+        refused = ablate_digits(digits_study, "no-relu", "--seeds", "0,1")
+    assert refused.exit_code == 1
+    assert "another process uses" in refused.stderr
+
+
+def test_wrong_number_of_cores_is_one_clear_line(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user / "here" / "net.py").write_text(
+        "from mnist_blocks import NetworkSpec as Net", encoding="utf-8"
+    )
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "abc")
+    for arguments, code in (("ablate target", 1), ("check net.py:Net", 4)):
+        result = run_cli(*arguments.split(), "--dataset", "digits")
+        assert result.exit_code == code
+        assert "$LOKY_MAX_CPU_COUNT is 'abc', not a number" in result.stderr
+
+
+def test_installed_package_has_no_reference_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "cli.py"))
+    result = run_cli("plan")
+    assert (result.exit_code, "name a RUN_DIR" in result.stderr) == (2, True)
 
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:
@@ -277,6 +381,6 @@ def test_start_up_is_light(command: list[str]) -> None:
         "print('IMPORTED', sorted(slow & set(sys.modules)))"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
     )
     assert finished.stdout.splitlines()[-1] == "IMPORTED []"

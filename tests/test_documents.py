@@ -44,5 +44,5 @@ def test_everything_that_a_document_names_exists(document: Path) -> None:
         assert name in EXAMPLES or find_ablation(name)
     targets = set(re.findall(r"^ {4}make (\w+)", text, re.MULTILINE))
     assert targets <= set(
-        re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     )

@@ -78,7 +78,7 @@ def test_it_prints_the_network_and_the_comparison(executed: nbformat.NotebookNod
 
 
 def test_it_is_committed_without_outputs_and_addresses() -> None:
-    notebook, text = load_notebook(), PATH.read_text()
+    notebook, text = load_notebook(), PATH.read_text(encoding="utf-8")
     nbformat.validate(notebook)
     for cell in notebook.cells:
         assert re.fullmatch(r"[a-z-]+", cell.id)

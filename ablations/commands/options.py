@@ -2,7 +2,10 @@
 
 import difflib
 import math
+import os
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -36,9 +39,48 @@ class Number(click.FloatRange):
         return number
 
 
-PATH = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+def expand_path(text: str) -> Path:
+    """A path with `~` replaced, which no shell does after `=`.
+
+    Raises:
+        click.BadParameter: it cannot name a file, or results cannot hold its name.
+    """
+    reason = "cannot be written as UTF-8; rename it"
+    try:
+        path = Path(text).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            str(path.absolute()).encode()
+            path.stat()
+        return path
+    except UnicodeEncodeError:
+        pass
+    except RuntimeError:
+        reason = "there is no such home folder; write the whole path"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise click.BadParameter(f"'{text}': {reason}")
+
+
+class ExpandedPath(click.Path):
+    """A path, as `expand_path` reads it. With `writable`, a file can be written there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, after click's own checks."""
+        path = expand_path(os.fspath(value))
+        super().convert(path, param, ctx)
+        if self.writable and (path.is_file() or not path.exists()):
+            folder = Path(os.path.realpath(path)).parent
+            try:
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                reason = f"no file can be made in {folder}: {error.strerror}"
+                self.fail(f"'{path}': {reason}", param, ctx)
+        return path
+
+
+PATH = ExpandedPath()
+FILE = ExpandedPath(dir_okay=False, writable=True)
+FOLDER = ExpandedPath(file_okay=False)
 AT_LEAST_ONE = click.IntRange(min=1)
 POINTS = Number(min=0, max=100, min_open=True)
 """Percentage points."""
@@ -102,11 +144,12 @@ def parse_network(text: str) -> tuple[Path, str]:
     if not colon or not name.isidentifier():
         message = f"'{text}': write the file and the name in it: my_network.py:MyNet"
         raise click.BadParameter(message)
-    if not Path(file).is_file():
+    path = expand_path(file)
+    if not path.is_file():
         raise click.BadParameter(f"there is no file '{file}'")
-    if Path(file).suffix != ".py":
+    if path.suffix != ".py":
         raise click.BadParameter(f"'{file}' is not a Python file")
-    return Path(file), name
+    return path, name
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:

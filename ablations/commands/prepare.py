@@ -16,7 +16,13 @@ from ablations.commands.looks import first_look, has_verdicts, make_plan
 from ablations.data.dataset import Dataset
 from ablations.data.datasets import load_dataset, resolve_dataset
 from ablations.records.study import Study, load_study, missing_runs, plan_runs
-from ablations.records.study_spec import StudyError, StudySpec, check_folder, is_study
+from ablations.records.study_spec import (
+    StudyError,
+    StudySpec,
+    check_folder,
+    check_is_free,
+    is_study,
+)
 from ablations.runner.backends import Backend
 from ablations.runner.process_pool import default_num_jobs
 from ablations.runner.progress import print_line
@@ -88,17 +94,24 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
     from ablations.runner.run_one import has_device
     from ablations.version import source_commit, source_digest
 
-    name, folder = resolve_dataset(
-        request.dataset_name, request.data_dir, log=lambda line: print_line(console, line)
-    )
-    dataset = load_dataset(name, folder)
+    # What costs nothing comes first: nothing is downloaded for a command that is refused.
+    _check_request(request)
+    if request.study_dir and not is_study(request.study_dir):
+        check_is_free(request.study_dir)
     try:
         device_name = _find_device(request.device_name, cluster)
         arithmetic = choose_arithmetic(request.arithmetic_name, device_name)
     except ValueError as error:
         raise StudyError(str(error)) from error
+    num_jobs = request.num_jobs or default_num_jobs(device_name)
+    name, folder = resolve_dataset(
+        request.dataset_name,
+        request.data_dir,
+        fetch=not request.is_dry_run,
+        log=lambda line: print_line(console, line),
+    )
+    dataset = load_dataset(name, folder)
     preset = choose_preset(request.preset_name, dataset.id, request.recipe)
-    _check_request(request, preset)
     study_dir, on_disk = _open_study(request, preset, dataset, device_name, arithmetic)
     spec = on_disk.spec
     num_replicas = default_num_replicas(device_name)
@@ -112,8 +125,6 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
             raise StudyError(f"--shard: part {request.shard.number} has no runs; use fewer parts")
     if cluster:
         num_jobs = max(1, cluster.num_slots(device_name))
-    else:
-        num_jobs = request.num_jobs or default_num_jobs(device_name)
     missing = missing_runs(on_disk, run_specs)
     # Parts of a study are divided as without a fallback, which other machines may not need.
     fallback_reason = ""
@@ -144,14 +155,14 @@ def prepare(request: StudyRequest, console: Console, cluster: "Cluster | None") 
     )
 
 
-def _check_request(request: StudyRequest, preset: Preset) -> None:
+def _check_request(request: StudyRequest) -> None:
     """Raise StudyError for options that exclude each other."""
     if undefined := [one.name for one in request.ablations if request.recipe not in one.recipes]:
         raise StudyError(
             f"{', '.join(undefined)}: not defined under --recipe {request.recipe}; leave it out, or "
             "choose the other recipe"
         )
-    if request.until_decided and (request.seeds or request.shard or len(preset.looks) == 1):
+    if request.until_decided and (request.seeds or request.shard or request.preset_name == "quick"):
         raise StudyError(
             "--until-decided follows the planned looks of a whole study: leave out --seeds, --shard "
             "and --preset quick"
@@ -179,7 +190,8 @@ def _open_study(
         ),
     )
     study_dir = request.study_dir or _default_study_dir(preset, spec, request.shard)
-    found = load_study(study_dir) if is_study(study_dir) else None
+    # Packed runs are restored later, under the folder's lock.
+    found = load_study(study_dir, restores=False) if is_study(study_dir) else None
     margin_pct = request.margin_pct or (found.spec if found else spec).margin_pct
     spec = msgspec.structs.replace(spec, margin_pct=margin_pct)
     check_folder(study_dir, found.spec if found else None, spec)

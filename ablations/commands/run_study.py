@@ -26,7 +26,7 @@ from ablations.records.study_spec import StudyError
 from ablations.records.timing import TIMING_FILE
 from ablations.runner.backends import connection, make_pool
 from ablations.runner.epoch_timing import measure_epoch_times
-from ablations.runner.progress import StudyProgress, print_line
+from ablations.runner.progress import StudyProgress, make_console, print_line
 from ablations.runner.scheduler import RunFailed, RunFinished, Stop, execute
 from ablations.runner.signals import StopRequest, handle_signals
 from ablations.words import plural
@@ -41,7 +41,7 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
     Raises:
         ClusterError, DataError, StudyError, RecordError: the request cannot be carried out.
     """
-    console = Console()
+    console = make_console()
     study = None
     failures: list[RunFailed] = []
     backend = request.backend, request.ray_address, request.num_jobs, request.gpus_per_task
@@ -49,13 +49,14 @@ def run_study(request: StudyRequest, write_report: Callable[[Path], Path]) -> in
         try:
             with connection(*backend) as cluster:
                 study = prepare(request, console, cluster)
-                print_plan(study, console)
                 if request.is_dry_run:
+                    print_plan(study, console)
                     print_runs(study, console)
                     return 0
                 # What was loaded before the lock was taken may have changed since.
                 with study_lock(study.study_dir, study.spec) as on_disk:
                     study = replace(study, on_disk=on_disk)
+                    print_plan(study, console)
                     for line in quarantine_damaged_runs(study.study_dir, on_disk):
                         print_line(console, line)
                     study, failures = _train_all_looks(

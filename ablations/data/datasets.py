@@ -48,7 +48,7 @@ def resolve_dataset(
     try:
         return source.name, _find_or_fetch(source, data_dir, fetch, log)
     except DataError as error:
-        if name != "auto":
+        if name != "auto" or not fetch:
             raise
         _warn_of_digits(str(error), log)
         return "digits", None

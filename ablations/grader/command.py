@@ -8,11 +8,12 @@ from rich.progress import Progress
 
 from ablations.catalogue.recipes import RecipeName
 from ablations.data.datasets import resolve_dataset
-from ablations.grader.grade import EXIT_CODES
+from ablations.grader.grade import EXIT_CODES, Grade
 from ablations.grader.protocol import WorkerTask
 from ablations.grader.supervisor import check_network
 from ablations.records.atomic_io import write_json
 from ablations.runner.process_pool import default_num_jobs
+from ablations.runner.progress import make_console
 from ablations.words import VERDICT_SYMBOLS, plural
 
 
@@ -35,7 +36,7 @@ def check_and_print(
         MachineError: the check failed for a reason other than the network.
         UnknownNameError: the file does not define the name.
     """
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console = make_console()
     # `auto` can be the small digits data set elsewhere, on which there is no grade.
     dataset_name = "mnist" if dataset_name == "auto" else dataset_name
     found_name, folder = resolve_dataset(dataset_name, data_dir, log=console.print)
@@ -60,13 +61,20 @@ def check_and_print(
             limit_seconds,
             lambda num_epochs_done: progress.update(bar, completed=num_epochs_done),
         )
+    try:
+        if json_file:
+            write_json(json_file, grade)
+    finally:
+        _print_grade(grade, console)
+    if json_file:
+        console.print(f"Wrote {json_file}")
+    return EXIT_CODES[grade.verdict]
+
+
+def _print_grade(grade: Grade, console: Console) -> None:
     for requirement in grade.requirements:
         label = f"{VERDICT_SYMBOLS[requirement.verdict]} {requirement.verdict}"
         console.print(f"{label:<12} {requirement.wanted}: {requirement.measured}")
     for note in grade.inspection.notes if grade.inspection else []:
         console.print(f"Note: {note}")
     console.print(f"{grade.network}: {VERDICT_SYMBOLS[grade.verdict]} {grade.verdict}")
-    if json_file:
-        write_json(json_file, grade)
-        console.print(f"Wrote {json_file}")
-    return EXIT_CODES[grade.verdict]

@@ -60,9 +60,17 @@ def read_content(path: Path) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file, flush it to the disk and rename it: no reader sees a part of it."""
+    """Write a temporary file, flush it to the disk and rename it: no reader sees a part of it.
+
+    A link stays, and the file that it names is replaced. A pipe or a device is written directly.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
+    # Not named after the file, whose name may have the greatest length.
+    handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, ".", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -51,12 +51,12 @@ def pack(study_dir: Path, records: Iterable[RunRecord], num_networks: int) -> Pa
     return study_dir / PACKED_FILE
 
 
-def unpack(study_dir: Path) -> None:
-    """Restore the packed runs whose folders have no record.
+def unpack(study_dir: Path, destination: Path) -> None:
+    """Write the packed runs whose folders have no record into a folder, usually the study's own.
 
     Raises:
         DamagedFileError: `runs.zip` is not what `pack` wrote.
-        RecordError: the study's folder cannot be written.
+        RecordError: the folder cannot be written.
     """
     packed = study_dir / PACKED_FILE
     if not packed.exists():
@@ -64,11 +64,11 @@ def unpack(study_dir: Path) -> None:
     try:
         with zipfile.ZipFile(packed) as archive:
             names = [name for name in archive.namelist() if _is_of_a_run(name)]
-            run_dirs = {study_dir / Path(name).parent for name in names}
-            missing = {run_dir for run_dir in run_dirs if not (run_dir / RECORD_FILE).exists()}
+            run_dirs = {Path(name).parent for name in names}
+            missing = {one for one in run_dirs if not (study_dir / one / RECORD_FILE).exists()}
             for name in names:
-                if (path := study_dir / name).parent in missing:
-                    write_atomically(path, archive.read(name))
+                if Path(name).parent in missing:
+                    write_atomically(destination / name, archive.read(name))
     except _DAMAGE as error:
         raise DamagedFileError(f"{packed}: not the file that was written: {error}") from error
     except OSError as error:

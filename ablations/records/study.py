@@ -4,9 +4,11 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
@@ -62,23 +64,27 @@ def plan_runs(
     ]
 
 
-def load_study(study_dir: Path) -> Study:
+def load_study(study_dir: Path, *, restores: bool = True) -> Study:
     """Read and verify every run of a study once.
+
+    Without `restores`, packed runs are read and nothing is written into the folder.
 
     Raises:
         StudyError: the folder is not a study.
         RecordError: its `study.json` or `runs.zip` is damaged, unreadable or of another schema.
     """
     spec = load_spec(study_dir)
-    unpack(study_dir)
     loaded: dict[Path, RunRecord] = {}
     rejected: dict[Path, RecordError] = {}
-    for run_dir in _run_folders(study_dir):
-        path = run_dir.relative_to(study_dir)
-        try:
-            loaded[path] = _load_run(run_dir, spec)
-        except RecordError as error:
-            rejected[path] = error
+    with nullcontext(str(study_dir)) if restores else TemporaryDirectory() as unpacked:
+        unpack(study_dir, Path(unpacked))
+        places = dict.fromkeys([study_dir, Path(unpacked)])
+        for place, run_dir in [(one, run_dir) for one in places for run_dir in _run_folders(one)]:
+            path = run_dir.relative_to(place)
+            try:
+                loaded[path] = _load_run(run_dir, spec)
+            except RecordError as error:
+                rejected[path] = error
     rejected |= _find_incomparable(loaded)
     records = [record for path, record in loaded.items() if path not in rejected]
     timing = None

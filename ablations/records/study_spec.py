@@ -82,7 +82,13 @@ def check_folder(study_dir: Path, found: StudySpec | None, wanted: StudySpec) ->
                 f"{study_dir} holds a study with {describe_difference(found, wanted)} as requested; "
                 "choose another folder with --out"
             )
-    elif study_dir.exists() and not (
+    else:
+        check_is_free(study_dir)
+
+
+def check_is_free(study_dir: Path) -> None:
+    """Raise StudyError when something other than a study is there."""
+    if study_dir.exists() and not (
         study_dir.is_dir() and all(is_leftover(path) for path in study_dir.iterdir())
     ):
         raise StudyError(

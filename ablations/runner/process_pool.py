@@ -31,8 +31,16 @@ def default_num_jobs(device: str) -> int:
     """One worker for each core that this process may use; one for a GPU.
 
     joblib respects the limits of containers, batch systems and CPU affinity.
+
+    Raises:
+        OSError: the environment variable for it is not a number.
     """
-    return int(joblib.cpu_count()) if device == "cpu" else 1
+    try:
+        return int(joblib.cpu_count()) if device == "cpu" else 1
+    except ValueError as error:
+        name = "LOKY_MAX_CPU_COUNT"
+        message = f"${name} is {os.environ.get(name)!r}, not a number; unset it, or use --jobs"
+        raise OSError(message) from error
 
 
 @dataclass

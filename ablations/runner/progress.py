@@ -1,5 +1,6 @@
 """Shows a study's progress: live on a terminal, as plain lines elsewhere."""
 
+import sys
 import time
 
 from rich.console import Console
@@ -94,6 +95,17 @@ class StudyProgress(Progress):
             return "time left not known yet"
         seconds = (time.monotonic() - self._started) / num_done * num_left
         return f"about {duration(seconds)} left" if num_left else "done"
+
+
+def make_console() -> Console:
+    """A console on standard output that prints text as it is.
+
+    Only a terminal gets live bars: rich would also draw them into a file if FORCE_COLOR is set.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(
+        force_terminal=is_terminal, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
 
 
 def print_line(console: Console, text: str) -> None:

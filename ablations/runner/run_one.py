@@ -196,7 +196,7 @@ def _device_name(device: torch.device) -> str:
     model = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
-        lines = cpu_info.read_text().splitlines()
+        lines = cpu_info.read_text(encoding="utf-8").splitlines()
         models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         model = models[0] if models else model
     return f"{model}, {os.cpu_count()} cores"

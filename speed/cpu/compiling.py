@@ -1,6 +1,7 @@
 """How kernels are compiled: by Numba, on their first use, for the processor of this machine."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,10 @@ from numba.core.caching import IndexDataCacheFile
 SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 ).hexdigest()
+
+if not Path(os.path.expanduser("~")).is_absolute():  # noqa: PTH111 (pathlib's raises)
+    # The user has no home folder. Numba would make one in the current folder and call it `~`.
+    os.environ.setdefault("XDG_CACHE_HOME", os.devnull)
 
 
 def cached_njit(fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:

@@ -119,7 +119,7 @@ def test_seconds_of_a_study(
     assert outcome.num_images == 120_000 * len(written_at)
     assert outcome.training_seconds == pytest.approx(training_seconds)
     assert outcome.finished_at == max(written_at)
-    (tmp_path / "target" / "seed-0" / RECORD_FILE).write_text("{}")
+    (tmp_path / "target" / "seed-0" / RECORD_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(MethodFailed, match="not all runs finished"):
         read_study(tmp_path)
 

@@ -58,7 +58,7 @@ def test_suite_reports_what_is_missing(tmp_path: Path) -> None:
             cwd=REPOSITORY,
             env={**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
 
     assert suite().returncode == suite("everything", str(tmp_path / "out")).returncode == 2

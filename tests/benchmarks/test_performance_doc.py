@@ -41,16 +41,18 @@ def about(value: float) -> Spread:
 
 
 def test_documents_and_figures_are_fresh() -> None:
-    assert render_document(COMMITTED) == DOCUMENT.read_text(), "stale: run `make performance`"
+    assert render_document(COMMITTED) == DOCUMENT.read_text(encoding="utf-8"), (
+        "stale: run `make performance`"
+    )
     text = SCALING.read_text(encoding="utf-8")
     assert fill_scaling(text, COMMITTED) == text, "stale: run `make performance`"
     assert COMMITTED.scaling and not COMMITTED.scaling.is_quick
     drawn = draw_figures(COMMITTED)
     assert drawn.keys() == {path.name for path in MEASUREMENTS.glob("*.svg")}
-    assert drawn.keys() == figures_in(DOCUMENT.read_text())
+    assert drawn.keys() == figures_in(DOCUMENT.read_text(encoding="utf-8"))
     # Another version of matplotlib may draw the same figure with other bytes.
     for name, fresh in drawn.items():
-        committed = (MEASUREMENTS / name).read_text()
+        committed = (MEASUREMENTS / name).read_text(encoding="utf-8")
         assert re.findall(r"<desc.*?</desc>", committed) == re.findall(r"<desc.*?</desc>", fresh)
 
 
@@ -122,15 +124,19 @@ def test_measurements_are_read_from_disk(tmp_path: Path) -> None:
         write_json(folder / f"{name}.json", getattr(measured, name))
     assert read_measured(folder) == measured
     scaling = tmp_path / "scaling.md"
-    scaling.write_text(SCALING.read_text())
+    scaling.write_text(SCALING.read_text(encoding="utf-8"))
     options = ["--measurements", str(folder), "--out", str(document), "--scaling", str(scaling)]
     finished = CliRunner().invoke(performance.main, options)
     assert finished.exit_code == 0, finished.output
-    assert document.read_text() == render_document(measured)
-    assert "Not measured yet." in scaling.read_text()
-    assert {path.name for path in folder.glob("*.svg")} == figures_in(document.read_text())
-    assert not any("nan" in path.read_text().lower() for path in folder.glob("*.svg"))
-    (folder / "choices.json").write_text('{"rows": 1}')
+    assert document.read_text(encoding="utf-8") == render_document(measured)
+    assert "Not measured yet." in scaling.read_text(encoding="utf-8")
+    assert {path.name for path in folder.glob("*.svg")} == figures_in(
+        document.read_text(encoding="utf-8")
+    )
+    assert not any(
+        "nan" in path.read_text(encoding="utf-8").lower() for path in folder.glob("*.svg")
+    )
+    (folder / "choices.json").write_text('{"rows": 1}', encoding="utf-8")
     finished = CliRunner().invoke(performance.main, options)
     assert finished.exit_code == 1
     assert "choices.json: not a valid Choices" in finished.output

@@ -118,6 +118,6 @@ def test_studies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         collect_accuracy(read_records([plain, plain]))
     with pytest.raises(StudyError, match="no finished runs"):
         collect_accuracy([])
-    (plain / "target" / "seed-1" / RECORD_FILE).write_text("{}")
+    (plain / "target" / "seed-1" / RECORD_FILE).write_text("{}", encoding="utf-8")
     finished = CliRunner().invoke(accuracy.main, [str(plain), "--out", str(tmp_path / "a.json")])
     assert finished.exit_code == 1 and "record.json" in finished.output

@@ -60,7 +60,7 @@ def test_compare_prints_notices(tmp_path: Path) -> None:
     spec = make_spec(DIGITS, "digits", num_epochs=2)
     study = make_study({"target": range(2), "no-gap": range(2)}, spec=spec)
     folder = write_study(tmp_path / "digits", study)
-    (folder / "no-gap" / "seed-1" / "record.json").write_text('{"broken": ')
+    (folder / "no-gap" / "seed-1" / "record.json").write_text('{"broken": ', encoding="utf-8")
     result = run_cli("compare", "no-gap", "target", folder)
     assert result.exit_code == 1
     assert "These are not MNIST's numbers" in result.stderr

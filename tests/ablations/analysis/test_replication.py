@@ -100,5 +100,5 @@ def test_command(tmp_path: Path) -> None:
     one, other = (write_study(tmp_path / name, study) for name in ("one", "other"))
     result = run_cli("report", one, other)
     assert result.exit_code == 0, result.output
-    assert 'id="elsewhere"' in (one / "report.html").read_text()
+    assert 'id="elsewhere"' in (one / "report.html").read_text(encoding="utf-8")
     assert not (other / "report.html").exists()

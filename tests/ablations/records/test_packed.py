@@ -98,7 +98,9 @@ def test_files_elsewhere_are_not_written(packed: Path, tmp_path: Path) -> None:
     load_study(packed)
     new = {path for path in tmp_path.rglob("*") if "seed" not in path.parent.name} - before
     assert {path.parent.parent.name for path in new if path.is_file()} <= {"packed"}
-    assert not [path for path in new if path.is_file() and "harm" in path.read_text()]
+    assert not [
+        path for path in new if path.is_file() and "harm" in path.read_text(encoding="utf-8")
+    ]
 
 
 def test_damage_is_found(packed: Path) -> None:

@@ -89,9 +89,9 @@ def test_predictions_and_weights_are_those_of_the_record(
 )
 def test_edited_record_is_refused(run_dir: Path, old: str, new: str, message: str) -> None:
     path = run_dir / RECORD_FILE
-    edited = path.read_text().replace(old, new)
-    assert edited != path.read_text()
-    path.write_text(edited)
+    edited = path.read_text(encoding="utf-8").replace(old, new)
+    assert edited != path.read_text(encoding="utf-8")
+    path.write_text(edited, encoding="utf-8")
     with pytest.raises(DamagedFileError, match="not the file that was written") as error:
         load_record(run_dir)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)

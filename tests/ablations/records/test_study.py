@@ -171,7 +171,7 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
     for path in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(StudyError, match="not an empty folder and not a study"):
             check_folder(path, None, make_spec())
@@ -179,7 +179,7 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         create_study(tmp_path / "thesis.txt" / "study", make_spec())
     with pytest.raises(StudyError, match="is not a study"):
         load_study(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "precious"
 
 
 def test_folder_of_a_process_that_was_killed_at_its_first_file_is_free(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def start_study(out: Path) -> subprocess.Popen[str]:
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 

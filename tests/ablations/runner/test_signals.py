@@ -95,5 +95,5 @@ def test_second_signal_changes_nothing() -> None:
 @pytest.mark.parametrize("moment", ["click", "ablations.data.datasets", "sklearn", "exit"])
 def test_ctrl_c_has_one_exit_code_from_the_first_import_to_the_last_line(moment: str) -> None:
     command = [sys.executable, "-c", PROGRAM, "data", "--dataset", "digits", moment]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
     assert (ended.returncode, ended.stderr) == (130, "")

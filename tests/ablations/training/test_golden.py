@@ -98,7 +98,7 @@ CASES: list[Case] = [
 
 
 def golden_losses() -> dict[str, list[list[float]]]:
-    versions = json.loads(GOLDEN_FILE.read_text())
+    versions = json.loads(GOLDEN_FILE.read_text(encoding="utf-8"))
     assert str(PROTOCOL_VERSION) in versions, "new protocol version: see the top of this file"
     found: dict[str, list[list[float]]] = versions[str(PROTOCOL_VERSION)]
     return found

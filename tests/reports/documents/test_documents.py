@@ -25,8 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "reference"
 FASHION = REPOSITORY / "docs" / "fashion-mnist"
 TEMPLATES = REPOSITORY / "reports" / "documents" / "templates"
-README = (REPOSITORY / "README.md").read_text()
-LESSON = (REPOSITORY / "docs" / "lesson.md").read_text()
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+LESSON = (REPOSITORY / "docs" / "lesson.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,13 @@ def test_records_are_of_the_current_catalogue(reference: Results, fashion: Resul
 
 
 def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> None:
-    assert (REFERENCE / "results.csv").read_text() == results_csv(reference)
+    assert (REFERENCE / "results.csv").read_text(encoding="utf-8") == results_csv(reference)
     for folder, results, others in ((REFERENCE, reference, [fashion]), (FASHION, fashion, [])):
-        page = (folder / "report.html").read_text()
+        page = (folder / "report.html").read_text(encoding="utf-8")
         fresh = render_page(results, load_exhibits(folder, results.study), others)
         assert page_text(page) == page_text(fresh), "stale: run `make readme`"
-        assert (folder / "report.md").read_text() == render_summary(results)
-    drawn = (REFERENCE / "differences.svg").read_text()
+        assert (folder / "report.md").read_text(encoding="utf-8") == render_summary(results)
+    drawn = (REFERENCE / "differences.svg").read_text(encoding="utf-8")
     for row in reference.rows:
         if row.difference_pct:
             assert (
@@ -107,7 +107,10 @@ def test_reports_and_tables_are_fresh(reference: Results, fashion: Results) -> N
 
 def test_committed_studies_are_small() -> None:
     tracked = subprocess.run(
-        ["git", "ls-files", REFERENCE, FASHION], cwd=REPOSITORY, capture_output=True, text=True
+        ["git", "ls-files", REFERENCE, FASHION],
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
     ).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
@@ -128,7 +131,7 @@ def test_readme_and_lesson_are_fresh(reference: Results, fashion: Results) -> No
 
 @pytest.mark.parametrize("name", ["README.jinja", "results.jinja", "lesson.jinja"])
 def test_no_number_of_the_study_is_in_a_template(name: str) -> None:
-    template = (TEMPLATES / name).read_text()
+    template = (TEMPLATES / name).read_text(encoding="utf-8")
     prose = re.sub(r"```.*?```|`[^`]+`|\{\{.*?\}\}|\{%.*?%\}", "", template, flags=re.DOTALL)
     numbers = set(re.findall(r"\d+\.\d+|\d{1,3},\d{3}", prose))
     # The assignment, the Python version, the level of the tests, and an example's effect size.
@@ -176,6 +179,6 @@ def test_code_of_the_lesson_prints_what_the_lesson_states() -> None:
     without = f"from ablations.catalogue.entries import find_ablation\n{without}"
     for source, expected in ((code, "True\n"), (without, "False\n")):
         finished = subprocess.run(
-            [sys.executable, "-c", source], cwd=REPOSITORY, capture_output=True, text=True
+            [sys.executable, "-c", source], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
         )
         assert (finished.stdout, finished.returncode) == (expected, 0), finished.stderr

@@ -42,12 +42,14 @@ def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
     path = os.pathsep.join([str(folder), str(REPOSITORY)])
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": path}
     command = (sys.executable, *command)
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, encoding="utf-8"
+    )
 
 
 def test_processes_that_compile_at_once_never_mix_up_their_code(tmp_path: Path) -> None:
     script = tmp_path / "versions.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     # The same function first in one process and second in another: the names that Numba gives
     # their machine code depend on the order.
     orders = [("1", "2p", "3"), ("2p", "3", "1"), ("3", "1", "2p")]
@@ -75,10 +77,12 @@ print(out.sum())
 """
     assert start(tmp_path, "-c", code).communicate()[0] == "4.0\n"
     kernels = tmp_path / "speed/cpu/kernels.py"
-    source = kernels.read_text()
+    source = kernels.read_text(encoding="utf-8")
     old = "            matrix[np.uintp(row), np.uintp(column)] = value\n"
     assert source.count(old) == 1
-    kernels.write_text(source.replace(old, old.replace("= value", "= value + 100")))
+    kernels.write_text(
+        source.replace(old, old.replace("= value", "= value + 100")), encoding="utf-8"
+    )
     assert start(tmp_path, "-c", code).communicate()[0] == "404.0\n"
 
 
@@ -89,3 +93,23 @@ def test_without_a_folder_for_the_cache_it_still_compiles(monkeypatch: pytest.Mo
     monkeypatch.setattr("numba.core.dispatcher.FunctionCache", fail)
     double = compiling.cached_njit(set())(lambda value: 2 * value)
     assert double(21) == 42
+
+
+def test_user_without_a_home_gets_no_folder_of_that_name(tmp_path: Path) -> None:
+    code = (
+        "import pwd\n"
+        "def no_such_user(number): raise KeyError(number)\n"
+        "pwd.getpwuid = no_such_user\n"
+        "import speed.cpu.compiling as compiling\n"
+        "from numba.core.caching import UserWideCacheLocator\n"
+        "function = compiling.cached_njit\n"
+        "print(UserWideCacheLocator.from_function(function, compiling.__file__))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment.pop("XDG_CACHE_HOME", None)
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert (found.stdout, found.stderr) == (b"None\n", b"")
+    assert not list(tmp_path.iterdir())
