@@ -93,7 +93,7 @@ class FoundFiles:
             names = ", ".join(sorted(self.other_data_sets))
             return f"has {names}, not {title}: choose it with --dataset"
         if not self.other_files:
-            return f"has no file of {title}"
+            return f"has no file of {title}, nor have the folders in it ({_MAX_DEPTH} levels)"
         *shown, rest = [*self._largest_files(3), ""][:3]
         names = ", ".join(shown) + (" and others" if rest else "")
         form = "plain or gzipped" if self.source.sha256 else "gzipped as published"

@@ -348,7 +348,7 @@ def test_named_folder_of_no_use_has_its_reason(
     Path("file").write_bytes(b"file")
     write_files(Path("half"), dict(list(tiny.items())[:2]))
     reasons = {
-        "empty": "has no file of MNIST",
+        "empty": "has no file of MNIST, nor have the folders in it (4 levels)",
         "nowhere": "there is no such folder",
         "~no-such-user/mnist": "there is no such folder",
         "file": "not a folder; name the folder",
