@@ -33,6 +33,7 @@ from ablations.commands.options import (
     recipe_option,
     seeds_option,
 )
+from ablations.operating_system import print_in_any_encoding
 from ablations.version import VERSION
 from ablations.words import in_one_line, plural
 
@@ -54,6 +55,7 @@ def main() -> None:
       python cli.py ablate --all               the target and all ablations, 5 seeds
       python cli.py show no-gap                what an ablation changes
     """
+    print_in_any_encoding()
 
 
 @main.command()

@@ -19,7 +19,12 @@ def source_commit() -> str:
 
     def git(*arguments: str) -> str:
         finished = subprocess.run(
-            ["git", *arguments], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
+            ["git", *arguments],
+            cwd=PROJECT_DIR,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
         )
         return finished.stdout.strip()
 

@@ -67,7 +67,7 @@ def tree_memory_mib(root: int) -> float:
 def reset_own_peak() -> None:
     """Reset this process's peak to what is resident now, where Linux allows it."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def own_peak_memory_mib() -> float | None:
@@ -78,5 +78,9 @@ def own_peak_memory_mib() -> float | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    [line] = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    [line] = (
+        line
+        for line in status.read_text(encoding="utf-8").splitlines()
+        if line.startswith("VmHWM:")
+    )
     return int(line.split()[1]) / 1024

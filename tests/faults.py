@@ -45,7 +45,7 @@ def count_fault(area: str, fault: str, outcome: str, *, times: int = 1, lost: in
     if path := os.environ.get(FILE_VARIABLE):
         line = {"area": area, "fault": fault, "outcome": outcome, "times": times, "lost": lost}
         # One write of one short line: test processes that append at once do not mix them up.
-        with open(path, "a") as file:  # noqa: PTH123
+        with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
             file.write(json.dumps(line) + "\n")
 
 
@@ -76,7 +76,9 @@ def document(lines: list[dict[str, object]]) -> str:
 
 def main() -> None:
     """Write the document from the file that is named."""
-    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    ]
     DOCUMENT.write_text(document(lines), encoding="utf-8")
     print(f"{DOCUMENT}: {len(lines)} lines")
 

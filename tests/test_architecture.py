@@ -13,7 +13,7 @@ PACKAGES = ("mnist_blocks", "speed", "ablations", "reports")
 LAYERS = (
     "mnist_blocks",
     "speed.cpu", "speed.gpu", "speed",
-    "ablations.__init__", "ablations.version", "ablations.words",
+    "ablations.__init__", "ablations.version", "ablations.words", "ablations.operating_system",
     # The training loop needs no downloader, no record storage and no console.
     "ablations.catalogue", "ablations.data.__init__", "ablations.data.dataset", "ablations.training",
     "ablations.data", "ablations.records", "ablations.inspection", "ablations.runner",
@@ -42,7 +42,7 @@ def layer(module: str) -> int:
 def imported_modules(path: Path) -> set[str]:
     """Dotted names, also of imports inside functions: `from a.b import c` counts as `a.b.c`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -14,6 +14,7 @@ from ablations.data.search import (
     search_folder,
 )
 from ablations.data.sources import FILE_SHAPES, DataError, DataSource, Log
+from ablations.operating_system import replace_file
 from ablations.words import in_one_line
 
 SERVER_TIMEOUT_SECONDS = 10.0
@@ -62,7 +63,7 @@ def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None
         for bad_path in filter(os.path.lexists, possible_paths(source, folder, name)):
             bad_path.replace(f"{bad_path}.bad")
             log(f"quarantined the bad {bad_path} as {bad_path.name}.bad")
-        partial.replace(folder / f"{name}.gz")
+        replace_file(partial, folder / f"{name}.gz")
     finally:
         partial.unlink(missing_ok=True)
 

@@ -49,7 +49,12 @@ def bibtex(results: Results) -> str:
         f"  note         = {{{len(records)} runs, {spec.recipe} recipe, commit {latex_text(commits)}}}\n"
         "}\n"
     )
-    entries = resources.files(__package__).joinpath("methods.bib").read_text().split("\n\n")
+    entries = (
+        resources.files(__package__)
+        .joinpath("methods.bib")
+        .read_text(encoding="utf-8")
+        .split("\n\n")
+    )
     used = [
         one.strip() + "\n"
         for one in entries

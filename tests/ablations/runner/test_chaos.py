@@ -27,7 +27,8 @@ from ablations.records.study import plan_runs
 from tests.factories import make_spec, run_experiment, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+if not hasattr(os, "killpg"):
+    pytest.skip("needs POSIX signals", allow_module_level=True)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NUM_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
