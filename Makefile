@@ -56,6 +56,8 @@ test: $(VENV)/.has-test
 check: $(VENV)/.has-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@# Text files name their encoding, since Windows has another one by default.
+	$(BIN)/ruff check --preview --select PLW1514 .
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory audit
 

@@ -344,13 +344,10 @@ def data(dataset_name: str, data_dir: Path | None, fetch: bool) -> None:
     from ablations.data.datasets import inspect_dataset, load_dataset, resolve_dataset
 
     name = "mnist" if dataset_name == "auto" else dataset_name
-    if data_dir and not fetch and not data_dir.expanduser().is_dir():
-        click.echo(f"warning: there is no folder {data_dir}; searching elsewhere", err=True)
-    for file in inspect_dataset(name, data_dir):
-        if file.problem:
-            click.echo(f"bad       {file.problem}")
-        if file.status == "verified":
-            click.echo(f"verified  {file.path}")
+    if fetch and data_dir:
+        data_dir.expanduser().mkdir(parents=True, exist_ok=True)
+    for line in inspect_dataset(name, data_dir):
+        click.echo(line)
     # The problems of files are printed above, those of a download are not.
     log = click.echo if fetch else lambda line: None
     found = load_dataset(*resolve_dataset(name, data_dir, fetch=fetch, log=log))

@@ -13,7 +13,7 @@ PACKAGES = ("mnist_blocks", "speed", "ablations", "reports")
 LAYERS = (
     "mnist_blocks",
     "speed.cpu", "speed.gpu", "speed",
-    "ablations.__init__", "ablations.version", "ablations.words",
+    "ablations.__init__", "ablations.version", "ablations.words", "ablations.operating_system",
     # The training loop needs no downloader, no record storage and no console.
     "ablations.catalogue", "ablations.data.__init__", "ablations.data.dataset", "ablations.training",
     "ablations.data", "ablations.records", "ablations.inspection", "ablations.runner",

@@ -91,7 +91,7 @@ FAULTS = {
     "not found": Fault("404", 404),
     "redirected to no address": Fault("Invalid IPv6 URL", 302, {"Location": "http://["}),
     "login page": Fault("a web page, not a data file", change=lambda body: WEB_PAGE),
-    "gzipped twice": Fault("its digest is wrong", change=gzip.compress),
+    "gzipped twice": Fault("not an idx file", change=gzip.compress),
     "cut off": Fault("IncompleteRead", sent_share=0.5),
     "silent": Fault("timed out", sent_share=0.5, stalls=True),
 }

@@ -23,7 +23,7 @@ LOST_EXIT_CODE = 4
 QUIET_SECONDS = 3.0
 """A command that ends so soon says nothing of a closed pipe, as usual; one that goes on does."""
 
-_IN_ASCII = {"\N{MINUS SIGN}": "-", "✓": "+", "✗": "x"}
+_IN_ASCII = {"−": "-", "–": "-", "’": "'", "±": "+/-", "×": "x", "✓": "+", "✗": "x"}
 
 
 class CommandLine(click.Group):

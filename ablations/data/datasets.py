@@ -13,16 +13,8 @@ from jaxtyping import UInt8
 from ablations.catalogue.experiment import DATASET_NAMES, DatasetId
 from ablations.data.dataset import Dataset, pixel_statistics
 from ablations.data.download import fetch_files
-from ablations.data.sources import (
-    FILE_SHAPES,
-    SOURCES,
-    DataError,
-    DataSource,
-    FoundFile,
-    Log,
-    folders_under,
-    inspect_folder,
-)
+from ablations.data.search import FoundFiles, folders_under, search_folder
+from ablations.data.sources import FILE_SHAPES, SOURCES, DataError, DataSource, Log
 
 __all__ = ["DataError", "inspect_dataset", "load_dataset", "resolve_dataset"]
 
@@ -35,7 +27,8 @@ def resolve_dataset(
 ) -> tuple[str, Path | None]:
     """Find a data set, and download it if it is in no folder and `fetch` is set.
 
-    `"auto"` is `"mnist"`, or `"digits"` with a prominent warning if MNIST is not available.
+    `"auto"` is `"mnist"`, or `"digits"` with a prominent warning if MNIST is not available. Without
+    `fetch`, nothing is written, and a missing MNIST is an error: it may well be available later.
 
     Returns the name and the folder with the verified files, which is None for `"digits"`.
 
@@ -66,12 +59,11 @@ def load_dataset(name: str, folder: Path | None) -> Dataset:
     else:
         source = _source_named(name)
         assert folder, "only the digits have no folder"
-        arrays, class_names = [], source.class_names
-        title, found_in = source.title, str(folder)
-        for file in inspect_folder(source, folder):
-            if file.values is None:
-                raise DataError(file.problem or f"{file.path} is missing")
-            arrays.append(file.values)
+        title, found_in, class_names = source.title, str(folder), source.class_names
+        found = search_folder(source, folder)
+        if found.missing:
+            raise DataError((found.problems or [f"{folder}: {found.lack}"])[0])
+        arrays = [found.values[name] for name in FILE_SHAPES]
     train_images, train_labels, test_images, test_labels = arrays
     sha256 = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
     mean, std = pixel_statistics(train_images)
@@ -89,17 +81,21 @@ def load_dataset(name: str, folder: Path | None) -> Dataset:
     )
 
 
-def inspect_dataset(name: str, data_dir: Path | None = None) -> list[FoundFile]:
-    """Four entries for each folder that is searched, in that order; none for `"digits"`.
+def inspect_dataset(name: str, data_dir: Path | None = None) -> list[str]:
+    """One line for each file, and for each named folder of no use; none for `"digits"`.
 
     Raises:
         DataError: the name is unknown.
     """
     if name == "digits":
         return []
-    source = _source_named(name)
-    folders = _search_folders(source, data_dir)
-    return [file for folder in folders for file in inspect_folder(source, folder)]
+    source, lines = _source_named(name), []
+    for root, option in _search_roots(source, data_dir).items():
+        found = search_folder(source, root)
+        lines += [f"bad       {problem}" for problem in found.problems]
+        lines += [f"verified  {found.paths[name]}" for name in FILE_SHAPES if name in found.paths]
+        lines += [f"unusable  {note}" for note in _notes(found, option)]
+    return lines
 
 
 def _source_named(name: str) -> DataSource:
@@ -112,47 +108,50 @@ def _source_named(name: str) -> DataSource:
 def _find_or_fetch(source: DataSource, data_dir: Path | None, fetch: bool, log: Log) -> Path:
     """The first folder with all four files, or the folder that they are downloaded into."""
     roots = _search_roots(source, data_dir)
-    for folder in _search_folders(source, data_dir):
-        files = inspect_folder(source, folder)
-        for file in files:
-            if file.problem:
-                log(f"warning: {file.problem}")
-        if all(file.status == "verified" for file in files):
-            if data_dir and not folder.is_relative_to(roots[0]):
-                log(f"warning: {source.title} is not in {data_dir} (--data-dir); using {folder}")
-            return folder
-        missing = [file.path.name for file in files if file.status == "missing"]
-        if 0 < len(missing) < len(files):
-            log(f"warning: {folder}: has no {', '.join(missing)}; put what is missing there")
-    target = folders_under(source, roots[0])[0]
+    target = next(root for root, option in roots.items() if os.path.isdir(root) or not option)  # noqa: PTH112
+    missing = list(FILE_SHAPES)
+    for root, option in roots.items():
+        found = search_folder(source, root)
+        for line in [*found.problems, *_notes(found, option)]:
+            log(f"warning: {line}")
+        if not found.missing:
+            return found.folder
+        if root == target:
+            missing = found.missing
     outcome = "was not downloaded"
     if fetch:
-        log(f"downloading {source.title} into {target}")
+        log(f"downloading {source.title} into {folders_under(source, target)[0]}")
         try:
-            fetch_files(source, target, log)
-            return target
+            return fetch_files(source, target, log)
         except DataError as error:
             outcome = f"could not be downloaded: {error}"
     raise DataError(
         f"{source.title} is not in {', '.join(map(str, roots))}, and {outcome}; put "
-        f"{', '.join(f'{name}.gz' for name in FILE_SHAPES)} into {target}, or name their folder "
+        f"{', '.join(f'{name}.gz' for name in missing)} into {target}, or name their folder "
         f"with --data-dir or ${FOLDER_VARIABLE}, or use --dataset digits, which needs no files"
     )
 
 
-def _search_folders(source: DataSource, data_dir: Path | None) -> list[Path]:
-    """Every folder in which the files may lie, in the order of the search, each once."""
-    folders: dict[str, Path] = {}
-    for root in _search_roots(source, data_dir):
-        for folder in folders_under(source, root):
-            folders.setdefault(os.path.realpath(folder), folder)
-    return list(folders.values())
+def _notes(found: FoundFiles, option: str) -> list[str]:
+    """Why a folder is of no use, in one line, if the user named it or it has some of the files."""
+    is_expected = option == f"${FOLDER_VARIABLE}" and found.other_data_sets
+    if not found.missing or is_expected or not (option or found.paths):
+        return []
+    return [f"{found.root}{f' ({option})' if option else ''}: {found.lack}"]
 
 
-def _search_roots(source: DataSource, data_dir: Path | None) -> list[Path]:
-    """The folders to search in: the user's, then the usual ones. Downloads go into the first."""
-    named = [data_dir, os.environ.get(FOLDER_VARIABLE)]
-    return [*(Path(root).expanduser() for root in named if root), DEFAULT_ROOT, *source.extra_roots]
+def _search_roots(source: DataSource, data_dir: Path | None) -> dict[Path, str]:
+    """The folders to search in, each once, and how the user named it, empty for the usual ones."""
+    roots: dict[str, tuple[Path, str]] = {}
+    for folder, option in (
+        (data_dir, "--data-dir"),
+        (os.environ.get(FOLDER_VARIABLE), f"${FOLDER_VARIABLE}"),
+        *((folder, "") for folder in (DEFAULT_ROOT, *source.extra_roots)),
+    ):
+        if folder:
+            root = Path(os.path.expanduser(folder))  # noqa: PTH111 (pathlib's raises for unknown users)
+            roots.setdefault(os.path.realpath(root), (root, option))
+    return dict(roots.values())
 
 
 def _warn_of_digits(reason: str, log: Log) -> None:

@@ -6,16 +6,15 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablations.data.sources import (
-    FILE_SHAPES,
+from ablations.data.search import (
     ContentError,
-    DataError,
-    DataSource,
-    Log,
-    inspect_folder,
+    folders_under,
     possible_paths,
     read_file,
+    search_folder,
 )
+from ablations.data.sources import FILE_SHAPES, DataError, DataSource, Log
+from ablations.operating_system import replace_file
 from ablations.words import in_one_line
 
 SERVER_TIMEOUT_SECONDS = 10.0
@@ -25,24 +24,32 @@ LOCK_TIMEOUT_SECONDS = 900.0
 """How long to wait for another process that downloads the same data set."""
 
 
-def fetch_files(source: DataSource, folder: Path, log: Log) -> None:
-    """Download into a folder what is missing or bad of the four files.
+def fetch_files(source: DataSource, root: Path, log: Log) -> Path:
+    """Download what a folder lacks of the four files, into the folders that torchvision uses in it.
 
-    A file moves into the folder when it is verified. The bad file that it replaces is renamed to
+    A file moves there when it is verified. The bad file that it replaces is renamed to
     `NAME.bad` just before. Good files stay as they are.
+
+    Returns the folder with the four files.
 
     Raises:
         DataError: why the download failed.
     """
+    folder = folders_under(source, root)[0]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
-            # Another process may have downloaded them meanwhile.
-            for name, file in zip(FILE_SHAPES, inspect_folder(source, folder), strict=True):
-                if file.status != "verified":
-                    _replace_file(source, folder, name, log)
+            # Searched each time: another process may have downloaded them meanwhile, and a good
+            # file under the name of another is quarantined with it.
+            for _ in FILE_SHAPES:
+                if missing := search_folder(source, root).missing:
+                    _replace_file(source, folder, missing[0], log)
     except OSError as error:
         raise DataError(in_one_line(error)) from error
+    found = search_folder(source, root)
+    if found.missing:
+        raise DataError(f"{root}: {found.lack}")
+    return found.folder
 
 
 def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None:
@@ -56,7 +63,7 @@ def _replace_file(source: DataSource, folder: Path, name: str, log: Log) -> None
         for bad_path in filter(os.path.lexists, possible_paths(source, folder, name)):
             bad_path.replace(f"{bad_path}.bad")
             log(f"quarantined the bad {bad_path} as {bad_path.name}.bad")
-        partial.replace(folder / f"{name}.gz")
+        replace_file(partial, folder / f"{name}.gz")
     finally:
         partial.unlink(missing_ok=True)
 
@@ -78,8 +85,10 @@ def _download(source: DataSource, name: str, path: Path, log: Log) -> None:
         log(f"downloading {url}")
         try:
             receive(url, str(path), None)
-            read_file(source, path, name)
-            return
+            found, _ = read_file(source, path)
+            if found == name:
+                return
+            raise ContentError(f"it is {found}")
         # ValueError: bad content, or a redirection to an invalid address.
         except (OSError, ValueError) as error:
             problems.append(f"{url}: {_reason(error)}")

@@ -1,21 +1,8 @@
-"""The data sets that come as four idx files: which files, with which digests, in which folders.
+"""The data sets that come as four idx files: which files, with which digests, from which mirrors."""
 
-A folder or file may be a link: what is read is verified, not where it lies.
-"""
-
-import gzip
-import hashlib
-import io
-import math
-import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from jaxtyping import UInt8
 
 FILE_SHAPES: dict[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -29,16 +16,9 @@ and KMNIST all use these names, so a name says nothing about which data set a fi
 Log = Callable[[str], None]
 """Prints or stores one line of progress."""
 
-_MAX_EXTRA_BYTES = 1_000_000
-"""How much longer than its values a file may be: its own header, and what gzip adds."""
-
 
 class DataError(Exception):
     """A data set cannot be found or trusted; one line states what is wrong, where, and the fix."""
-
-
-class ContentError(ValueError):
-    """What is wrong with a file's content; the caller adds where the file comes from."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +39,11 @@ class DataSource:
     """Of the uncompressed files."""
     gzip_md5: tuple[str, ...] = ()
     """Of the gzipped files as they are published. Uncompressed files are not verifiable then."""
+
+    def name_of(self, sha256: str, gzip_md5: str) -> str | None:
+        """Which of the four files has these digests; None: none of them."""
+        digests = dict(zip(self.sha256 or self.gzip_md5, FILE_SHAPES, strict=True))
+        return digests.get(sha256 if self.sha256 else gzip_md5)
 
 
 # The mirrors, the folder names and KMNIST's MD5 digests are those of torchvision 0.29
@@ -121,82 +106,3 @@ KMNIST = DataSource(
 )
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, KMNIST)}
-
-_KNOWN_FILES = {
-    digest: f"{source.title}'s {name}"
-    for source in SOURCES.values()
-    for name, digest in zip(FILE_SHAPES, source.sha256, strict=False)
-}
-
-
-@dataclass(frozen=True, eq=False)
-class FoundFile:
-    """What a search found where one of the four files may lie."""
-
-    path: Path
-    status: Literal["verified", "missing", "bad"]
-    problem: str = ""
-    """Why it is bad, and the fix. Of a verified file: the problem of a bad copy beside it."""
-    values: UInt8[np.ndarray, "..."] | None = None
-    """Of a verified file."""
-
-
-def folders_under(source: DataSource, root: Path) -> tuple[Path, Path, Path]:
-    """Where the files may lie in the folder of all data sets: first as torchvision puts them."""
-    return root / source.folder_name / "raw", root / source.name, root
-
-
-def inspect_folder(source: DataSource, folder: Path) -> list[FoundFile]:
-    """What a folder holds of the four files; raises nothing."""
-    return [_find_file(source, folder, name) for name in FILE_SHAPES]
-
-
-def possible_paths(source: DataSource, folder: Path, name: str) -> list[Path]:
-    """Where in a folder one of the four files may lie."""
-    return [folder / f"{name}{suffix}" for suffix in (("", ".gz") if source.sha256 else (".gz",))]
-
-
-def _find_file(source: DataSource, folder: Path, name: str) -> FoundFile:
-    """What a folder holds of one of the four files. A bad file does not hide a good one beside it."""
-    paths, bad = possible_paths(source, folder, name), None
-    for path in filter(os.path.lexists, paths):
-        try:
-            values = read_file(source, path, name)
-            return FoundFile(path, "verified", bad.problem if bad else "", values)
-        except ContentError as error:
-            problem = f"{path}: {error}; replace it by the original file, or delete it"
-            bad = bad or FoundFile(path, "bad", problem)
-    return bad or FoundFile(paths[0], "missing")
-
-
-def read_file(source: DataSource, path: Path, name: str) -> UInt8[np.ndarray, "..."]:
-    """The values of one of the four files, `name`, at `path`; gzipped if that ends in `.gz`.
-
-    Raises:
-        ContentError: it cannot be read, or its digest is not the published one.
-    """
-    shape, position = FILE_SHAPES[name], list(FILE_SHAPES).index(name)
-    max_bytes = math.prod(shape) + _MAX_EXTRA_BYTES
-    try:
-        # A pipe can block its reader, and a device can go on without end.
-        if not path.is_file():
-            raise ContentError("a folder, a device or a broken link, not a file")
-        with path.open("rb") as file:
-            stored = content = file.read(max_bytes)
-        if stored[:64].lstrip().startswith(b"<"):
-            raise ContentError("a web page, not a data file; perhaps the network requires a login")
-        if path.suffix == ".gz":
-            content = gzip.GzipFile(fileobj=io.BytesIO(stored)).read(max_bytes)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ContentError(f"cannot be read ({reason})") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    md5 = hashlib.md5(stored, usedforsecurity=False).hexdigest()
-    digests, digest = (source.sha256, sha256) if source.sha256 else (source.gzip_md5, md5)
-    if digest != digests[position]:
-        found = _KNOWN_FILES.get(sha256, "another file, or a damaged one")
-        raise ContentError(f"its digest is wrong: {found}")
-    # An idx file starts with 4 bytes for its type and 4 for the size of each dimension.
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-    # A copy, because torch warns of arrays that it may not write to.
-    return values.copy()

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from ablations.operating_system import replace_file
+
 TEMPORARY_SUFFIX = ".tmp"
 """Suffix of a file that is being written; its name begins with a dot."""
 
@@ -78,7 +80,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp creates files that only their owner can read; results are shared.
         Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        replace_file(Path(temporary), path)
         _flush_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # on a disk that has become read-only

@@ -20,6 +20,7 @@ from typing import TypeVar
 import joblib
 
 from ablations.catalogue.experiment import RunSpec
+from ablations.operating_system import MAX_PROCESSES, ctrl_c_blocked
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 from ablations.words import duration
 
@@ -58,7 +59,7 @@ class ProcessPool:
 
     def __init__(self, setup: WorkerSetup, num_jobs: int) -> None:
         self.setup = setup
-        self.num_jobs = num_jobs
+        self.num_jobs = min(num_jobs, MAX_PROCESSES)
         self._workers: list[_Worker] = []
 
     def num_slots(self) -> int:
@@ -105,7 +106,7 @@ class ProcessPool:
         context = multiprocessing.get_context("spawn")
         connection, child_connection = context.Pipe()
         process = context.Process(target=_work, args=(child_connection, self.setup), daemon=True)
-        with _ctrl_c_blocked():
+        with ctrl_c_blocked():
             process.start()
         # With this end closed here, the pipe breaks when the process dies.
         child_connection.close()
@@ -130,7 +131,7 @@ def call_in_process(
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, function, argument), daemon=True)
-    with _ctrl_c_blocked():
+    with ctrl_c_blocked():
         process.start()
     sender.close()
     try:
@@ -150,22 +151,6 @@ def call_in_process(
 def _call(sender: Connection, function: Callable[[Argument], object], argument: Argument) -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     sender.send(function(argument))
-
-
-@contextlib.contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Block SIGINT, so that a process started here never receives it.
-
-    Ctrl-C reaches every process of the terminal, and a child inherits its parent's signal mask.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _work(connection: Connection, setup: WorkerSetup) -> None:

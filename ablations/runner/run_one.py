@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -22,6 +21,7 @@ from safetensors.torch import save
 from ablations.catalogue.experiment import PROTOCOL_VERSION, RunSpec
 from ablations.data.dataset import Dataset
 from ablations.inspection.measure import measure_network
+from ablations.operating_system import processor_name
 from ablations.records.checksums import encode_with_checksum
 from ablations.records.run import (
     OBSERVATIONS_FILE,
@@ -193,13 +193,7 @@ def describe_environment(
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        model = models[0] if models else model
-    return f"{model}, {os.cpu_count()} cores"
+    return f"{processor_name()}, {os.cpu_count()} cores"
 
 
 def utc_now() -> str:

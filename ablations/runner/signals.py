@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""By name, since Windows has no SIGHUP."""
+from ablations.operating_system import ENDING_SIGNALS
 
 
 class StopRequest:
@@ -90,7 +89,7 @@ def set_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, 
     A signal that is ignored (`nohup`) stays ignored.
     """
     previous = {}
-    for number in [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]:
+    for number in ENDING_SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not Python's own.
             previous[number] = signal.signal(number, handler)
     return previous

@@ -18,7 +18,8 @@ from filelock import FileLock
 import cli
 from ablations.data import download
 from ablations.data.datasets import DataError, load_dataset, resolve_dataset
-from ablations.data.sources import FILE_SHAPES, SOURCES, inspect_folder
+from ablations.data.search import search_folder
+from ablations.data.sources import FILE_SHAPES, SOURCES
 from tests.faults import count_fault
 from tests.tiny_data import (
     CLOSED_MIRROR,
@@ -66,17 +67,49 @@ def test_download_goes_where_the_user_wants_it(
     monkeypatch.setenv("MNIST_DATA_DIR", "" if named_by == "default" else "from-environment")
     data_dir = Path("given/deep") if named_by == "argument" else None
     target = {"argument": "given/deep", "environment": "from-environment", "default": "data"}
+    for name in target.values():
+        Path(name).mkdir(parents=True)
     lines: list[str] = []
-    message = refusal(lambda: resolve_dataset("mnist", data_dir, fetch=False))
+    message = refusal(lambda: resolve_dataset("mnist", data_dir, fetch=False, log=ignore))
     assert "was not downloaded" in message
     assert mirror.requests == []
     _, folder = resolve_dataset("mnist", data_dir, log=lines.append)
     assert folder == Path(target[named_by]) / "MNIST" / "raw"
     assert files_under(checkout) == {f"{folder}/{name}" for name in PUBLISHED}
     addresses = [f"downloading {mirror.url}{name}" for name in PUBLISHED]
+    lines = [line for line in lines if not line.startswith("warning: ")]
     assert lines == [f"downloading MNIST into {folder}", *addresses]
     resolve_dataset("mnist", data_dir)
     assert mirror.requests == PUBLISHED, "the second time nothing is downloaded"
+
+
+def test_a_misspelt_folder_is_not_made(
+    mirror: Mirror, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_DATA_DIR", "mispelt")
+    lines: list[str] = []
+    _, folder = resolve_dataset("mnist", Path("mispellt"), log=lines.append)
+    assert lines[:2] == [
+        "warning: mispellt (--data-dir): there is no such folder",
+        "warning: mispelt ($MNIST_DATA_DIR): there is no such folder",
+    ]
+    assert folder == RAW and list(checkout.iterdir()) == [checkout / "data"]
+    # A folder for a download is another matter.
+    options = ["data", "--dataset", "mnist", "--fetch", "--data-dir", "new/folder"]
+    result = CliRunner().invoke(cli.main, options)
+    assert result.exit_code == 0, result.output
+
+
+def test_what_a_folder_has_is_not_downloaded(mirror: Mirror, tiny: dict[str, bytes]) -> None:
+    """Also where good files have names of others, and a download takes the place of one."""
+    [first, second, third, fourth] = FILE_SHAPES
+    write_files(Path("given"), {"any name": tiny[first], "another": tiny[third]})
+    assert resolve_dataset("mnist", Path("given"), log=ignore)[1] == Path("given")
+    assert mirror.requests == [f"{second}.gz", f"{fourth}.gz"]
+    raw = write_files(RAW, {second: tiny[first], third: tiny[second], fourth: tiny[fourth]})
+    load_dataset(*resolve_dataset("mnist", log=ignore))
+    assert mirror.requests[2:] == [f"{third}.gz", f"{second}.gz", f"{first}.gz"]
+    assert (raw / f"{third}.bad").read_bytes() == tiny[second]
 
 
 def test_every_bit_of_kmnist_is_verified(mirror: Mirror, tiny: dict[str, bytes]) -> None:
@@ -110,8 +143,8 @@ def test_failed_download_changes_nothing_and_the_next_mirror_is_tried(
             patch.setattr(download, "SERVER_TIMEOUT_SECONDS", 0.5)
         use_mirrors(monkeypatch, CLOSED_MIRROR, bad.url)
         message = refusal(lambda: resolve_dataset("mnist", log=ignore))
-        parts = "refused", FAULTS[fault].reason, PUBLISHED[0], str(RAW), "--dataset digits"
-        for part in (*parts, *FILE_SHAPES):
+        parts = "refused", FAULTS[fault].reason, "--dataset digits"
+        for part in (*parts, f"put {PUBLISHED[0]}, {PUBLISHED[1]} into data"):
             assert part in message
         assert files_under(raw) == set(before)
         assert all((raw / name).stat().st_mtime_ns == time for name, time in before.items())
@@ -160,7 +193,7 @@ def test_command_lists_files_and_reports_the_quarantine(
     )
     assert (refused.exit_code, fetched.exit_code) == (1, 0), fetched.output
     found = refused.output.splitlines()
-    assert found.pop(1).startswith(f"bad       {raw / TRAIN_LABELS}: its digest is wrong")
+    assert found.pop(0).startswith(f"bad       {raw / TRAIN_LABELS}: not an idx file")
     verified = [name for name in FILE_SHAPES if name not in (TRAIN_LABELS, TEST_LABELS)]
     assert found[:2] == [f"verified  {raw / name}" for name in verified]
     quarantined = f"quarantined the bad {raw / TRAIN_LABELS} as {TRAIN_LABELS}.bad"
@@ -172,7 +205,7 @@ ODD_FILES: dict[str, Callable[[Path], object]] = {
     "link to itself": lambda path: path.symlink_to(path.name),
     "link to a device without end": lambda path: path.symlink_to("/dev/zero"),
     "folder": lambda path: path.mkdir(),
-    "pipe": os.mkfifo,
+    **({"pipe": os.mkfifo} if hasattr(os, "mkfifo") else {}),
 }
 
 
@@ -186,7 +219,7 @@ def test_odd_file_is_refused_and_quarantined(
     odd = raw / f"{TEST_LABELS}{suffix}"
     ODD_FILES[kind](odd)
     message = refusal(lambda: load_dataset("mnist", RAW))
-    assert message.startswith(f"{odd}: a folder, a device or a broken link, not a file; replace it")
+    assert message.startswith(f"{odd}: a folder, a device or a broken link, not a file; for")
     load_dataset(*resolve_dataset("mnist", log=ignore))
     assert os.path.lexists(f"{odd}.bad")
     count_fault("data files", "a folder, pipe, device or broken link", "refused, quarantined")
@@ -201,17 +234,18 @@ def test_files_outside_the_download_folder_stay(
         (folder / TEST_LABELS).write_bytes(WEB_PAGE)
     lines: list[str] = []
     _, folder = resolve_dataset("mnist", Path("given"), log=lines.append)
-    assert folder == Path("given/MNIST/raw")
+    assert folder == Path("given")
+    assert Path(f"given/MNIST/raw/{TEST_LABELS}.gz").exists()
     assert all((other / TEST_LABELS).read_bytes() == WEB_PAGE for other in folders)
     assert len([line for line in lines if "a web page" in line]) == len(folders)
 
 
 def test_a_link_in_place_of_the_partial_file_is_not_followed(mirror: Mirror) -> None:
-    Path("precious").write_text("precious")
+    Path("precious").write_text("precious", encoding="utf-8")
     RAW.mkdir(parents=True)
     (RAW / f".{TRAIN_LABELS}.gz").symlink_to(Path("precious").absolute())
     load_dataset(*resolve_dataset("mnist", log=ignore))
-    assert Path("precious").read_text() == "precious"
+    assert Path("precious").read_text(encoding="utf-8") == "precious"
     assert files_under(RAW) == set(PUBLISHED)
 
 
@@ -264,7 +298,8 @@ def test_killed_while_downloading(mirror: Mirror) -> None:
     assert mirror.has_stalled.wait(120)
     process.kill()
     process.join()
-    assert {file.status for file in inspect_folder(SOURCES["mnist"], RAW)} == {"missing"}
+    found = search_folder(SOURCES["mnist"], RAW)
+    assert (found.missing, found.problems) == (list(FILE_SHAPES), [])
     mirror.fault = "none"
     load_dataset(*resolve_dataset("mnist", log=ignore))
     assert files_under(RAW) == set(PUBLISHED)

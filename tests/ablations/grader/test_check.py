@@ -46,7 +46,7 @@ def test_command_shows_progress_and_prints_and_writes_the_grade(
     result = run_cli("check", network, *options)
     assert result.exit_code == 3, result.output
     assert "the assignment requires MNIST" in result.output
-    grade = json.loads(Path("grade.json").read_text())
+    grade = json.loads(Path("grade.json").read_text(encoding="utf-8"))
     assert grade["network"] == "my network.py:Net"
     verdicts = [requirement["verdict"] for requirement in grade["requirements"]]
     assert verdicts == ["pass", "pass", "pass", "undecided"]

@@ -28,6 +28,8 @@ from tests.factories import make_spec, run_experiment, without_times
 from tests.faults import IS_EXHAUSTIVE, count_fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows has none, and still has to import this module."""
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NUM_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
@@ -35,15 +37,15 @@ NUM_KILLS, NUM_SEEDS, NUM_JOBS = (10, 10, 2) if IS_EXHAUSTIVE else (1, 1, 1)
 """In a round."""
 NUM_RUNS = 2 * NUM_SEEDS
 FAULTS = {
-    "driver killed (SIGKILL)": signal.SIGKILL,
-    "worker killed (SIGKILL)": signal.SIGKILL,
+    "driver killed (SIGKILL)": SIGKILL,
+    "worker killed (SIGKILL)": SIGKILL,
     "driver told to end (SIGTERM)": signal.SIGTERM,
     "Ctrl-C once": signal.SIGINT,
     "Ctrl-C twice": signal.SIGINT,
 }
 WEIGHTS = [3, 5, 1, 1, 1]
 """How often each fault is drawn, in proportion."""
-EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+EXIT_CODES = {SIGKILL: -SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 def start_study(out: Path) -> subprocess.Popen[str]:

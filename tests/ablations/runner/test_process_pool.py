@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,7 +101,7 @@ def test_killed_process_is_replaced_a_few_times(
         if kinds([event], group[0]) == [RunStarted] and kills < num_kills:
             kills += 1
             [worker] = multiprocessing.active_children()
-            os.kill(worker.pid or 0, signal.SIGKILL)
+            worker.kill()
     assert kills == num_kills
     for run_spec in group:
         assert kinds(events, run_spec).count(RunStarted) == MAX_ATTEMPTS
