@@ -10,7 +10,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -19,6 +18,7 @@ from multiprocessing.process import BaseProcess
 import joblib
 
 from ablations.catalogue.experiment import RunSpec
+from ablations.runner.parent import watch_parent
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 
 
@@ -124,7 +124,9 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 def _work(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Windows there is no signal mask to inherit.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    watch_parent(parent.join, lambda: os._exit(1))
 
     from ablations.data.datasets import load_dataset
     from ablations.runner.run_one import execute_group
@@ -133,11 +135,3 @@ def _work(connection: Connection, setup: WorkerSetup) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # The parent is gone.
         while True:
             execute_group(connection.recv(), load, setup, connection.send)
-
-
-def _exit_with_parent() -> None:
-    """End this process when its parent ends, however it ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
