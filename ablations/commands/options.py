@@ -39,6 +39,7 @@ class Number(click.FloatRange):
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+NETWORK_SUFFIXES = (".py", ".ipynb")
 AT_LEAST_ONE = click.IntRange(min=1)
 POINTS = Number(min=0, max=100, min_open=True)
 """Percentage points."""
@@ -104,8 +105,8 @@ def parse_network(text: str) -> tuple[Path, str]:
         raise click.BadParameter(message)
     if not Path(file).is_file():
         raise click.BadParameter(f"there is no file '{file}'")
-    if Path(file).suffix != ".py":
-        raise click.BadParameter(f"'{file}' is not a Python file")
+    if Path(file).suffix not in NETWORK_SUFFIXES:
+        raise click.BadParameter(f"'{file}' is not a Python file or notebook")
     return Path(file), name
 
 
