@@ -6,7 +6,6 @@ if __name__ == "__main__":
     set_handlers(end_program)
 
 import sys
-import traceback
 import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from ablations.commands.options import (
     PATH,
     Number,
     ablate_options,
+    choice_option,
     clear_errors,
     data_dir_option,
     dataset_option,
@@ -35,7 +35,7 @@ from ablations.commands.options import (
 )
 from ablations.commands.output import CommandLine
 from ablations.version import VERSION
-from ablations.words import in_one_line, plural
+from ablations.words import plural
 
 
 @click.group(
@@ -270,6 +270,17 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
     click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 
+def start_json(
+    context: click.Context, option: click.Parameter, json_file: Path | None
+) -> Path | None:
+    """Replace an earlier grade before anything else, so that no error leaves it there."""
+    if json_file:
+        from ablations.grader.command import replace_grade
+
+        replace_grade(json_file)
+    return json_file
+
+
 @main.command()
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
 @seeds_option("Seeds to train with, such as 0-4 or 0,3,7.", default="0-4")
@@ -282,7 +293,20 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
 @click.option(
     "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
 )
-@click.option("--json", "json_file", type=FILE, help="Also write the grade to this file.")
+@click.option(
+    "--json",
+    "json_file",
+    type=FILE,
+    callback=start_json,
+    is_eager=True,
+    help="Also write the grade to this file.",
+)
+@choice_option(
+    "--requirements wording",
+    ("fc-and-gap", "fc-or-gap", "no-fc"),
+    "Concepts that the course requires besides batch normalisation and dropout: a fully connected "
+    "layer and global average pooling, one of them, or the second without the first.",
+)
 @recipe_option
 @dataset_option
 @data_dir_option
@@ -292,39 +316,29 @@ def check(
 ) -> None:
     """Check your own network against the assignment.
 
-    NAME in FILE.py is an nn.Module, a NetworkSpec, or a class or function that can be called without
+    NAME in FILE.py, or a notebook, is an nn.Module, a NetworkSpec, or a class or function that can be called without
     arguments and returns an nn.Module. The command runs the file, in separate processes with limits of time and memory.
     This is no sandbox: check only files that you would run yourself.
 
     The network trains once for each seed, in one thread. Exit codes: 0 pass,
     1 fail, 3 undecided (too few seeds, a limit of time or memory, or not MNIST); without a grade: 2
-    misused command, 4 problem with the data or the machine. If the output was lost, 141 (closed pipe)
-    or 4; --json has the grade.
+    misused command, 4 the file gives no network here, or problem with the data or the machine. If the
+    output was lost, 141 (closed pipe) or 4; --json has the grade.
 
     \b
     Examples:
       python cli.py check my_network.py:MyNet
       python cli.py check my_network.py:MyNet --seeds 0-9 --json grade.json
     """
-    from ablations.data.datasets import DataError
     from ablations.grader.command import check_and_print
-    from ablations.grader.grade import NO_GRADE_EXIT_CODE
-    from ablations.grader.protocol import MachineError, UnknownNameError
 
-    exit_code = NO_GRADE_EXIT_CODE
     try:
         exit_code = check_and_print(
             *network, limit_seconds=60 * time_limit, json_file=json_file, **options
         )
-    except UnknownNameError as error:
-        raise click.UsageError(str(error)) from error
     except SystemExit:
         click.echo("Stopped; nothing was graded.", err=True)
         raise
-    except (DataError, MachineError, OSError) as error:
-        click.echo(f"Error: {in_one_line(error)}", err=True)
-    except Exception:  # noqa: BLE001 (a bug: Python's own exit code, 1, would mean "fail")
-        traceback.print_exc()
     sys.exit(exit_code)
 
 

@@ -81,6 +81,7 @@ class ExpandedPath(click.Path):
 PATH = ExpandedPath()
 FILE = ExpandedPath(dir_okay=False, writable=True)
 FOLDER = ExpandedPath(file_okay=False)
+NETWORK_SUFFIXES = (".py", ".ipynb")
 AT_LEAST_ONE = click.IntRange(min=1)
 POINTS = Number(min=0, max=100, min_open=True)
 """Percentage points."""
@@ -147,8 +148,8 @@ def parse_network(text: str) -> tuple[Path, str]:
     path = expand_path(file)
     if not path.is_file():
         raise click.BadParameter(f"there is no file '{file}'")
-    if path.suffix != ".py":
-        raise click.BadParameter(f"'{file}' is not a Python file")
+    if path.suffix not in NETWORK_SUFFIXES:
+        raise click.BadParameter(f"'{file}' is not a Python file or notebook")
     return path, name
 
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import stdev
+from typing import Literal
 
 import msgspec
 
 from ablations.analysis import requirements as assignment
-from ablations.analysis.requirements import CONCEPTS, Requirement, RequirementVerdict
+from ablations.analysis.requirements import Requirement, RequirementVerdict
 from ablations.analysis.statistics import Estimate, estimate
 from ablations.analysis.verdicts import seeds_to_detect
 from ablations.grader.protocol import Inspection, LimitError, NetworkError, TrainedSeed
+from ablations.grader.wordings import unmet_concepts, wanted_concepts
 from ablations.words import plural
 
-EXIT_CODES: Mapping[RequirementVerdict, int] = {"fail": 1, "undecided": 3, "pass": 0}
-"""Of each verdict, the worst first."""
-NO_GRADE_EXIT_CODE = 4
-"""There is no grade, because of the data, the disk or the machine. 2 means a misused command."""
+GradeVerdict = RequirementVerdict | Literal["no grade"]
+EXIT_CODES: Mapping[GradeVerdict, int] = {"no grade": 4, "fail": 1, "undecided": 3, "pass": 0}
+"""Of each verdict, the worst first. 2 means a misused command, which is no grade either."""
 
 _Finding = tuple[RequirementVerdict, str]
 """Of a requirement: the verdict and what was measured."""
@@ -29,8 +30,8 @@ class Grade(msgspec.Struct, frozen=True):
     dataset: str
     num_epochs: int
     """As requested."""
-    verdict: RequirementVerdict
-    """The worst of the requirements: `fail`, then `undecided`, then `pass`."""
+    verdict: GradeVerdict
+    """The worst of the requirements: `fail`, then `undecided`, then `pass`. `no grade` without them."""
     requirements: list[Requirement]
     problem: str = ""
     """Why the check is incomplete, in one line; empty if it is complete."""
@@ -45,13 +46,14 @@ def grade_network(
     inspection: Inspection | None = None,
     trained: Sequence[TrainedSeed] = (),
     problem: NetworkError | None = None,
+    wording: str = "fc-and-gap",
 ) -> Grade:
     """The grade of a network, from what could be measured before a problem, if there was one."""
     accuracy_pct = estimate({run.seed: run.accuracy_pct for run in trained}) if trained else None
     not_measured: _Finding = ("undecided", "not measured")
     parameters = concepts = epochs = accuracy = not_measured
     if inspection:
-        parameters, concepts = _check_parameters(inspection), _check_concepts(inspection)
+        parameters, concepts = _check_parameters(inspection), _check_concepts(inspection, wording)
     if accuracy_pct:
         epochs = _check_epochs(num_epochs, trained)
         accuracy = _check_accuracy(accuracy_pct, trained, dataset)
@@ -59,7 +61,7 @@ def grade_network(
         accuracy = "fail", str(problem)
     requirements = [
         Requirement(assignment.WANTED_PARAMETERS, *parameters),
-        Requirement(assignment.WANTED_CONCEPTS, *concepts),
+        Requirement(wanted_concepts(wording), *concepts),
         Requirement(f"fewer than {assignment.EPOCH_LIMIT} epochs", *epochs),
         Requirement(assignment.WANTED_ACCURACY, *accuracy),
     ]
@@ -85,12 +87,13 @@ def _check_parameters(inspection: Inspection) -> _Finding:
     return assignment.judge_parameters(inspection.parameters), measured
 
 
-def _check_concepts(inspection: Inspection) -> _Finding:
-    missing = ", ".join(one for one in CONCEPTS if one not in inspection.concepts)
-    measured = "all used"
-    if missing:
-        measured = f"not found in the operations that the outputs depend on: {missing}"
-    return assignment.judge_concepts(inspection.concepts), measured
+def _check_concepts(inspection: Inspection, wording: str) -> _Finding:
+    if unmet := ", ".join(unmet_concepts(inspection.concepts, wording)):
+        measured = f"not met by the operations that the outputs depend on: {unmet}"
+        if inspection.partial_average:
+            measured += f"; {inspection.partial_average} is not global"
+        return "fail", measured
+    return "pass", "all met"
 
 
 def _check_epochs(num_epochs: int, trained: Sequence[TrainedSeed]) -> _Finding:

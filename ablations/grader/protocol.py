@@ -4,6 +4,11 @@ import msgspec
 
 from ablations.catalogue.recipes import RecipeName
 
+MAIN_GUARD = 'put what the file does when it is run below if __name__ == "__main__":'
+"""Advice, for messages."""
+MEMORY_LIMIT_GIB = 4
+"""Of a worker process."""
+
 
 class NetworkError(Exception):
     """The network cannot be checked; the message gives the reason in one line."""
@@ -17,12 +22,12 @@ class UnknownNameError(Exception):
     """The file does not define the requested name: the command was misused."""
 
 
-class MachineError(Exception):
-    """The check failed for a reason other than the network."""
+class NoGradeError(Exception):
+    """The file gave no network, lacks something on this machine, or the data or the machine failed."""
 
 
 ERROR_TYPES: dict[str, type[Exception]] = {
-    error.__name__: error for error in (LimitError, NetworkError, UnknownNameError, MachineError)
+    error.__name__: error for error in (LimitError, NetworkError, UnknownNameError, NoGradeError)
 }
 """By name, the least severe first."""
 
@@ -55,6 +60,8 @@ class Inspection(msgspec.Struct, frozen=True):
     """Of `CONCEPTS`, those that its outputs depended on in training mode."""
     notes: list[str]
     """Hints for its author."""
+    partial_average: str = ""
+    """An average over a part of the pixels, where global average pooling is missing."""
 
 
 class TrainedSeed(msgspec.Struct, frozen=True):

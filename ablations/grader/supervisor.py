@@ -5,7 +5,6 @@ into its output or change its memory. This is no sandbox: the file can do whatev
 also forge its own grade.
 """
 
-import contextlib
 import itertools
 import os
 import signal
@@ -21,9 +20,11 @@ import msgspec
 from ablations.grader.grade import Grade, grade_network
 from ablations.grader.protocol import (
     ERROR_TYPES,
+    MAIN_GUARD,
     Inspection,
     LimitError,
     NetworkError,
+    NoGradeError,
     TrainedSeed,
     WorkerMessage,
     WorkerTask,
@@ -41,6 +42,7 @@ def check_network(
     num_jobs: int,
     limit_seconds: float,
     after_epoch: Callable[[int], None] = lambda num_epochs_done: None,
+    wording: str = "fc-and-gap",
 ) -> Grade:
     """Inspect a network, train it once for each seed, and grade it.
 
@@ -49,7 +51,7 @@ def check_network(
 
     Raises:
         UnknownNameError: the file does not define the name.
-        MachineError: the check failed for a reason other than the network.
+        NoGradeError: the file could not be loaded, or the data or the machine failed.
     """
     inspection: Inspection | None = None
     trained: list[TrainedSeed] = []
@@ -64,7 +66,9 @@ def check_network(
     except NetworkError as error:
         problem = error
     network = f"{Path(task.file).name}:{task.name}"
-    return grade_network(network, task.dataset_name, task.num_epochs, inspection, trained, problem)
+    return grade_network(
+        network, task.dataset_name, task.num_epochs, inspection, trained, problem, wording
+    )
 
 
 def _run_workers(
@@ -94,15 +98,17 @@ def _run_workers(
                         errors.append(error)
             if errors:
                 raise max(errors, key=lambda error: list(ERROR_TYPES).index(type(error).__name__))
-            after_epoch(sum(worker.message.num_epochs_done for worker in finished + running))
+            after_epoch(sum(worker.num_epochs_done for worker in finished + running))
             if running and time.monotonic() > deadline:
-                raise LimitError(
-                    f"{running[0].task.activity}: reached the time limit of "
-                    f"{duration(limit_seconds)}; use a larger --time-limit"
-                )
+                advice, task = "use a larger --time-limit", running[0].task
+                if task.seed is None:
+                    is_highest = limit_seconds >= INSPECTION_SECONDS
+                    advice = MAIN_GUARD if is_highest else f"{advice}, or {MAIN_GUARD}"
+                limit = duration(limit_seconds)
+                raise LimitError(f"{task.activity}: reached the time limit of {limit}; {advice}")
     finally:
         for worker in running:
-            end_process_group(worker.process)
+            worker.end()
 
 
 class _Worker:
@@ -110,19 +116,27 @@ class _Worker:
 
     def __init__(self, task: WorkerTask) -> None:
         self.task = task
-        self.message = WorkerMessage(0)
+        self.message: WorkerMessage | None = None
         self.output_line = ""
-        folders = filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH")])
+        # The process has another current folder.
+        folders = map(
+            os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        )
+        variables = {
+            "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *folders]),
+            "OMP_NUM_THREADS": "1",
+            "MPLBACKEND": "Agg",  # `plt.show()` returns at once.
+        }
         # With -P, Python does not import files of the current folder as modules.
-        program = [sys.executable, "-P", "-m", "ablations.grader.worker"]
+        program = [sys.executable, "-P", "-m"]
+        command = [*program, "ablations.grader.worker", msgspec.json.encode(task).decode()]
         self.process = subprocess.Popen(
-            [*program, msgspec.json.encode(task).decode()],
-            stdin=subprocess.DEVNULL,
+            [*program, "ablations.grader.guard", *command],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # With a session of its own, the process can be ended with all that it has started.
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C does not reach it.
+            env=os.environ | variables,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -136,31 +150,36 @@ class _Worker:
             except ValueError:
                 self.output_line = line.decode(errors="replace").strip()[:300] or self.output_line
 
+    @property
+    def num_epochs_done(self) -> int:
+        """So far."""
+        return self.message.num_epochs_done if self.message else 0
+
+    def end(self) -> None:
+        """End the process, if it has not ended, with all that it has started."""
+        assert self.process.stdin
+        self.process.stdin.close()  # See `guard.py`.
+        self.process.wait()
+
     def result(self) -> WorkerMessage:
         """The last message of a process that has ended.
 
         Raises:
-            NetworkError, MachineError: the message is an error, or the process died before it.
+            NetworkError, UnknownNameError, NoGradeError: the message is an error, or the process
+                died before it.
         """
-        end_process_group(self.process)
         # A process that left the group may still hold the pipe open.
         self.reader.join(timeout=60)
         message, code = self.message, self.process.returncode
-        if message.error:
+        if message and message.error:
             raise ERROR_TYPES[message.error_type](message.error)
-        if message.inspection or message.trained:
+        if message and (message.inspection or message.trained):
             return message
-        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        endings = {128 + number: number.name for number in signal.Signals}
+        ending = endings.get(code, f"exit code {code}")
         error = f"{self.task.activity}: its process ended ({ending})"
+        if message is None:
+            raise NoGradeError(f"{error} before it ran the file: {self.output_line}")
         if ending == "SIGKILL":
             raise LimitError(f"{error}, probably for lack of memory; use fewer --jobs")
         raise NetworkError(f"{error}: {self.output_line or 'no output'}")
-
-
-def end_process_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process, and on POSIX systems all that it has started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()

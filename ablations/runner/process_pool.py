@@ -10,7 +10,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -21,6 +20,7 @@ import joblib
 
 from ablations.catalogue.experiment import RunSpec
 from ablations.operating_system import MAX_PROCESSES, ctrl_c_blocked
+from ablations.runner.parent import watch_parent
 from ablations.runner.scheduler import Event, GroupLost, RunFailed, RunFinished, WorkerSetup
 from ablations.words import duration
 
@@ -149,13 +149,19 @@ def call_in_process(
 
 
 def _call(sender: Connection, function: Callable[[Argument], object], argument: Argument) -> None:
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _end_with_parent()
     sender.send(function(argument))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    watch_parent(parent.join, lambda: os._exit(1))
 
 
 def _work(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Windows there is no signal mask to inherit.
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _end_with_parent()
 
     from ablations.data.datasets import load_dataset
     from ablations.runner.run_one import execute_group
@@ -164,11 +170,3 @@ def _work(connection: Connection, setup: WorkerSetup) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # The parent is gone.
         while True:
             execute_group(connection.recv(), load, setup, connection.send)
-
-
-def _exit_with_parent() -> None:
-    """End this process when its parent ends, however it ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

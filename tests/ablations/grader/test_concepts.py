@@ -13,36 +13,100 @@ from ablations.grader.worker import inspect_network
 
 
 @pytest.mark.parametrize(
-    ("name", "forward"),
-    [
-        *((name, "") for name in ("Layers", "Functions", "Products", "Lazy", "make", "MODULE")),
-        ("SPEC", ""),
-        (
-            "Einsum",
-            "return torch.einsum('bc,oc->bo', self.features(x).mean(axis=(2, 3)), self.conv.weight)",
-        ),
-        (
-            "ChannelsLast",
-            "return self.conv(torch.mean(self.features(x).permute(0, 2, 3, 1), axis=[1, 2]))",
-        ),
-        ("LargeKernel", "return self.conv(F.avg_pool2d(self.features(x), 26).flatten(1))"),
-    ],
+    "name", ["Layers", "Functions", "Products", "Lazy", "make", "MODULE", "SPEC"]
 )
-def test_all_concepts_are_found(
-    student_task: Callable[..., WorkerTask], name: str, forward: str
-) -> None:
-    inspection = inspect_network(student_task(name, forward=forward))
+def test_all_concepts_are_found(student_task: Callable[..., WorkerTask], name: str) -> None:
+    inspection = inspect_network(student_task(name))
     assert inspection.concepts == list(CONCEPTS)
     assert not inspection.notes
+
+
+AVERAGES = [
+    "maps.mean(axis=(-1, -2))",
+    "maps.permute(0, 2, 3, 1).mean([1, 2])",
+    "maps.permute(0, 2, 3, 1).reshape(len(x), -1, 8).mean(1)",
+    "maps.mean(3).mean(2)",
+    "F.avg_pool2d(maps, 26).flatten(1)",
+    "F.avg_pool2d(maps, (26,)).flatten(1)",
+    "F.avg_pool2d(F.avg_pool2d(maps, 2), kernel_size=(13, 13)).flatten(1)",
+    "F.adaptive_avg_pool3d(maps[:, :, None], 1).flatten(1)",
+    "F.interpolate(maps, size=1, mode='area').flatten(1)",
+    "F.conv2d(maps, torch.full((8, 1, 26, 26), 1 / 26**2), groups=8).flatten(1)",
+    "torch.einsum('bchw->bc', maps) / 26**2",
+    "maps.flatten(2) @ torch.full((26**2,), 1 / 26**2)",
+    "maps.sum(3).sum(2) / 26**2",
+    "(maps / 26**2).sum((2, 3))",
+    "sum(maps[:, :, i, j] for i in range(26) for j in range(26)) / 26**2",
+    "torch.std_mean(maps, (2, 3))[1]",
+    "torch.cat([half.mean((2, 3)) for half in maps.chunk(2, dim=1)], 1)",
+    "(maps[:, :, :13].mean((2, 3)) + maps[:, :, 13:].mean((2, 3))) / 2",
+    "torch.stack([one.mean((1, 2)) for one in maps])",
+    "OwnMean.apply(maps)",
+    "F.adaptive_avg_pool2d(0 * maps, 1).flatten(1)",  # Values do not show what this computes.
+]
+OWN_MEAN = """
+class OwnMean(torch.autograd.Function):
+    def forward(context, maps):
+        return maps.mean((2, 3))
+    def backward(context, gradient):
+        return gradient[..., None, None].expand(-1, -1, 26, 26) / 26**2
+"""
+
+
+def test_a_global_average_is_found_however_it_is_written(
+    student_task: Callable[..., WorkerTask],
+) -> None:
+    forward = "def forward(self, x):\n        maps = self.features(x)\n        return self.conv({})"
+    source = [
+        f"class Net{number}(Layers):\n    {forward.format(average)}"
+        for number, average in enumerate(AVERAGES)
+    ]
+    for number, average in enumerate(AVERAGES):
+        task = student_task(f"Net{number}", "\n".join([OWN_MEAN, *source]))
+        assert inspect_network(task).concepts == list(CONCEPTS), average
+
+
+@pytest.mark.parametrize(
+    ("average", "reason"),
+    [
+        ("F.avg_pool2d(maps, 20).flatten(1)", "an average of 20x20 of a 26x26 map is not global"),
+        ("maps[:, :, :3, 1:5].mean((2, 3))", "an average of 3x4 of a 26x26 map is not global"),
+        ("F.adaptive_avg_pool2d(maps[..., :9], 1).flatten(1)", "of 26x9 of a 26x26 map is not"),
+        ("maps[..., ::2, ::2].flatten(2).mean(2)", "of 13x13 of a 26x26 map is not"),
+        ("F.avg_pool2d(maps, 13).amax((2, 3))", "pooling of a 26x26 map to 2x2 is not global"),
+        ("maps.amax((2, 3))", ""),
+        ("maps.sum((2, 3))", ""),
+        ("maps.flatten(2).median(2).values", ""),
+        ("maps.mean(3).amax(2)", ""),
+        ("(maps.mean((2, 3)), maps[..., 0, 0])[1]", ""),
+    ],
+)
+def test_another_pooling_is_not_found_and_a_partial_average_is_explained(
+    student_task: Callable[..., WorkerTask], average: str, reason: str
+) -> None:
+    forward = f"maps = self.features(x); return self.conv({average})"
+    inspection = inspect_network(student_task("Net", forward=forward))
+    assert list(CONCEPTS.keys() - inspection.concepts) == ["global average pooling"]
+    measured = grade_network("x", "mnist", 19, inspection).requirements[1].measured
+    assert reason in measured
+    assert ("is not global" in measured) == bool(reason)
+
+
+def test_the_inspection_has_the_recipes_batch_size(student_task: Callable[..., WorkerTask]) -> None:
+    """Batch normalisation of parts of a batch needs a batch that can be split."""
+    ghost = "maps = self.dropout(x); n, c, h, w = maps.shape; maps = F.batch_norm(maps.view(n // 16, -1, h, w), None, None, training=True)"
+    forward = f"{ghost}.view(n, c, h, w); return self.conv(self.linear(maps).mean((2, 3)))"
+    inspection = inspect_network(student_task("Net", forward=forward))
+    assert inspection.concepts == list(CONCEPTS)
 
 
 @pytest.mark.parametrize(
     ("forward", "missing"),
     [
         ("super().forward(x); return self.dropout(x)[:, 0].flatten(1)[:, :10]", list(CONCEPTS)),
-        # The mean of the images, and that of a part of a feature map, are no global pooling.
+        # The mean of the images is no global pooling.
         (
-            "x = self.features(x - x.mean((2, 3), True)); return self.conv(F.avg_pool2d(x, 20).flatten(1))",
+            "x = self.features(x - x.mean((2, 3), True)); return self.conv(x.amax((2, 3)))",
             ["global average pooling"],
         ),
         ("self.linear.p = 0; return super().forward(x)", ["dropout"]),

@@ -6,6 +6,7 @@ import pytest
 from ablations.analysis.requirements import CONCEPTS
 from ablations.grader.grade import Grade, grade_network
 from ablations.grader.protocol import Inspection, LimitError, NetworkError, TrainedSeed
+from ablations.grader.wordings import WORDINGS
 
 INSPECTION = Inspection(18_962, 0, list(CONCEPTS), [])
 
@@ -65,6 +66,32 @@ def test_frozen_parameters_count() -> None:
     grade = grade_network("x", "mnist", 19, Inspection(20_500, 20_000, list(CONCEPTS), []))
     assert grade.requirements[0].verdict == "fail"
     assert "20,000 are not trained" in grade.requirements[0].measured
+
+
+@pytest.mark.parametrize(
+    ("has_fc", "has_gap", "wordings"),
+    [
+        (True, True, {"fc-and-gap", "fc-or-gap"}),
+        (True, False, {"fc-or-gap"}),
+        (False, True, {"fc-or-gap", "no-fc"}),
+        (False, False, set()),
+    ],
+)
+def test_courses_require_different_concepts(
+    has_fc: bool, has_gap: bool, wordings: set[str]
+) -> None:
+    used = [name for name, has in zip(CONCEPTS, (True, True, has_fc, has_gap), strict=True) if has]
+    passed = set()
+    for wording in WORDINGS:
+        inspection = Inspection(18_962, 0, used, [])
+        concepts = grade_network("x", "mnist", 19, inspection, wording=wording).requirements[1]
+        assert f"--requirements {wording}" in concepts.wanted
+        passed |= {wording} if concepts.verdict == "pass" else set()
+        without_dropout = grade_network(
+            "x", "mnist", 19, Inspection(1, 0, [*{*used} - {"dropout"}], []), wording=wording
+        )
+        assert without_dropout.requirements[1].verdict == "fail"
+    assert passed == wordings
 
 
 def test_divergence_is_reported() -> None:
