@@ -126,6 +126,7 @@ class _Worker:
             "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *folders]),
             "OMP_NUM_THREADS": "1",
             "MPLBACKEND": "Agg",  # `plt.show()` returns at once.
+            "PYTHONUTF8": "1",  # The file may print any character.
         }
         # With -P, Python does not import files of the current folder as modules.
         program = [sys.executable, "-P", "-m"]
