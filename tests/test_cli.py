@@ -360,7 +360,9 @@ def test_data_lists_verified_files(
     assert result.exit_code == 0
     assert result.output.count("verified") >= 4
     assert "60,000 training and 10,000 test images" in result.output
-    assert f"there is no folder {tmp_path / 'nowhere'}" in result.stderr
+    assert (
+        f"unusable  {tmp_path / 'nowhere'} (--data-dir): there is no such folder" in result.output
+    )
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli.main.commands))])

@@ -5,7 +5,7 @@ deviation badly, so the variance is pooled over groups:
 
 1. A group that is noisier than all others beyond chance does not enter the pool (`outlying`).
 2. How much the pooled variance counts beside a group's own depends on how far groups differ
-   (`pool_variance`; Smyth 2004).
+   (`pool_variance`), as in the moderated t statistic of Smyth 2004.
 3. A noisier group keeps its own (`spread_of`).
 """
 
@@ -74,46 +74,31 @@ def pool_variance(
     # Runs that differ by less than rounding show no spread to fit.
     found = [(one, freedom) for one, freedom in shared if one and one >= floor**2]
     measured = sum(freedom for _, freedom in found)
-    pooled = sqrt(sum(freedom * one for one, freedom in found) / measured) if found else 0.0
-    weight = math.inf
-    if len(found) > 1:
-        pooled, weight = _moderate(found, pooled)
-    deviation = round(max(pooled, floor), DIGITS)
+    pooled = sum(freedom * one for one, freedom in found) / measured if found else 0.0
+    weight = _pooled_weight(found, pooled) if len(found) > 1 else math.inf
+    deviation = round(max(sqrt(pooled), floor), DIGITS)
     apart |= num_failed.keys()
     return Pool(
         deviation, measured or total, round(weight, 6), floor, frozenset(apart), frozenset(mixed)
     )
 
 
-def _moderate(spread: Sequence[tuple[float, int]], pooled: float) -> tuple[float, float]:
-    """The standard deviation that groups share, and how many degrees of freedom it counts for.
+def _pooled_weight(spread: Sequence[tuple[float, int]], pooled: float) -> float:
+    """How many degrees of freedom the pooled variance counts for beside a group's own.
 
-    The groups' true variances are taken to vary as a scaled inverse chi-squared distribution, which is
-    fitted to the logarithms of the measured ones (Smyth 2004, Statistical Applications in Genetics
-    and Molecular Biology 3, article 3, section 6.2). If they vary no more than by chance, it is the
-    usual pooled one. `spread`: variances and degrees of freedom.
+    True variances are taken to vary as a scaled inverse chi-squared distribution, as in Smyth 2004
+    (Statistical Applications in Genetics and Molecular Biology 3, article 3). Its degrees of freedom
+    follow from the coefficient of variation c of the true variances, which is 2 / (weight - 4) in
+    square. That is estimated by moments: measured variances vary by chance, too, by 2 / freedom. Their
+    logarithms, which Smyth uses, depend most on the quietest groups, and these do no harm.
+    `spread`: variances and degrees of freedom.
     """
-    # scipy takes most of a second to import; most commands need no interval.
-    from scipy.optimize import brentq
-    from scipy.special import digamma, polygamma
-
-    def half_weight(excess: float) -> float:
-        """Half of the weight at which true variances explain this excess over chance."""
-        if excess <= polygamma(1, 1e6):
-            return math.inf
-        return float(brentq(lambda half: polygamma(1, half) - excess, 1e-4, 1e6))
-
-    logarithms = [
-        math.log(one) - digamma(freedom / 2) + math.log(freedom / 2) for one, freedom in spread
-    ]
-    differ = variance(logarithms)
-    by_chance = fmean(polygamma(1, freedom / 2) for _, freedom in spread)
-    half = half_weight(differ - by_chance)
-    if math.isfinite(half):
-        pooled = sqrt(math.exp(fmean(logarithms) + digamma(half) - math.log(half)))
-    # How much they differ is estimated, too: add the standard error of a normal sample's variance.
-    error = differ * sqrt(2 / (len(spread) - 1))
-    return pooled, CAUTION * 2 * half_weight(differ + error - by_chance)
+    by_chance = fmean(2 / freedom for _, freedom in spread)
+    measured = fmean((one / pooled - 1) ** 2 for one, _ in spread)
+    # One standard error more than estimated: few groups say little about how far they differ.
+    error = sqrt(fmean(4 / freedom**2 * (2 + 12 / freedom) for _, freedom in spread) / len(spread))
+    square = (measured - by_chance) / (1 + by_chance) + error
+    return CAUTION * (4 + 2 / square) if square > 0 else math.inf
 
 
 def outlying(spread: Mapping[Name, tuple[float, int]], level: float) -> set[Name]:

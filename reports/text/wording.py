@@ -1,7 +1,6 @@
 """Numbers, names and verdicts in words. Pure functions, without markup."""
 
 from collections.abc import Iterable
-from statistics import fmean
 
 import numpy as np
 
@@ -141,8 +140,8 @@ def verdict_details(found: AblationResult | Comparison) -> str:
     if found.failed and isinstance(found, AblationResult) and found.difference_pct:
         failed = {run.run_spec.seed for run in found.failed}
         by_seed = found.difference_pct.by_seed.items()
-        others = fmean(value for seed, value in by_seed if seed not in failed)
-        details.append(f"the other runs: {signed(others)} points")
+        others = [value for seed, value in by_seed if seed not in failed]
+        details.append(f"the other runs: {signed(float(np.mean(others)))} points")
     if found.verdict and found.verdict.size == "uncertain":
         needed = found.verdict.seeds_to_decide
         details.append(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, special, stats
+from scipy import integrate, stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from ablations.analysis import spread
 from ablations.analysis.intervals import (
     contrast,
     difference,
@@ -71,11 +72,16 @@ def test_level_of_one_comparison_has_the_critical_value_of_all() -> None:
 def test_equal_spreads_are_pooled() -> None:
     groups = {"a": with_spread(4, 9.0, 0.1), "b": with_spread(8, 9.5, 0.1), "c": [9.0]}
     pool = pool_variance(groups, FLOOR)
-    assert pool[:4] == pytest.approx((0.1, 10, inf, FLOOR))
-    assert {spread_of(name, groups, pool) for name in groups} == {(0.1, 10)}
+    assert pool[:2] == pytest.approx((0.1, 10)) and pool.floor == FLOOR
+    expected = [(0.1, min(10, pool.weight + freedom)) for freedom in (3, 7, 0)]
+    assert [spread_of(name, groups, pool) for name in groups] == expected
+    # Many equal ones, by far more alike than chance makes them, count in full.
+    groups = {index: with_spread(6, 99.0, 0.1) for index in range(50)}
+    assert pool_variance(groups, FLOOR)[:3] == pytest.approx((0.1, 250, inf))
 
 
-def test_pooled_interval_is_that_of_statsmodels() -> None:
+def test_pooled_interval_is_that_of_statsmodels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "CAUTION", inf)
     one, other = with_spread(4, 99.1, 0.1), with_spread(8, 99.5, 0.1)
     runs = {"one": dict(enumerate(one)), "other": dict(enumerate(other))}
     found = difference("one", "other", runs, pool_variance({"one": one, "other": other}, FLOOR))
@@ -98,27 +104,29 @@ def test_seeds_are_not_paired() -> None:
         assert found.interval_95 == single_difference(target, target).interval_95
 
 
-def smyth_weights(variances: Sequence[float], freedom: Sequence[int]) -> tuple[float, float]:
-    """Smyth's prior degrees of freedom by a search on a grid: as estimated, and a standard error lower."""
-    halves = np.array(freedom) / 2
-    logarithms = np.log(variances) - special.digamma(halves) + np.log(halves)
-    differ = logarithms.var(ddof=1)
-    grid = np.geomspace(1e-3, 1e5, 400_001)
-    both = []
-    for found in (differ, differ * (1 + sqrt(2 / (len(variances) - 1)))):
-        excess = found - special.polygamma(1, halves).mean()
-        both.append(
-            grid[np.abs(special.polygamma(1, grid / 2) - excess).argmin()] if excess > 0 else inf
-        )
-    return both[0], both[1]
+def pooled_weight(variances: np.ndarray, freedom: np.ndarray) -> float:
+    """From how far variances differ by more than chance, a standard error above the estimate."""
+    relative = variances / np.average(variances, weights=freedom) - 1
+    chance = np.mean(2 / freedom)
+    error = np.sqrt(np.mean(stats.chi2.var(freedom) ** 2 / freedom**4 * (2 + 12 / freedom)))
+    square = (np.mean(relative**2) - chance) / (1 + chance) + error / sqrt(len(variances))
+    return CAUTION * (4 + 2 / square)
+
+
+def test_weight_of_the_pooled_variance_is_that_of_the_true_variances() -> None:
+    # Scaled inverse chi-squared variances with 12 degrees of freedom: each group's own.
+    chance = np.random.default_rng(2)
+    deviations = np.sqrt(12 / chance.chisquare(12, 20_000))
+    groups = {index: chance.normal(99, one, 6) for index, one in enumerate(deviations)}
+    assert pool_variance(groups).weight / CAUTION == pytest.approx(12, rel=0.2)
 
 
 def test_unequal_spreads_count_for_themselves() -> None:
     deviations = (0.02, 0.04, 0.1, 0.18, 0.2)
     groups = {str(one): with_spread(5, 99.0, one) for one in deviations}
     pool = pool_variance(groups, FLOOR)
-    _, weight = smyth_weights([one**2 for one in deviations], [4] * 5)
-    assert pool.weight == pytest.approx(CAUTION * weight, rel=1e-3)
+    weight = pooled_weight(np.array(deviations) ** 2, np.full(5, 4))
+    assert pool.weight == pytest.approx(weight, rel=1e-6)
     used = [spread_of(name, groups, pool) for name in groups]
     # The quiet ones are raised towards the pooled one, and noisier ones keep their own.
     assert all(one > own for (one, _), own in zip(used[:2], deviations, strict=False))
@@ -134,14 +142,15 @@ def test_diverged_networks_do_not_change_the_spread_of_others() -> None:
     }
     without = pool_variance({name: groups[name] for name in ("target", "a")}, FLOOR)
     pool = pool_variance(groups, FLOOR, {"b": 1})
-    assert pool[:3] == without[:3] == pytest.approx((0.05, 8, inf))
+    assert pool[:3] == without[:3]
+    assert pool[:2] == pytest.approx((0.05, 8))
     assert spread_of("b", groups, pool) == (pytest.approx(np.std(groups["b"], ddof=1)), 2)
     # A mean of runs of which some failed has no interval; one of runs that all failed has.
     effect = {"b": 1.0, "target": -1.0}
     assert contrast(effect, groups, pool).interval_95 is None
     assert contrast(effect, groups, pool_variance(groups, FLOOR, {"b": 3})).interval_95
     # Runs that all agree, such as networks that answer with one class, show no spread to share.
-    assert pool_variance({**groups, "b": [9.8] * 3}, FLOOR)[:3] == pytest.approx((0.05, 8, inf))
+    assert pool_variance({**groups, "b": [9.8] * 3}, FLOOR)[:3] == without[:3]
 
 
 def test_a_network_that_is_far_noisier_leaves_the_pool_alone() -> None:
@@ -226,11 +235,7 @@ def test_every_interval_of_a_study_is_recomputed(study: Results) -> None:
     halves = (sizes - 1)[is_shared] / 2
     total = int(2 * sum(halves))
     pooled = 2 * sum(halves * variances[is_shared]) / total
-    prior, weight = smyth_weights(variances[is_shared], (sizes - 1)[is_shared])
-    if prior < inf:
-        logarithms = np.log(variances[is_shared]) - special.digamma(halves) + np.log(halves)
-        pooled = np.exp(logarithms.mean() + special.digamma(prior / 2) - np.log(prior / 2))
-    weight *= CAUTION
+    weight = pooled_weight(variances[is_shared], (sizes - 1)[is_shared])
     assert study.model
     critical = study.model.critical_value
     level = 2 * stats.t.sf(critical, total)
@@ -238,11 +243,7 @@ def test_every_interval_of_a_study_is_recomputed(study: Results) -> None:
     for name, one, size, is_in_pool in zip(groups, variances, sizes, is_shared, strict=True):
         moderated = one
         if is_in_pool:
-            shared = (
-                (weight * pooled + (size - 1) * one) / (weight + size - 1)
-                if weight < inf
-                else pooled
-            )
+            shared = (weight * pooled + (size - 1) * one) / (weight + size - 1)
             moderated = max(one, shared)
         freedom = min(weight + size - 1, total) if is_in_pool else size - 1
         used[name] = (moderated / size, stats.t.isf(level / 2, freedom))

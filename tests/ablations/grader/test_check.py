@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     source = file.read_text()
     for json_file, message in {
         file: "is the file of a network",
-        tmp_path / "no folder" / "grade.json": "there is no folder",
+        tmp_path / "no folder" / "grade.json": "no file can be made in",
         tmp_path: "is a directory",
     }.items():
         result = run_cli("check", f"{file}:Layers", "--json", json_file)
