@@ -237,7 +237,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     student_task: StudentTask, tmp_path: Path
 ) -> None:
     file = Path(student_task("Layers").file)
-    source = file.read_text()
+    source = file.read_text(encoding="utf-8")
     for json_file, message in {
         file: "is the file of a network",
         tmp_path / "no folder" / "grade.json": "no file can be made in",
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     }.items():
         result = run_cli("check", f"{file}:Layers", "--json", json_file)
         assert (result.exit_code, message in result.output) == (2, True), result.output
-    assert file.read_text() == source
+    assert file.read_text(encoding="utf-8") == source
 
 
 def test_a_broken_output_loses_no_grade(

@@ -122,7 +122,7 @@ def test_a_notebook_is_read(student_task: StudentTask, tmp_path: Path) -> None:
     cells = [
         {"cell_type": "markdown", "source": ["# no code"]},
         {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install x"]},
-        {"cell_type": "code", "source": path.read_text()},
+        {"cell_type": "code", "source": path.read_text(encoding="utf-8")},
         {"cell_type": "code", "source": ["class Net(Layers):\n", "    '''A network.'''"]},
     ]
     notebook = path.with_suffix(".ipynb")
