@@ -177,13 +177,13 @@ def test_a_guard_ends_its_process_with_all_that_it_started(
 
 
 def test_a_process_that_cannot_start_gives_no_grade(
-    student_task: StudentTask, monkeypatch: pytest.MonkeyPatch
+    student_task: StudentTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in ("TMPDIR", "TEMP", "TMP"):
-        monkeypatch.setenv(variable, "/dev/null")
-    monkeypatch.setattr("ablations.grader.supervisor.PROJECT_DIR", Path("/nowhere"))
-    monkeypatch.setenv("PYTHONPATH", "")
-    with pytest.raises(NoGradeError, match=r"before it ran the file: .*ablations"):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho cannot allocate memory\nexit 3\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(NoGradeError, match=r"\(exit code 3\) before it ran the file: cannot allo"):
         check_network(student_task("Layers"), [], 1, NEVER_REACHED_SECONDS)
 
 
