@@ -113,7 +113,7 @@ def tail_of_failures(failed: Sequence[int], num_runs: Sequence[int]) -> float:
 def seeds_to_decide_failures(
     failed: Sequence[int], num_runs: Sequence[int], level: float
 ) -> int | None:
-    """With how many seeds of each, at these rates of failure, the first network surely fails more often."""
+    """How many seeds of each show that the first network fails more often, at these rates of failure."""
     rates = [one / runs for one, runs in zip(failed, num_runs, strict=True)]
     for number in range(MIN_SEEDS, MOST_SEEDS + 1):
         expected = (int(rates[0] * number), ceil(rates[1] * number))
