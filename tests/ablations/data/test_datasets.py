@@ -372,7 +372,7 @@ def test_only_the_missing_files_are_asked_for(tiny: dict[str, bytes]) -> None:
 def test_variable_may_name_the_folder_of_another_data_set(
     tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name is MNIST's; whoever asks for another data set has not made a mistake."""
+    """Its name is MNIST's, so a request for another data set is no mistake."""
     write_files(Path("mine"), tiny, suffix=".gz")
     lines: list[str] = []
     monkeypatch.setenv("MNIST_DATA_DIR", "mine")
