@@ -97,6 +97,28 @@ effects_option = click.option(
 )
 
 
+class GradingCommand(click.Command):
+    """Replaces the file of `--json` before it reads any other option.
+
+    So no error, not even a misspelt option, leaves the grade of an earlier call there.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, as click reads them."""
+        reader = click.Command(
+            self.name,
+            params=[option for option in self.params if option.name == "json_file"],
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+            add_help_option=False,
+        )
+        context = reader.make_context(ctx.info_name, list(args), parent=ctx.parent)
+        if json_file := context.params["json_file"]:
+            from ablations.grader.command import replace_grade
+
+            replace_grade(json_file)
+        return super().parse_args(ctx, args)
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read seeds as `0-4`, `0,3,7` or both: `0-2,7`."""
     seeds: list[int] = []

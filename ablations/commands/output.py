@@ -12,6 +12,7 @@ import select
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -43,6 +44,15 @@ class CommandLine(click.Group):
             sys.exit(CLOSED_EXIT_CODE if is_closed else LOST_EXIT_CODE)
         finally:
             sys.stdout, sys.stderr = streams
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless the current folder was deleted: libraries crash there."""
+        try:
+            Path.cwd()
+        except OSError as error:
+            reason = "the current folder no longer exists; go to another one"
+            raise click.UsageError(reason) from error
+        return super().invoke(ctx)
 
 
 class _SteadyFile(io.FileIO):

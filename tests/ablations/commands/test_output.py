@@ -105,3 +105,13 @@ def test_pipe_that_returns_at_once_loses_nothing() -> None:
     with os.fdopen(reader, "rb") as file:
         assert file.read().endswith(b"Show this message and exit.\n")
     assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the current folder of a process")
+def test_deleted_current_folder_is_a_mistake_with_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "current"
+    folder.mkdir()
+    command = f'rmdir "{folder}"; exec "{sys.executable}" "{REPOSITORY / "cli.py"}" list'
+    result = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Error: the current folder no longer exists" in result.stderr

@@ -219,7 +219,15 @@ def test_other_errors_are_no_grade(
 
 
 @pytest.mark.parametrize(
-    "arguments", ["nowhere.py:Net", "x.py", "{file}:Net --seeds 4-2", "{file}:Net --epochs 0"]
+    "arguments",
+    [
+        "nowhere.py:Net",
+        "x.py",
+        "{file}:Net --seeds 4-2",
+        "{file}:Net --epochs 0",
+        "{file}:Net --epoch 3",
+        "{file}:Net another",
+    ],
 )
 def test_no_earlier_grade_outlives_a_misused_command(
     student_task: StudentTask, tmp_path: Path, arguments: str
