@@ -35,6 +35,7 @@ from speed.cpu.kernels import (
     load,
     store,
 )
+from speed.cpu.microkernels import BLOCK, copy_block
 
 NO_GRADIENT = np.float32(4)
 """Instead of the index of a corner, 0 to 3: no gradient flows back through this window."""
@@ -66,14 +67,30 @@ def apply_epilogue(values, out, epilogue):
             store(out, row, column, z)
 
 
+@inlined
+def _copy_pixel(source, first_source, target, first_target, num_channels):
+    """Copy the channels of a pixel."""
+    in_blocks = num_channels // BLOCK * BLOCK
+    for channel in range(0, in_blocks, BLOCK):
+        copy_block(  # type: ignore[call-arg]
+            source, first_source + channel, target, first_target + channel,
+        )  # fmt: skip
+    for channel in range(in_blocks, num_channels):
+        target[np.uintp(first_target + channel)] = source[np.uintp(first_source + channel)]
+
+
 @compiled
-def _split_pixels(values, row, num_channels, even, odd):
-    """A row of an image as two: its pixels 0, 2, 4, ... and its pixels 1, 3, 5, ..."""
-    for pixel in range(even.size // num_channels):
-        for channel in range(num_channels):
-            to = np.uintp(pixel * num_channels + channel)
-            even[to] = load(values, row, 2 * pixel * num_channels + channel)
-            odd[to] = load(values, row, (2 * pixel + 1) * num_channels + channel)
+def _split_pixels(values, row, num_channels, pixels, halves):
+    """A row of an image as two halves: its pixels 0, 2, 4, ... and its pixels 1, 3, 5, ...
+
+    `pixels` is memory for the row.
+    """
+    for column in range(pixels.size):
+        pixels[column] = load(values, row, column)
+    half = halves.size // 2
+    for first in range(0, half, num_channels):
+        _copy_pixel(pixels, 2 * first, halves, first, num_channels)
+        _copy_pixel(pixels, 2 * first + num_channels, halves, half + first, num_channels)
 
 
 @inlined
@@ -136,11 +153,12 @@ def apply_pooled_epilogue(values, out, max_values, argmax, height, num_channels,
     per_channel, floor, floor_after, mask = epilogue
     out_height = height // 2
     corners = np.empty((4, num_columns), np.float32)
+    pixels = np.empty(2 * num_columns, np.float32)
     maxima = np.empty((3, num_columns), np.float32)
     for row in range(num_rows):
         top = row // out_height * height + row % out_height * 2
-        _split_pixels(values, top, num_channels, corners[0], corners[1])
-        _split_pixels(values, top + 1, num_channels, corners[2], corners[3])
+        _split_pixels(values, top, num_channels, pixels, corners[:2].ravel())
+        _split_pixels(values, top + 1, num_channels, pixels, corners[2:].ravel())
         _find_maxima(corners, per_channel, floor, maxima)
         _finish_windows(maxima, row, out, floor_after, mask)
         _save_maxima(maxima, row, max_values, argmax)
@@ -191,10 +209,11 @@ def sum_gradients(gradients, values, argmax, epilogue):
 
 
 @compiled
-def _unpool_row(gradients, argmax, row, height, num_channels, unpooled):
+def _unpool_row(gradients, argmax, row, height, num_channels, halves, unpooled):
     """Give each pixel of an image's row its window's gradient if it is the maximum, else 0.
 
-    A last row or column that no window covers gets 0.
+    A last row or column that no window covers gets 0. `halves` is memory for the left and the right
+    pixels of the row's windows.
     """
     y, out_height = row % height, height // 2
     if y >= 2 * out_height:
@@ -202,15 +221,16 @@ def _unpool_row(gradients, argmax, row, height, num_channels, unpooled):
         return
     window = row // height * out_height + y // 2
     left = y % 2 * 2  # the index of the window's left corner in this row: 0 above, 2 below
-    for pixel in range(gradients.shape[1] // num_channels):
-        for channel in range(num_channels):
-            column = pixel * num_channels + channel
-            gradient = load(gradients, window, column)
-            corner = np.int32(argmax[np.uintp(window), np.uintp(column)])
-            to = np.uintp(2 * pixel * num_channels + channel)
-            unpooled[to] = gradient if corner == left else ZERO
-            to = np.uintp((2 * pixel + 1) * num_channels + channel)
-            unpooled[to] = gradient if corner == left + 1 else ZERO
+    half = gradients.shape[1]
+    for column in range(half):
+        gradient = load(gradients, window, column)
+        corner = np.int32(argmax[np.uintp(window), np.uintp(column)])
+        halves[0, column] = gradient if corner == left else ZERO
+        halves[1, column] = gradient if corner == left + 1 else ZERO
+    pixels = halves.ravel()
+    for first in range(0, half, num_channels):
+        _copy_pixel(pixels, first, unpooled, 2 * first, num_channels)
+        _copy_pixel(pixels, half + first, unpooled, 2 * first + num_channels, num_channels)
 
 
 @compiled
@@ -227,9 +247,10 @@ def epilogue_backward(
     per_channel, floor, floor_after, mask = epilogue
     is_dropping = mask.threshold > 0
     unpooled = np.zeros(num_columns, np.float32)
+    halves = np.empty((2, gradients.shape[1]), np.float32)
     for row in range(first_row, first_row + num_rows):
         if argmax is not None:
-            _unpool_row(gradients, argmax, row, height, num_channels, unpooled)
+            _unpool_row(gradients, argmax, row, height, num_channels, halves, unpooled)
         for column in range(num_columns):
             value = load(values, row, column)
             clamped = clamp_min(value, floor)

@@ -6,6 +6,7 @@ PyTorch's autograd.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mnist_blocks.summary import leaves
-from speed.cpu.fused_layer import FusedLayer, SavedTensors
+from speed.cpu.fused_layer import Activations, ForwardState, FusedLayer, as_rows, as_tensor
 
 Step = Callable[[Tensor], Tensor]
 EPILOGUE = {
@@ -38,10 +39,13 @@ def fuse(
     statistics, sums, the head and all evaluation stay in float32. Dropout masks come from a
     generator of their own, seeded from PyTorch's global one.
     """
-    steps = [
-        _fused_step(layer, training_dtype) if isinstance(layer, FusedLayer) else _in_float32(layer)
-        for layer in group_layers([layer for _, layer in leaves(network)])
-    ]
+    layers = group_layers([layer for _, layer in leaves(network)])
+    steps: list[Step] = []
+    for is_fused, group in groupby(layers, lambda layer: isinstance(layer, FusedLayer)):
+        if is_fused:
+            steps.append(_fused_step(list(group), training_dtype))  # type: ignore[arg-type]
+        else:
+            steps += [_in_float32(layer) for layer in group]  # type: ignore[arg-type]
 
     def classify(images: Tensor) -> Tensor:
         for step in steps:
@@ -86,34 +90,51 @@ def _in_float32(layer: nn.Module) -> Step:
     return lambda values: layer(values.float())
 
 
-def _fused_step(layer: FusedLayer, training_dtype: torch.dtype) -> Step:
+def _fused_step(layers: Sequence[FusedLayer], training_dtype: torch.dtype) -> Step:
+    """Neighbouring fused layers as one step of autograd: each has a cost of its own in time."""
+
     def step(inputs: Tensor) -> Tensor:
-        inputs = inputs.to(training_dtype if layer.convolution.training else torch.float32)
-        activations: Tensor = _FusedFunction.apply(inputs, layer, *layer.parameters)
+        is_training = layers[0].convolution.training
+        inputs = inputs.to(training_dtype if is_training else torch.float32)
+        if not torch.is_grad_enabled():
+            return as_tensor(_forward(layers, inputs, lambda state: None))
+        parameters = [one for layer in layers for one in layer.parameters]
+        activations: Tensor = _FusedFunction.apply(inputs, layers, *parameters)
         return activations
 
     return step
 
 
+def _forward(
+    layers: Sequence[FusedLayer], inputs: Tensor, keep: Callable[[ForwardState], None]
+) -> Activations:
+    activations = Activations(as_rows(inputs), tuple(inputs.shape))
+    for layer in layers:
+        activations, state = layer.forward(activations)
+        keep(state)
+    return activations
+
+
 class _FusedFunction(torch.autograd.Function):
-    """A fused layer with its gradients. Shapes: (batch, channels, H, W), in one number format."""
+    """Fused layers with their gradients. Shapes: (batch, channels, H, W), in one number format."""
 
     @staticmethod
     def forward(
-        context: Any, inputs: Tensor, layer: FusedLayer, *parameters: Tensor | None
+        context: Any, inputs: Tensor, layers: Sequence[FusedLayer], *parameters: Tensor | None
     ) -> Tensor:
-        activations, tensors, context.state = layer.forward(inputs)
-        context.layer = layer
-        context.save_for_backward(*tensors)
-        return activations
+        context.layers, context.states = layers, list[ForwardState]()
+        # So that autograd raises an error if one is changed before the backward pass.
+        context.save_for_backward(inputs, *parameters)
+        return as_tensor(_forward(layers, inputs, context.states.append))
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_inputs, of_parameters = context.layer.backward(
-            SavedTensors(*context.saved_tensors),
-            context.state,
-            gradient,
-            needs_inputs=context.needs_input_grad[0],
-        )
+        inputs, *_ = context.saved_tensors
+        rows, of_parameters = as_rows(gradient), list[Tensor | None]()
+        for number, layer in reversed(list(enumerate(context.layers))):
+            needs_inputs = number > 0 or context.needs_input_grad[0]
+            of_inputs, of_layer = layer.backward(context.states[number], rows, needs_inputs)
+            rows, of_parameters = of_inputs, of_layer + of_parameters
+        of_inputs = as_tensor(Activations(rows, inputs.shape)) if rows is not None else None
         return of_inputs, None, *of_parameters

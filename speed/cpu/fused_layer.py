@@ -1,7 +1,8 @@
 """A convolution and its epilogue as one layer, forward and backward.
 
-Activations are tensors (batch, channels, H, W) with their channels last in memory, float32 or
-bfloat16. Kernels see the same memory as a matrix: see `as_rows`.
+A layer takes and gives activations as the kernels see them: a NumPy matrix of `as_rows`, and the
+shape (batch, channels, H, W) of the tensor. NumPy's arrays take a tenth of the time of PyTorch's
+tensors to make, and a step makes a hundred.
 """
 
 from dataclasses import dataclass
@@ -20,34 +21,30 @@ from speed.cpu.kernels import DropoutMask
 from speed.cpu.tiles import Geometry
 
 Rows = NDArray[Any]
-"""A matrix of activations, or their gradients: see `as_rows`."""
+"""A matrix of activations, or their gradients, float32, or bfloat16 as uint16: see `as_rows`."""
+Shape = tuple[int, ...]
+"""Of a tensor of activations: (batch, channels, H, W)."""
+NO_DROPOUT = DropoutMask((np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1))
 convolution_backward = torch.ops.aten.convolution_backward
 
 
-class SavedTensors(NamedTuple):
-    """The tensors that the backward pass of a layer needs. Autograd keeps them, and raises an error
-    if one was changed meanwhile."""
+class Activations(NamedTuple):
+    """What a layer takes and gives."""
 
-    inputs: Tensor
-    values: Tensor
-    """What the convolution gives."""
-    max_values: Tensor | None
-    """With pooling: each window's maximum, ..."""
-    argmax: Tensor | None
-    """... and the index of its corner."""
-    weight: Tensor
-    bias: Tensor | None
-    gamma: Tensor | None
-
-    @property
-    def argmax_rows(self) -> NDArray[np.uint8] | None:
-        """`argmax` as the kernels take it."""
-        return None if self.argmax is None else as_rows(self.argmax)
+    rows: Rows
+    shape: Shape
 
 
 class ForwardState(NamedTuple):
-    """What else the backward pass of a layer needs of its forward pass."""
+    """What the backward pass of a layer needs of its forward pass."""
 
+    inputs: Activations
+    values: Activations
+    """What the convolution gives."""
+    max_values: Rows | None
+    """With pooling: each window's maximum, ..."""
+    argmax: NDArray[np.uint8] | None
+    """... and the index of its corner."""
     moments: NDArray[np.float64]
     """Mean and variance of each channel, (2, channels)."""
     arguments: EpilogueArguments
@@ -87,7 +84,7 @@ class FusedLayer:
         is_subtracted = self.batch_norm and not self.relu_before
         return self.convolution.bias is not None and not is_subtracted
 
-    def geometry(self, inputs: Tensor) -> Geometry | None:
+    def geometry(self, shape: Shape) -> Geometry | None:
         """The sizes for `convolution.py`; None if PyTorch computes or refuses the convolution."""
         layer = self.convolution
         size, padding = layer.kernel_size[0], layer.padding[0]
@@ -95,64 +92,72 @@ class FusedLayer:
         is_square = layer.kernel_size == (size, size) and layer.padding == (padding, padding)
         if layer.stride != (1, 1) or not is_square or padding >= size:
             return None
-        _, num_channels, height, width = inputs.shape
+        _, num_channels, height, width = shape
         geometry = Geometry(height, width, layer.in_channels, layer.out_channels, size, padding)
         is_possible = geometry.out_height > 0 and geometry.out_width > 0
         return geometry if is_possible and num_channels == layer.in_channels else None
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, SavedTensors, ForwardState]:
+    def forward(self, inputs: Activations) -> tuple[Activations, ForwardState]:
         """Activations, of half the height and width if pooled, and what `backward` needs."""
         norm = self.batch_norm
         values, totals, origin = self.convolve(inputs)
-        batch_size, num_channels, height, width = values.shape
+        rows, (batch_size, num_channels, height, width) = values
         per_channel = np.zeros((4, width * num_channels), np.float32)
-        per_channel[kernels.SCALE] = 1
         moments = np.empty((2, num_channels))
         if norm:
             count = batch_size * height * width
             _prepare_batch_norm(norm, count, totals, origin, moments, per_channel)
+        else:
+            per_channel[kernels.SCALE] = 1
         floor_after = kernels.ZERO if self.relu_after else kernels.NO_FLOOR
         arguments = EpilogueArguments(per_channel, self.floor, floor_after, draw_mask(self.dropout))
         max_values = argmax = None
         if self.max_pool:
-            out = _empty(batch_size, num_channels, height // 2, width // 2, dtype=values.dtype)
-            max_values, argmax = torch.empty_like(out), torch.empty_like(out, dtype=torch.uint8)
+            height, width = height // 2, width // 2
+            out = np.empty((batch_size * height, width * num_channels), rows.dtype)
+            max_values, argmax = np.empty_like(out), np.empty_like(out, np.uint8)
             epilogues.apply_pooled_epilogue(
-                as_rows(values), as_rows(out), as_rows(max_values), as_rows(argmax),
-                height, num_channels, arguments,
-            )  # fmt: skip
+                rows, out, max_values, argmax, values.shape[2], num_channels, arguments
+            )
         else:
-            out = torch.empty_like(values)
-            epilogues.apply_epilogue(as_rows(values), as_rows(out), arguments)
-        weight, bias, gamma, _ = self.parameters
-        assert weight is not None
-        tensors = SavedTensors(inputs, values, max_values, argmax, weight, bias, gamma)
-        return out, tensors, ForwardState(moments, arguments, bool(norm and not norm.training))
+            out = np.empty_like(rows)
+            epilogues.apply_epilogue(rows, out, arguments)
+        was_evaluating = bool(norm and not norm.training)
+        state = ForwardState(inputs, values, max_values, argmax, moments, arguments, was_evaluating)
+        return Activations(out, (batch_size, num_channels, height, width)), state
 
-    def convolve(self, inputs: Tensor) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float32]]:
+    def convolve(
+        self, inputs: Activations
+    ) -> tuple[Activations, NDArray[np.float64], NDArray[np.float32]]:
         """The convolution's values, and the arguments of `kernels.compute_moments`."""
-        layer, dtype = self.convolution, inputs.dtype
-        if (geometry := self.geometry(inputs)) is None:
-            bias = None if layer.bias is None else layer.bias.to(dtype)
-            values = conv2d(inputs, layer.weight.to(dtype), bias, layer.stride, layer.padding)
-            values = values.contiguous(memory_format=torch.channels_last)
-            return values, *kernels.sum_moments(as_rows(values), self.floor, layer.out_channels)
-        values = _empty(
-            len(inputs), layer.out_channels, geometry.out_height, geometry.out_width, dtype=dtype
+        layer, rows = self.convolution, inputs.rows
+        if (geometry := self.geometry(inputs.shape)) is None:
+            images = as_tensor(inputs)
+            weight = layer.weight.to(images.dtype)
+            bias = None if layer.bias is None else layer.bias.to(images.dtype)
+            result = conv2d(images, weight, bias, layer.stride, layer.padding)
+            values = Activations(as_rows(result), tuple(result.shape))
+            return values, *kernels.sum_moments(values.rows, self.floor, layer.out_channels)
+        height, width, num_channels = (
+            geometry.out_height,
+            geometry.out_width,
+            geometry.out_channels,
         )
-        bias_row = np.zeros((geometry.out_width, layer.out_channels), np.float32)
+        batch_size = inputs.shape[0]
+        found = np.empty((batch_size * height, width * num_channels), rows.dtype)
+        bias_row = np.zeros((width, num_channels), np.float32)
         if layer.bias is not None:
             bias_row[:] = _as_array(layer.bias)
-        kernel = compile_forward(geometry, dtype == torch.bfloat16)
+        kernel = compile_forward(geometry, rows.dtype == np.uint16)
         needs_sums = self.batch_norm is not None and self.batch_norm.training
-        return values, *kernel(
-            as_rows(inputs), _weight_rows(layer.weight), bias_row.ravel(), self.floor, needs_sums,
-            as_rows(values),
-        )  # fmt: skip
+        totals, origin = kernel(
+            rows, _weight_rows(layer.weight), bias_row.ravel(), self.floor, needs_sums, found
+        )
+        return Activations(found, (batch_size, num_channels, height, width)), totals, origin
 
     def backward(
-        self, tensors: SavedTensors, state: ForwardState, gradient: Tensor, needs_inputs: bool
-    ) -> tuple[Tensor | None, list[Tensor | None]]:
+        self, state: ForwardState, gradients: Rows, needs_inputs: bool
+    ) -> tuple[Rows | None, list[Tensor | None]]:
         """Gradients with respect to the inputs, if needed, and to the parameters.
 
         Raises:
@@ -160,74 +165,64 @@ class FusedLayer:
         """
         if state.was_evaluating:
             raise RuntimeError("in evaluation mode take gradients of the network itself")
-        gradients, inputs = as_rows(gradient), tensors.inputs
-        of_batch_norm = self.batch_norm_gradients(tensors, state, gradients)
-        if (geometry := self.geometry(inputs)) is None:
-            of_inputs, *of_convolution = self._pytorch_gradients(
-                tensors, state.arguments, gradients, needs_inputs
-            )
+        inputs, weight, bias = state.inputs, self.convolution.weight, self.convolution.bias
+        of_batch_norm = self.batch_norm_gradients(state, gradients)
+        if (geometry := self.geometry(inputs.shape)) is None:
+            of_inputs, *of_convolution = self._pytorch_gradients(state, gradients, needs_inputs)
             return of_inputs, [*of_convolution, *of_batch_norm]
-        of_weight = torch.empty_like(tensors.weight, memory_format=torch.channels_last)
-        of_inputs = None
-        if needs_inputs:
-            of_inputs = torch.empty_like(inputs, memory_format=torch.channels_last)
+        of_weight = torch.empty_like(weight, memory_format=torch.channels_last)
+        # Not written if not needed.
+        inputs_gradient = np.empty_like(inputs.rows) if needs_inputs else inputs.rows
         kernel = compile_backward(
-            geometry, inputs.dtype == torch.bfloat16, needs_inputs, self.needs_bias
+            geometry, inputs.rows.dtype == np.uint16, needs_inputs, self.needs_bias
         )
         sums = kernel(
-            as_rows(inputs), _weight_rows(tensors.weight), as_rows(tensors.values), gradients,
-            tensors.argmax_rows, state.arguments,
-            as_rows(inputs if of_inputs is None else of_inputs),  # not written if not needed
-            _weight_rows(of_weight), len(of_weight),
+            inputs.rows, _weight_rows(weight), state.values.rows, gradients, state.argmax,
+            state.arguments, inputs_gradient, _weight_rows(of_weight), len(of_weight),
         )  # fmt: skip
-        of_bias = None if tensors.bias is None else torch.zeros_like(tensors.bias)
+        of_bias = None if bias is None else torch.zeros_like(bias)
         if of_bias is not None and self.needs_bias:
             of_bias.copy_(torch.from_numpy(sums.reshape(-1, len(of_bias)).sum(0)))
-        return of_inputs, [of_weight, of_bias, *of_batch_norm]
+        return inputs_gradient if needs_inputs else None, [of_weight, of_bias, *of_batch_norm]
 
     def batch_norm_gradients(
-        self, tensors: SavedTensors, state: ForwardState, gradients: Rows
+        self, state: ForwardState, gradients: Rows
     ) -> tuple[Tensor | None, Tensor | None]:
         """Those of gamma and beta, from that of the activations; None without batch norm.
 
         Writes what batch norm's statistics add to the gradient to `state.arguments.per_channel`.
         """
-        if self.batch_norm is None or tensors.gamma is None:
+        if self.batch_norm is None:
             return None, None
-        values = tensors.values if tensors.max_values is None else tensors.max_values
-        sums = epilogues.sum_gradients(
-            gradients, as_rows(values), tensors.argmax_rows, state.arguments
-        )
-        of_gamma, of_beta = torch.empty_like(tensors.gamma), torch.empty_like(tensors.gamma)
-        count = tensors.values.numel() // len(of_gamma)
+        values = state.values.rows if state.max_values is None else state.max_values
+        sums = epilogues.sum_gradients(gradients, values, state.argmax, state.arguments)
+        gamma = self.batch_norm.weight
+        of_gamma, of_beta = torch.empty_like(gamma), torch.empty_like(gamma)
+        batch_size, _, height, width = state.values.shape
         kernels.fill_offset_and_slope(
-            state.arguments.per_channel, sums, state.moments, _as_array(tensors.gamma),
-            self.batch_norm.eps, count, _as_array(of_gamma), _as_array(of_beta),
+            state.arguments.per_channel, sums, state.moments, _as_array(gamma),
+            self.batch_norm.eps, batch_size * height * width, _as_array(of_gamma), _as_array(of_beta),
         )  # fmt: skip
         return of_gamma, of_beta
 
     def _pytorch_gradients(
-        self,
-        tensors: SavedTensors,
-        arguments: EpilogueArguments,
-        gradients: Rows,
-        needs_inputs: bool,
-    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        self, state: ForwardState, gradients: Rows, needs_inputs: bool
+    ) -> tuple[Rows | None, Tensor, Tensor | None]:
         """Gradients of a convolution by PyTorch, with respect to inputs, weight and bias."""
-        layer, of_values = self.convolution, torch.empty_like(tensors.values)
-        values = as_rows(tensors.values)
+        layer, (values, shape) = self.convolution, state.values
+        of_values = Activations(np.empty_like(values), shape)
         epilogues.epilogue_backward(
-            gradients, values, tensors.argmax_rows, 0, len(values), of_values.shape[2],
-            layer.out_channels, arguments, as_rows(of_values), 0, 0,
+            gradients, values, state.argmax, 0, len(values), shape[2], layer.out_channels,
+            state.arguments, of_values.rows, 0, 0,
         )  # fmt: skip
+        images, gradient = as_tensor(state.inputs), as_tensor(of_values)
         of_inputs, of_weight, of_bias = convolution_backward(
-            of_values, tensors.inputs, tensors.weight.to(of_values.dtype),
-            [layer.out_channels], layer.stride, layer.padding, layer.dilation, False, [0, 0], 1,
-            [needs_inputs, True, self.needs_bias],
+            gradient, images, layer.weight.to(images.dtype), [layer.out_channels], layer.stride,
+            layer.padding, layer.dilation, False, [0, 0], 1, [needs_inputs, True, self.needs_bias],
         )  # fmt: skip
         if layer.bias is not None:
             of_bias = of_bias.float() if self.needs_bias else torch.zeros_like(layer.bias)
-        return of_inputs, of_weight.float(), of_bias
+        return as_rows(of_inputs) if needs_inputs else None, of_weight.float(), of_bias
 
 
 def as_rows(tensor: Tensor) -> Rows:
@@ -237,9 +232,17 @@ def as_rows(tensor: Tensor) -> Rows:
     """
     tensor = tensor.detach()
     elements = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
-    # A step calls this 80 times, and NumPy's views take half the time of PyTorch's.
     last = elements.numpy().transpose(0, 2, 3, 1)
     return last.reshape(-1, last.shape[2] * last.shape[3])
+
+
+def as_tensor(activations: Activations) -> Tensor:
+    """A tensor of activations from their rows, in the same memory."""
+    (rows, (batch_size, num_channels, height, width)) = activations
+    elements = torch.from_numpy(rows)
+    if rows.dtype == np.uint16:
+        elements = elements.view(torch.bfloat16)
+    return elements.view(batch_size, height, width, num_channels).permute(0, 3, 1, 2)
 
 
 def _weight_rows(weight: Tensor) -> Rows:
@@ -250,10 +253,6 @@ def _weight_rows(weight: Tensor) -> Rows:
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = parameter.detach().numpy()
     return array
-
-
-def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 
 def _prepare_batch_norm(
@@ -291,7 +290,7 @@ def _prepare_batch_norm(
 def draw_mask(dropout: nn.Dropout | None) -> DropoutMask:
     """A new dropout mask, from PyTorch's global generator."""
     if dropout is None or not dropout.training:
-        return DropoutMask((np.uint32(0), np.uint32(0)), np.uint32(0), np.float32(1))
+        return NO_DROPOUT
     word0, word1 = torch.randint(2**32, (2,)).numpy().astype(np.uint32)
     threshold = np.uint32(dropout.p * 2**32)
     return DropoutMask((word0, word1), threshold, np.float32(1 / (1 - dropout.p)))

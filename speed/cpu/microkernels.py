@@ -29,6 +29,8 @@ LANES = 16 if "+avx512f" in FEATURES else 8 if "+avx2" in FEATURES else 4
 """How many 32-bit numbers a vector register holds."""
 REGISTERS = 32 if LANES == 16 or platform.machine() in ("arm64", "aarch64") else 16
 """How many vector registers there are."""
+BLOCK = 8
+"""How many channels `copy_block` copies."""
 
 WORD = ir.IntType(32)
 INDEX = ir.IntType(64)
@@ -251,6 +253,22 @@ def accumulate_weight_gradients(
 
     arguments = (inputs, first_input, gradients, first_gradient, sums, first_sum, sizes)
     return types.void(*arguments), generate
+
+
+@intrinsic
+def copy_block(typing_context, source, first_source, target, first_target):
+    """Copy `BLOCK` neighbouring float32 numbers at once.
+
+    A loop over so few, whose number is unknown when it is compiled, is not vectorised.
+    """
+    vector = ir.VectorType(ir.FloatType(), BLOCK)
+
+    def generate(context, builder, signature, arguments):
+        begin, end = _pointers(context, builder, signature, arguments, 2)
+        _store(builder, _load(builder, begin, vector), end)
+        return context.get_dummy_value()
+
+    return types.void(source, first_source, target, first_target), generate
 
 
 def _transform(builder, kind, numbers):

@@ -63,7 +63,7 @@ def compute(geometry: Geometry, dtype: torch.dtype, *, is_fused: bool) -> dict[s
     gradient = draw(3, geometry.out_channels, geometry.out_height, geometry.out_width)
     network = nn.Sequential(layer, nn.ReLU())
     if is_fused:
-        assert FusedLayer(layer).geometry(inputs) == geometry
+        assert FusedLayer(layer).geometry(inputs.shape) == geometry
         classify = fuse(network, dtype)
     else:
         classify = network.double()
