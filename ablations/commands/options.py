@@ -61,6 +61,16 @@ def expand_path(text: str) -> Path:
     raise click.BadParameter(f"'{text}': {reason}")
 
 
+def _is_printed_to(path: Path) -> bool:
+    """Whether this file is standard output or standard error."""
+    status = path.stat()
+    for number in (1, 2):
+        with suppress(OSError):  # It may be closed.
+            if os.path.samestat(status, os.fstat(number)):
+                return True
+    return False
+
+
 class ExpandedPath(click.Path):
     """A path, as `expand_path` reads it. With `writable`, a file can be written there."""
 
@@ -68,6 +78,8 @@ class ExpandedPath(click.Path):
         """The path, after click's own checks."""
         path = expand_path(os.fspath(value))
         super().convert(path, param, ctx)
+        if self.writable and path.is_file() and _is_printed_to(path):
+            self.fail(f"'{path}': what is printed goes there; name another file", param, ctx)
         if self.writable and (path.is_file() or not path.exists()):
             folder = Path(os.path.realpath(path)).parent
             try:

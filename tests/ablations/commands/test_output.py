@@ -115,3 +115,11 @@ def test_deleted_current_folder_is_a_mistake_with_one_line(tmp_path: Path) -> No
     result = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Error: the current folder no longer exists" in result.stderr
+
+
+def test_grade_is_not_written_where_the_output_goes(tmp_path: Path) -> None:
+    options = check_options(tmp_path)
+    with (tmp_path / "grade.json").open("wb") as output:
+        process = start(*options, stdout=output, stderr=subprocess.PIPE)
+        assert b"what is printed goes there" in process.communicate()[1]
+    assert process.returncode == 2
