@@ -271,6 +271,17 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
     click.echo(plan_text(plan_seeds(study, effects, power), study, power))
 
 
+def start_json(
+    context: click.Context, option: click.Parameter, json_file: Path | None
+) -> Path | None:
+    """Replace an earlier grade."""
+    if json_file:
+        from ablations.grader.command import replace_grade
+
+        replace_grade(json_file)
+    return json_file
+
+
 @main.command(cls=GradingCommand)
 @click.argument("network", type=parse_network, metavar="FILE.py:NAME")
 @seeds_option("Seeds to train with, such as 0-4 or 0,3,7.", default="0-4")
@@ -283,7 +294,13 @@ def plan(study_dir: Path | None, effects: list[float], power: float) -> None:
 @click.option(
     "--jobs", "num_jobs", type=AT_LEAST_ONE, help="Trainings at a time. [default: CPU cores]"
 )
-@click.option("--json", "json_file", type=FILE, help="Also write the grade to this file.")
+@click.option(
+    "--json",
+    "json_file",
+    type=FILE,
+    callback=start_json,
+    help="Also write the grade to this file.",
+)
 @choice_option(
     "--requirements wording",
     ("fc-and-gap", "fc-or-gap", "no-fc"),

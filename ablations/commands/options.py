@@ -110,7 +110,7 @@ effects_option = click.option(
 
 
 class GradingCommand(click.Command):
-    """Replaces the file of `--json` before it reads any other option.
+    """Reads `--json`, whose callback replaces the file, before any other option.
 
     So no error, not even a misspelt option, leaves the grade of an earlier call there.
     """
@@ -123,11 +123,7 @@ class GradingCommand(click.Command):
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
             add_help_option=False,
         )
-        context = reader.make_context(ctx.info_name, list(args), parent=ctx.parent)
-        if json_file := context.params["json_file"]:
-            from ablations.grader.command import replace_grade
-
-            replace_grade(json_file)
+        reader.make_context(ctx.info_name, list(args), parent=ctx.parent)
         return super().parse_args(ctx, args)
 
 

@@ -1,8 +1,8 @@
 """A convolution and its epilogue as one layer, forward and backward.
 
 A layer takes and gives activations as the kernels see them: a NumPy matrix of `as_rows`, and the
-shape (batch, channels, H, W) of the tensor. NumPy's arrays take a tenth of the time of PyTorch's
-tensors to make, and a step makes a hundred.
+shape (batch, channels, H, W) of the tensor. A step makes a hundred arrays, and PyTorch's tensors
+take longer to make than NumPy's.
 """
 
 from dataclasses import dataclass
