@@ -50,7 +50,7 @@ def _by_geometry(stub: Callable[..., Any]) -> Callable[..., Any]:
 
 @_by_geometry
 def pack_weights(weights, packed, sizes):
-    """Weights (out channels, height, width x in channels) in the order in which they are used."""
+    """Weights (height, width x in channels, out channels) in the order in which they are used."""
     raise NotImplementedError("only within compiled code")
 
 
@@ -85,15 +85,25 @@ def write_weight_gradient(scratch, gradient, sizes):
 
 
 @compiled
+def _transpose_weights(weights, transposed):
+    """(out channels, height, width x in channels) -> (height, width x in channels, out channels)."""
+    height, length, num_out = transposed.shape
+    for channel in range(num_out):
+        for y in range(height):
+            for column in range(length):
+                transposed[y, column, channel] = weights[channel, y, column]
+
+
+@compiled
 def _rotate_weights(weights, rotated):
-    """Kernels rotated by 180 degrees, with in channels and out channels exchanged."""
-    num_out, size, _ = weights.shape
-    num_in = rotated.shape[0]
-    for to in range(num_in):
-        for y in range(size):
-            for x in range(size):
-                for channel in range(num_out):
-                    rotated[to, y, x * num_out + channel] = weights[
+    """Transposed weights of kernels rotated by 180 degrees, with in channels and out channels exchanged."""
+    size, _, num_in = rotated.shape
+    num_out = len(weights)
+    for y in range(size):
+        for x in range(size):
+            for channel in range(num_out):
+                for to in range(num_in):
+                    rotated[y, x * num_out + channel, to] = weights[
                         channel, size - 1 - y, (size - 1 - x) * num_in + to
                     ]
 
@@ -119,20 +129,26 @@ def compile_forward(geometry: Geometry, is_bfloat16: bool) -> Any:
     packed_shape, padded_shape = tiles.packed_shape, tiles.padded_shape
     height, out_height, padding = geometry.height, geometry.out_height, geometry.padding
     in_channels, out_channels = geometry.in_channels, geometry.out_channels
-    row_size = geometry.out_width * out_channels
+    row_size, size = geometry.out_width * out_channels, geometry.kernel_size
+    transposed_shape = size, size * in_channels, out_channels
 
     @compiled
     def convolve(inputs, weights, bias, floor, needs_sums, values):
         """Writes the values. Returns the arguments of `kernels.compute_moments`."""
+        bias_row = np.empty(row_size, np.float32)
+        for column in range(row_size):
+            bias_row[column] = bias[column % out_channels]
+        transposed = np.empty(transposed_shape, np.float32)
+        _transpose_weights(weights, transposed)
         packed = np.empty(packed_shape, inputs.dtype)
-        pack_weights(weights, packed, sizes)
+        pack_weights(transposed, packed, sizes)
         padded = np.zeros(padded_shape, inputs.dtype)
         scratch = new_scratch(packed, sizes)
         origin = np.zeros(row_size, np.float32)
         totals = np.zeros((2, row_size))
         for image in range(inputs.shape[0] // height):
             _copy_image(inputs, image * height, height, padded, padding, in_channels)
-            convolve_image(padded, packed, scratch, bias, values, image * out_height, sizes)
+            convolve_image(padded, packed, scratch, bias_row, values, image * out_height, sizes)
             if needs_sums:
                 if image == 0:
                     kernels.fill_origin(values, floor, out_channels, origin)
@@ -159,16 +175,15 @@ def compile_backward(
     in_channels, out_channels = geometry.in_channels, geometry.out_channels
     padding, margin = geometry.padding, reverse.padding
     input_size, output_size = geometry.width * in_channels, geometry.out_width * out_channels
-    rotated_shape = in_channels, size, size * out_channels
+    rotated_shape = size, size * out_channels, in_channels
 
     @compiled
     def differentiate(
         inputs, weights, values, gradients, argmax, epilogue, inputs_gradient, weights_gradient,
-        num_channels,
+        bias_gradient, num_channels,
     ):  # fmt: skip
-        """Writes the gradients with respect to the weights and, if needed, the inputs.
+        """Writes the gradients with respect to the weights and, if needed, the inputs and the bias.
 
-        Returns, if the bias needs it, the gradient with respect to the values, summed over rows.
         `num_channels` is `out_channels`: a compiler that knows it unrolls a loop by it.
         """
         packed = np.empty(packed_shape, inputs.dtype)
@@ -199,6 +214,8 @@ def compile_backward(
                     reverse_sizes,
                 )  # fmt: skip
         write_weight_gradient(gradient_scratch, weights_gradient, sizes)
-        return bias_sums
+        if needs_bias:
+            for channel in range(out_channels):
+                bias_gradient[channel] = bias_sums[channel::out_channels].sum()
 
     return differentiate

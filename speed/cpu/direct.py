@@ -18,23 +18,27 @@ from speed.cpu.tiles import Geometry, gradient_tiles, output_tiles
 
 @compiled
 def arrange_weights(weights, packed, vectors, steps, group):
-    """Weights (out channels, height, width x in channels) in the order in which they are used.
+    """Weights (height, width x in channels, out channels) in the order in which they are used.
 
     Rows of `packed` are vectors: for each block of channels all rows of the kernel, for each of
     those all steps. Lanes without a channel, and the end of the last step, get 0.
     """
-    num_channels, height, length = weights.shape
+    height, length, num_channels = weights.shape
     word_size = packed.shape[1] // LANES
     for row in range(packed.shape[0]):
         vector = row // (vectors * steps * height) * vectors + row % vectors
         step = row // vectors % steps
         y = row // (vectors * steps) % height
+        if group * word_size == 1 and (vector + 1) * LANES <= num_channels:
+            for lane in range(LANES):
+                kernels.store(packed, row, lane, weights[y, step, vector * LANES + lane])
+            continue
         for lane in range(LANES):
             channel = vector * (LANES // group) + lane // group
             first = (step * group + lane % group) * word_size
             for i in range(word_size):
                 is_inside = (channel < num_channels) & (first + i < length)
-                weight = weights[channel, y, first + i] if is_inside else kernels.ZERO
+                weight = weights[y, first + i, channel] if is_inside else kernels.ZERO
                 kernels.store(packed, row, lane * word_size + i, weight)
 
 

@@ -30,6 +30,7 @@ from speed.cpu.kernels import (
     DropoutMask,
     clamp_min,
     compiled,
+    fill_offset_and_slope,
     inlined,
     is_kept,
     load,
@@ -206,6 +207,18 @@ def sum_gradients(gradients, values, argmax, epilogue):
         _add_gradient_sums(gradients, values, argmax, first, last, epilogue, partial[0], partial[1])
         totals += partial
     return totals
+
+
+@compiled
+def differentiate_batch_norm(
+    gradients, values, argmax, epilogue, moments, gamma, epsilon, count, gamma_gradient,
+    beta_gradient,
+):  # fmt: skip
+    """Write the gradients of gamma and beta, and the rows OFFSET and SLOPE of `epilogue`."""
+    sums = sum_gradients(gradients, values, argmax, epilogue)
+    fill_offset_and_slope(
+        epilogue.per_channel, sums, moments, gamma, epsilon, count, gamma_gradient, beta_gradient
+    )
 
 
 @compiled

@@ -38,7 +38,11 @@ def fuse(
     their inputs' gradients to it. The weights that the optimiser changes and their gradients,
     statistics, sums, the head and all evaluation stay in float32. Dropout masks come from a
     generator of their own, seeded from PyTorch's global one.
+
+    The network keeps its parameters: training may change their values, but not where they are.
+    Kernels get the channels last in memory.
     """
+    network.to(memory_format=torch.channels_last)
     layers = group_layers([layer for _, layer in leaves(network)])
     steps: list[Step] = []
     for is_fused, group in groupby(layers, lambda layer: isinstance(layer, FusedLayer)):
@@ -92,13 +96,17 @@ def _in_float32(layer: nn.Module) -> Step:
 
 def _fused_step(layers: Sequence[FusedLayer], training_dtype: torch.dtype) -> Step:
     """Neighbouring fused layers as one step of autograd: each has a cost of its own in time."""
+    parameters = [one for layer in layers for one in layer.parameters]
+    tensors = [one for one in parameters if one is not None]
+    addresses = [one.data_ptr() for one in tensors]
 
     def step(inputs: Tensor) -> Tensor:
+        if addresses != [one.data_ptr() for one in tensors]:
+            raise RuntimeError("the network was moved after `fuse`; call it again")
         is_training = layers[0].convolution.training
         inputs = inputs.to(training_dtype if is_training else torch.float32)
         if not torch.is_grad_enabled():
             return as_tensor(_forward(layers, inputs, lambda state: None))
-        parameters = [one for layer in layers for one in layer.parameters]
         activations: Tensor = _FusedFunction.apply(inputs, layers, *parameters)
         return activations
 

@@ -5,7 +5,9 @@ shape (batch, channels, H, W) of the tensor. A step makes a hundred arrays, and 
 take longer to make than NumPy's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +37,27 @@ class Activations(NamedTuple):
     shape: Shape
 
 
+class LayerArrays(NamedTuple):
+    """A layer's numbers, in the memory of its parameters and running statistics."""
+
+    weight: NDArray[np.float32]
+    """(out channels, height, width x in channels)."""
+    bias: NDArray[np.float32]
+    """0 without a bias."""
+    gamma: NDArray[np.float32] | None
+    """Of batch norm, like the rest; None without it."""
+    beta: NDArray[np.float32] | None
+    running_mean: NDArray[np.float32] | None
+    running_variance: NDArray[np.float32] | None
+    num_batches: NDArray[np.int64] | None
+
+
 class ForwardState(NamedTuple):
     """What the backward pass of a layer needs of its forward pass."""
 
     inputs: Activations
+    geometry: Geometry | None
+    """None if PyTorch computed the convolution."""
     values: Activations
     """What the convolution gives."""
     max_values: Rows | None
@@ -70,6 +89,20 @@ class FusedLayer:
         batch_norm = [norm.weight, norm.bias] if norm else [None, None]
         return [self.convolution.weight, self.convolution.bias, *batch_norm]
 
+    @cached_property
+    def arrays(self) -> LayerArrays:
+        """Made once, since that takes as long as a kernel. Weights must have their channels last."""
+        layer, norm = self.convolution, self.batch_norm
+        weight = as_rows(layer.weight).reshape(layer.out_channels, layer.kernel_size[0], -1)
+        assert np.shares_memory(weight, layer.weight.detach().numpy())
+        bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias
+        of_norm: Sequence[Tensor | None] = [None] * 5
+        if norm:
+            averages = norm.running_mean, norm.running_var, norm.num_batches_tracked
+            of_norm = [norm.weight, norm.bias, *averages]
+        arrays = [one if one is None else one.detach().numpy() for one in of_norm]
+        return LayerArrays(weight, bias.detach().numpy(), *arrays)
+
     @property
     def floor(self) -> np.float32:
         """The minimum that values are clamped to before batch norm."""
@@ -98,15 +131,26 @@ class FusedLayer:
         return geometry if is_possible and num_channels == layer.in_channels else None
 
     def forward(self, inputs: Activations) -> tuple[Activations, ForwardState]:
-        """Activations, of half the height and width if pooled, and what `backward` needs."""
-        norm = self.batch_norm
-        values, totals, origin = self.convolve(inputs)
+        """Activations, of half the height and width if pooled, and what `backward` needs.
+
+        Raises:
+            ValueError: in training there is only one value in each channel for batch norm.
+        """
+        norm, geometry = self.batch_norm, self.geometry(inputs.shape)
+        values, totals, origin = self.convolve(inputs, geometry)
         rows, (batch_size, num_channels, height, width) = values
         per_channel = np.zeros((4, width * num_channels), np.float32)
         moments = np.empty((2, num_channels))
         if norm:
             count = batch_size * height * width
-            _prepare_batch_norm(norm, count, totals, origin, moments, per_channel)
+            if norm.training and count == 1:
+                raise ValueError(
+                    "batch norm needs more than one value in each channel, and has one"
+                )
+            kernels.prepare_batch_norm(
+                totals, origin, count, norm.training, norm.momentum, norm.eps, self.arrays[2:],
+                moments, per_channel,
+            )  # fmt: skip
         else:
             per_channel[kernels.SCALE] = 1
         floor_after = kernels.ZERO if self.relu_after else kernels.NO_FLOOR
@@ -123,35 +167,30 @@ class FusedLayer:
             out = np.empty_like(rows)
             epilogues.apply_epilogue(rows, out, arguments)
         was_evaluating = bool(norm and not norm.training)
-        state = ForwardState(inputs, values, max_values, argmax, moments, arguments, was_evaluating)
+        state = ForwardState(
+            inputs, geometry, values, max_values, argmax, moments, arguments, was_evaluating
+        )
         return Activations(out, (batch_size, num_channels, height, width)), state
 
     def convolve(
-        self, inputs: Activations
+        self, inputs: Activations, geometry: Geometry | None
     ) -> tuple[Activations, NDArray[np.float64], NDArray[np.float32]]:
         """The convolution's values, and the arguments of `kernels.compute_moments`."""
         layer, rows = self.convolution, inputs.rows
-        if (geometry := self.geometry(inputs.shape)) is None:
+        if geometry is None:
             images = as_tensor(inputs)
             weight = layer.weight.to(images.dtype)
             bias = None if layer.bias is None else layer.bias.to(images.dtype)
             result = conv2d(images, weight, bias, layer.stride, layer.padding)
             values = Activations(as_rows(result), tuple(result.shape))
             return values, *kernels.sum_moments(values.rows, self.floor, layer.out_channels)
-        height, width, num_channels = (
-            geometry.out_height,
-            geometry.out_width,
-            geometry.out_channels,
-        )
-        batch_size = inputs.shape[0]
+        batch_size, num_channels = inputs.shape[0], geometry.out_channels
+        height, width = geometry.out_height, geometry.out_width
         found = np.empty((batch_size * height, width * num_channels), rows.dtype)
-        bias_row = np.zeros((width, num_channels), np.float32)
-        if layer.bias is not None:
-            bias_row[:] = _as_array(layer.bias)
         kernel = compile_forward(geometry, rows.dtype == np.uint16)
         needs_sums = self.batch_norm is not None and self.batch_norm.training
         totals, origin = kernel(
-            rows, _weight_rows(layer.weight), bias_row.ravel(), self.floor, needs_sums, found
+            rows, self.arrays.weight, self.arrays.bias, self.floor, needs_sums, found
         )
         return Activations(found, (batch_size, num_channels, height, width)), totals, origin
 
@@ -165,25 +204,28 @@ class FusedLayer:
         """
         if state.was_evaluating:
             raise RuntimeError("in evaluation mode take gradients of the network itself")
-        inputs, weight, bias = state.inputs, self.convolution.weight, self.convolution.bias
         of_batch_norm = self.batch_norm_gradients(state, gradients)
-        if (geometry := self.geometry(inputs.shape)) is None:
+        if state.geometry is None:
             of_inputs, *of_convolution = self._pytorch_gradients(state, gradients, needs_inputs)
             return of_inputs, [*of_convolution, *of_batch_norm]
-        of_weight = torch.empty_like(weight, memory_format=torch.channels_last)
+        rows, arrays = state.inputs.rows, self.arrays
+        num_channels, height, _ = arrays.weight.shape
+        of_weight, of_bias = np.empty_like(arrays.weight), np.zeros_like(arrays.bias)
         # Not written if not needed.
-        inputs_gradient = np.empty_like(inputs.rows) if needs_inputs else inputs.rows
+        of_inputs = np.empty_like(rows) if needs_inputs else rows
         kernel = compile_backward(
-            geometry, inputs.rows.dtype == np.uint16, needs_inputs, self.needs_bias
+            state.geometry, rows.dtype == np.uint16, needs_inputs, self.needs_bias
         )
-        sums = kernel(
-            inputs.rows, _weight_rows(weight), state.values.rows, gradients, state.argmax,
-            state.arguments, inputs_gradient, _weight_rows(of_weight), len(of_weight),
+        kernel(
+            rows, arrays.weight, state.values.rows, gradients, state.argmax, state.arguments,
+            of_inputs, of_weight, of_bias, num_channels,
         )  # fmt: skip
-        of_bias = None if bias is None else torch.zeros_like(bias)
-        if of_bias is not None and self.needs_bias:
-            of_bias.copy_(torch.from_numpy(sums.reshape(-1, len(of_bias)).sum(0)))
-        return inputs_gradient if needs_inputs else None, [of_weight, of_bias, *of_batch_norm]
+        shape = num_channels, state.inputs.shape[1], height, height
+        of_convolution = [
+            as_tensor(Activations(of_weight, shape)),
+            None if self.convolution.bias is None else torch.from_numpy(of_bias),
+        ]
+        return of_inputs if needs_inputs else None, [*of_convolution, *of_batch_norm]
 
     def batch_norm_gradients(
         self, state: ForwardState, gradients: Rows
@@ -195,15 +237,15 @@ class FusedLayer:
         if self.batch_norm is None:
             return None, None
         values = state.values.rows if state.max_values is None else state.max_values
-        sums = epilogues.sum_gradients(gradients, values, state.argmax, state.arguments)
-        gamma = self.batch_norm.weight
-        of_gamma, of_beta = torch.empty_like(gamma), torch.empty_like(gamma)
+        gamma = self.arrays.gamma
+        assert gamma is not None
+        of_gamma, of_beta = np.empty_like(gamma), np.empty_like(gamma)
         batch_size, _, height, width = state.values.shape
-        kernels.fill_offset_and_slope(
-            state.arguments.per_channel, sums, state.moments, _as_array(gamma),
-            self.batch_norm.eps, batch_size * height * width, _as_array(of_gamma), _as_array(of_beta),
+        epilogues.differentiate_batch_norm(
+            gradients, values, state.argmax, state.arguments, state.moments, gamma,
+            self.batch_norm.eps, batch_size * height * width, of_gamma, of_beta,
         )  # fmt: skip
-        return of_gamma, of_beta
+        return torch.from_numpy(of_gamma), torch.from_numpy(of_beta)
 
     def _pytorch_gradients(
         self, state: ForwardState, gradients: Rows, needs_inputs: bool
@@ -243,48 +285,6 @@ def as_tensor(activations: Activations) -> Tensor:
     if rows.dtype == np.uint16:
         elements = elements.view(torch.bfloat16)
     return elements.view(batch_size, height, width, num_channels).permute(0, 3, 1, 2)
-
-
-def _weight_rows(weight: Tensor) -> Rows:
-    """A convolution's weights as (out channels, height, width x in channels)."""
-    return as_rows(weight).reshape(len(weight), weight.shape[2], -1)
-
-
-def _as_array(parameter: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = parameter.detach().numpy()
-    return array
-
-
-def _prepare_batch_norm(
-    norm: nn.BatchNorm2d,
-    count: int,
-    totals: NDArray[np.float64],
-    origin: NDArray[np.float32],
-    moments: NDArray[np.float64],
-    per_channel: NDArray[np.float32],
-) -> None:
-    """Fill in each channel's mean and variance, and the scale and shift that follow.
-
-    They are the batch's in training, which also updates the running ones; in evaluation they are
-    the running ones. `count` is the number of values in each channel.
-
-    Raises:
-        ValueError: in training there is only one value in each channel.
-    """
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    mean, variance = _as_array(norm.running_mean), _as_array(norm.running_var)
-    if norm.training:
-        if count == 1:
-            raise ValueError("batch norm needs more than one value in each channel, and has one")
-        kernels.compute_moments(totals, origin, count, moments)
-        kernels.update_running_statistics(mean, variance, moments, norm.momentum, count)
-        norm.num_batches_tracked.add_(1)
-    else:
-        moments[0], moments[1] = mean, variance
-    gamma, beta = _as_array(norm.weight), _as_array(norm.bias)
-    kernels.fill_scale_and_shift(per_channel, moments, gamma, beta, norm.eps)
 
 
 def draw_mask(dropout: nn.Dropout | None) -> DropoutMask:

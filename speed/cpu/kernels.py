@@ -212,3 +212,23 @@ def update_running_statistics(running_mean, running_variance, moments, momentum,
         variance = moments[1, channel] * count / (count - 1)  # unbiased
         running_mean[channel] += momentum * (moments[0, channel] - running_mean[channel])
         running_variance[channel] += momentum * (variance - running_variance[channel])
+
+
+@compiled
+def prepare_batch_norm(
+    totals, origin, count, is_training, momentum, epsilon, arrays, moments, per_channel
+):
+    """Fill in each channel's mean and variance, and the scale and shift that follow.
+
+    They are the batch's in training, which also updates the running ones; in evaluation they are
+    the running ones. `arrays` are gamma, beta, the running mean and variance, and the number of
+    batches so far; `count` is the number of values in each channel.
+    """
+    gamma, beta, running_mean, running_variance, num_batches = arrays
+    if is_training:
+        compute_moments(totals, origin, count, moments)
+        update_running_statistics(running_mean, running_variance, moments, momentum, count)
+        num_batches[()] += 1
+    else:
+        moments[0], moments[1] = running_mean, running_variance
+    fill_scale_and_shift(per_channel, moments, gamma, beta, epsilon)

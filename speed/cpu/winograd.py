@@ -19,12 +19,12 @@ tiles, and turned into the gradient of the weights at the end.
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from speed.cpu.direct import arrange_weights, gradient_at, write_row
+from speed.cpu.direct import arrange_weights, write_row
 from speed.cpu.kernels import compiled
 from speed.cpu.microkernels import (
     LANES,
@@ -45,25 +45,23 @@ HALF = np.float32(0.5)
 
 @compiled
 def _transform_weights(weights, transformed):
-    """(out channels, 3, 3 x in channels) -> (out channels, 16, in channels)."""
-    num_out, _, num_in = transformed.shape
-    rows = np.empty((4, 3), np.float32)
-    for to in range(num_out):
-        for channel in range(num_in):
-            for x in range(3):
-                p, q, r = (
-                    weights[to, 0, x * num_in + channel],
-                    weights[to, 1, x * num_in + channel],
-                    weights[to, 2, x * num_in + channel],
-                )
-                rows[0, x], rows[3, x] = p, r
-                rows[1, x], rows[2, x] = HALF * (p + q + r), HALF * (p - q + r)
-            for y in range(4):
-                p, q, r = rows[y, 0], rows[y, 1], rows[y, 2]
-                transformed[to, 4 * y, channel] = p
-                transformed[to, 4 * y + 1, channel] = HALF * (p + q + r)
-                transformed[to, 4 * y + 2, channel] = HALF * (p - q + r)
-                transformed[to, 4 * y + 3, channel] = r
+    """(3, 3 x in channels, out channels) -> (16, in channels, out channels)."""
+    _, num_in, num_out = transformed.shape
+    columns = np.empty((4, 3, num_out), np.float32)
+    for channel in range(num_in):
+        for x in range(3):
+            for to in range(num_out):
+                at = x * num_in + channel
+                p, q, r = weights[0, at, to], weights[1, at, to], weights[2, at, to]
+                columns[0, x, to], columns[3, x, to] = p, r
+                columns[1, x, to], columns[2, x, to] = HALF * (p + q + r), HALF * (p - q + r)
+        for y in range(4):
+            for to in range(num_out):
+                p, q, r = columns[y, 0, to], columns[y, 1, to], columns[y, 2, to]
+                transformed[4 * y, channel, to] = p
+                transformed[4 * y + 1, channel, to] = HALF * (p + q + r)
+                transformed[4 * y + 2, channel, to] = HALF * (p - q + r)
+                transformed[4 * y + 3, channel, to] = r
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Winograd:
         geometry = self.geometry
         tiles = output_tiles(WinogradTiles(geometry).product, 1)
         vectors, steps, group = tiles.vectors, tiles.steps, tiles.group
-        shape = geometry.out_channels, WINOGRAD_PRODUCTS, geometry.in_channels
+        shape = WINOGRAD_PRODUCTS, geometry.in_channels, geometry.out_channels
 
         def transform_and_pack(weights, packed, sizes):
             transformed = np.empty(shape, np.float32)
@@ -227,28 +225,36 @@ class Winograd:
 
     def write_weight_gradient(self) -> Callable[..., None]:
         """See `convolution.write_weight_gradient`."""
-        geometry, word_size = self.geometry, self.word_size
-        tiles = astuple(gradient_tiles(WinogradTiles(geometry).product, word_size))
+        tiles = gradient_tiles(WinogradTiles(self.geometry).product, self.word_size)
+        lanes, blocks = tiles.block_lanes, tiles.vector_blocks
+        block_step = tiles.channel_blocks * tiles.size
+        product_step = blocks * block_step
 
         def write(scratch, gradient, sizes):
+            sums = scratch[2]
             num_out, _, length = gradient.shape
             num_in = length // 3
-            rows = np.empty((3, 4), np.float32)
-            for to in range(num_out):
-                for channel in range(num_in):
-                    for x in range(4):
-                        a, b, c, d = (
-                            gradient_at(scratch[2], tiles, x, to, channel),
-                            gradient_at(scratch[2], tiles, 4 + x, to, channel),
-                            gradient_at(scratch[2], tiles, 8 + x, to, channel),
-                            gradient_at(scratch[2], tiles, 12 + x, to, channel),
+            columns = np.empty((3, 4, lanes), np.float32)
+            for to, block in np.ndindex(num_out, blocks):
+                first = block * block_step + to * lanes
+                for x in range(4):
+                    for lane in range(lanes):
+                        at = np.uintp(first + x * product_step + lane)
+                        a, b = sums[at], sums[at + np.uintp(4 * product_step)]
+                        c, d = (
+                            sums[at + np.uintp(8 * product_step)],
+                            sums[at + np.uintp(12 * product_step)],
                         )
-                        rows[0, x], rows[1, x] = a + HALF * (b + c), HALF * (b - c)
-                        rows[2, x] = HALF * (b + c) + d
-                    for y in range(3):
-                        a, b, c, d = rows[y, 0], rows[y, 1], rows[y, 2], rows[y, 3]
-                        gradient[to, y, channel] = a + HALF * (b + c)
-                        gradient[to, y, num_in + channel] = HALF * (b - c)
-                        gradient[to, y, 2 * num_in + channel] = HALF * (b + c) + d
+                        columns[0, x, lane] = a + HALF * (b + c)
+                        columns[1, x, lane] = HALF * (b - c)
+                        columns[2, x, lane] = HALF * (b + c) + d
+                for y in range(3):
+                    for lane in range(lanes):
+                        a, b = columns[y, 0, lane], columns[y, 1, lane]
+                        c, d = columns[y, 2, lane], columns[y, 3, lane]
+                        at = block * lanes + lane
+                        gradient[to, y, at] = a + HALF * (b + c)
+                        gradient[to, y, num_in + at] = HALF * (b - c)
+                        gradient[to, y, 2 * num_in + at] = HALF * (b + c) + d
 
         return write

@@ -310,3 +310,16 @@ def test_variance_keeps_its_digits_however_large_the_mean(
     exact = values.double()
     assert found[0] == pytest.approx(exact.mean((0, 2, 3)).numpy(), rel=1e-5, abs=1e-5 * deviation)
     assert found[1] == pytest.approx(exact.var((0, 2, 3), unbiased=False).numpy(), rel=1e-4)
+
+
+def test_network_that_was_moved_must_be_fused_again() -> None:
+    network = build(TARGET)
+    classify = fuse(network)
+    images, _ = random_batch()
+    before = classify(images)
+    network.load_state_dict(build(TARGET).state_dict())  # copies numbers, in place
+    classify(images)
+    network.double().float()
+    with pytest.raises(RuntimeError, match="moved after `fuse`"):
+        classify(images)
+    assert fuse(network)(images).shape == before.shape
