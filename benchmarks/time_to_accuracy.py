@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from ablations.analysis.requirements import WANTED_ACCURACY_PCT
-from ablations.analysis.summary import runs_of
+from ablations.analysis.runs import runs_of
 from ablations.records.run import RunRecord
 from ablations.records.study import load_study
 from benchmarks.derived import NUM_MNIST_IMAGES

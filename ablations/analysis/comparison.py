@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ablations.analysis.intervals import LEVEL, Difference, single_difference
-from ablations.analysis.summary import accuracy_by_seed, failed_runs, runs_of
+from ablations.analysis.runs import accuracy_by_seed, failed_runs, runs_of
 from ablations.analysis.verdicts import Verdict, decide_verdicts, judge_failures
 from ablations.records.run import RunRecord
 from ablations.records.study import Study

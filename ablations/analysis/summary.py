@@ -1,8 +1,6 @@
 """A study's numbers, which the report, the tables and the README show: pure functions of records."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 import msgspec
@@ -18,12 +16,18 @@ from ablations.analysis.intervals import (
 )
 from ablations.analysis.looks import before_look, level_of_look
 from ablations.analysis.requirements import (
-    HARDLY_LEARNT_PCT,
     Requirement,
     check_requirements,
-    mean_accuracy_pct,
 )
-from ablations.analysis.spread import Pool, pool_variance, resolution_pct
+from ablations.analysis.runs import (
+    accuracy_by_seed,
+    failed_runs,
+    known_ablation,
+    pool_runs,
+    runs_of,
+    wrong_by_seed,
+)
+from ablations.analysis.spread import resolution_pct
 from ablations.analysis.statistics import (
     Estimate,
     Ratio,
@@ -33,7 +37,7 @@ from ablations.analysis.statistics import (
 from ablations.analysis.verdicts import Verdict, decide_verdicts, judge_failures
 from ablations.catalogue.ablation import Ablation
 from ablations.catalogue.designs import names_of
-from ablations.catalogue.entries import CATALOGUE, find_ablation
+from ablations.catalogue.entries import CATALOGUE
 from ablations.records.run import RunRecord
 from ablations.records.study import Study
 from ablations.records.timing import EpochTime
@@ -112,7 +116,7 @@ def summarise(study: Study) -> Results:
     Runs of ablations that the catalogue does not know are left out: see `unknown_ablations`.
     """
     names = {record.run_spec.ablation for record in study.records}
-    known = [ablation for name in names if (ablation := _known_ablation(name))]
+    known = [ablation for name in names if (ablation := known_ablation(name))]
     order = [ablation.name for ablation in CATALOGUE]
     known.sort(key=lambda found: (len(found.parts), [order.index(n) for n in names_of(found)]))
     accuracies = {found.name: accuracy_by_seed(runs_of(study, found.name)) for found in known}
@@ -158,26 +162,6 @@ def summarise(study: Study) -> Results:
         requirements=check_requirements(target_runs) if target_runs else [],
         model=model,
     )
-
-
-def pool_runs(study: Study, names: Collection[str]) -> Pool:
-    """The spread over seeds that these networks share."""
-    groups = {name: list(accuracy_by_seed(runs_of(study, name)).values()) for name in names}
-    failed = Counter(run.run_spec.ablation for run in failed_runs(study))
-    num_failed = {name: number for name, number in failed.items() if name in groups}
-    return pool_variance(groups, resolution_pct(study.spec.dataset.num_test), num_failed)
-
-
-def failed_runs(study: Study) -> list[RunRecord]:
-    """The runs that diverged, or ended hardly better than a guess although the target's mean did not."""
-    target = runs_of(study, "target")
-    has_learnt = bool(target) and mean_accuracy_pct(target) > HARDLY_LEARNT_PCT
-    return [
-        run
-        for run in study.records
-        if run.status == "diverged"
-        or (has_learnt and run.last_epoch.test_accuracy_pct <= HARDLY_LEARNT_PCT)
-    ]
 
 
 def open_ablations(results: Results) -> list[str]:
@@ -243,7 +227,7 @@ def _summarise_ablation(
     is_target = ablation.kind == "target"
     runs = runs_of(study, ablation.name)
     target_runs = [] if is_target else runs_of(study, "target")
-    wrong, target_wrong = _wrong_by_seed(runs), _wrong_by_seed(target_runs)
+    wrong, target_wrong = wrong_by_seed(runs), wrong_by_seed(target_runs)
     num_test = study.spec.dataset.num_test
     found = comparisons.get(ablation.name)
     times = study.timing.by_ablation if study.timing else {}
@@ -281,38 +265,3 @@ def matched_size(
 def has_similar_size(row: AblationResult, target: AblationResult) -> bool:
     """Whether the numbers of parameters differ by less than 5 %."""
     return abs(row.parameters / target.parameters - 1) < SIZE_TOLERANCE
-
-
-def runs_of(study: Study, name: str) -> list[RunRecord]:
-    """The runs of an ablation."""
-    return [record for record in study.records if record.run_spec.ablation == name]
-
-
-def accuracy_by_seed(runs: Sequence[RunRecord], epoch: int | None = None) -> dict[int, float]:
-    """Test accuracy after an epoch, in percent, of the runs that reached it; by default the last."""
-    reached = [run for run in runs if epoch is None or len(run.epochs) >= epoch]
-    index = -1 if epoch is None else epoch - 1
-    return {run.run_spec.seed: run.epochs[index].test_accuracy_pct for run in reached}
-
-
-def _wrong_by_seed(runs: Sequence[RunRecord]) -> dict[int, list[int]]:
-    """The wrong test images, of the runs whose records name them."""
-    return {
-        run.run_spec.seed: run.wrong_test_images
-        for run in runs
-        if run.wrong_test_images is not None
-    }
-
-
-def _known_ablation(name: str) -> Ablation | None:
-    """The ablation of that name; None if the catalogue does not have it (any more)."""
-    with suppress(KeyError, ValueError):
-        found = find_ablation(name)
-        return found if found.name == name else None
-    return None
-
-
-def unknown_ablations(study: Study) -> list[str]:
-    """Names of runs that the catalogue does not know, and that no table shows."""
-    names = {record.run_spec.ablation for record in study.records}
-    return sorted(name for name in names if _known_ablation(name) is None)

@@ -8,9 +8,10 @@ import torch
 from ablations.analysis.attribution import Attribution, attribute
 from ablations.analysis.intervals import Difference
 from ablations.analysis.replication import replication_rows
+from ablations.analysis.runs import accuracy_by_seed
 from ablations.analysis.spread import resolution_pct
 from ablations.analysis.statistics import Estimate, estimate, sampling_noise_pct
-from ablations.analysis.summary import AblationResult, Results, accuracy_by_seed
+from ablations.analysis.summary import AblationResult, Results
 from ablations.catalogue.designs import subsets
 from ablations.catalogue.entries import combine_entries, find_ablation
 from ablations.catalogue.presets import QUICK

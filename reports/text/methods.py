@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ablations.analysis.looks import outside_plan
-from ablations.analysis.summary import AblationResult, Results, unknown_ablations
+from ablations.analysis.runs import unknown_ablations
+from ablations.analysis.summary import AblationResult, Results
 from ablations.catalogue.designs import design_ablations
 from ablations.catalogue.entries import entries_under, find_ablation
 from ablations.catalogue.presets import QUICK

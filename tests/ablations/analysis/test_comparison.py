@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from ablations.analysis.comparison import compare_ablations
-from ablations.analysis.summary import accuracy_by_seed, runs_of
+from ablations.analysis.runs import accuracy_by_seed, runs_of
 from ablations.records.study import Study
 from tests.factories import DIGITS, make_spec, make_study, write_study
 from tests.test_cli import run_cli

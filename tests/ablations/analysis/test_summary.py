@@ -8,7 +8,8 @@ from statistics import fmean
 import pytest
 
 from ablations.analysis.requirements import Requirement, in_pct, interval_words
-from ablations.analysis.summary import accuracy_by_seed, summarise
+from ablations.analysis.runs import accuracy_by_seed
+from ablations.analysis.summary import summarise
 from ablations.catalogue.entries import find_ablation
 from ablations.records.study import Study, plan_runs
 from tests.factories import ALL_NAMES, make_record, make_spec, make_study
