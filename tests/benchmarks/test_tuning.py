@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from ablations.data.dataset import Dataset
 from benchmarks import held_out, tuning
 from benchmarks.held_out import Variant, train_held_out
+from benchmarks.trials import best_recipes, read_trials
 
 RECIPE = {"batch_size": 64, "learning_rate": 0.1, "warm_up": 0.2, "num_train_images": 640}
 
@@ -67,11 +68,11 @@ def test_a_search_goes_on_and_a_comparison_keeps_what_it_has(
     for num_trials in (3, 5):
         result = CliRunner().invoke(tuning.main, [*searching, "--trials", str(num_trials)])
         assert result.exit_code == 0, result.output
-        trials = tuning.read_trials(tmp_path / "target.json")
+        trials = read_trials(tmp_path / "target.json")
         assert [trial.name for trial in trials] == [str(n) for n in range(num_trials)]
     assert trials[0].fields == tuning.STARTING_POINT
     assert len({str(trial.fields) for trial in trials}) == 5
-    assert tuning.best_recipes(trials)[0].accuracy_pct == max(one.accuracy_pct for one in trials)
+    assert best_recipes(trials)[0].accuracy_pct == max(one.accuracy_pct for one in trials)
     result = CliRunner().invoke(
         tuning.main, ["compare", *options, "--best", "2", "--seeds", "1", "--out", str(tmp_path)]
     )
@@ -80,7 +81,7 @@ def test_a_search_goes_on_and_a_comparison_keeps_what_it_has(
     for names in (["no Nesterov"], ["no Nesterov", "label smoothing 0.1"]):
         result = CliRunner().invoke(tuning.main, ["compare", *options, "--seeds", "2", *names])
         assert result.exit_code == 0, result.output
-    trials = tuning.read_trials(tmp_path / "variants.json")
+    trials = read_trials(tmp_path / "variants.json")
     assert [trial.name for trial in trials] == ["no Nesterov", "label smoothing 0.1"]
     assert trials[0].accuracy_pct_by_seed.keys() == {1000, 1001}
 

@@ -3,18 +3,15 @@
 import pytest
 
 from ablations.records.atomic_io import load_json
+from benchmarks.simulation import EFFECTS_PCT, Design, is_false, simulate_study
 from benchmarks.validity import (
     DOCUMENT,
-    EFFECTS_PCT,
     PLANNED_LOOKS,
     RESULTS,
-    Design,
     Validity,
     all_spreads,
     error_pct,
-    is_false,
     render_document,
-    simulate_study,
 )
 
 SPREADS = dict.fromkeys(("target", "one", "other"), 0.03)
